@@ -1,0 +1,1 @@
+//! API types of `serving.weighbridge.dev`.

@@ -1,0 +1,8 @@
+//! The open-weights engine and its HTTP server.
+//!
+//! A request's way: `http` parses and renders, `engine` owns the one engine thread, `scheduler` decides
+//! what each step computes, `kv` accounts for the cache's blocks, a `backend` computes logits, `sampling`
+//! picks the token, `tokenizer` turns it into text.
+
+pub mod backend;
+pub mod kv;

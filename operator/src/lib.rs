@@ -1,0 +1,1 @@
+//! The controller of `serving.weighbridge.dev`: dereference, validate, plan, apply, update status.
