@@ -1,1 +1,32 @@
-//! API types of `serving.weighbridge.dev`.
+//! API types of `serving.weighbridge.dev`, their CEL rules, and the manifests generated from them.
+//!
+//! Knows no client, no runtime and no clock. Reading accepts fields it does not know, so that an operator
+//! older than the CRD keeps working; strictness belongs to the apiserver and, with no cluster, to
+//! [`manifest`].
+
+pub mod condition;
+mod external_provider;
+pub mod labels;
+pub mod manifest;
+mod model_deployment;
+mod resource_profile;
+mod secret_key;
+pub mod source;
+
+pub use external_provider::{ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKind};
+pub use model_deployment::{
+    Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
+    Resources, Served, World,
+};
+pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
+pub use secret_key::SecretKey;
+
+/// API group of every kind here.
+pub const GROUP: &str = "serving.weighbridge.dev";
+
+/// The CustomResourceDefinitions, in the order of their file names.
+pub fn custom_resource_definitions()
+-> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
+    use kube::CustomResourceExt;
+    vec![ExternalProvider::crd(), ModelDeployment::crd(), ResourceProfile::crd()]
+}

@@ -1,0 +1,33 @@
+//! Labels, annotations and names that the operator writes and the gateway reads.
+
+/// Value of `app.kubernetes.io/managed-by` on every child, and the field manager of every write.
+pub const MANAGED_BY: &str = "weighbridge";
+/// On an engine's Service, its EndpointSlices and its pods: the ModelDeployment's name.
+pub const MODEL: &str = "serving.weighbridge.dev/model";
+/// On pods and their Deployments: the ModelDeployment's UID. Children are selected by it, never by name.
+pub const MODEL_UID: &str = "serving.weighbridge.dev/model-uid";
+/// On a proxy's Service, its EndpointSlices and its pods: the ExternalProvider's name.
+pub const PROVIDER: &str = "serving.weighbridge.dev/provider";
+/// On a proxy's children: the ExternalProvider's UID.
+pub const PROVIDER_UID: &str = "serving.weighbridge.dev/provider-uid";
+/// Hash of the pod template that a Deployment was made from.
+pub const REVISION: &str = "serving.weighbridge.dev/revision";
+
+/// Port, and its name, on which engines and proxies answer.
+pub const SERVING_PORT: u16 = 8000;
+/// Name of [`SERVING_PORT`].
+pub const SERVING_PORT_NAME: &str = "http";
+/// Port, and its name, for probes and metrics.
+pub const ADMIN_PORT: u16 = 9090;
+/// Name of [`ADMIN_PORT`].
+pub const ADMIN_PORT_NAME: &str = "metrics";
+
+/// Name of the Service in front of a ModelDeployment's engine pods.
+pub fn engine_service(model_deployment: &str) -> String {
+    format!("{model_deployment}-engine")
+}
+
+/// Name of an ExternalProvider's proxy: its Deployment, Service and NetworkPolicy.
+pub fn proxy(external_provider: &str) -> String {
+    format!("{external_provider}-proxy")
+}

@@ -1,0 +1,151 @@
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use kube::{CustomResourceExt, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::schema;
+use crate::{ExternalProvider, ModelDeployment, ResourceProfile};
+
+/// One object of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Manifest {
+    /// A model.
+    ModelDeployment(Box<ModelDeployment>),
+    /// An account at a closed API.
+    ExternalProvider(Box<ExternalProvider>),
+    /// A slice of hardware.
+    ResourceProfile(Box<ResourceProfile>),
+    /// A Secret that one of the others names; with no cluster it lives in memory only.
+    Secret(Box<Secret>),
+    /// An object of another API, such as a Namespace: a cluster's business, skipped without one.
+    Other {
+        /// `kind` of the object.
+        kind: String,
+        /// `metadata.name` of the object.
+        name: String,
+    },
+}
+
+/// A file that can't be used, with every problem of its first bad object.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not YAML.
+    #[error("not valid YAML: {0}")]
+    Yaml(String),
+    /// No object at all.
+    #[error("the file holds no object: write a ModelDeployment")]
+    Empty,
+    /// Not an object of Kubernetes.
+    #[error("object {index} has no {field}: set it")]
+    Untyped {
+        /// Position in the file, from 1.
+        index: usize,
+        /// The missing field.
+        field: &'static str,
+    },
+    /// A kind of our group that does not exist in this version.
+    #[error(
+        "object {index}: {api_version} has no kind {kind}: use ModelDeployment, ExternalProvider or ResourceProfile"
+    )]
+    UnknownKind {
+        /// Position in the file, from 1.
+        index: usize,
+        /// `apiVersion` as written.
+        api_version: String,
+        /// `kind` as written.
+        kind: String,
+    },
+    /// The object breaks its schema or a rule.
+    #[error("{kind} {name:?}: {}", problems.join("; "))]
+    Invalid {
+        /// `kind` of the object.
+        kind: String,
+        /// `metadata.name` of the object.
+        name: String,
+        /// Each names a field and the fix.
+        problems: Vec<String>,
+    },
+}
+
+/// Reads every object of a file as strictly as the apiserver would.
+///
+/// # Errors
+/// The first object that can't be used, with all its problems.
+pub fn parse(text: &str) -> Result<Vec<Manifest>, ManifestError> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error| ManifestError::Yaml(error.to_string()))?;
+    let objects: Vec<_> = documents.into_iter().filter(|document| !document.is_null()).collect();
+    if objects.is_empty() {
+        return Err(ManifestError::Empty);
+    }
+    objects.into_iter().enumerate().map(|(position, object)| one(position + 1, object)).collect()
+}
+
+fn one(index: usize, object: Value) -> Result<Manifest, ManifestError> {
+    let text = |field: &'static str, pointer: &str| {
+        let found = object.pointer(pointer).and_then(Value::as_str).filter(|found| !found.is_empty());
+        found.map(str::to_owned).ok_or(ManifestError::Untyped { index, field })
+    };
+    let (api_version, kind) = (text("apiVersion", "/apiVersion")?, text("kind", "/kind")?);
+    let name = text("metadata.name", "/metadata/name")?;
+    match (api_version.as_str(), kind.as_str()) {
+        ("serving.weighbridge.dev/v1alpha1", "ModelDeployment") => {
+            let model: ModelDeployment = strict(kind, name, object)?;
+            ruled(model.validate_cel(), model, Manifest::ModelDeployment)
+        }
+        ("serving.weighbridge.dev/v1alpha1", "ExternalProvider") => {
+            let provider: ExternalProvider = strict(kind, name, object)?;
+            ruled(provider.validate_cel(), provider, Manifest::ExternalProvider)
+        }
+        ("serving.weighbridge.dev/v1alpha1", "ResourceProfile") => {
+            let profile: ResourceProfile = strict(kind, name, object)?;
+            ruled(profile.validate_cel(), profile, Manifest::ResourceProfile)
+        }
+        ("v1", "Secret") => serde_json::from_value(object)
+            .map(|secret| Manifest::Secret(Box::new(secret)))
+            .map_err(|error| ManifestError::Invalid { kind, name, problems: vec![error.to_string()] }),
+        (ours, _) if ours.starts_with("serving.weighbridge.dev/") => {
+            Err(ManifestError::UnknownKind { index, api_version, kind })
+        }
+        _ => Ok(Manifest::Other { kind, name }),
+    }
+}
+
+fn strict<T: CustomResourceExt + DeserializeOwned>(
+    kind: String,
+    name: String,
+    object: Value,
+) -> Result<T, ManifestError> {
+    let crd = T::crd();
+    let root: Option<&JSONSchemaProps> =
+        crd.spec.versions.first().and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    let mut body = object.clone();
+    if let Some(fields) = body.as_object_mut() {
+        // The apiserver types these itself: a CRD's schema does not list them.
+        fields.retain(|field, _| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata"));
+    }
+    let mut problems = root.map(|root| schema::problems(root, &body)).unwrap_or_default();
+    if problems.is_empty() {
+        match serde_json::from_value(object) {
+            Ok(parsed) => return Ok(parsed),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    Err(ManifestError::Invalid { kind, name, problems })
+}
+
+fn ruled<T: kube::Resource<DynamicType = ()>>(
+    verdict: Result<(), kube::core::cel::ValidationErrors>,
+    object: T,
+    wrap: impl Fn(Box<T>) -> Manifest,
+) -> Result<Manifest, ManifestError> {
+    match verdict {
+        Ok(()) => Ok(wrap(Box::new(object))),
+        Err(errors) => Err(ManifestError::Invalid {
+            kind: T::kind(&()).into_owned(),
+            name: object.name_any(),
+            problems: errors.iter().map(ToString::to_string).collect(),
+        }),
+    }
+}

@@ -1,0 +1,232 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::SecretKey;
+
+/// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "serving.weighbridge.dev",
+    version = "v1alpha1",
+    kind = "ModelDeployment",
+    namespaced,
+    status = "ModelDeploymentStatus",
+    shortname = "mdep",
+    category = "weighbridge",
+    derive = "PartialEq",
+    doc = "One model: open weights that Weighbridge serves, a model at a closed API, or both.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Backend", type_ = "string", json_path = ".status.served.backend"),
+    printcolumn(name = "Model", type_ = "string", json_path = ".status.served.model"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Profile", type_ = "string", json_path = ".spec.openWeights.resources.profile"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 40")
+        .message("metadata.name is longer than 40 characters: the names of children are made from it; shorten it"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must begin with a letter and hold only a-z, 0-9 and '-': it becomes the name of a Service"),
+    cel
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.openWeights) || has(self.external)")
+        .message("neither world is named: set openWeights to serve weights, or external to route to a provider"),
+    validation = Rule::new("!(has(self.openWeights) && has(self.external)) || has(self.serve)")
+        .message("both openWeights and external are set: add serve: OpenWeights or serve: External"),
+    validation = Rule::new("!has(self.serve) || self.serve != 'OpenWeights' || has(self.openWeights)")
+        .message("serve is OpenWeights but openWeights is not set: set it, or serve: External"),
+    validation = Rule::new("!has(self.serve) || self.serve != 'External' || has(self.external)")
+        .message("serve is External but external is not set: set it, or serve: OpenWeights")
+)]
+pub struct ModelDeploymentSpec {
+    /// Which world answers; needed only where both arms are set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serve: Option<World>,
+    /// Weights that our own inference server loads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_weights: Option<OpenWeights>,
+    /// A model at a closed API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<External>,
+    /// Engine pods. Written by people at creation and by `/scale` afterwards; an external model has none.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+}
+
+fn one() -> i32 {
+    1
+}
+
+impl ModelDeploymentSpec {
+    /// The arm that answers: `serve`, or the only one that is set. `None` where the CEL rules would refuse.
+    pub fn world(&self) -> Option<World> {
+        match (self.serve, &self.open_weights, &self.external) {
+            (Some(World::OpenWeights), Some(_), _) | (None, Some(_), None) => Some(World::OpenWeights),
+            (Some(World::External), _, Some(_)) | (None, None, Some(_)) => Some(World::External),
+            (Some(_) | None, _, _) => None,
+        }
+    }
+}
+
+/// The two worlds.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum World {
+    /// Weights that we serve.
+    OpenWeights,
+    /// A provider's API.
+    External,
+}
+
+/// Weights, and how to serve them.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.source.matches('^(hf|pvc|file)://')")
+        .message("source has no known scheme: write hf://org/repo/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf")
+        .field_path(".source"),
+    validation = Rule::new("!self.source.startsWith('hf://') || self.source.matches('^hf://[^/]+/[^/]+/[^/].*$')")
+        .message("an hf source names organisation, repository and file: hf://org/repo/file.gguf")
+        .field_path(".source"),
+    validation = Rule::new("!self.source.startsWith('pvc://') || self.source.matches('^pvc://[a-z0-9][-.a-z0-9]*/[^/].*$')")
+        .message("a pvc source names a claim and a file in it: pvc://claim/file.gguf")
+        .field_path(".source"),
+    validation = Rule::new("!self.source.startsWith('file://') || self.source.matches('^file:///[^/].*$')")
+        .message("a file source is an absolute path: file:///folder/file.gguf")
+        .field_path(".source"),
+    validation = Rule::new("!self.source.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.source.contains('\\\\\\\\')")
+        .message("source may not contain '.' or '..' segments or backslashes: name the file itself")
+        .field_path(".source"),
+    validation = Rule::new("!has(self.revision) || self.source.startsWith('hf://')")
+        .message("revision belongs to hf sources only: remove it, or pin other files by digest")
+        .field_path(".revision"),
+    validation = Rule::new("!has(self.hub) || self.source.startsWith('hf://')")
+        .message("hub belongs to hf sources only: remove it")
+        .field_path(".hub")
+)]
+pub struct OpenWeights {
+    /// Where the weights are: `hf://org/repo/file`, `pvc://claim/file` or, with no cluster, `file:///path`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub source: String,
+    /// Branch, tag or commit of an `hf` source; a commit pins it. Default: `main`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = r"^[A-Za-z0-9][-._/A-Za-z0-9]*$"))]
+    pub revision: Option<String>,
+    /// Digest of the file, verified before a byte of it is mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: Option<String>,
+    /// Another hub, or a token for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<Hub>,
+    /// Hardware of each replica.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Settings of the engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Engine>,
+}
+
+/// Where an `hf` source is fetched from.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hub {
+    /// Base URL of a server that speaks the hub's paths. Default: the public hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"))]
+    pub endpoint: Option<String>,
+    /// Token for gated or private repositories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_secret: Option<SecretKey>,
+}
+
+/// Hardware of each replica.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.gpus) || has(self.profile)")
+        .message("gpus needs a profile that says which GPU: set profile")
+        .field_path(".gpus")
+)]
+pub struct Resources {
+    /// Name of a ResourceProfile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub profile: Option<String>,
+    /// GPUs of each replica, in place of the profile's count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub gpus: Option<i32>,
+}
+
+/// Settings of the engine; each has a default taken from the model or the machine.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Engine {
+    /// Longest prompt and answer together, in tokens. Default: the model's own, at most 8192.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16, max = 16777216))]
+    pub context_length: Option<i32>,
+    /// Sequences computed at once; more wait. Default: 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub max_sequences: Option<i32>,
+}
+
+/// A model at a closed API.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct External {
+    /// Name of an ExternalProvider in the same namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub provider: String,
+    /// The provider's own name for the model.
+    #[schemars(length(min = 1, max = 253))]
+    pub model: String,
+}
+
+/// What the operator observed. Never holds a time that changes by itself.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelDeploymentStatus {
+    /// `metadata.generation` that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Accepted, Scheduled, EngineReady, Ready; each with its reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Pods of every revision; what `/scale` reports.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Ready pods of the current revision.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Label selector of the pods, for `/scale`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Hash of the current pod template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// What answers now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
+}
+
+/// What answers now, for people and printer columns.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Served {
+    /// `Open` or `Closed`.
+    pub backend: String,
+    /// Source of the weights, or `provider/model`.
+    pub model: String,
+}

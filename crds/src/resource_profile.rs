@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// A named slice of hardware that one replica gets.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "serving.weighbridge.dev",
+    version = "v1alpha1",
+    kind = "ResourceProfile",
+    shortname = "rprof",
+    category = "weighbridge",
+    derive = "PartialEq",
+    doc = "A named slice of hardware that one replica gets.",
+    printcolumn(name = "CPU", type_ = "string", json_path = ".spec.cpu"),
+    printcolumn(name = "Memory", type_ = "string", json_path = ".spec.memory"),
+    printcolumn(name = "GPUs", type_ = "integer", json_path = ".spec.gpu.count"),
+    printcolumn(name = "Product", type_ = "string", json_path = ".spec.gpu.product"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    cel
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceProfileSpec {
+    /// CPU requested, and the engine's thread count when whole.
+    pub cpu: Quantity,
+    /// Memory requested and at most used.
+    pub memory: Quantity,
+    /// GPUs of one replica; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+    /// Labels that a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that a node may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+}
+
+/// GPUs of one replica.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gpu {
+    /// Extended resource that the device plugin offers.
+    #[serde(default = "nvidia_gpu")]
+    #[schemars(length(min = 3, max = 253), regex(pattern = r"^[-._a-z0-9]+/[-._A-Za-z0-9]+$"))]
+    pub resource: String,
+    /// Number of GPUs.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 64))]
+    pub count: i32,
+    /// Value of the node label `nvidia.com/gpu.product`, as GPU feature discovery writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub product: Option<String>,
+}
+
+fn nvidia_gpu() -> String {
+    "nvidia.com/gpu".to_owned()
+}
+
+fn one() -> i32 {
+    1
+}
