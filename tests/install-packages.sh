@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the testbed runs on, only those that are missing.
+#
+#   install-packages.sh control-plane     etcd and setpriv: all that most tests need
+#   install-packages.sh node              also a container runtime, its network plugins and tools
+set -euo pipefail
+
+packages=(etcd-server util-linux)
+case ${1:-control-plane} in
+control-plane) ;;
+node)
+    packages+=(containerd runc containernetworking-plugins iptables nftables conntrack socat
+        iproute2 ipset buildah prometheus)
+    ;;
+*)
+    echo "usage: install-packages.sh [control-plane|node]" >&2
+    exit 2
+    ;;
+esac
+
+missing=()
+for package in "${packages[@]}"; do
+    state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [[ $state == installed ]] || missing+=("$package")
+done
+((${#missing[@]} == 0)) && exit 0
+
+if ((EUID != 0)); then
+    echo "the testbed needs these Debian packages: ${missing[*]} (install them, or run this once as root)" >&2
+    exit 1
+fi
+echo "installing for the testbed: ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    cat "$log" >&2
+    exit 1
+fi
