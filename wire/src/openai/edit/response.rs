@@ -1,0 +1,241 @@
+//! What a gateway reads of an answer or a chunk, and the one value it may change.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::{quoted, span, splice};
+
+/// An answer, or one chunk of a stream, read only as far as a gateway needs. Unknown fields are skipped.
+#[derive(Debug)]
+pub struct ResponseView<'a> {
+    text: &'a str,
+    model_span: Option<Range<usize>>,
+    usage: Option<UsageView>,
+    error: bool,
+    choices: Choices,
+}
+
+/// Token counts of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct UsageView {
+    /// Tokens read, cached ones included.
+    pub prompt_tokens: u64,
+    /// Tokens written, reasoning included.
+    #[serde(default)]
+    pub completion_tokens: u64,
+    /// How `prompt_tokens` splits.
+    #[serde(default)]
+    pub prompt_tokens_details: Option<TokenDetails>,
+    /// How `completion_tokens` splits.
+    #[serde(default)]
+    pub completion_tokens_details: Option<TokenDetails>,
+}
+
+/// The parts of a count that are metered apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct TokenDetails {
+    /// Tokens served from a cache.
+    #[serde(default)]
+    pub cached_tokens: Option<u64>,
+    /// Tokens written to a cache.
+    #[serde(default)]
+    pub cache_write_tokens: Option<u64>,
+    /// Tokens spent on reasoning.
+    #[serde(default)]
+    pub reasoning_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choices {
+    Absent,
+    Empty,
+    /// Choices that carry nothing new: the opening chunk.
+    Silent,
+    /// At least one brings text, a tool call or the end.
+    Speaking,
+}
+
+impl<'a> ResponseView<'a> {
+    /// Reads `body`; `None` where it is not a JSON object in UTF-8.
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?;
+        let top: Top<'a> = serde_json::from_str(text).ok()?;
+        Some(Self {
+            text,
+            model_span: top.model.filter(|value| value.get().starts_with('"')).map(|value| span(text, value)),
+            // A usage that does not parse is no usage; the answer itself still goes out.
+            usage: top.usage.and_then(|value| serde_json::from_str(value.get()).ok()).flatten(),
+            error: top.error.is_some_and(|value| value.get() != "null"),
+            choices: top.choices.map_or(Choices::Absent, choices),
+        })
+    }
+
+    /// The usage, where the answer carries one.
+    pub fn usage(&self) -> Option<UsageView> {
+        self.usage
+    }
+
+    /// Whether it is an error: a top-level `error` that is not null.
+    pub fn is_error(&self) -> bool {
+        self.error
+    }
+
+    /// Whether it is the chunk that only reports the usage: `choices: []`.
+    pub fn is_usage_chunk(&self) -> bool {
+        self.usage.is_some() && self.choices == Choices::Empty
+    }
+
+    /// Whether some choice brings text, a piece of a tool call, or the end of the answer. The opening chunk,
+    /// with its role and empty text, does not.
+    pub fn speaks(&self) -> bool {
+        self.choices == Choices::Speaking
+    }
+
+    /// The body under another model name, or `None` where it names none (or this one already).
+    pub fn rename(&self, model: &str) -> Option<Vec<u8>> {
+        let range = self.model_span.clone()?;
+        let new = quoted(model);
+        if self.text.get(range.clone()) == Some(new.as_str()) {
+            return None;
+        }
+        Some(splice(self.text, &[(range, new)]))
+    }
+}
+
+fn choices(value: &RawValue) -> Choices {
+    let Ok(choices) = serde_json::from_str::<Vec<Choice<'_>>>(value.get()) else { return Choices::Absent };
+    if choices.is_empty() {
+        Choices::Empty
+    } else if choices.iter().any(Choice::speaks) {
+        Choices::Speaking
+    } else {
+        Choices::Silent
+    }
+}
+
+#[derive(Deserialize)]
+struct Top<'a> {
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    finish_reason: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
+}
+
+/// The parts of a delta that count as an answer, under every name that engines use for reasoning.
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_calls: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    function_call: Option<&'a RawValue>,
+}
+
+impl Choice<'_> {
+    fn speaks(&self) -> bool {
+        let says = |value: Option<&RawValue>| {
+            value.is_some_and(|value| !matches!(value.get(), "null" | r#""""# | "[]" | "{}"))
+        };
+        self.finish_reason.is_some()
+            || says(self.text)
+            || self.delta.as_ref().is_some_and(|delta| {
+                says(delta.content)
+                    || says(delta.refusal)
+                    || says(delta.reasoning)
+                    || says(delta.reasoning_content)
+                    || says(delta.tool_calls)
+                    || says(delta.function_call)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn view(text: &str) -> ResponseView<'_> {
+        ResponseView::parse(text.as_bytes()).expect("parses")
+    }
+
+    #[test]
+    fn a_rename_changes_the_top_level_model_only() {
+        let text = r#"{"x":{"model":"in"}, "model" : "up","choices":[{"model":"up"}]}"#;
+        let renamed = view(text).rename("ns/m").expect("renamed");
+        assert_eq!(String::from_utf8(renamed).expect("UTF-8"), text.replacen(r#" "up""#, r#" "ns/m""#, 1));
+        assert_eq!(view(text).rename("up"), None);
+        assert_eq!(view(r#"{"model":null}"#).rename("m"), None);
+        assert_eq!(view("{}").rename("m"), None);
+    }
+
+    #[test]
+    fn chunks_are_told_apart() {
+        let opening = view(
+            r#"{"choices":[{"delta":{"role":"assistant","content":"","refusal":null},"finish_reason":null}],"usage":null}"#,
+        );
+        assert!(!opening.speaks() && opening.usage().is_none() && !opening.is_usage_chunk());
+        assert!(view(r#"{"choices":[{"delta":{"content":"a"}}]}"#).speaks());
+        assert!(view(r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#).speaks());
+        assert!(view(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#).speaks());
+        assert!(view(r#"{"choices":[{"text":"a"}]}"#).speaks());
+        let last = view(
+            r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":2}}}"#,
+        );
+        assert!(last.is_usage_chunk());
+        let usage = last.usage().expect("usage");
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens), (3, 4));
+        assert_eq!(usage.prompt_tokens_details.and_then(|details| details.cached_tokens), Some(2));
+        // LiteLLM and TensorZero put the usage beside a choice: metered, but not to be stripped.
+        assert!(!view(r#"{"choices":[{"delta":{}}],"usage":{"prompt_tokens":3}}"#).is_usage_chunk());
+        assert!(view(r#"{"error":{"message":"x"}}"#).is_error());
+        assert!(!view(r#"{"error":null}"#).is_error());
+    }
+
+    #[test]
+    fn odd_usage_does_not_spoil_the_answer() {
+        assert_eq!(view(r#"{"usage":{"prompt_tokens":-1}}"#).usage(), None);
+        assert_eq!(view(r#"{"usage":"many"}"#).usage(), None);
+        assert!(ResponseView::parse(b"<html>").is_none());
+        assert!(ResponseView::parse(b"[1]").is_none_or(|view| view.rename("x").is_none()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_rename_keeps_every_other_byte(before in "[a-z\"\\\\€]{0,12}", after in "[a-z\"\\\\€]{0,12}", old in "[a-z\"€]{0,8}", new in "[a-z\"€]{0,8}", pad in "[ \n\t]{0,3}") {
+            let text = format!("{{\"x\":{},{pad}\"model\"{pad}:{pad}{}{pad},\"y\":{}}}", quoted(&before), quoted(&old), quoted(&after));
+            let expected = format!("{{\"x\":{},{pad}\"model\"{pad}:{pad}{}{pad},\"y\":{}}}", quoted(&before), quoted(&new), quoted(&after));
+            let out = view(&text).rename(&new).unwrap_or_else(|| text.clone().into_bytes());
+            prop_assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
+        }
+
+        #[test]
+        fn no_bytes_break_the_parser(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = ResponseView::parse(&bytes).map(|view| view.rename("n"));
+        }
+    }
+}
