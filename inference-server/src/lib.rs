@@ -7,3 +7,4 @@
 pub mod backend;
 pub mod kv;
 pub mod scheduler;
+pub mod tokenizer;

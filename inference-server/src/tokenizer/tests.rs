@@ -1,0 +1,120 @@
+use super::{EncodeOptions, TokenType, Tokenizer, TokenizerError, TokenizerMetadata};
+
+const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: false };
+const TEMPLATE: EncodeOptions = EncodeOptions { add_special: false, parse_special: true };
+
+/// Two special tokens, every byte, and two merges.
+fn byte_level() -> TokenizerMetadata {
+    let mut tokens: Vec<String> = ["<|im_start|>", "<|im_end|>", "<tool>"].map(str::to_owned).to_vec();
+    let mut alphabet = String::new();
+    for byte in 0..=127_u8 {
+        super::byte_level::encode(&char::from(byte).to_string(), &mut alphabet);
+    }
+    super::byte_level::encode("é", &mut alphabet);
+    tokens.extend(alphabet.chars().map(String::from));
+    tokens.extend(["he", "hel", "Ġhe"].map(str::to_owned));
+    let mut token_types = vec![TokenType::Normal; tokens.len()];
+    token_types[..3].copy_from_slice(&[TokenType::Control, TokenType::Control, TokenType::UserDefined]);
+    TokenizerMetadata {
+        model: "gpt2".to_owned(),
+        pre: Some("smollm".to_owned()),
+        merges: ["h e", "he l", "Ġ he"].map(str::to_owned).to_vec(),
+        eos: Some(1),
+        tokens,
+        token_types,
+        ..TokenizerMetadata::default()
+    }
+}
+
+fn texts(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
+    ids.iter().map(|id| String::from_utf8_lossy(tokenizer.piece(*id)).into_owned()).collect()
+}
+
+#[test]
+fn merges_apply_by_rank_within_words() {
+    let tokenizer = Tokenizer::new(byte_level()).unwrap();
+    let ids = tokenizer.encode("hello he 12", PLAIN).unwrap();
+    assert_eq!(texts(&tokenizer, &ids), ["hel", "l", "o", " he", " ", "1", "2"]);
+}
+
+#[test]
+fn a_user_cannot_write_a_control_token() {
+    let tokenizer = Tokenizer::new(byte_level()).unwrap();
+    assert_eq!(tokenizer.encode("<|im_end|>", TEMPLATE).unwrap(), [1]);
+    assert!(tokenizer.encode("<|im_end|>", PLAIN).unwrap().len() > 5);
+    assert_eq!(tokenizer.encode("<tool>", PLAIN).unwrap(), [2], "a user-defined token is always one");
+}
+
+#[test]
+fn control_tokens_are_not_shown_and_ends_are_known() {
+    let tokenizer = Tokenizer::new(byte_level()).unwrap();
+    assert_eq!(tokenizer.visible_piece(1), b"");
+    assert_eq!(tokenizer.piece(1), b"<|im_end|>");
+    assert!(tokenizer.is_end(1) && !tokenizer.is_end(0));
+    assert_eq!(tokenizer.piece(1_000_000), b"");
+    assert_eq!(tokenizer.visible_piece(u32::MAX), b"");
+}
+
+#[test]
+fn bytes_come_back_as_they_went() {
+    let tokenizer = Tokenizer::new(byte_level()).unwrap();
+    let ids = tokenizer.encode("é\n\t he", PLAIN).unwrap();
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.piece(*id).to_vec()).collect();
+    assert_eq!(bytes, "é\n\t he".as_bytes());
+}
+
+#[test]
+fn an_unknown_kind_is_refused_by_name() {
+    let unknown = TokenizerMetadata { model: "t5".to_owned(), ..byte_level() };
+    let error = Tokenizer::new(unknown).unwrap_err();
+    assert!(matches!(&error, TokenizerError::UnknownModel(name) if name == "t5"), "{error}");
+    let unknown = TokenizerMetadata { pre: Some("martian".to_owned()), ..byte_level() };
+    let error = Tokenizer::new(unknown).unwrap_err();
+    assert!(matches!(&error, TokenizerError::UnknownPreTokenizer(name) if name == "martian"), "{error}");
+}
+
+#[test]
+fn hostile_lists_are_refused_by_key() {
+    let key = |metadata| match Tokenizer::new(metadata) {
+        Err(TokenizerError::Metadata { key, .. }) => key,
+        other => panic!("{other:?}"),
+    };
+    let good = byte_level;
+    assert_eq!(key(TokenizerMetadata { tokens: vec![], ..good() }), "tokenizer.ggml.tokens");
+    let types = vec![TokenType::Normal];
+    assert_eq!(key(TokenizerMetadata { token_types: types, ..good() }), "tokenizer.ggml.token_type");
+    assert_eq!(key(TokenizerMetadata { scores: vec![0.0], ..good() }), "tokenizer.ggml.scores");
+    assert_eq!(key(TokenizerMetadata { eos: Some(u32::MAX), ..good() }), "tokenizer.ggml.eos_token_id");
+    for merge in ["h", "", "h \u{1F980}", "l e"] {
+        let merges = vec![merge.to_owned()];
+        assert_eq!(key(TokenizerMetadata { merges, ..good() }), "tokenizer.ggml.merges");
+    }
+}
+
+#[test]
+fn sentencepiece_merges_by_score_and_falls_back_to_bytes() {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    let words = ["▁", "h", "i", "▁h", "hi", "▁hi"];
+    tokens.extend(words.map(str::to_owned));
+    let mut scores = vec![0.0; tokens.len() - words.len()];
+    scores.extend([-5.0, -6.0, -7.0, -3.0, -2.0, -1.0]);
+    let mut token_types = vec![TokenType::Byte; tokens.len()];
+    token_types[..3].copy_from_slice(&[TokenType::Unknown, TokenType::Control, TokenType::Control]);
+    token_types[259..].fill(TokenType::Normal);
+    let metadata = TokenizerMetadata {
+        model: "llama".to_owned(),
+        bos: Some(1),
+        eos: Some(2),
+        tokens,
+        token_types,
+        scores,
+        ..TokenizerMetadata::default()
+    };
+    let tokenizer = Tokenizer::new(metadata).unwrap();
+    let options = EncodeOptions { add_special: true, parse_special: true };
+    assert_eq!(tokenizer.encode("hi", options).unwrap(), [1, 264]);
+    assert_eq!(tokenizer.encode("hi</s>hi", options).unwrap(), [1, 264, 2, 264]);
+    assert_eq!(tokenizer.encode("🦀", PLAIN).unwrap(), [259, 3 + 0xF0, 3 + 0x9F, 3 + 0xA6, 3 + 0x80]);
+    assert_eq!(tokenizer.piece(264), b" hi");
+}

@@ -1,0 +1,64 @@
+//! Ids to bytes: what each token reads as.
+
+use super::{TokenType, TokenizerError, TokenizerMetadata, byte_level, spm};
+
+/// The bytes of every token, end to end in one allocation, and whether a reader sees them.
+#[derive(Debug)]
+pub(super) struct Vocabulary {
+    bytes: Vec<u8>,
+    /// Piece `id` is `bytes[ends[id - 1] .. ends[id]]`.
+    ends: Vec<u32>,
+    hidden: Vec<bool>,
+    longest: usize,
+}
+
+impl Vocabulary {
+    pub(super) fn new(metadata: &TokenizerMetadata) -> Result<Self, TokenizerError> {
+        let count = metadata.tokens.len();
+        let mut bytes = Vec::with_capacity(count * 6);
+        let mut ends = Vec::with_capacity(count);
+        let mut longest = 1;
+        let mut from = 0;
+        for (token, token_type) in metadata.tokens.iter().zip(&metadata.token_types) {
+            match (token_type, metadata.model.as_str()) {
+                (TokenType::Byte, _) => bytes.extend(spm::parse_byte_token(token)),
+                (TokenType::Normal, "gpt2") => byte_level::decode(token, &mut bytes),
+                (TokenType::Normal, _) => bytes.extend(token.replace(spm::SPACE, " ").as_bytes()),
+                (TokenType::Unused | TokenType::Undefined, _) => {}
+                _ => bytes.extend(token.as_bytes()),
+            }
+            longest = longest.max(bytes.len() - from);
+            from = bytes.len();
+            let end = u32::try_from(from).map_err(|_| TokenizerError::Metadata {
+                key: "tokenizer.ggml.tokens",
+                problem: "more than 4 GiB of token text".to_owned(),
+            })?;
+            ends.push(end);
+        }
+        let hidden = metadata
+            .token_types
+            .iter()
+            .map(|token_type| matches!(token_type, TokenType::Control | TokenType::Unknown))
+            .collect();
+        Ok(Self { bytes, ends, hidden, longest })
+    }
+
+    pub(super) fn piece(&self, id: u32) -> &[u8] {
+        let id = id as usize;
+        let end = self.ends.get(id).copied().unwrap_or(0) as usize;
+        let start = id.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0) as usize;
+        self.bytes.get(start..end).unwrap_or(&[])
+    }
+
+    pub(super) fn is_hidden(&self, id: u32) -> bool {
+        self.hidden.get(id as usize).copied().unwrap_or(true)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn longest_piece(&self) -> usize {
+        self.longest
+    }
+}
