@@ -4,6 +4,8 @@
 //! older than the CRD keeps working; strictness belongs to the apiserver and, with no cluster, to
 //! [`manifest`].
 
+#![allow(clippy::duplicated_attributes, reason = "kube's derive reads repeated `printcolumn` attributes")]
+
 pub mod condition;
 mod external_provider;
 pub mod labels;
