@@ -1,1 +1,3 @@
 //! Everything that needs more than one crate: the testbed, real clients, benchmarks.
+
+pub mod testbed;
