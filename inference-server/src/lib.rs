@@ -5,6 +5,8 @@
 //! picks the token, `tokenizer` turns it into text.
 
 pub mod backend;
+pub mod chat_template;
 pub mod kv;
+pub mod sampling;
 pub mod scheduler;
 pub mod tokenizer;

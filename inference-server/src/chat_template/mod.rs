@@ -1,0 +1,82 @@
+//! From a conversation to a prompt, by the Jinja template that the model file carries.
+//!
+//! A template is code from a file that somebody else made: it runs with no loader, no file, no network, a
+//! bounded number of steps and a bounded output. Nothing here tokenises or knows HTTP.
+
+mod environment;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind, Value, context};
+use serde_json::Value as Json;
+
+/// Why a prompt could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The model's template is not one that we can run.
+    #[error("the model's chat template cannot be read: {0}")]
+    Unreadable(String),
+    /// The template refuses the conversation, in its own words.
+    #[error("the model's chat template refuses the conversation: {0}")]
+    Refused(String),
+    /// The template failed on the conversation.
+    #[error("the model's chat template failed on the conversation: {0}")]
+    Failed(String),
+    /// The template ran longer, or wrote more, than it may.
+    #[error("the model's chat template did not end within its limits")]
+    Limit,
+}
+
+/// A model's chat template, compiled once and shared between threads.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// Compiles `source`. `bos` and `eos` are the texts of the model's begin and end tokens.
+    ///
+    /// # Errors
+    /// [`TemplateError::Unreadable`] with the line at fault.
+    pub fn new(source: String, bos: &str, eos: &str) -> Result<Self, TemplateError> {
+        let mut environment = environment::sandbox();
+        environment
+            .add_template_owned(environment::NAME, source)
+            .map_err(|error| TemplateError::Unreadable(error.to_string()))?;
+        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
+    }
+
+    /// The prompt for `messages` (objects with `role` and `content`), ready for the assistant's answer.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when the template refuses or fails, or runs past its limits.
+    pub fn render(&self, messages: &[Json]) -> Result<String, TemplateError> {
+        let template = self.environment.get_template(environment::NAME).map_err(failure)?;
+        let context = context! {
+            messages => Value::from(Serde(messages)),
+            add_generation_prompt => true,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+            // Templates branch on these with `is defined` and `is not none`.
+            tools => Value::from(()),
+            documents => Value::from(()),
+        };
+        let mut output = environment::LimitedOutput::default();
+        template.render_captured_to(context, &mut output).map_err(failure)?;
+        output.into_text().ok_or(TemplateError::Limit)
+    }
+}
+
+fn failure(error: minijinja::Error) -> TemplateError {
+    if let Some(words) = environment::raised(&error) {
+        return TemplateError::Refused(words);
+    }
+    match error.kind() {
+        ErrorKind::OutOfFuel | ErrorKind::WriteFailure => TemplateError::Limit,
+        _ => TemplateError::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,71 @@
+use serde_json::json;
+
+use super::{ChatTemplate, TemplateError};
+
+const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+fn render(source: &str, messages: &serde_json::Value) -> Result<String, TemplateError> {
+    let template = ChatTemplate::new(source.to_owned(), "<s>", "</s>")?;
+    template.render(messages.as_array().unwrap())
+}
+
+#[test]
+fn smollm2_adds_its_system_prompt_and_opens_the_answer() {
+    let prompt = render(SMOLLM2, &json!([{"role": "user", "content": "<b>Hi & bye</b>"}])).unwrap();
+    assert_eq!(
+        prompt,
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\
+         <|im_start|>user\n<b>Hi & bye</b><|im_end|>\n<|im_start|>assistant\n"
+    );
+}
+
+#[test]
+fn a_template_may_refuse_in_its_own_words() {
+    let source = "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}";
+    let error = render(source, &json!([{"role": "system", "content": "x"}])).unwrap_err();
+    assert!(matches!(&error, TemplateError::Refused(words) if words == "user first"), "{error}");
+}
+
+#[test]
+fn what_python_templates_use_is_there() {
+    let source = "{{ bos_token }}{{ messages[0].content.strip().upper() }}{{ messages[0].role.startswith('us') }}\
+                  {{ messages[0] | tojson }}{% if tools is not none %}tools{% endif %}{{ strftime_now('%Y')[:2] }}\
+                  {%- for m in messages %}{% if m.skip is defined %}{% continue %}{% endif %}.{% endfor %}";
+    let prompt = render(source, &json!([{"role": "user", "content": " <é> "}])).unwrap();
+    assert_eq!(prompt, "<s><É>True{\"role\": \"user\", \"content\": \" <é> \"}20.");
+}
+
+#[test]
+fn white_space_is_as_transformers_sets_it() {
+    let source = "{% for m in messages %}\n  {% if true %}\n{{ m.content }}\n  {% endif %}\n{% endfor %}";
+    assert_eq!(render(source, &json!([{"content": "a"}, {"content": "b"}])).unwrap(), "a\nb\n");
+}
+
+#[test]
+fn a_template_that_does_not_end_is_stopped() {
+    let slow = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    assert!(matches!(render(slow, &json!([])), Err(TemplateError::Limit)));
+    let long = "{% set s = messages[0].content %}{% for i in range(99999) %}{{ s }}{% endfor %}";
+    let message = json!([{"content": "x".repeat(4096)}]);
+    assert!(matches!(render(long, &message), Err(TemplateError::Limit)));
+}
+
+#[test]
+fn nothing_outside_can_be_had() {
+    for source in [
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    ] {
+        let error = render(source, &json!([{"role": "user", "content": "x"}]));
+        assert!(matches!(error, Err(TemplateError::Failed(_))), "{source}: {error:?}");
+    }
+}
+
+#[test]
+fn a_template_with_an_error_names_the_line() {
+    let error = render("line one\n{% if %}", &json!([])).unwrap_err();
+    assert!(matches!(&error, TemplateError::Unreadable(words) if words.contains("chat_template:2")), "{error}");
+}
