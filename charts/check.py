@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Checks of the chart that need no cluster. Called by `charts/generate.sh --check`, with Helm in $HELM."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+CHART = ROOT / "charts/weighbridge"
+
+
+def versions_agree():
+    workspace = re.search(r'^\[workspace\.package\]\nversion = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.M)[1]
+    chart = (CHART / "Chart.yaml").read_text()
+    for key in ("version", "appVersion"):
+        found = re.search(rf"^{key}: (.+)$", chart, re.M)[1]
+        if found != workspace:
+            yield f"Chart.yaml has {key} {found}, Cargo.toml has {workspace}"
+
+
+def leaves(schema, path=()):
+    """Paths of the values that the schema knows. An object that is passed on whole is one value."""
+    for name, below in schema.get("properties", {}).items():
+        if "properties" in below:
+            yield from leaves(below, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def every_value_is_used():
+    templates = "".join(file.read_text() for file in (CHART / "templates").iterdir())
+    defaults = (CHART / "values.yaml").read_text()
+    for path in leaves(json.loads((CHART / "values.schema.json").read_text())):
+        if path == ("global",):
+            continue
+        # `placement` gets a component's values whole and reads three of them.
+        whole = f'"weighbridge.placement" .Values.{path[0]} ' in templates and f"with .{path[-1]} " in templates
+        if not whole and not re.search(rf"\.Values\.{re.escape('.'.join(path))}\b", templates):
+            yield f"values.schema.json allows {'.'.join(path)}, which no template reads"
+        if not re.search(rf"^ *{path[-1]}:", defaults, re.M):
+            yield f"values.yaml does not show {'.'.join(path)}"
+
+
+def roles_name_what_they_mean():
+    for file in sorted((CHART / "golden").glob("*.yaml")):
+        for document in file.read_text().split("\n---\n"):
+            if re.search(r"^kind: (Cluster)?Role$", document, re.M):
+                rules = document[document.index("\nrules:") :]
+                if "*" in rules:
+                    yield f"{file.name} has a role with a wildcard:\n{document}"
+                if re.search(r"secrets[^-]*verbs:.*(list|watch|create|update|patch|delete)", rules):
+                    yield f"{file.name} has a role that does more with Secrets than get one by name"
+
+
+def unknown_and_wrong_values_are_refused():
+    for value, word in (
+        ("gateway.replica=3", "replica"),
+        ("operator.image=x", "image"),
+        ("gateway.service.port=0", "port"),
+        ("gateway.drainTimeoutSeconds=5m", "drainTimeoutSeconds"),
+        ("gateway.defaultNamespace=Not_A_Name", "defaultNamespace"),
+        ("monitoring.podMonitor.interval=soon", "interval"),
+    ):
+        command = [os.environ["HELM"], "template", "w", str(CHART), "--kube-version", "1.34", "--set", value]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode == 0 or word not in result.stderr:
+            yield f"--set {value} was not refused by name: {result.stderr.strip()[:300]}"
+
+
+def main():
+    checks = (versions_agree, every_value_is_used, roles_name_what_they_mean, unknown_and_wrong_values_are_refused)
+    problems = [problem for check in checks for problem in check()]
+    for problem in problems:
+        print(f"charts: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

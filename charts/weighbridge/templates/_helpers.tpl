@@ -1,0 +1,72 @@
+{{/* Names begin with the release's, so that two releases never claim one object. */}}
+{{- define "weighbridge.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Call with (list $ "component"). */}}
+{{- define "weighbridge.name" -}}
+{{- printf "%s-%s" (include "weighbridge.fullname" (index . 0)) (index . 1) -}}
+{{- end -}}
+
+{{/*
+The operator's NetworkPolicies and the PodMonitor know pods by name and component: both are part of the API
+between the chart and the operator.
+*/}}
+{{- define "weighbridge.selectorLabels" -}}
+app.kubernetes.io/name: weighbridge
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{- define "weighbridge.labels" -}}
+{{ include "weighbridge.selectorLabels" . }}
+app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name ((index . 0).Chart.Version | replace "+" "_") }}
+{{- end -}}
+
+{{/* Call with (list $ "image name"). */}}
+{{- define "weighbridge.image" -}}
+{{- $root := index . 0 -}}
+{{- printf "%s/%s:%s" $root.Values.images.registry (index . 1) ($root.Values.images.tag | default $root.Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* Pod Security "restricted", the pod's half. */}}
+{{- define "weighbridge.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile: { type: RuntimeDefault }
+{{- end -}}
+
+{{/* Pod Security "restricted", the container's half, and a read-only root on top of it. */}}
+{{- define "weighbridge.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end -}}
+
+{{- define "weighbridge.scrapeAnnotations" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: "9090"
+prometheus.io/path: /metrics
+{{- end -}}
+
+{{/* Where a component's pods may be put. Call with its values. */}}
+{{- define "weighbridge.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
