@@ -4,9 +4,14 @@
 //! what each step computes, `kv` accounts for the cache's blocks, a `backend` computes logits, `sampling`
 //! picks the token, `tokenizer` turns it into text.
 
+pub mod artifact;
 pub mod backend;
 pub mod chat_template;
+pub mod engine;
 pub mod kv;
+pub mod metrics;
 pub mod sampling;
 pub mod scheduler;
+#[cfg(test)]
+mod testing;
 pub mod tokenizer;

@@ -24,9 +24,14 @@ static ALPHABET: LazyLock<Alphabet> = LazyLock::new(|| {
     alphabet
 });
 
+/// The character that stands for `byte`.
+pub(super) fn character(byte: u8) -> char {
+    ALPHABET.of_byte[usize::from(byte)]
+}
+
 /// `text`'s bytes, a character each.
 pub(super) fn encode(text: &str, into: &mut String) {
-    into.extend(text.bytes().map(|byte| ALPHABET.of_byte[usize::from(byte)]));
+    into.extend(text.bytes().map(character));
 }
 
 /// The bytes that `token` spells; a character outside the alphabet stands for itself.

@@ -73,6 +73,11 @@ pub struct TokenizerMetadata {
 }
 
 impl TokenizerMetadata {
+    /// How a `gpt2` vocabulary writes a single byte.
+    pub fn byte_token(byte: u8) -> String {
+        super::byte_level::character(byte).to_string()
+    }
+
     /// Fills defaults and checks that lists and ids fit each other, so that nothing later can index
     /// outside the vocabulary.
     pub(super) fn validate(&mut self) -> Result<(), TokenizerError> {

@@ -6,12 +6,7 @@ const TEMPLATE: EncodeOptions = EncodeOptions { add_special: false, parse_specia
 /// Two special tokens, every byte, and two merges.
 fn byte_level() -> TokenizerMetadata {
     let mut tokens: Vec<String> = ["<|im_start|>", "<|im_end|>", "<tool>"].map(str::to_owned).to_vec();
-    let mut alphabet = String::new();
-    for byte in 0..=127_u8 {
-        super::byte_level::encode(&char::from(byte).to_string(), &mut alphabet);
-    }
-    super::byte_level::encode("é", &mut alphabet);
-    tokens.extend(alphabet.chars().map(String::from));
+    tokens.extend((0..=255).map(TokenizerMetadata::byte_token));
     tokens.extend(["he", "hel", "Ġhe"].map(str::to_owned));
     let mut token_types = vec![TokenType::Normal; tokens.len()];
     token_types[..3].copy_from_slice(&[TokenType::Control, TokenType::Control, TokenType::UserDefined]);

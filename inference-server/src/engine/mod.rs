@@ -1,0 +1,39 @@
+//! The engine: one thread that owns the backend, and the handle through which requests reach it.
+//!
+//! A step is plan (`scheduler`), compute (`backend`), draw (`sampling`), tell (events). One request's
+//! failure ends that request; a failed step ends the requests in it; the thread goes on. No HTTP here, no
+//! prompt templates, and nothing async but the channels.
+
+mod handle;
+mod load;
+mod request;
+mod sequence;
+mod step;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use handle::{EngineHandle, EventStream, SubmitError};
+pub use load::LoadSnapshot;
+pub use request::{Event, Finished, GenerateError, GenerateRequest, StopCause, TokenEvent};
+
+/// The limits of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Sequences computed in one step.
+    pub max_sequences: usize,
+    /// Tokens computed in one step: more is better use of the machine for prompts, and a longer wait
+    /// between two tokens for everyone who decodes meanwhile.
+    pub tokens_per_step: usize,
+    /// Sequences that may wait for their turn; a caller beyond that is told to come back.
+    pub max_waiting: usize,
+    /// Tokens of prompt and answer together; `None` is what the model was built for. Never more than the
+    /// KV memory holds.
+    pub context_length: Option<usize>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { max_sequences: 64, tokens_per_step: 512, max_waiting: 256, context_length: None }
+    }
+}

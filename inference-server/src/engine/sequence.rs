@@ -1,0 +1,158 @@
+//! A sequence in the engine: its tokens, and what turns logits into events.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tokio::sync::mpsc;
+
+use super::{Event, Finished, GenerateError, GenerateRequest, StopCause, TokenEvent};
+use crate::backend::{Logits, LogitsWanted};
+use crate::sampling::{Sampler, Scratch, TokenLogprobs, logprobs_of};
+use crate::scheduler::PlannedChunk;
+use crate::tokenizer::{Detokenizer, Tokenizer};
+
+/// Tokens in one prefill chunk of a sequence that wants the prompt's log probabilities: each costs a
+/// whole row of logits, 0.2 to 1 MB, and they are held until the step's end.
+pub(super) const PROMPT_LOGPROBS_CHUNK: usize = 32;
+
+/// What a step means for a sequence.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It goes on with the token it drew.
+    Continues,
+    /// Its last event is sent.
+    Ended,
+}
+
+#[derive(Debug)]
+pub(super) struct Sequence {
+    /// Prompt and answer.
+    pub(super) tokens: Vec<u32>,
+    prompt_tokens: usize,
+    max_tokens: usize,
+    ignore_end: bool,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    prompt_logprobs: Option<u32>,
+    /// Log probabilities of the prompt so far; taken when complete.
+    prompt_rows: Vec<Option<TokenLogprobs>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Sequence {
+    pub(super) fn new(request: GenerateRequest, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            prompt_tokens: request.prompt.len(),
+            max_tokens: request.max_tokens,
+            ignore_end: request.ignore_end,
+            sampler: Sampler::new(request.sampling, &request.prompt),
+            detokenizer: Detokenizer::new(request.stop),
+            prompt_logprobs: request.prompt_logprobs,
+            prompt_rows: Vec::new(),
+            tokens: request.prompt,
+            events,
+        }
+    }
+
+    /// Whether nobody listens any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// The rows of logits that `chunk` needs.
+    pub(super) fn wanted(&self, chunk: &PlannedChunk) -> LogitsWanted {
+        let prompt_rows_missing = self.prompt_logprobs.is_some() && self.prompt_rows.len() < self.prompt_tokens;
+        match (prompt_rows_missing, chunk.samples) {
+            (true, _) => LogitsWanted::All,
+            (false, true) => LogitsWanted::Last,
+            (false, false) => LogitsWanted::None,
+        }
+    }
+
+    /// Ends the sequence in an error.
+    pub(super) fn fail(&self, error: GenerateError) {
+        self.send(Event::Failed(error));
+    }
+
+    /// Reads the rows of `chunk`, which begin at `row`. A panic in here is this sequence's alone.
+    pub(super) fn advance(
+        &mut self,
+        chunk: &PlannedChunk,
+        rows: std::ops::Range<usize>,
+        logits: &mut Logits,
+        tokenizer: &Tokenizer,
+        scratch: &mut Scratch,
+    ) -> Outcome {
+        let advanced = catch_unwind(AssertUnwindSafe(|| {
+            self.read_prompt_rows(chunk, &rows, logits);
+            if !chunk.samples {
+                return Ok(Outcome::Continues);
+            }
+            let last = rows.end.checked_sub(1).and_then(|row| logits.row_mut(row));
+            let row = last.ok_or_else(|| GenerateError::Step("the backend returned too few rows".to_owned()))?;
+            let sampled = self.sampler.sample(row, scratch)?;
+            Ok(self.accept(sampled.token, sampled.logprobs, tokenizer))
+        }));
+        let error = match advanced {
+            Ok(Ok(outcome)) => return outcome,
+            Ok(Err(error)) => error,
+            Err(panic) => GenerateError::Panicked(super::worker::panic_message(&*panic)),
+        };
+        self.fail(error);
+        Outcome::Ended
+    }
+
+    /// Row `i` of a chunk is the distribution of the token after position `start + i`.
+    fn read_prompt_rows(&mut self, chunk: &PlannedChunk, rows: &std::ops::Range<usize>, logits: &Logits) {
+        let Some(top) = self.prompt_logprobs.filter(|_| self.prompt_rows.len() < self.prompt_tokens) else {
+            return;
+        };
+        if self.prompt_rows.is_empty() {
+            self.prompt_rows.push(None);
+        }
+        for (row, position) in rows.clone().zip(chunk.start + 1..self.prompt_tokens) {
+            // After a preemption the prompt is computed again; what is known stays.
+            if position == self.prompt_rows.len() {
+                let token = self.tokens[position];
+                self.prompt_rows.push(logits.row(row).map(|row| logprobs_of(row, token, top)));
+            }
+        }
+        if self.prompt_rows.len() == self.prompt_tokens {
+            self.send(Event::Prompt(self.prompt_rows.clone()));
+        }
+    }
+
+    /// Takes a drawn token: text, stop conditions, events.
+    fn accept(&mut self, token: u32, logprobs: Option<TokenLogprobs>, tokenizer: &Tokenizer) -> Outcome {
+        self.tokens.push(token);
+        if tokenizer.is_end(token) && !self.ignore_end {
+            return self.finish(StopCause::EndToken(token));
+        }
+        let piece = self.detokenizer.push(tokenizer.visible_piece(token));
+        self.send(Event::Token(TokenEvent { id: token, text: piece.text, logprobs }));
+        if let Some(stop) = piece.stopped {
+            return self.finish(StopCause::StopText(stop));
+        }
+        if self.tokens.len() - self.prompt_tokens >= self.max_tokens {
+            return self.finish(StopCause::Length);
+        }
+        Outcome::Continues
+    }
+
+    fn finish(&mut self, cause: StopCause) -> Outcome {
+        let tail = self.detokenizer.finish();
+        self.send(Event::Finished(Finished {
+            cause,
+            tail,
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.tokens.len() - self.prompt_tokens,
+        }));
+        Outcome::Ended
+    }
+
+    /// The channel has room for every event of the sequence; a reader that left is seen at the next step.
+    fn send(&self, event: Event) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
+            tracing::error!("a sequence sent more events than it has tokens");
+        }
+    }
+}

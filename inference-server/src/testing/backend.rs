@@ -1,0 +1,148 @@
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::IM_END;
+use crate::backend::{
+    Backend, BackendDescription, BackendError, Logits, LogitsWanted, SequenceChunk,
+};
+use crate::kv::BLOCK_SIZE;
+
+/// Lets a test hold the backend between steps.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<Option<usize>>, Condvar)>);
+
+impl Gate {
+    /// From now on a step needs a permit.
+    pub(crate) fn close(&self) {
+        *self.0.0.lock().unwrap() = Some(0);
+    }
+
+    /// Lets `steps` more steps through.
+    pub(crate) fn permit(&self, steps: usize) {
+        let mut permits = self.0.0.lock().unwrap();
+        *permits = permits.map(|permits| permits + steps);
+        self.0.1.notify_all();
+    }
+
+    /// Lets every step through.
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().unwrap() = None;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut permits = self.0.1.wait_while(self.0.0.lock().unwrap(), |permits| *permits == Some(0)).unwrap();
+        *permits = permits.map(|permits| permits - 1);
+    }
+}
+
+/// Counts letters on: after `a` comes `b`, after `z` the end; `A` to `Z` go round and never end.
+///
+/// Keeps tokens in its blocks where a real one keeps keys and values, and reads the whole sequence back
+/// through the table, so that a lost or shared block changes what it says. Bytes with a meaning of their
+/// own: `!` panics, `?` fails the step, `#` gives a row without numbers.
+pub(crate) struct SimulatedBackend {
+    memory: Vec<[Option<u32>; BLOCK_SIZE]>,
+    context_length: usize,
+    gate: Gate,
+}
+
+impl SimulatedBackend {
+    pub(crate) fn new(blocks: usize, context_length: usize) -> Self {
+        Self { memory: vec![[None; BLOCK_SIZE]; blocks], context_length, gate: Gate::default() }
+    }
+
+    pub(crate) fn gate(&self) -> Gate {
+        self.gate.clone()
+    }
+
+    /// Every token up to `length`, through the table.
+    fn read(&self, chunk: &SequenceChunk<'_>, length: usize) -> Result<Vec<u32>, BackendError> {
+        (0..length)
+            .map(|position| {
+                let block = chunk.blocks[position / BLOCK_SIZE].0 as usize;
+                self.memory[block][position % BLOCK_SIZE].ok_or_else(|| BackendError::Device {
+                    device: "simulated".to_owned(),
+                    problem: format!("position {position} was never written"),
+                })
+            })
+            .collect()
+    }
+}
+
+impl Backend for SimulatedBackend {
+    fn description(&self) -> BackendDescription {
+        BackendDescription {
+            device: "cpu".to_owned(),
+            kernels: "simulated".to_owned(),
+            weight_bytes: 0,
+            kv_bytes: 0,
+            kv_blocks: self.memory.len(),
+        }
+    }
+
+    fn vocabulary_size(&self) -> usize {
+        258
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Logits) -> Result<(), BackendError> {
+        self.gate.pass();
+        let rows = batch.iter().map(|chunk| match chunk.logits {
+            LogitsWanted::None => 0,
+            LogitsWanted::Last => 1,
+            LogitsWanted::All => chunk.tokens.len(),
+        });
+        let room = logits.reset(rows.sum(), self.vocabulary_size());
+        let mut rows = room.chunks_exact_mut(258);
+        for (index, chunk) in batch.iter().enumerate() {
+            for (position, token) in (chunk.start..).zip(chunk.tokens) {
+                match token {
+                    0x21 => panic!("the backend met a !"),
+                    0x3F => {
+                        let problem = "the step met a ?".to_owned();
+                        return Err(BackendError::InvalidChunk { chunk: index, problem });
+                    }
+                    _ => {}
+                }
+                let block = chunk.blocks[position / BLOCK_SIZE].0 as usize;
+                self.memory[block][position % BLOCK_SIZE] = Some(*token);
+            }
+            let end = chunk.start + chunk.tokens.len();
+            let from = match chunk.logits {
+                LogitsWanted::None => end,
+                LogitsWanted::Last => end - 1,
+                LogitsWanted::All => chunk.start,
+            };
+            for position in from..end {
+                let known = self.read(chunk, position + 1)?;
+                if let Some(row) = rows.next() {
+                    fill(row, &known);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The next letter is likeliest; the rest is noise that hangs on every token so far.
+fn fill(row: &mut [f32], known: &[u32]) {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for token in known {
+        hash = (hash ^ u64::from(*token)).wrapping_mul(0x0100_0000_01b3);
+    }
+    for (id, logit) in (0_u64..).zip(row.iter_mut()) {
+        let noise = (hash ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        *logit = noise as f32 / (1 << 24) as f32 * 5.0;
+    }
+    let last = known.last().copied().unwrap_or(0);
+    let next = match u8::try_from(last) {
+        Ok(b'#') => return row.fill(f32::NAN),
+        Ok(b'z') | Err(_) => IM_END,
+        Ok(b'Z') => u32::from(b'A'),
+        Ok(_) => last + 1,
+    };
+    row[next as usize] = 9.0;
+}
