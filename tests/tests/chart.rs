@@ -1,0 +1,148 @@
+//! The chart on a real apiserver: it installs under Pod Security "restricted", and its accounts may do what they
+//! must and nothing beyond it.
+
+use std::process::Output;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::process::Command;
+use weighbridge_tests::testbed::{self, TestNamespace};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Runs `program` at the repository's root; its output on success, its words on failure.
+async fn run(program: &str, arguments: &[&str]) -> Result<String> {
+    let Output { status, stdout, stderr } =
+        Command::new(program).args(arguments).current_dir(ROOT).output().await?;
+    ensure!(status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&stderr));
+    Ok(String::from_utf8(stdout)?.trim().to_owned())
+}
+
+/// A release of the chart in a test's namespace. Its roles are the cluster's, so it has to be uninstalled.
+struct Release {
+    helm: String,
+    kubeconfig: String,
+    namespace: String,
+}
+
+impl Release {
+    async fn install(namespace: &TestNamespace) -> Result<Self> {
+        let folder = run("tests/control-plane/build.sh", &["helm"]).await?;
+        let kubeconfig = std::env::var(testbed::KUBECONFIG).context("checked by testbed::client")?;
+        let helm = format!("{folder}/helm");
+        let release = Self { helm, kubeconfig, namespace: namespace.name().to_owned() };
+        // The release is named like the namespace, so that two tests never share a ClusterRole. The testbed
+        // installs the CRDs itself.
+        let options = ["--set=crds.install=false", "--wait", "--timeout=90s"];
+        release.helm("install", &["charts/weighbridge", options[0], options[1], options[2]]).await?;
+        Ok(release)
+    }
+
+    async fn helm(&self, verb: &str, more: &[&str]) -> Result<String> {
+        let base = [verb, &self.namespace, "--namespace", &self.namespace, "--kubeconfig", &self.kubeconfig];
+        run(&self.helm, &[&base, more].concat()).await
+    }
+
+    fn account(&self, component: &str) -> String {
+        format!("system:serviceaccount:{0}:{0}-weighbridge-{component}", self.namespace)
+    }
+}
+
+/// Whether `account` may `verb` what `what` names: `group/resource[/subresource][:name][@namespace]`.
+async fn may(client: &Client, account: &str, verb: &str, what: &str) -> Result<bool> {
+    let (what, namespace) = what.split_once('@').unwrap_or((what, "some-team"));
+    let (what, name) = what.split_once(':').unwrap_or((what, ""));
+    let mut parts = what.splitn(3, '/');
+    let review: SubjectAccessReview = serde_json::from_value(json!({"metadata": {}, "spec": {
+        "user": account,
+        "groups": ["system:serviceaccounts", "system:authenticated"],
+        "resourceAttributes": {
+            "group": parts.next(), "resource": parts.next(), "subresource": parts.next(),
+            "name": name, "namespace": namespace, "verb": verb,
+        },
+    }}))?;
+    let answer = Api::all(client.clone()).create(&PostParams::default(), &review).await?;
+    Ok(answer.status.context("a review has a status")?.allowed)
+}
+
+async fn check(client: &Client, account: &str, expected: bool, list: &[(&str, &str)]) -> Result<()> {
+    for (verbs, what) in list {
+        for verb in verbs.split(' ') {
+            if may(client, account, verb, what).await? != expected {
+                let word = if expected { "may not" } else { "may" };
+                bail!("{account} {word} {verb} {what}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_installs_restricted_and_its_accounts_may_do_no_more_than_they_must() -> Result<()> {
+    let client = testbed::client().await?;
+    let namespace = TestNamespace::create(&client, "chart").await?;
+    // Waits for both Deployments: no pod template was refused by Pod Security.
+    let release = Release::install(&namespace).await?;
+    let checked = check_accounts(&client, &release, namespace.name()).await;
+    release.helm("uninstall", &["--wait"]).await?;
+    checked
+}
+
+async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result<()> {
+    let everywhere = "get list watch create update patch delete deletecollection";
+    let operator = release.account("operator");
+    let lease = format!("coordination.k8s.io/leases:{own}-weighbridge-operator@{own}");
+    let allowed = [
+        ("get list watch", "serving.weighbridge.dev/modeldeployments"),
+        ("get list watch", "serving.weighbridge.dev/externalproviders"),
+        ("get list watch", "serving.weighbridge.dev/resourceprofiles"),
+        ("patch", "serving.weighbridge.dev/modeldeployments/status"),
+        ("patch", "serving.weighbridge.dev/externalproviders/status"),
+        ("get list watch create patch delete", "apps/deployments"),
+        ("get list watch create patch delete", "/services"),
+        ("get list watch create patch delete", "networking.k8s.io/networkpolicies"),
+        ("list watch", "/pods"),
+        ("get", "/secrets:named"),
+        ("create patch", "events.k8s.io/events"),
+        ("get patch update", lease.as_str()),
+    ];
+    check(client, &operator, true, &allowed).await?;
+    let forbidden = [
+        ("list watch create update patch delete deletecollection", "/secrets"),
+        ("create update patch delete deletecollection", "/pods"),
+        ("create get", "/pods/exec"),
+        (everywhere, "/configmaps"),
+        (everywhere, "/serviceaccounts"),
+        ("create", "/serviceaccounts/token"),
+        (everywhere, "/nodes"),
+        ("deletecollection", "apps/deployments"),
+        ("create update patch delete", "serving.weighbridge.dev/modeldeployments"),
+        ("create update patch delete", "serving.weighbridge.dev/resourceprofiles"),
+        ("update patch", "serving.weighbridge.dev/modeldeployments/scale"),
+        ("get create update patch", "coordination.k8s.io/leases:kube-scheduler@kube-system"),
+        ("create update patch bind escalate", "rbac.authorization.k8s.io/clusterroles"),
+        ("create update patch", "rbac.authorization.k8s.io/rolebindings"),
+        (everywhere, "admissionregistration.k8s.io/validatingwebhookconfigurations"),
+    ];
+    check(client, &operator, false, &forbidden).await?;
+
+    let gateway = release.account("gateway");
+    let allowed = [
+        ("list watch", "serving.weighbridge.dev/modeldeployments"),
+        ("list watch", "serving.weighbridge.dev/externalproviders"),
+        ("list watch", "discovery.k8s.io/endpointslices"),
+    ];
+    check(client, &gateway, true, &allowed).await?;
+    let forbidden = [
+        (everywhere, "/secrets"),
+        (everywhere, "/pods"),
+        (everywhere, "apps/deployments"),
+        ("create update patch delete", "discovery.k8s.io/endpointslices"),
+        ("create update patch delete", "serving.weighbridge.dev/modeldeployments"),
+        ("get update patch", "serving.weighbridge.dev/modeldeployments/status"),
+    ];
+    check(client, &gateway, false, &forbidden).await
+}
