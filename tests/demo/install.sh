@@ -1,0 +1,35 @@
+# Part of demo.sh: the chart, a team's namespace, a claim with weights, and a provider that is not ours.
+# shellcheck shell=bash
+
+step "Install with Helm, into a namespace under Pod Security restricted"
+show kubectl apply -f - <<<'{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "weighbridge-system",
+    "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}'
+show helm upgrade --install weighbridge charts/weighbridge --namespace weighbridge-system --wait --timeout 120s \
+    --set gateway.defaultNamespace=demo
+show kubectl -n weighbridge-system get pods -o wide
+
+step "A team's namespace, restricted too: a pod that is not is refused, ours have to pass"
+show kubectl apply -f "$here/namespace.yaml"
+show kubectl get namespaces -L pod-security.kubernetes.io/enforce
+if kubectl -n demo run root --image=images.weighbridge.local/gateway:none --dry-run=server 2>"$work/refused"; then
+    fail "Pod Security let a pod through that says nothing about its user"
+fi
+head -c 200 "$work/refused"; echo …
+
+step "A claim with the weights: a folder of this node, read-only"
+filled "$here/models.yaml" MODELS NODE | kubectl apply -f -
+until_true 30 kubectl -n demo wait --for=jsonpath='{.status.phase}'=Bound pvc/models --timeout=1s
+
+step "A closed API: llama.cpp's Python server on the node's address, behind a key"
+key=$("$client" -c 'import secrets; print("sk-" + secrets.token_hex(24))')
+port=$(free_port "$node_address")
+UPSTREAM=http://$node_address:$port/v1
+# One thread: it shares two cores with our engine.
+background llama.log "$peer" -m llama_cpp.server --host "$node_address" --port "$port" --model "$weights" \
+    --model_alias smollm2-llama-cpp --api_key "$key" --n_ctx 4096 --n_threads 1
+until_true 60 curl -fsS -H "authorization: Bearer $key" "$UPSTREAM/models"
+[[ $(curl -s -o /dev/null -w '%{http_code}' "$UPSTREAM/models") == 401 ]] || fail "the closed API answers without a key"
+# Through a pipe: a key never stands in a command line.
+printf %s "$key" | kubectl -n demo create secret generic llama --from-file=api-key=/dev/stdin --dry-run=client -o yaml |
+    kubectl apply -f -
+echo "$UPSTREAM answers with the key, and 401 without"

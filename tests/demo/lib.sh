@@ -1,0 +1,44 @@
+# What the demo's parts share. Sourced; the repository's root is the working directory.
+# shellcheck shell=bash
+
+step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+# Prints a command as a person would type it, then runs it.
+show() {
+    local word line='$'
+    for word in "$@"; do
+        [[ $word =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]] || word="'$word'"
+        line+=" $word"
+    done
+    echo "$line"
+    "$@"
+}
+fail() { echo "cluster-demo: $*" >&2 && exit 1; }
+figure() { figures+=("figure $*"); }
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f", b - a }'; }
+
+# Waits at most SECONDS until a command succeeds. What it says meanwhile is noise until the last time.
+until_true() { # SECONDS COMMAND…
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < deadline)) || { "$@" || true; fail "waited in vain for: $*"; }
+        sleep 0.2
+    done
+}
+
+# Fills $NAME in a manifest from the environment; only the names given, so that nothing else is touched.
+filled() { # FILE NAME…
+    local text name
+    text=$(<"$1")
+    shift
+    for name in "$@"; do text=${text//\$$name/${!name}}; done
+    printf '%s\n' "$text"
+}
+
+# The process on this machine that is the first container of a pod: the node is this machine.
+container_process() { # POD
+    local id
+    id=$(kubectl -n demo get pod "$1" -o jsonpath='{.status.containerStatuses[0].containerID}')
+    ctr --address "$node_folder/containerd.sock" --namespace k8s.io tasks list | awk -v id="${id#*://}" '$1 == id { print $2 }'
+}

@@ -1,0 +1,58 @@
+# Part of demo.sh: tokens from both worlds through one URL, and what Prometheus and the dashboard say about them.
+# shellcheck shell=bash
+
+dashboard=charts/weighbridge/dashboards/weighbridge.json
+counts=$work/counts.json
+models=(demo/smollm2 demo/elsewhere)
+
+step "A real Prometheus scrapes operator, gateways, engine and proxy"
+prometheus=127.0.0.1:$(free_port 127.0.0.1)
+filled "$here/prometheus.yaml" KUBECONFIG >"$work/prometheus.yaml"
+background prometheus.log prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/prometheus" \
+    --web.listen-address="$prometheus" --log.level=warn
+ask() { curl -fsS --get "http://$prometheus/api/v1/query" --data-urlencode "query=$1"; }
+panels() { "$client" "$here/panels.py" "$@" --prometheus "http://$prometheus" --dashboard "$dashboard" --counts "$counts"; }
+every_component_is_up() { ask 'count(count by (component) (up == 1)) == 4 and on() sum(up == bool 0) == 0' | grep -q '"value"'; }
+until_true 30 every_component_is_up
+ask 'up' | "$client" -c 'import json, sys
+for series in json.load(sys.stdin)["data"]["result"]: print("up", series["metric"]["component"], series["metric"]["pod"])' | sort
+for address in $(kubectl get pods -A -l app.kubernetes.io/name=weighbridge -o jsonpath='{.items[*].status.podIP}'); do
+    curl -fsS "http://$address:9090/metrics" | promtool check metrics || fail "the metrics of $address break Prometheus's conventions"
+done
+# Where this is not the first run, the counters go on from there.
+panels totals
+
+step "A chat through the gateway's Service, with curl"
+gateway=$(kubectl -n weighbridge-system get service weighbridge-gateway -o jsonpath='{.spec.clusterIP}')
+chat() { # URL MODEL
+    curl -sS "$1/v1/chat/completions" -H 'content-type: application/json' \
+        -d '{"model": "'"$2"'", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 24}'
+}
+echo "\$ curl http://$gateway/v1/models"
+curl -fsS "http://$gateway/v1/models" && echo
+for model in "${models[@]}"; do
+    echo "\$ curl http://$gateway/v1/chat/completions -d '{\"model\": \"$model\", …}'"
+    chat "http://$gateway" "$model" | "$client" "$here/counts.py" "$counts" "$model"
+done
+# Each gateway once: a counter that begins with its first request has no rate for that one.
+for address in $(kubectl -n weighbridge-system get pods -l app.kubernetes.io/component=gateway -o jsonpath='{.items[*].status.podIP}'); do
+    for model in "${models[@]}"; do
+        chat "http://$address:8080" "$model" | "$client" "$here/counts.py" "$counts" "$model" >/dev/null
+    done
+done
+
+step "The official OpenAI client, streaming and not"
+cp "$counts" "$work/before.json"
+panels wait
+window_begun=$SECONDS
+# Some scrapes before the first token, so that the window's rates begin at rest.
+sleep 2
+"$client" "$here/talk.py" --base-url "http://$gateway/v1" --counts "$counts" "${models[@]}"
+
+step "Every query of the Grafana dashboard, by that Prometheus"
+panels wait
+sleep 1
+panels show --before "$work/before.json" --window $((SECONDS - window_begun)) || fail "the dashboard doesn't say what happened"
+
+step "The whole list of checks with the official OpenAI client"
+"$client" tests/clients/openai_client.py --base-url "http://$gateway/v1" --model demo/smollm2 --bare-model smollm2
