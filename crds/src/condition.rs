@@ -24,6 +24,14 @@ pub enum Reason {
     SecretNotFound,
     /// An object with the name of a child exists and belongs to somebody else.
     ChildNotOwned,
+    /// The apiserver refused a child: an admission policy, a quota, or missing rights of the operator.
+    ChildRefused,
+    /// The apiserver refused a pod of a Deployment: a quota or an admission policy.
+    PodsRefused,
+    /// The PersistentVolumeClaim that the source names is missing or has no volume.
+    ClaimNotReady,
+    /// The kubelet could not make the container: a key or a mount is missing.
+    ContainerRefused,
     /// All pods have a node.
     PodsScheduled,
     /// The scheduler found no node.
@@ -62,6 +70,10 @@ impl Reason {
             Reason::ProviderNotFound => "ProviderNotFound",
             Reason::SecretNotFound => "SecretNotFound",
             Reason::ChildNotOwned => "ChildNotOwned",
+            Reason::ChildRefused => "ChildRefused",
+            Reason::PodsRefused => "PodsRefused",
+            Reason::ClaimNotReady => "ClaimNotReady",
+            Reason::ContainerRefused => "ContainerRefused",
             Reason::PodsScheduled => "PodsScheduled",
             Reason::InsufficientCapacity => "InsufficientCapacity",
             Reason::ImagePull => "ImagePull",

@@ -1,1 +1,27 @@
-//! The controller of `serving.weighbridge.dev`: dereference, validate, plan, apply, update status.
+//! The controller of `serving.weighbridge.dev`.
+//!
+//! Reconcile reads as five named calls: [`dereference`], [`validate`], [`plan`], [`apply`], [`status`]. Only
+//! `apply`, `status`, `leader` and the Events of the former write to a cluster; `validate` and `plan` know no
+//! client and no clock, and the CLI calls them with a file in place of a cluster.
+
+mod admin;
+pub mod apply;
+pub mod controller;
+pub mod dereference;
+mod events;
+pub mod leader;
+mod metrics;
+mod owner;
+pub mod plan;
+mod quantity;
+mod runtime;
+mod settings;
+pub mod status;
+pub mod validate;
+pub mod watch;
+
+pub use events::Events;
+pub use metrics::{Metrics, WriteOutcome};
+pub use owner::Owner;
+pub use runtime::{RuntimeError, run};
+pub use settings::{LogFormat, Settings};

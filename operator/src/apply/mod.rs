@@ -1,0 +1,192 @@
+//! The fourth step of reconcile: makes the plan so. Decides nothing.
+//!
+//! Server-side apply with one field manager; nothing is written where the observed children already say what
+//! the plan says; objects of others are never taken; deletions carry UID and resourceVersion.
+
+mod caller;
+mod compare;
+mod pass;
+mod settled;
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use kube::ResourceExt;
+use weighbridge_crds::condition::Reason;
+use weighbridge_crds::{ExternalProvider, ModelDeployment};
+
+pub use caller::{CALL_TIMEOUT, CallError, Caller};
+pub use pass::Means;
+pub use settled::Settled;
+
+use crate::owner::Owner;
+use crate::plan::{Applied, ModelChildren, ModelPlan, ObservedModel, ObservedProvider, ProviderChildren, ProviderPlan};
+use crate::validate::Refusal;
+use pass::Pass;
+
+/// Why a plan was not carried out whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The parent on the server is not the one that was planned for. The watch brings the new one.
+    #[error("the cached spec is not the one on the server: nothing was written")]
+    StaleParent,
+    /// An object with a child's name belongs to somebody else.
+    #[error("{kind} {name} exists and is owned by {owner}: delete or rename it")]
+    NotOwned {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Its owner, in words.
+        owner: String,
+    },
+    /// A child is being deleted, and is made anew when it is gone.
+    #[error("{kind} {name} is being deleted: it is made anew when it is gone")]
+    Terminating {
+        /// Kind of the child.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// What a deletion leans on does not hold on the server.
+    #[error("{name} was not deleted: what the plan saw does not hold any more")]
+    GuardBroken {
+        /// Name of the child.
+        name: String,
+    },
+    /// The apiserver did not do it.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl ApplyError {
+    /// What people can mend, in a condition's terms; none for what passes by itself.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            ApplyError::NotOwned { .. } => Some(Refusal::new(Reason::ChildNotOwned, self.to_string())),
+            ApplyError::Call(error) => {
+                let status = error.status().filter(|status| matches!(status.code, 400 | 403 | 422))?;
+                Some(Refusal::new(Reason::ChildRefused, format!("the apiserver refused a child: {}", status.message)))
+            }
+            ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => None,
+        }
+    }
+}
+
+/// What was done to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// It was not there.
+    Created,
+    /// It was not as planned.
+    Updated,
+    /// It is not planned any more.
+    Deleted,
+}
+
+impl Verb {
+    /// The word for Events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Created => "Created",
+            Verb::Updated => "Updated",
+            Verb::Deleted => "Deleted",
+        }
+    }
+}
+
+/// One write to a child, with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What was done.
+    pub verb: Verb,
+    /// Kind and name of the child.
+    pub child: String,
+    /// Why.
+    pub why: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.verb.as_str(), self.child, self.why)
+    }
+}
+
+/// Carries out a ModelDeployment's plan, and tells what it wrote as Events, also before an error.
+///
+/// # Errors
+/// The first thing that could not be done; what comes after it is left undone.
+pub async fn model(
+    means: &Means,
+    owner: &Owner,
+    plan: &ModelPlan,
+    observed: &ObservedModel,
+) -> Result<ModelChildren<Applied>, ApplyError> {
+    let mut pass = Pass::<ModelDeployment>::new(means, owner);
+    let result = model_in(&mut pass, plan, observed).await;
+    means.events.changed(owner, &pass.changes).await;
+    result
+}
+
+async fn model_in(
+    pass: &mut Pass<'_, ModelDeployment>,
+    plan: &ModelPlan,
+    observed: &ObservedModel,
+) -> Result<ModelChildren<Applied>, ApplyError> {
+    let ModelPlan { children, removals, revision: _, decisions } = plan;
+    let ModelChildren { deployment, service, state: _ } = children;
+    let why = decisions.first().map(|decision| decision.why.as_str()).unwrap_or_default();
+    // The address first: a pod that is ready early is then found at once.
+    let service = match service {
+        Some(wanted) => {
+            let seen = observed.services.iter().find(|seen| seen.name_any() == wanted.name_any());
+            Some(pass.ensure(wanted, seen.map(AsRef::as_ref), "gateways find the engine's pods through it").await?)
+        }
+        None => None,
+    };
+    let deployment = match deployment {
+        Some(wanted) => {
+            let seen = observed.deployments.iter().find(|seen| seen.name_any() == wanted.name_any());
+            Some(pass.ensure(wanted, seen.map(AsRef::as_ref), why).await?)
+        }
+        None => None,
+    };
+    for removal in removals {
+        pass.remove(removal).await?;
+    }
+    Ok(ModelChildren { deployment, service, state: PhantomData })
+}
+
+/// Carries out an ExternalProvider's plan, and tells what it wrote as Events, also before an error.
+///
+/// # Errors
+/// The first thing that could not be done; what comes after it is left undone.
+pub async fn provider(
+    means: &Means,
+    owner: &Owner,
+    plan: &ProviderPlan,
+    observed: &ObservedProvider,
+) -> Result<ProviderChildren<Applied>, ApplyError> {
+    let mut pass = Pass::<ExternalProvider>::new(means, owner);
+    let result = provider_in(&mut pass, plan, observed).await;
+    means.events.changed(owner, &pass.changes).await;
+    result
+}
+
+async fn provider_in(
+    pass: &mut Pass<'_, ExternalProvider>,
+    plan: &ProviderPlan,
+    observed: &ObservedProvider,
+) -> Result<ProviderChildren<Applied>, ApplyError> {
+    let ProviderPlan { children, revision: _, decisions } = plan;
+    let ProviderChildren { network_policy, service, deployment, state: _ } = children;
+    let why = decisions.first().map(|decision| decision.why.as_str()).unwrap_or_default();
+    // The policy first: the key is never in a pod that may call anywhere.
+    let seen = observed.network_policies.iter().find(|seen| seen.name_any() == network_policy.name_any());
+    let network_policy = pass.ensure(network_policy, seen.map(AsRef::as_ref), "the proxy may be called by gateways only").await?;
+    let seen = observed.services.iter().find(|seen| seen.name_any() == service.name_any());
+    let service = pass.ensure(service, seen.map(AsRef::as_ref), "gateways find the proxy through it").await?;
+    let seen = observed.deployments.iter().find(|seen| seen.name_any() == deployment.name_any());
+    let deployment = pass.ensure(deployment, seen.map(AsRef::as_ref), why).await?;
+    Ok(ProviderChildren { network_policy, service, deployment, state: PhantomData })
+}

@@ -1,0 +1,236 @@
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use weighbridge_crds::labels::{self, MANAGED_BY};
+
+use super::compare::differences;
+use super::{ApplyError, Caller, Change, Settled, Verb};
+use crate::events::Events;
+use crate::owner::{Owner, controller_uid};
+use crate::plan::{ChildKind, Guard, Removal, answers, has_ready};
+
+/// What apply needs for every parent.
+pub struct Means {
+    /// The apiserver.
+    pub client: Client,
+    /// The one way to it.
+    pub caller: Caller,
+    /// Children that the server keeps otherwise than asked.
+    pub settled: Settled,
+    /// Tells people what was written.
+    pub events: Events,
+}
+
+/// A namespaced kind of child.
+pub trait Child:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug
+{
+}
+
+impl<K> Child for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug
+{
+}
+
+/// One pass over the children of one parent.
+///
+/// Guarantees: a cached view only says that there may be something to do. Before the first write the parent
+/// is read from the server, and before each write the child; what does not hold there is not written.
+pub struct Pass<'a, P> {
+    means: &'a Means,
+    owner: &'a Owner,
+    parent: Api<PartialObjectMeta<P>>,
+    confirmed: bool,
+    /// What was written, in order.
+    pub changes: Vec<Change>,
+}
+
+impl<'a, P> Pass<'a, P>
+where
+    P: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    /// A pass that has written nothing.
+    pub fn new(means: &'a Means, owner: &'a Owner) -> Self {
+        let parent = Api::namespaced(means.client.clone(), owner.namespace());
+        Pass { means, owner, parent, confirmed: false, changes: Vec::new() }
+    }
+
+    /// Makes `desired` so, and returns the server's view of it. Writes nothing where `observed` is so already.
+    pub async fn ensure<K: Child>(&mut self, desired: &K, observed: Option<&K>, why: &str) -> Result<K, ApplyError> {
+        let wanted = value(desired);
+        if let Some(seen) = observed
+            && self.owner.owns(seen)
+            && self.suffices(&wanted, seen)
+        {
+            return Ok(seen.clone());
+        }
+        self.confirm_parent().await?;
+        let (api, name) = (self.api::<K>(), desired.name_any());
+        let kind = K::kind(&());
+        match self.means.caller.read(&kind, api.get_opt(&name)).await? {
+            None => {
+                // Not forced: an object that somebody makes in this very moment is a conflict, not ours to take.
+                let made = self.patch(&api, &name, &wanted, false).await?;
+                self.note(Verb::Created, &kind, &name, why);
+                Ok(made)
+            }
+            Some(live) => self.correct(&api, live, wanted).await,
+        }
+    }
+
+    async fn correct<K: Child>(&mut self, api: &Api<K>, live: K, mut wanted: Value) -> Result<K, ApplyError> {
+        let (kind, name) = (K::kind(&()), live.name_any());
+        if !self.is_ours(&live) {
+            return Err(ApplyError::NotOwned { kind: kind.into_owned(), name, owner: owner_in_words(&live) });
+        }
+        if live.meta().deletion_timestamp.is_some() {
+            return Err(ApplyError::Terminating { kind: kind.into_owned(), name });
+        }
+        let found = differences(&wanted, &value(&live));
+        let uid = live.uid().unwrap_or_default();
+        if found.is_empty() || self.means.settled.knows(&uid, &wanted, &value(&live)) {
+            return Ok(live);
+        }
+        let asked = wanted.clone();
+        // The UID is the precondition: an object of the same name made meanwhile is not touched.
+        wanted["metadata"]["uid"] = json!(uid);
+        let made = self.patch(api, &name, &wanted, true).await?;
+        if differences(&asked, &value(&made)).is_empty() {
+            self.means.settled.forget(&uid);
+        } else {
+            self.means.settled.remember(&uid, &asked, &value(&made));
+        }
+        self.note(Verb::Updated, &kind, &name, &format!("not as planned: {}", found.join(", ")));
+        Ok(made)
+    }
+
+    /// Deletes what a plan wants gone, if its guard still holds on the server.
+    pub async fn remove(&mut self, removal: &Removal) -> Result<(), ApplyError> {
+        let Removal { kind, name, uid, guard, why } = removal;
+        self.confirm_parent().await?;
+        let (kind_name, version) = match kind {
+            ChildKind::Deployment => ("Deployment", self.version_to_delete::<Deployment>(name, uid, guard, answers).await?),
+            ChildKind::Service => ("Service", self.version_to_delete::<Service>(name, uid, guard, |_| true).await?),
+            ChildKind::NetworkPolicy => {
+                ("NetworkPolicy", self.version_to_delete::<NetworkPolicy>(name, uid, guard, |_| true).await?)
+            }
+        };
+        let Some(resource_version) = version else { return Ok(()) };
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: Some(resource_version) }),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        match kind {
+            ChildKind::Deployment => self.delete::<Deployment>(name, &parameters).await?,
+            ChildKind::Service => self.delete::<Service>(name, &parameters).await?,
+            ChildKind::NetworkPolicy => self.delete::<NetworkPolicy>(name, &parameters).await?,
+        }
+        self.means.settled.forget(uid);
+        self.note(Verb::Deleted, kind_name, name, why);
+        Ok(())
+    }
+
+    /// The resourceVersion to delete at, or none where there is nothing to delete any more.
+    async fn version_to_delete<K: Child>(
+        &self,
+        name: &str,
+        uid: &str,
+        guard: &Guard,
+        answers: impl Fn(&K) -> bool,
+    ) -> Result<Option<String>, ApplyError> {
+        let kind = K::kind(&());
+        let live = self.means.caller.read(&kind, self.api::<K>().get_opt(name)).await?;
+        let Some(live) = live.filter(|live| live.uid().as_deref() == Some(uid) && self.owner.owns(live)) else {
+            return Ok(None);
+        };
+        if live.meta().deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let holds = match guard {
+            Guard::SpecOnly => true,
+            Guard::NothingReady => !answers(&live),
+            Guard::ReplacedBy { name, ready } => {
+                let new = self.means.caller.read("Deployment", self.api::<Deployment>().get_opt(name)).await?;
+                new.is_some_and(|new| self.owner.owns(&new) && has_ready(&new, *ready))
+            }
+        };
+        if holds { Ok(live.resource_version()) } else { Err(ApplyError::GuardBroken { name: name.to_owned() }) }
+    }
+
+    async fn delete<K: Child>(&self, name: &str, parameters: &DeleteParams) -> Result<(), ApplyError> {
+        let api = self.api::<K>();
+        let deleted = self.means.caller.write("delete", &K::kind(&()), api.delete(name, parameters)).await;
+        match deleted {
+            Ok(_) => Ok(()),
+            Err(error) if error.status().is_some_and(|status| status.code == 404) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn patch<K: Child>(&self, api: &Api<K>, name: &str, body: &Value, force: bool) -> Result<K, ApplyError> {
+        let parameters = PatchParams { force, ..PatchParams::apply(MANAGED_BY) };
+        let body = Patch::Apply(body);
+        Ok(self.means.caller.write("apply", &K::kind(&()), api.patch(name, &parameters, &body)).await?)
+    }
+
+    /// The cached parent must be the one on the server: a decision on an old spec is never written.
+    async fn confirm_parent(&mut self) -> Result<(), ApplyError> {
+        if self.confirmed {
+            return Ok(());
+        }
+        let live = self.means.caller.read(self.owner.kind(), self.parent.get_opt(self.owner.name())).await?;
+        let current = live.is_some_and(|live| {
+            let meta = &live.metadata;
+            meta.uid.as_deref() == Some(self.owner.uid())
+                && meta.generation == Some(self.owner.generation())
+                && meta.deletion_timestamp.is_none()
+        });
+        self.confirmed = current;
+        if current { Ok(()) } else { Err(ApplyError::StaleParent) }
+    }
+
+    fn suffices<K: Child>(&self, wanted: &Value, seen: &K) -> bool {
+        let seen_value = value(seen);
+        seen.meta().deletion_timestamp.is_none()
+            && (differences(wanted, &seen_value).is_empty()
+                || self.means.settled.knows(seen.uid().as_deref().unwrap_or_default(), wanted, &seen_value))
+    }
+
+    /// Ours by owner reference, or ours by label with the owner reference taken off by somebody.
+    fn is_ours<K: Child>(&self, live: &K) -> bool {
+        let marked = [labels::MODEL_UID, labels::PROVIDER_UID]
+            .into_iter()
+            .any(|key| live.labels().get(key).is_some_and(|uid| uid == self.owner.uid()));
+        self.owner.owns(live) || (controller_uid(live).is_none() && marked)
+    }
+
+    fn api<K: Child>(&self) -> Api<K> {
+        Api::namespaced(self.means.client.clone(), self.owner.namespace())
+    }
+
+    fn note(&mut self, verb: Verb, kind: &str, name: &str, why: &str) {
+        let change = Change { verb, child: format!("{kind} {name}"), why: why.to_owned() };
+        tracing::info!(parent = %format!("{} {}/{}", self.owner.kind(), self.owner.namespace(), self.owner.name()), %change);
+        self.changes.push(change);
+    }
+}
+
+/// Children are maps with string keys: turning one into a value can't fail.
+fn value<K: Serialize>(object: &K) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+fn owner_in_words<K: Resource>(live: &K) -> String {
+    let owner = live.meta().owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    owner.map_or_else(|| "nobody we know".to_owned(), |owner| format!("{} {}", owner.kind, owner.name))
+}

@@ -1,0 +1,68 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use weighbridge_crds::ModelDeployment;
+
+use super::{Context, ReconcileError, next};
+use crate::owner::Owner;
+use crate::status::ModelOutcome;
+use crate::validate::Place;
+use crate::{apply, dereference, plan, status, validate};
+
+/// Brings one ModelDeployment nearer to its spec:
+/// 1. dereference (client): what the spec names, and the children there are;
+/// 2. validate (pure): types that carry the proof;
+/// 3. plan (pure): children wanted, each decision with its reason;
+/// 4. apply (client): makes it so;
+/// 5. update status (client): says how it is.
+///
+/// Guarantees: writes nothing where nothing changed; a spec that can't be served takes nothing down.
+pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result<Action, ReconcileError> {
+    if model.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let owner = Owner::of(&*model).map_err(ReconcileError::Identify)?;
+
+    let found = dereference::model(&model, &context.stores, &context.secrets)
+        .await
+        .map_err(ReconcileError::Dereference)?;
+    let outcome = match validate::model(&model, &found.references, Place::Cluster) {
+        Err(refusal) => ModelOutcome::Refused(refusal),
+        Ok(valid) => {
+            let plan = plan::model(&valid, &found.observed, &context.images);
+            match apply::model(&context.means, &owner, &plan, &found.observed).await {
+                Ok(children) => ModelOutcome::Applied {
+                    model: Box::new(valid),
+                    children: Box::new(children),
+                    revision: plan.revision,
+                },
+                Err(error) => ModelOutcome::Refused(error.refusal().ok_or(ReconcileError::Apply(error))?),
+            }
+        }
+    };
+    update_status(&model, &owner, &outcome, &found, context).await?;
+
+    let refusal = match &outcome {
+        ModelOutcome::Refused(refusal) => Some(refusal),
+        ModelOutcome::Applied { .. } => None,
+    };
+    Ok(next(context, &owner, refusal))
+}
+
+async fn update_status(
+    model: &ModelDeployment,
+    owner: &Owner,
+    outcome: &ModelOutcome,
+    found: &dereference::Model,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let wanted = status::model(model, outcome, &found.pods, found.provider.as_deref(), Timestamp::now());
+    let change = status::write_model(&context.client, &context.means.caller, model, &wanted)
+        .await
+        .map_err(ReconcileError::Status)?;
+    if let Some(change) = change {
+        context.means.events.ready(owner, &change).await;
+    }
+    Ok(())
+}

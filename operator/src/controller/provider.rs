@@ -1,0 +1,61 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use weighbridge_crds::ExternalProvider;
+
+use super::{Context, ReconcileError, next};
+use crate::owner::Owner;
+use crate::status::ProviderOutcome;
+use crate::{apply, dereference, plan, status, validate};
+
+/// Brings one ExternalProvider nearer to its spec, in the same five steps as a ModelDeployment.
+///
+/// Guarantees: writes nothing where nothing changed; without the key no pod is made, and a proxy that runs
+/// already is left running.
+pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Result<Action, ReconcileError> {
+    if provider.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let owner = Owner::of(&*provider).map_err(ReconcileError::Identify)?;
+
+    let found = dereference::provider(&provider, &context.stores, &context.secrets)
+        .await
+        .map_err(ReconcileError::Dereference)?;
+    let outcome = match validate::provider(&provider, found.references) {
+        Err(refusal) => ProviderOutcome::Refused(refusal),
+        Ok(valid) => {
+            let plan = plan::provider(&valid, &context.images);
+            match apply::provider(&context.means, &owner, &plan, &found.observed).await {
+                Ok(children) => {
+                    ProviderOutcome::Applied { children: Box::new(children), revision: plan.revision }
+                }
+                Err(error) => ProviderOutcome::Refused(error.refusal().ok_or(ReconcileError::Apply(error))?),
+            }
+        }
+    };
+    update_status(&provider, &owner, &outcome, &found, context).await?;
+
+    let refusal = match &outcome {
+        ProviderOutcome::Refused(refusal) => Some(refusal),
+        ProviderOutcome::Applied { .. } => None,
+    };
+    Ok(next(context, &owner, refusal))
+}
+
+async fn update_status(
+    provider: &ExternalProvider,
+    owner: &Owner,
+    outcome: &ProviderOutcome,
+    found: &dereference::Provider,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let wanted = status::provider(provider, outcome, &found.pods, Timestamp::now());
+    let change = status::write_provider(&context.client, &context.means.caller, provider, &wanted)
+        .await
+        .map_err(ReconcileError::Status)?;
+    if let Some(change) = change {
+        context.means.events.ready(owner, &change).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::{StreamExt, stream};
+use kube::runtime::controller::{self, Action, applier};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use tokio::sync::mpsc;
+
+use super::{Category, Context, ReconcileError, backoff, model, provider};
+use crate::watch::Queues;
+
+/// Objects of one kind reconciled at once. A reconcile mostly waits for the apiserver, and this many calls in
+/// flight keep a burst of a thousand moving without pushing other clients aside.
+const CONCURRENCY: u16 = 32;
+
+/// Runs both controllers until the watches end, and lets running reconciles finish.
+pub async fn run(context: Arc<Context>, queues: Queues) {
+    let Queues { models, providers } = queues;
+    let model_store = context.stores.models.clone();
+    let provider_store = context.stores.providers.clone();
+    tokio::join!(
+        drive(model_store, models, Arc::clone(&context), async |object, context| model::reconcile(object, context).await),
+        drive(provider_store, providers, Arc::clone(&context), async |object, context| {
+            provider::reconcile(object, context).await
+        }),
+    );
+}
+
+async fn drive<K, R>(
+    store: Store<K>,
+    mut queue: mpsc::Receiver<ObjectRef<K>>,
+    context: Arc<Context>,
+    reconcile: R,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    R: AsyncFn(Arc<K>, &Context) -> Result<Action, ReconcileError> + Clone,
+{
+    let requests = stream::poll_fn(move |task| queue.poll_recv(task).map(|next| next.map(Ok::<_, Infallible>)));
+    let results = applier(
+        move |object: Arc<K>, context: Arc<Context>| {
+            let reconcile = reconcile.clone();
+            Box::pin(async move { observed(&*object, &context, reconcile(Arc::clone(&object), &context)).await })
+        },
+        |object: Arc<K>, error: &ReconcileError, context: Arc<Context>| after(&*object, error, &context),
+        Arc::clone(&context),
+        store,
+        requests,
+        controller::Config::default().concurrency(CONCURRENCY),
+    );
+    results
+        .for_each(async |result| {
+            if let Err(error) = result {
+                tell(&error, &context);
+            }
+        })
+        .await;
+}
+
+/// Times and counts one reconcile, which does nothing in a process that does not lead.
+async fn observed<K: Resource<DynamicType = ()>>(
+    object: &K,
+    context: &Context,
+    reconcile: impl Future<Output = Result<Action, ReconcileError>>,
+) -> Result<Action, ReconcileError> {
+    if !context.leadership.holds() {
+        return Ok(Action::await_change());
+    }
+    let began = Instant::now();
+    let result = reconcile.await;
+    let outcome = result.as_ref().map_or_else(|error| error.category().as_str(), |_| "ok");
+    context.metrics.reconciled(&K::kind(&()), outcome, began.elapsed());
+    if let Err(error) = &result {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        tracing::warn!(kind = %K::kind(&()), namespace, name, %error, outcome, "reconcile did not go through");
+    }
+    result
+}
+
+/// What comes after a failure: another try after a growing wait, or none where a change must come first.
+fn after<K: Resource<DynamicType = ()>>(object: &K, error: &ReconcileError, context: &Context) -> Action {
+    match error.category() {
+        // Who begins to lead looks at everything, and a changed object comes by the watch.
+        Category::NotLeading | Category::Invalid => Action::await_change(),
+        Category::Conflict | Category::Timeout | Category::Api => {
+            let namespace = object.namespace().unwrap_or_default();
+            let key = backoff::key(&K::kind(&()), &namespace, &object.name_any());
+            Action::requeue(context.backoff.failed(&key))
+        }
+    }
+}
+
+/// Failures of reconcile are told where they happen; what is left concerns the queue.
+fn tell(error: &controller::Error<ReconcileError, Infallible>, context: &Context) {
+    match error {
+        controller::Error::ReconcilerFailed(_, _) => {}
+        controller::Error::ObjectNotFound(object) => {
+            let (kind, namespace) = (object.dyntype.kind.clone(), object.namespace.clone().unwrap_or_default());
+            context.backoff.succeeded(&backoff::key(&kind, &namespace, &object.name));
+            tracing::debug!(%object, "gone before its turn");
+        }
+        controller::Error::QueueError(never) => match *never {},
+        controller::Error::RunnerError(error) => tracing::error!(%error, "a controller could not start"),
+    }
+}

@@ -1,0 +1,60 @@
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use weighbridge_crds::{ExternalProvider, ModelDeployment};
+
+use super::{SecretError, Secrets};
+use crate::plan::ObservedModel;
+use crate::status::is_ready;
+use crate::validate::{KeyLookup, ModelReferences, Named};
+use crate::watch::Stores;
+
+/// What a ModelDeployment names and what exists of it.
+pub struct Model {
+    /// What the spec names.
+    pub references: ModelReferences,
+    /// Children.
+    pub observed: ObservedModel,
+    /// Pods of every revision.
+    pub pods: Vec<Arc<Pod>>,
+    /// The provider that the spec names, with its status.
+    pub provider: Option<Arc<ExternalProvider>>,
+}
+
+/// Looks up what `model` names.
+///
+/// # Errors
+/// A Secret could not be looked at.
+pub async fn model(model: &ModelDeployment, stores: &Stores, secrets: &Secrets) -> Result<Model, SecretError> {
+    let namespace = model.namespace().unwrap_or_default();
+    let weights = model.spec.open_weights.as_ref();
+    let profile = weights.and_then(|weights| weights.resources.as_ref()?.profile.as_ref());
+    let profile = profile.map_or(Named::Unnamed, |name| {
+        let found = stores.profiles.get(&ObjectRef::new(name));
+        found.map_or(Named::Missing, |profile| Named::Found((*profile).clone()))
+    });
+    let token = match weights.and_then(|weights| weights.hub.as_ref()?.token_secret.as_ref()) {
+        Some(named) => secrets.look(&namespace, named).await?,
+        None => KeyLookup::Unnamed,
+    };
+    let named = model.spec.external.as_ref().map(|external| ObjectRef::new(&external.provider).within(&namespace));
+    let provider = named.as_ref().and_then(|named| stores.providers.get(named));
+    let referenced = match (&named, &provider) {
+        (None, _) => Named::Unnamed,
+        (Some(_), None) => Named::Missing,
+        (Some(_), Some(provider)) => Named::Found((**provider).clone()),
+    };
+    let uid = model.uid().unwrap_or_default();
+    Ok(Model {
+        references: ModelReferences { profile, token, provider: referenced },
+        observed: ObservedModel {
+            deployments: stores.deployments.of(&uid),
+            services: stores.services.of(&uid),
+            provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
+        },
+        pods: stores.pods.of(&uid),
+        provider,
+    })
+}

@@ -1,0 +1,42 @@
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use weighbridge_crds::ExternalProvider;
+
+use super::{SecretError, Secrets};
+use crate::plan::ObservedProvider;
+use crate::validate::ProviderReferences;
+use crate::watch::Stores;
+
+/// What an ExternalProvider names and what exists of it.
+pub struct Provider {
+    /// What the spec names.
+    pub references: ProviderReferences,
+    /// Children.
+    pub observed: ObservedProvider,
+    /// Pods of the proxy.
+    pub pods: Vec<Arc<Pod>>,
+}
+
+/// Looks up what `provider` names.
+///
+/// # Errors
+/// The Secret could not be looked at.
+pub async fn provider(
+    provider: &ExternalProvider,
+    stores: &Stores,
+    secrets: &Secrets,
+) -> Result<Provider, SecretError> {
+    let namespace = provider.namespace().unwrap_or_default();
+    let uid = provider.uid().unwrap_or_default();
+    Ok(Provider {
+        references: ProviderReferences { key: secrets.look(&namespace, &provider.spec.api_key_secret).await? },
+        observed: ObservedProvider {
+            deployments: stores.deployments.of(&uid),
+            services: stores.services.of(&uid),
+            network_policies: stores.network_policies.of(&uid),
+        },
+        pods: stores.pods.of(&uid),
+    })
+}

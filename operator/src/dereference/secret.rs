@@ -1,0 +1,139 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ObjectMeta;
+use kube::{Api, Client, Resource};
+use serde::de::{Deserializer, Visitor};
+use serde::Deserialize;
+use std::borrow::Cow;
+use weighbridge_crds::SecretKey;
+
+use crate::apply::{CallError, Caller};
+use crate::validate::KeyLookup;
+
+/// A Secret that could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("Secret {namespace}/{name} could not be looked at: {source}")]
+pub struct SecretError {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    #[source]
+    pub source: CallError,
+}
+
+/// Looks for keys of Secrets, by name only.
+///
+/// A watch would need `list` and `watch` on Secrets, and either shows the value of every Secret there is, narrowed
+/// or not; `get` shows what a spec names. So a missing Secret is asked for again after a while.
+pub struct Secrets {
+    client: Client,
+    caller: Caller,
+}
+
+impl Secrets {
+    /// Looks through `caller`.
+    pub fn new(client: Client, caller: Caller) -> Self {
+        Secrets { client, caller }
+    }
+
+    /// Whether the key is there.
+    ///
+    /// # Errors
+    /// The apiserver did not say.
+    pub async fn look(&self, namespace: &str, named: &SecretKey) -> Result<KeyLookup, SecretError> {
+        let api: Api<KeysOnly> = Api::namespaced(self.client.clone(), namespace);
+        let found = self.caller.read("Secret", api.get_opt(&named.name)).await.map_err(|source| SecretError {
+            namespace: namespace.to_owned(),
+            name: named.name.clone(),
+            source,
+        })?;
+        Ok(match found {
+            None => KeyLookup::SecretMissing,
+            Some(secret) => match secret.data.get(&named.key) {
+                Some(Presence::Filled) => KeyLookup::Present,
+                Some(Presence::Empty) | None => KeyLookup::KeyMissing,
+            },
+        })
+    }
+}
+
+/// A Secret as this process reads it: values are looked over while parsing and never stored.
+#[derive(Clone, Debug, Deserialize)]
+struct KeysOnly {
+    #[serde(default)]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    data: BTreeMap<String, Presence>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Empty,
+    Filled,
+}
+
+impl<'de> Deserialize<'de> for Presence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Glance;
+        impl Visitor<'_> for Glance {
+            type Value = Presence;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Presence, E> {
+                Ok(if value.is_empty() { Presence::Empty } else { Presence::Filled })
+            }
+        }
+        deserializer.deserialize_str(Glance)
+    }
+}
+
+impl Resource for KeysOnly {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        Secret::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        Secret::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        Secret::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        Secret::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_seen_and_not_kept() {
+        let text = r#"{"metadata":{"name":"s"},"data":{"full":"Y2FuYXJ5","empty":""},"type":"Opaque"}"#;
+        let secret: KeysOnly = serde_json::from_str(text).unwrap();
+        assert_eq!(secret.data.get("full"), Some(&Presence::Filled));
+        assert_eq!(secret.data.get("empty"), Some(&Presence::Empty));
+        assert!(!format!("{secret:?}").contains("Y2FuYXJ5"));
+    }
+}

@@ -1,0 +1,9 @@
+//! The `weighbridge-operator` command.
+
+use clap::Parser;
+use weighbridge_operator::{Settings, run};
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    Ok(run(Settings::parse()).await?)
+}

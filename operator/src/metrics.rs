@@ -1,0 +1,126 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// How an API write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// Done.
+    Success,
+    /// Somebody else wrote, or a precondition did not hold.
+    Conflict,
+    /// Refused, or no connection.
+    Error,
+    /// No answer in time.
+    Timeout,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReconcileLabels {
+    kind: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WriteLabels {
+    verb: String,
+    kind: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
+}
+
+struct Inner {
+    registry: Registry,
+    reconciles: Family<ReconcileLabels, Counter>,
+    durations: Family<KindLabels, Histogram>,
+    writes: Family<WriteLabels, Counter>,
+    watch_errors: Family<KindLabels, Counter>,
+    malformed: Family<KindLabels, Counter>,
+    queue_full: Family<KindLabels, Counter>,
+    leader: Gauge,
+}
+
+/// Counters of the operator. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("weighbridge");
+        let reconciles = Family::default();
+        registry.register("reconcile", "Reconciles by outcome: ok, refused, or the category of the error", Family::clone(&reconciles));
+        let durations: Family<KindLabels, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 15)));
+        registry.register("reconcile_duration_seconds", "Time that a reconcile took", durations.clone());
+        let writes = Family::default();
+        registry.register("reconcile_api_writes", "Writes to the apiserver by verb, kind and outcome", Family::clone(&writes));
+        let watch_errors = Family::default();
+        registry.register("reconcile_watch_errors", "Watches that ended with an error and were begun anew", Family::clone(&watch_errors));
+        let malformed = Family::default();
+        registry.register("reconcile_malformed_objects", "Watched objects that could not be read and were left out", Family::clone(&malformed));
+        let queue_full = Family::default();
+        registry.register("reconcile_queue_full", "Times that a watch waited for room in the queue of objects to reconcile", Family::clone(&queue_full));
+        let leader = Gauge::default();
+        registry.register("reconcile_leader", "1 while this process holds the Lease", leader.clone());
+        Metrics(Arc::new(Inner { registry, reconciles, durations, writes, watch_errors, malformed, queue_full, leader }))
+    }
+}
+
+impl Metrics {
+    /// One reconcile ended.
+    pub fn reconciled(&self, kind: &str, outcome: &str, took: Duration) {
+        let labels = ReconcileLabels { kind: kind.to_owned(), outcome: outcome.to_owned() };
+        self.0.reconciles.get_or_create(&labels).inc();
+        self.0.durations.get_or_create(&KindLabels { kind: kind.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// One write ended.
+    pub fn api_write(&self, verb: &str, kind: &str, outcome: WriteOutcome) {
+        let outcome = match outcome {
+            WriteOutcome::Success => "success",
+            WriteOutcome::Conflict => "conflict",
+            WriteOutcome::Error => "error",
+            WriteOutcome::Timeout => "timeout",
+        };
+        let labels = WriteLabels { verb: verb.to_owned(), kind: kind.to_owned(), outcome: outcome.to_owned() };
+        self.0.writes.get_or_create(&labels).inc();
+    }
+
+    /// A watch ended with an error.
+    pub fn watch_error(&self, kind: &str) {
+        self.0.watch_errors.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+    }
+
+    /// A watched object could not be read.
+    pub fn malformed(&self, kind: &str) {
+        self.0.malformed.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+    }
+
+    /// The queue of objects to reconcile had no room.
+    pub fn queue_full(&self, kind: &str) {
+        self.0.queue_full.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+    }
+
+    /// This process gained or lost the Lease.
+    pub fn leading(&self, leads: bool) {
+        self.0.leader.set(i64::from(leads));
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn text(&self) -> String {
+        let mut body = String::new();
+        // Writing into a String can't fail.
+        let _ = text::encode(&mut body, &self.0.registry);
+        body
+    }
+}

@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, PersistentVolumeClaimVolumeSource, PodSpec,
+    PodTemplateSpec, ResourceRequirements, SecretKeySelector, Toleration, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use weighbridge_crds::Gpu;
+
+use super::{Decision, Images, names, pod};
+use crate::owner::Owner;
+use crate::validate::{Hardware, HubFile, Open, Weights};
+
+const CACHE_FOLDER: &str = "/cache";
+const MODELS_FOLDER: &str = "/models";
+const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
+
+/// Pods of one revision, without the label that names it.
+pub fn template(owner: &Owner, open: &Open, images: &Images, decisions: &mut Vec<Decision>) -> PodTemplateSpec {
+    let weights = weights(&open.weights, decisions);
+    let hardware = hardware(&open.hardware, decisions);
+    let container = Container {
+        name: "engine".to_owned(),
+        image: Some(images.inference_server.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(arguments(owner, open, &weights)),
+        env: weights.env,
+        ports: Some(pod::ports()),
+        resources: Some(hardware.resources),
+        volume_mounts: Some(weights.mounts),
+        security_context: Some(pod::container_security()),
+        startup_probe: Some(pod::probe("/readyz", 1, 10_800, 5)),
+        readiness_probe: Some(pod::probe("/readyz", 2, 2, 5)),
+        liveness_probe: Some(pod::probe("/livez", 10, 6, 5)),
+        // The engine's last words are the reason in the ModelDeployment's condition.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..Container::default()
+    };
+    decisions.push(Decision::new(
+        "startup may take 3 hours, asked every second",
+        "weights may have to be fetched first, and a model that is loaded should answer at once",
+    ));
+    decisions.push(Decision::new(
+        "310 s to end",
+        "open streams get five minutes to finish, and the server ten seconds more to stop",
+    ));
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(names::model_labels(owner)), ..ObjectMeta::default() }),
+        spec: Some(PodSpec {
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            security_context: Some(pod::pod_security()),
+            termination_grace_period_seconds: Some(310),
+            containers: vec![container],
+            volumes: Some(weights.volumes),
+            node_selector: hardware.node_selector,
+            tolerations: hardware.tolerations,
+            ..PodSpec::default()
+        }),
+    }
+}
+
+struct WeightsPart {
+    source: String,
+    env: Option<Vec<EnvVar>>,
+    volumes: Vec<Volume>,
+    mounts: Vec<VolumeMount>,
+}
+
+/// Typed, never passed through: a tenant's text becomes the value of a flag, not a flag.
+fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
+    let mut arguments = vec!["serve".to_owned()];
+    let mut flag = |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
+    let hub = match &open.weights {
+        Weights::Hub(hub) => Some(hub),
+        Weights::Claim { .. } | Weights::File { .. } => None,
+    };
+    flag("listen", Some(format!("0.0.0.0:{}", weighbridge_crds::labels::SERVING_PORT)));
+    flag("admin-listen", Some(format!("0.0.0.0:{}", weighbridge_crds::labels::ADMIN_PORT)));
+    flag("model-name", Some(format!("{}/{}", owner.namespace(), owner.name())));
+    flag("source", Some(weights.source.clone()));
+    flag("revision", hub.and_then(|hub| hub.revision.clone()));
+    flag("digest", open.digest.clone());
+    flag("hub-endpoint", hub.and_then(|hub| hub.endpoint.clone()));
+    flag("context-length", open.context_length.map(|tokens| tokens.to_string()));
+    flag("max-sequences", open.max_sequences.map(|sequences| sequences.to_string()));
+    flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
+    arguments
+}
+
+fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> WeightsPart {
+    let cache = Volume {
+        name: "cache".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    };
+    let cache_mount =
+        VolumeMount { name: "cache".to_owned(), mount_path: CACHE_FOLDER.to_owned(), ..VolumeMount::default() };
+    match weights {
+        Weights::Hub(HubFile { source, token, revision: _, endpoint: _ }) => {
+            decisions.push(Decision::new("an emptyDir at /cache", "weights come from a hub and the root is read-only"));
+            if let Some(token) = token {
+                decisions.push(Decision::new(
+                    format!("HF_TOKEN from Secret {}, key {}", token.name, token.key),
+                    "hub.tokenSecret names it; the value stays in the Secret",
+                ));
+            }
+            let env = token.as_ref().map(|token| {
+                let key = SecretKeySelector { name: token.name.clone(), key: token.key.clone(), optional: None };
+                vec![EnvVar {
+                    name: "HF_TOKEN".to_owned(),
+                    value: None,
+                    value_from: Some(EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() }),
+                }]
+            });
+            WeightsPart { source: source.clone(), env, volumes: vec![cache], mounts: vec![cache_mount] }
+        }
+        Weights::Claim { claim, file } => {
+            decisions.push(Decision::new(
+                format!("claim {claim} at {MODELS_FOLDER}, read-only"),
+                "weights come from a claim, and an engine only reads them",
+            ));
+            let models = Volume {
+                name: "models".to_owned(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: claim.clone(),
+                    read_only: Some(true),
+                }),
+                ..Volume::default()
+            };
+            let mount = VolumeMount {
+                name: "models".to_owned(),
+                mount_path: MODELS_FOLDER.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            };
+            WeightsPart {
+                source: format!("file://{MODELS_FOLDER}/{file}"),
+                env: None,
+                volumes: vec![cache, models],
+                mounts: vec![cache_mount, mount],
+            }
+        }
+        // Validation refuses a file in a cluster; the argument alone is what a machine would be given.
+        Weights::File { path } => WeightsPart {
+            source: format!("file://{path}"),
+            env: None,
+            volumes: vec![cache],
+            mounts: vec![cache_mount],
+        },
+    }
+}
+
+struct HardwarePart {
+    resources: ResourceRequirements,
+    node_selector: Option<BTreeMap<String, String>>,
+    tolerations: Option<Vec<Toleration>>,
+}
+
+fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart {
+    let quantity = |text: &str| Quantity(text.to_owned());
+    match hardware {
+        Hardware::Unnamed => {
+            decisions.push(Decision::new(
+                "500m CPU and 1Gi memory requested, 4Gi memory at most",
+                "no profile is named; this fits a small model on any node: name a ResourceProfile for more",
+            ));
+            let requests = [("cpu", quantity("500m")), ("memory", quantity("1Gi"))];
+            HardwarePart {
+                resources: requirements(requests, [("memory", quantity("4Gi"))]),
+                node_selector: None,
+                tolerations: None,
+            }
+        }
+        Hardware::Profile { name, cpu, memory, gpu, gpus_overridden, node_selector, tolerations } => {
+            decisions.push(Decision::new(
+                format!("{} CPU requested, {} memory requested and at most", cpu.0, memory.0),
+                format!("ResourceProfile {name} says so; CPU has no limit, so that idle cores are used"),
+            ));
+            let mut requests = vec![("cpu", cpu.clone()), ("memory", memory.clone())];
+            let mut limits = vec![("memory", memory.clone())];
+            let mut node_selector = node_selector.clone();
+            let mut tolerations = tolerations.clone();
+            if let Some(gpu) = gpu {
+                requests.push((&gpu.resource, quantity(&gpu.count.to_string())));
+                limits.push((&gpu.resource, quantity(&gpu.count.to_string())));
+                place_on_gpu(gpu, (name, *gpus_overridden), &mut node_selector, &mut tolerations, decisions);
+            }
+            HardwarePart {
+                resources: requirements(requests, limits),
+                node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
+                tolerations: Some(tolerations).filter(|taints| !taints.is_empty()),
+            }
+        }
+    }
+}
+
+fn requirements<'a>(
+    requests: impl IntoIterator<Item = (&'a str, Quantity)>,
+    limits: impl IntoIterator<Item = (&'a str, Quantity)>,
+) -> ResourceRequirements {
+    let map = |pairs: &mut dyn Iterator<Item = (&'a str, Quantity)>| {
+        Some(pairs.map(|(name, amount)| (name.to_owned(), amount)).collect())
+    };
+    ResourceRequirements {
+        requests: map(&mut requests.into_iter()),
+        limits: map(&mut limits.into_iter()),
+        claims: None,
+    }
+}
+
+fn place_on_gpu(
+    gpu: &Gpu,
+    (profile, overridden): (&str, bool),
+    node_selector: &mut BTreeMap<String, String>,
+    tolerations: &mut Vec<Toleration>,
+    decisions: &mut Vec<Decision>,
+) {
+    let Gpu { resource, count, product } = gpu;
+    let from = if overridden { "resources.gpus sets the count".to_owned() } else { format!("ResourceProfile {profile} says so") };
+    decisions.push(Decision::new(format!("{count} of {resource}"), from));
+    if let Some(product) = product {
+        node_selector.insert(GPU_PRODUCT_LABEL.to_owned(), product.clone());
+        decisions.push(Decision::new(
+            format!("only nodes with {GPU_PRODUCT_LABEL}={product}"),
+            format!("ResourceProfile {profile} names the product"),
+        ));
+    }
+    let standard = Toleration {
+        key: Some(resource.clone()),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoSchedule".to_owned()),
+        ..Toleration::default()
+    };
+    if !tolerations.contains(&standard) {
+        decisions.push(Decision::new(
+            format!("tolerates the taint {resource}:NoSchedule"),
+            "GPU nodes carry it to keep other pods away",
+        ));
+        tolerations.push(standard);
+    }
+}

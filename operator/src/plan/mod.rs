@@ -1,0 +1,140 @@
+//! The third step of reconcile: what should exist, and why.
+//!
+//! Pure: (validated resource, observed children) to desired children, each decision with its reason in words.
+//! No client, no clock, no randomness: the same facts give the same bytes. What goes is decided here too;
+//! `apply` only carries out.
+
+mod engine_pod;
+mod model;
+mod names;
+mod network_policy;
+mod offline;
+mod pod;
+mod provider;
+mod proxy_pod;
+pub mod restricted;
+mod revision;
+mod service;
+
+use std::marker::PhantomData;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
+pub use names::MANAGED_BY_KEY;
+pub use model::{ModelPlan, ObservedModel, model};
+pub use offline::{OfflineError, Planned, plan_offline, validate_local};
+pub use provider::{ObservedProvider, ProviderPlan, provider};
+pub use revision::Revision;
+
+/// What the operator was started with and every plan leans on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// Image of the open-weights server.
+    pub inference_server: String,
+    /// Image of the gateway, which is also the provider proxy.
+    pub gateway: String,
+    /// Namespace of the gateway's pods: only they may call a proxy.
+    pub gateway_namespace: String,
+}
+
+/// One decision of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What was decided.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Decision {
+    fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Decision { what: what.into(), why: why.into() }
+    }
+}
+
+/// Children as planned: nothing is known to exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {}
+
+/// Children as the server echoed them. Only `apply` makes this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {}
+
+/// Children of a ModelDeployment. Both are absent where a closed API answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelChildren<State> {
+    /// Pods of the current revision.
+    pub deployment: Option<Deployment>,
+    /// The address in front of the pods of every revision.
+    pub service: Option<Service>,
+    pub(crate) state: PhantomData<State>,
+}
+
+/// Children of an ExternalProvider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderChildren<State> {
+    /// Who may call the proxy, and whom it may call.
+    pub network_policy: NetworkPolicy,
+    /// The address of the proxy.
+    pub service: Service,
+    /// The proxy, the only pod that holds the key.
+    pub deployment: Deployment,
+    pub(crate) state: PhantomData<State>,
+}
+
+/// Kinds of children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChildKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `v1` Service.
+    Service,
+    /// `networking.k8s.io/v1` NetworkPolicy.
+    NetworkPolicy,
+}
+
+/// A child that is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Its kind.
+    pub kind: ChildKind,
+    /// Its name.
+    pub name: String,
+    /// Its UID: a child of the same name made later is not meant.
+    pub uid: String,
+    /// What must still hold on the server at the moment of deletion.
+    pub guard: Guard,
+    /// Why it goes.
+    pub why: String,
+}
+
+/// A fact that a deletion leans on. `apply` reads it from the server, never from a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing but the parent's spec.
+    SpecOnly,
+    /// The child itself has no ready pod, so that nothing is lost.
+    NothingReady,
+    /// The named Deployment has this many ready pods of its current template.
+    ReplacedBy {
+        /// Name of the Deployment that takes over.
+        name: String,
+        /// Ready pods that it must have.
+        ready: i32,
+    },
+}
+
+/// Whether `deployment` runs `wanted` ready pods of its current template, as far as its status speaks of its spec.
+pub fn has_ready(deployment: &Deployment, wanted: i32) -> bool {
+    let Some(status) = &deployment.status else { return wanted <= 0 };
+    let current = status.observed_generation >= deployment.metadata.generation;
+    let updated = status.updated_replicas.unwrap_or_default();
+    current && status.ready_replicas.unwrap_or_default().min(updated) >= wanted
+}
+
+/// Whether any pod of `deployment` is ready, whatever its template.
+pub fn answers(deployment: &Deployment) -> bool {
+    deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or_default() > 0
+}

@@ -1,0 +1,182 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
+use k8s_openapi::api::core::v1::{PodTemplateSpec, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+use weighbridge_crds::labels;
+
+use super::{
+    ChildKind, Decision, Guard, Images, ModelChildren, Prepared, Removal, Revision, answers, engine_pod, has_ready, names,
+    service::service,
+};
+use crate::owner::Owner;
+use crate::validate::{Closed, Open, Served, ValidatedModel};
+
+/// Children of a ModelDeployment that exist already, and what its plan leans on.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedModel {
+    /// Deployments of every revision.
+    pub deployments: Vec<Arc<Deployment>>,
+    /// Services.
+    pub services: Vec<Arc<Service>>,
+    /// Whether the provider's proxy answers; false where no provider is named.
+    pub provider_ready: bool,
+}
+
+/// What should exist for a ModelDeployment, what should go, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelPlan {
+    /// What should exist.
+    pub children: ModelChildren<Prepared>,
+    /// What should go.
+    pub removals: Vec<Removal>,
+    /// Revision of the engine's pods; none where a closed API answers.
+    pub revision: Option<Revision>,
+    /// Each decision with its reason.
+    pub decisions: Vec<Decision>,
+}
+
+/// Decides what should exist for `model`.
+///
+/// Guarantees: an old revision that answers stays until the new one has all of its pods ready; one that
+/// does not answer goes at once, so that nothing waits for what is to be replaced.
+pub fn model(model: &ValidatedModel, observed: &ObservedModel, images: &Images) -> ModelPlan {
+    let ValidatedModel { owner, replicas, served } = model;
+    match served {
+        Served::Open(open) => open_weights(owner, *replicas, open, observed, images),
+        Served::Closed(closed) => closed_api(owner, closed, observed),
+    }
+}
+
+fn open_weights(
+    owner: &Owner,
+    replicas: i32,
+    open: &Open,
+    observed: &ObservedModel,
+    images: &Images,
+) -> ModelPlan {
+    let mut decisions = Vec::new();
+    let template = engine_pod::template(owner, open, images, &mut decisions);
+    let revision = Revision::of(&template);
+    let name = format!("{}-{revision}", owner.name());
+    let count = if replicas == 1 { "1 pod".to_owned() } else { format!("{replicas} pods") };
+    decisions.insert(
+        0,
+        Decision::new(
+            format!("{count}, Deployment {name}"),
+            format!("openWeights is served; its pod template has revision {revision}, and spec.replicas is {replicas}"),
+        ),
+    );
+    let service_name = labels::engine_service(owner.name());
+    decisions.push(Decision::new(
+        format!("Service {service_name}"),
+        "gateways find the ready pods of every revision through it",
+    ));
+    let removals: Vec<_> = observed
+        .deployments
+        .iter()
+        .filter(|old| old.name_any() != name)
+        .filter_map(|old| replaced(old, &name, replicas, observed, &mut decisions))
+        .chain(strangers(&observed.services, &service_name))
+        .collect();
+    ModelPlan {
+        children: ModelChildren {
+            deployment: Some(deployment(owner, name, replicas, template, &revision)),
+            service: Some(service(owner, service_name, names::model_labels(owner), names::model_selector(owner))),
+            state: PhantomData,
+        },
+        removals,
+        revision: Some(revision),
+        decisions,
+    }
+}
+
+fn deployment(
+    owner: &Owner,
+    name: String,
+    replicas: i32,
+    mut template: PodTemplateSpec,
+    revision: &Revision,
+) -> Deployment {
+    let mut labels = names::model_labels(owner);
+    labels.insert(labels::REVISION.to_owned(), revision.to_string());
+    let mut selector = names::model_selector(owner);
+    selector.insert(labels::REVISION.to_owned(), revision.to_string());
+    template.metadata.get_or_insert_default().labels = Some(labels.clone());
+    Deployment {
+        metadata: names::child(owner, name, labels),
+        spec: Some(DeploymentSpec {
+            replicas: Some(replicas),
+            // The template never changes, so that old ReplicaSets could only be drift.
+            revision_history_limit: Some(0),
+            selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
+            template,
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Whether and why the Deployment of an old revision goes.
+fn replaced(
+    old: &Deployment,
+    current: &str,
+    replicas: i32,
+    observed: &ObservedModel,
+    decisions: &mut Vec<Decision>,
+) -> Option<Removal> {
+    let name = old.name_any();
+    if !answers(old) {
+        let why = format!("no pod of this old revision is ready, and {current} is what the spec asks for");
+        return removal(ChildKind::Deployment, old, Guard::NothingReady, why);
+    }
+    let new = observed.deployments.iter().find(|deployment| deployment.name_any() == current);
+    if new.is_some_and(|new| has_ready(new, replicas)) {
+        let guard = Guard::ReplacedBy { name: current.to_owned(), ready: replicas };
+        let why = format!("all {replicas} wanted pods of {current} are ready");
+        return removal(ChildKind::Deployment, old, guard, why);
+    }
+    decisions.push(Decision::new(
+        format!("Deployment {name} stays for now"),
+        format!("its pods answer, and {current} does not have its {replicas} pods ready yet"),
+    ));
+    None
+}
+
+fn closed_api(owner: &Owner, closed: &Closed, observed: &ObservedModel) -> ModelPlan {
+    let Closed { provider, model } = closed;
+    let mut decisions = vec![Decision::new(
+        "no pods",
+        format!("external is served: calls go to {model} through the proxy of ExternalProvider {provider}"),
+    )];
+    let mut removals = Vec::new();
+    if observed.provider_ready {
+        let why = || format!("external is served and the proxy of {provider} answers");
+        let deployments =
+            observed.deployments.iter().filter_map(|old| removal(ChildKind::Deployment, &**old, Guard::SpecOnly, why()));
+        let services =
+            observed.services.iter().filter_map(|old| removal(ChildKind::Service, &**old, Guard::SpecOnly, why()));
+        removals.extend(deployments.chain(services));
+    } else if !observed.deployments.is_empty() {
+        decisions.push(Decision::new(
+            format!("engine pods of {} stay for now", owner.name()),
+            format!("the proxy of ExternalProvider {provider} does not answer yet"),
+        ));
+    }
+    let children = ModelChildren { deployment: None, service: None, state: PhantomData };
+    ModelPlan { children, removals, revision: None, decisions }
+}
+
+/// Services of ours under a name that is not planned any more.
+fn strangers<'a>(services: &'a [Arc<Service>], wanted: &'a str) -> impl Iterator<Item = Removal> + 'a {
+    services.iter().filter(move |service| service.name_any() != wanted).filter_map(|service| {
+        removal(ChildKind::Service, &**service, Guard::SpecOnly, "no plan of this version has it".to_owned())
+    })
+}
+
+fn removal<K: ResourceExt>(kind: ChildKind, child: &K, guard: Guard, why: String) -> Option<Removal> {
+    // Without a UID there is nothing to tell it from a later object of the same name.
+    child.uid().map(|uid| Removal { kind, name: child.name_any(), uid, guard, why })
+}

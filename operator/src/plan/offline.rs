@@ -1,0 +1,198 @@
+use kube::{Resource, ResourceExt};
+use k8s_openapi::api::core::v1::Secret;
+use weighbridge_crds::manifest::Manifest;
+use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile, SecretKey};
+
+use super::{Decision, Images, ModelChildren, ObservedModel, Prepared, ProviderChildren};
+use crate::validate::{
+    self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, ValidatedModel, ValidatedProvider,
+};
+
+/// Stands in for the UID that a server would give. No server has it.
+const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// An object of a file that can't be served.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} {namespace}/{name}: {source}")]
+pub struct OfflineError {
+    /// Kind of the object.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The field and the fix.
+    #[source]
+    pub source: Refusal,
+}
+
+/// What the operator would make of one object of a file in an empty cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Kind of the parent.
+    pub kind: String,
+    /// Namespace of the parent.
+    pub namespace: String,
+    /// Name of the parent.
+    pub name: String,
+    /// Children, as JSON with apiVersion and kind.
+    pub objects: Vec<serde_json::Value>,
+    /// Each decision with its reason.
+    pub decisions: Vec<Decision>,
+}
+
+/// Plans every ModelDeployment and ExternalProvider of a file, with no cluster.
+///
+/// Assumptions: profiles and providers are in the file; Secrets that are not are taken to exist, and the
+/// decisions say so.
+///
+/// # Errors
+/// The first object that can't be served.
+pub fn plan_offline(manifests: &[Manifest], images: &Images) -> Result<Vec<Planned>, OfflineError> {
+    let mut planned = Vec::new();
+    for manifest in manifests {
+        match manifest {
+            Manifest::ModelDeployment(model) => planned.push(one_model(model, manifests, images)?),
+            Manifest::ExternalProvider(provider) => planned.push(one_provider(provider, manifests, images)?),
+            Manifest::ResourceProfile(_) | Manifest::Secret(_) | Manifest::Other { .. } => {}
+        }
+    }
+    Ok(planned)
+}
+
+/// Every ModelDeployment and ExternalProvider of a file, checked for serving on this machine.
+///
+/// # Errors
+/// The first object that can't be served.
+pub fn validate_local(
+    manifests: &[Manifest],
+) -> Result<(Vec<ValidatedModel>, Vec<ValidatedProvider>), OfflineError> {
+    let (mut models, mut providers) = (Vec::new(), Vec::new());
+    for manifest in manifests {
+        match manifest {
+            Manifest::ModelDeployment(model) => {
+                let model = placed(&**model);
+                let checked = validate::model(&model, &references(&model, manifests), Place::Machine);
+                models.push(checked.map_err(|source| refused(&model, source))?);
+            }
+            Manifest::ExternalProvider(provider) => {
+                let provider = placed(&**provider);
+                let checked = validate::provider(&provider, key_of(&provider, manifests));
+                providers.push(checked.map_err(|source| refused(&provider, source))?);
+            }
+            Manifest::ResourceProfile(_) | Manifest::Secret(_) | Manifest::Other { .. } => {}
+        }
+    }
+    Ok((models, providers))
+}
+
+fn one_model(model: &ModelDeployment, manifests: &[Manifest], images: &Images) -> Result<Planned, OfflineError> {
+    let model = placed(model);
+    let checked = validate::model(&model, &references(&model, manifests), Place::Cluster)
+        .map_err(|source| refused(&model, source))?;
+    let plan = super::model(&checked, &ObservedModel::default(), images);
+    let ModelChildren::<Prepared> { deployment, service, state: _ } = &plan.children;
+    let objects = deployment.iter().map(typed).chain(service.iter().map(typed)).collect();
+    Ok(described(&model, objects, plan.decisions))
+}
+
+fn one_provider(
+    provider: &ExternalProvider,
+    manifests: &[Manifest],
+    images: &Images,
+) -> Result<Planned, OfflineError> {
+    let provider = placed(provider);
+    let checked = validate::provider(&provider, key_of(&provider, manifests))
+        .map_err(|source| refused(&provider, source))?;
+    let plan = super::provider(&checked, images);
+    let ProviderChildren::<Prepared> { network_policy, service, deployment, state: _ } = &plan.children;
+    let objects = vec![typed(network_policy), typed(service), typed(deployment)];
+    Ok(described(&provider, objects, plan.decisions))
+}
+
+/// As a server would have stored it: with a namespace and a UID.
+fn placed<K: Resource + Clone>(object: &K) -> K {
+    let mut object = object.clone();
+    object.meta_mut().namespace.get_or_insert_with(|| "default".to_owned());
+    object.meta_mut().uid = Some(NO_UID.to_owned());
+    object
+}
+
+fn references(model: &ModelDeployment, manifests: &[Manifest]) -> ModelReferences {
+    let weights = model.spec.open_weights.as_ref();
+    let profile = weights.and_then(|weights| weights.resources.as_ref()?.profile.as_deref());
+    let token = weights.and_then(|weights| weights.hub.as_ref()?.token_secret.as_ref());
+    let provider = model.spec.external.as_ref().map(|external| external.provider.as_str());
+    ModelReferences {
+        profile: named(profile, |name| profile_of(name, manifests)),
+        token: token.map_or(KeyLookup::Unnamed, |key| secret_of(key, model.namespace(), manifests)),
+        provider: named(provider, |name| provider_of(name, model.namespace(), manifests)),
+    }
+}
+
+fn named<T: Clone>(name: Option<&str>, find: impl FnOnce(&str) -> Option<T>) -> Named<T> {
+    name.map_or(Named::Unnamed, |name| find(name).map_or(Named::Missing, Named::Found))
+}
+
+fn profile_of(name: &str, manifests: &[Manifest]) -> Option<ResourceProfile> {
+    manifests.iter().find_map(|manifest| match manifest {
+        Manifest::ResourceProfile(profile) if profile.name_any() == name => Some((**profile).clone()),
+        _ => None,
+    })
+}
+
+fn provider_of(name: &str, namespace: Option<String>, manifests: &[Manifest]) -> Option<ExternalProvider> {
+    manifests.iter().find_map(|manifest| match manifest {
+        Manifest::ExternalProvider(provider)
+            if provider.name_any() == name && placed(&**provider).namespace() == namespace =>
+        {
+            Some((**provider).clone())
+        }
+        _ => None,
+    })
+}
+
+fn key_of(provider: &ExternalProvider, manifests: &[Manifest]) -> ProviderReferences {
+    ProviderReferences { key: secret_of(&provider.spec.api_key_secret, provider.namespace(), manifests) }
+}
+
+fn secret_of(named: &SecretKey, namespace: Option<String>, manifests: &[Manifest]) -> KeyLookup {
+    let secret = manifests.iter().find_map(|manifest| match manifest {
+        Manifest::Secret(secret) if secret.name_any() == named.name && placed::<Secret>(secret).namespace() == namespace => {
+            Some(secret)
+        }
+        _ => None,
+    });
+    let Some(secret) = secret else { return KeyLookup::Assumed };
+    let plain = secret.string_data.as_ref().is_some_and(|data| data.contains_key(&named.key));
+    let encoded = secret.data.as_ref().is_some_and(|data| data.contains_key(&named.key));
+    if plain || encoded { KeyLookup::Present } else { KeyLookup::KeyMissing }
+}
+
+fn refused<K: Resource<DynamicType = ()>>(object: &K, source: Refusal) -> OfflineError {
+    OfflineError {
+        kind: K::kind(&()).into_owned(),
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        source,
+    }
+}
+
+fn described<K: Resource<DynamicType = ()>>(
+    parent: &K,
+    objects: Vec<serde_json::Value>,
+    decisions: Vec<Decision>,
+) -> Planned {
+    Planned {
+        kind: K::kind(&()).into_owned(),
+        namespace: parent.namespace().unwrap_or_default(),
+        name: parent.name_any(),
+        objects,
+        decisions,
+    }
+}
+
+/// k8s-openapi writes apiVersion and kind itself; a child is maps with string keys, so this can't fail.
+fn typed<K: serde::Serialize>(object: &K) -> serde_json::Value {
+    serde_json::to_value(object).unwrap_or_default()
+}

@@ -1,0 +1,199 @@
+//! The one place where everything is put together.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::{Api, Client, Config};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing_subscriber::EnvFilter;
+use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+
+use crate::admin;
+use crate::apply::{Caller, Means, Settled};
+use crate::controller::{self, Backoff, Context};
+use crate::dereference::Secrets;
+use crate::events::Events;
+use crate::leader::{Candidate, Leadership};
+use crate::metrics::Metrics;
+use crate::settings::{LogFormat, Settings};
+use crate::watch::{Stores, Triggers};
+
+/// Longest wait for running reconciles at the end; the Lease is to be given back within a second of SIGTERM.
+const LAST_CALLS: Duration = Duration::from_millis(400);
+
+/// An operator that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// No address or no credentials of an apiserver.
+    #[error("no apiserver is configured: run in a cluster, or set KUBECONFIG")]
+    Config(#[source] kube::config::InferConfigError),
+    /// The client could not be built.
+    #[error("the client of the apiserver could not be built")]
+    Client(#[source] Box<kube::Error>),
+    /// A kind of ours can't be listed.
+    #[error("{kind} can't be listed: are the CustomResourceDefinitions installed, and may this ServiceAccount list them?")]
+    Kind {
+        /// The kind.
+        kind: &'static str,
+        /// The apiserver's answer.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The admin port is taken.
+    #[error("--metrics-listen: {address} can't be listened on")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// SIGTERM can't be waited for.
+    #[error("signals can't be waited for")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// It could not start. What happens later is retried, logged and counted.
+pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
+    log_to_stderr(settings.log_format);
+    let stop = stop_signal().map_err(RuntimeError::Signals)?;
+    let client = connect().await?;
+    let metrics = Metrics::default();
+    let listener = TcpListener::bind(settings.metrics_listen)
+        .await
+        .map_err(|source| RuntimeError::Listen { address: settings.metrics_listen, source })?;
+
+    let candidate = Candidate::new(
+        client.clone(),
+        &settings.namespace,
+        &settings.lease_name,
+        settings.identity.clone(),
+        metrics.clone(),
+    );
+    let leadership = candidate.leadership();
+    let (triggers, queues) = Triggers::new(leadership.clone(), metrics.clone());
+    let mut tasks = JoinSet::new();
+    let stores = Stores::watch(&client, &triggers, &metrics, &mut tasks);
+    let caller = Caller::new(leadership.clone(), metrics.clone());
+    let context = Arc::new(Context {
+        client: client.clone(),
+        stores: Arc::clone(&stores),
+        means: Means {
+            client: client.clone(),
+            caller: caller.clone(),
+            settled: Settled::default(),
+            events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
+        },
+        secrets: Secrets::new(client, caller),
+        leadership: leadership.clone(),
+        metrics: metrics.clone(),
+        images: settings.images(),
+        backoff: Backoff::default(),
+    });
+
+    tasks.spawn(serve(listener, admin::router(metrics, Arc::clone(&stores))));
+    tasks.spawn(look_at_everything(stores, triggers, leadership));
+    let (resign, resigned) = watch::channel(false);
+    let lease = tokio::spawn(candidate.run(until(resigned)));
+    let controllers = controller::run(context, queues);
+    tokio::pin!(controllers);
+    tokio::select! {
+        () = &mut controllers => tracing::error!("the controllers ended by themselves"),
+        () = until(stop) => tracing::info!("stopping"),
+    }
+    // No watch, no queue: running reconciles end and none begins.
+    tasks.abort_all();
+    while tasks.join_next().await.is_some() {}
+    if tokio::time::timeout(LAST_CALLS, controllers).await.is_err() {
+        tracing::warn!("a reconcile was cut off; whoever leads next carries on from what is there");
+    }
+    resign.send_replace(true);
+    if let Err(error) = lease.await {
+        tracing::error!(%error, "the Lease was not given back");
+    }
+    Ok(())
+}
+
+/// Who begins to lead looks at everything once, with every kind listed.
+async fn look_at_everything(stores: Arc<Stores>, triggers: Triggers, leadership: Leadership) {
+    stores.synced().await;
+    loop {
+        leadership.gained().await;
+        stores.trigger_all(&triggers).await;
+        leadership.lost().await;
+        tracing::warn!("not leading any more: nothing is written");
+    }
+}
+
+async fn connect() -> Result<Client, RuntimeError> {
+    let config = Config::infer().await.map_err(RuntimeError::Config)?;
+    let client = Client::try_from(config).map_err(|error| RuntimeError::Client(Box::new(error)))?;
+    listable::<ModelDeployment>(&client, "ModelDeployment").await?;
+    listable::<ExternalProvider>(&client, "ExternalProvider").await?;
+    listable::<ResourceProfile>(&client, "ResourceProfile").await?;
+    Ok(client)
+}
+
+/// A watch of a kind that does not exist fails softly for ever, so that it is asked for once, and hard.
+async fn listable<K>(client: &Client, kind: &'static str) -> Result<(), RuntimeError>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug,
+{
+    let api: Api<kube::core::PartialObjectMeta<K>> = Api::all(client.clone());
+    api.list(&ListParams::default().limit(1))
+        .await
+        .map(|_| ())
+        .map_err(|source| RuntimeError::Kind { kind, source: Box::new(source) })
+}
+
+async fn serve(listener: TcpListener, router: axum::Router) {
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the admin port is closed");
+    }
+}
+
+/// Turns true at the first SIGTERM or SIGINT; a second one ends the process at once.
+fn stop_signal() -> io::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        for last in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if last {
+                std::process::exit(130);
+            }
+            sender.send_replace(true);
+        }
+    });
+    Ok(receiver)
+}
+
+async fn until(mut flag: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which stops us as well.
+    let _ = flag.wait_for(|set| *set).await;
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A second subscriber in one process is somebody else's choice, and stays.
+    let set = match format {
+        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.try_init(),
+    };
+    if let Err(error) = set {
+        tracing::debug!(%error, "logging was set up already");
+    }
+}

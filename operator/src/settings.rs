@@ -1,0 +1,60 @@
+use std::net::SocketAddr;
+
+use clap::Parser;
+
+use crate::plan::Images;
+
+/// Runs open weights and closed APIs as ModelDeployments ask for them.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "weighbridge-operator", version)]
+pub struct Settings {
+    /// Image of the open-weights server that engine pods run.
+    #[arg(long, env = "WEIGHBRIDGE_INFERENCE_SERVER_IMAGE")]
+    pub inference_server_image: String,
+    /// Image of the gateway, which provider proxies run.
+    #[arg(long, env = "WEIGHBRIDGE_GATEWAY_IMAGE")]
+    pub gateway_image: String,
+    /// Namespace of the operator's own pod, where its Lease is.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "weighbridge-system")]
+    pub namespace: String,
+    /// Namespace of the gateway's pods, the only ones that may call a provider proxy. Default: the operator's.
+    #[arg(long, env = "WEIGHBRIDGE_GATEWAY_NAMESPACE")]
+    pub gateway_namespace: Option<String>,
+    /// Name of this process in the Lease and in Events; unique among replicas.
+    #[arg(long, env = "POD_NAME", default_value_t = default_identity())]
+    pub identity: String,
+    /// Name of the Lease that one of several operators holds.
+    #[arg(long, default_value = "weighbridge-operator")]
+    pub lease_name: String,
+    /// Address of /metrics, /livez and /readyz.
+    #[arg(long, default_value = "0.0.0.0:9090")]
+    pub metrics_listen: SocketAddr,
+    /// Form of log lines.
+    #[arg(long, value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a terminal.
+    Text,
+}
+
+impl Settings {
+    /// What every plan leans on.
+    pub fn images(&self) -> Images {
+        Images {
+            inference_server: self.inference_server_image.clone(),
+            gateway: self.gateway_image.clone(),
+            gateway_namespace: self.gateway_namespace.clone().unwrap_or_else(|| self.namespace.clone()),
+        }
+    }
+}
+
+/// Outside a pod nothing gives a name: the process id and a random number do.
+fn default_identity() -> String {
+    format!("operator-{}-{:08x}", std::process::id(), rand::random::<u32>())
+}

@@ -1,0 +1,176 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use weighbridge_crds::condition::{self, Reason};
+use weighbridge_crds::{ExternalProvider, ModelDeployment, ModelDeploymentStatus, Served as ServedNow, labels};
+
+use super::conditions::{Says, current, is_ready, merge, ours};
+use super::pods::PodsView;
+use crate::plan::{Applied, ModelChildren, Revision};
+use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
+
+/// How far reconcile came with a ModelDeployment.
+pub enum ModelOutcome {
+    /// The spec can't be served, or a child can't be made.
+    Refused(Refusal),
+    /// Everything planned is so.
+    Applied {
+        /// What was planned for.
+        model: Box<ValidatedModel>,
+        /// What the server echoed.
+        children: Box<ModelChildren<Applied>>,
+        /// Revision of the engine's pods.
+        revision: Option<Revision>,
+    },
+}
+
+/// The status that `model` should have.
+pub fn model(
+    model: &ModelDeployment,
+    outcome: &ModelOutcome,
+    pods: &[Arc<Pod>],
+    provider: Option<&ExternalProvider>,
+    now: Timestamp,
+) -> ModelDeploymentStatus {
+    let old = model.status.clone().unwrap_or_default();
+    let generation = model.metadata.generation.unwrap_or_default();
+    let (says, revision, served) = match outcome {
+        // What was served before is still there: a spec that can't be served takes nothing down.
+        ModelOutcome::Refused(refusal) => (refused(refusal), old.revision.clone(), old.served.clone()),
+        ModelOutcome::Applied { model, children, revision } => {
+            let revision = revision.as_ref().map(ToString::to_string);
+            let (says, served) = match &model.served {
+                Served::Open(open) => {
+                    let view = PodsView::new(pods, revision.as_deref());
+                    (open_says(model, open, children, &view), served("Open", open.source.clone()))
+                }
+                Served::Closed(closed) => {
+                    let Closed { provider: name, model } = closed;
+                    (closed_says(closed, provider), served("Closed", format!("{name}/{model}")))
+                }
+            };
+            (says, revision, Some(served))
+        }
+    };
+    let view = PodsView::new(pods, revision.as_deref());
+    let count = |pods: usize| i32::try_from(pods).unwrap_or(i32::MAX);
+    ModelDeploymentStatus {
+        observed_generation: Some(generation),
+        conditions: merge(&ours(&old.conditions), says, generation, now),
+        replicas: count(view.all),
+        ready_replicas: count(view.ready()),
+        selector: model.metadata.uid.as_ref().map(|uid| format!("{}={uid}", labels::MODEL_UID)),
+        revision,
+        served,
+    }
+}
+
+fn served(backend: &str, model: String) -> ServedNow {
+    ServedNow { backend: backend.to_owned(), model }
+}
+
+fn refused(refusal: &Refusal) -> Vec<Says> {
+    let accepted = Says::no(condition::ACCEPTED, refusal.reason, refusal.message.clone());
+    let ready = accepted.as_type(condition::READY);
+    vec![accepted, ready]
+}
+
+fn open_says(
+    model: &ValidatedModel,
+    open: &Open,
+    children: &ModelChildren<Applied>,
+    view: &PodsView<'_>,
+) -> Vec<Says> {
+    let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, "the spec is valid and everything it names exists");
+    let wanted = usize::try_from(model.replicas).unwrap_or_default();
+    if wanted == 0 {
+        let message = "spec.replicas is 0: no pod is wanted";
+        let scheduled = Says::yes(condition::SCHEDULED, Reason::ScaledToZero, message);
+        let engine = Says::no(condition::ENGINE_READY, Reason::ScaledToZero, message);
+        let ready = engine.as_type(condition::READY);
+        return vec![accepted, scheduled, engine, ready];
+    }
+    let ready = view.ready();
+    let scheduled = scheduled(wanted, children.deployment.as_ref(), view);
+    let engine = engine(wanted, ready, view);
+    let answers = format!("{ready} of {wanted} pods answer for {}", open.source);
+    let ready = if ready > 0 {
+        Says::yes(condition::READY, Reason::Serving, answers)
+    } else if scheduled.good {
+        engine.as_type(condition::READY)
+    } else {
+        scheduled.as_type(condition::READY)
+    };
+    vec![accepted, scheduled, engine, ready]
+}
+
+pub(super) fn scheduled(wanted: usize, deployment: Option<&Deployment>, view: &PodsView<'_>) -> Says {
+    let placed = view.placed();
+    if placed >= wanted {
+        return Says::yes(condition::SCHEDULED, Reason::PodsScheduled, format!("all {wanted} pods have a node"));
+    }
+    if let Some(trouble) = view.unplaced() {
+        let message = format!("{placed} of {wanted} pods have a node: {}", trouble.message);
+        return Says::no(condition::SCHEDULED, trouble.reason, message);
+    }
+    if let Some(words) = deployment.and_then(pods_refused) {
+        return Says::no(condition::SCHEDULED, Reason::PodsRefused, format!("the apiserver refuses a pod: {words}"));
+    }
+    Says::no(condition::SCHEDULED, Reason::Progressing, format!("{placed} of {wanted} pods have a node"))
+}
+
+/// The words with which the apiserver refused a pod to the Deployment.
+fn pods_refused(deployment: &Deployment) -> Option<String> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    failure.message.clone()
+}
+
+pub(super) fn engine(wanted: usize, ready: usize, view: &PodsView<'_>) -> Says {
+    if ready >= wanted {
+        return Says::yes(condition::ENGINE_READY, Reason::EngineAnswering, format!("all {wanted} pods answer"));
+    }
+    match view.not_running() {
+        Some(trouble) => {
+            let message = format!("{ready} of {wanted} pods answer: {}", trouble.message);
+            Says::no(condition::ENGINE_READY, trouble.reason, message)
+        }
+        None => Says::no(condition::ENGINE_READY, Reason::Progressing, format!("{ready} of {wanted} pods answer")),
+    }
+}
+
+/// An external model is as its provider's proxy is.
+fn closed_says(closed: &Closed, provider: Option<&ExternalProvider>) -> Vec<Says> {
+    let Closed { provider: name, model } = closed;
+    let mut says = vec![Says::yes(
+        condition::ACCEPTED,
+        Reason::Valid,
+        format!("the spec is valid and ExternalProvider {name} exists"),
+    )];
+    for type_ in [condition::SCHEDULED, condition::ENGINE_READY] {
+        says.push(match provider.and_then(|provider| current(provider, type_)) {
+            Some(theirs) => Says {
+                type_,
+                good: theirs.status == "True",
+                reason: theirs.reason.clone(),
+                message: format!("proxy of ExternalProvider {name}: {}", theirs.message),
+            },
+            None => not_yet(type_, name, provider),
+        });
+    }
+    says.push(if provider.is_some_and(is_ready) {
+        let message = format!("the proxy of ExternalProvider {name} answers for {model}");
+        Says::yes(condition::READY, Reason::Serving, message)
+    } else {
+        not_yet(condition::READY, name, provider)
+    });
+    says
+}
+
+fn not_yet(type_: &'static str, name: &str, provider: Option<&ExternalProvider>) -> Says {
+    let theirs = provider.and_then(|provider| current(provider, condition::READY));
+    let words = theirs.map_or_else(|| "is being set up".to_owned(), |ready| format!("is not ready: {}: {}", ready.reason, ready.message));
+    Says::no(type_, Reason::ProxyNotReady, format!("ExternalProvider {name} {words}"))
+}

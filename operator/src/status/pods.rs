@@ -1,0 +1,151 @@
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition};
+use kube::ResourceExt;
+use weighbridge_crds::condition::Reason;
+use weighbridge_crds::labels;
+
+/// Longest piece of a container's last words that a condition quotes.
+const LAST_WORDS: usize = 512;
+
+/// Something that stands in the way of a pod, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The condition's reason.
+    pub reason: Reason,
+    /// The scheduler's, kubelet's or container's own words.
+    pub message: String,
+}
+
+/// Pods of one parent, as conditions see them.
+#[derive(Clone, Debug)]
+pub struct PodsView<'a> {
+    /// Pods of every revision that are not on their way out.
+    pub all: usize,
+    current: Vec<&'a Pod>,
+}
+
+impl<'a> PodsView<'a> {
+    /// Looks at `pods`, with `revision` as the current one.
+    pub fn new(pods: &'a [Arc<Pod>], revision: Option<&str>) -> Self {
+        let living: Vec<&Pod> = pods.iter().map(AsRef::as_ref).filter(|pod| is_living(pod)).collect();
+        let is_current = |pod: &&Pod| revision.is_some() && pod.labels().get(labels::REVISION).map(String::as_str) == revision;
+        let mut current: Vec<&Pod> = living.iter().copied().filter(is_current).collect();
+        // The same words for the same state, whatever order pods come in.
+        current.sort_by_key(|pod| pod.name_any());
+        PodsView { all: living.len(), current }
+    }
+
+    /// Ready pods of the current revision.
+    pub fn ready(&self) -> usize {
+        self.current.iter().filter(|pod| condition(pod, "Ready").is_some_and(|ready| ready.status == "True")).count()
+    }
+
+    /// Pods of the current revision that have a node.
+    pub fn placed(&self) -> usize {
+        self.current.iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())).count()
+    }
+
+    /// Why a pod of the current revision has no node.
+    pub fn unplaced(&self) -> Option<Trouble> {
+        self.current.iter().find_map(|pod| {
+            let scheduled = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False")?;
+            let message = scheduled.message.clone().unwrap_or_default();
+            let claim = message.to_lowercase().contains("persistentvolumeclaim");
+            let reason = if claim { Reason::ClaimNotReady } else { Reason::InsufficientCapacity };
+            Some(Trouble { reason, message })
+        })
+    }
+
+    /// Why a container of the current revision does not run. The gravest trouble is told.
+    pub fn not_running(&self) -> Option<Trouble> {
+        let troubles = self.current.iter().filter(|pod| condition(pod, "Ready").is_none_or(|ready| ready.status != "True"));
+        troubles.flat_map(|pod| containers(pod)).filter_map(trouble).min_by_key(|trouble| rank(trouble.reason))
+    }
+}
+
+/// A failed pod, such as an evicted one, stays as a record; its Deployment has made another.
+fn is_living(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|status| status.init_container_statuses.as_deref()).unwrap_or_default();
+    let main = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    init.iter().chain(main)
+}
+
+/// Lower is told first: what people must mend before what may mend itself.
+fn rank(reason: Reason) -> u8 {
+    match reason {
+        Reason::OutOfMemory => 0,
+        Reason::DigestMismatch => 1,
+        Reason::DownloadFailed => 2,
+        Reason::CrashLoop => 3,
+        Reason::ContainerRefused => 4,
+        Reason::ImagePull => 5,
+        _ => 6,
+    }
+}
+
+fn trouble(container: &ContainerStatus) -> Option<Trouble> {
+    let state = container.state.as_ref();
+    let waiting = state.and_then(|state| state.waiting.as_ref());
+    let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    if let Some(waiting) = waiting {
+        let message = waiting.message.clone().unwrap_or_default();
+        return match waiting.reason.as_deref().unwrap_or_default() {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError"
+            | "RegistryUnavailable" | "SignatureValidationFailed" => Some(Trouble {
+                reason: Reason::ImagePull,
+                message: format!("image {} could not be pulled: {message}", container.image),
+            }),
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "PreCreateHookError"
+            | "PostStartHookError" => Some(Trouble {
+                reason: Reason::ContainerRefused,
+                message: format!("the kubelet could not make the container: {message}"),
+            }),
+            _ => before.map(ended),
+        };
+    }
+    let now = state.and_then(|state| state.terminated.as_ref());
+    now.or(before.filter(|_| !container.ready)).map(ended)
+}
+
+fn ended(terminated: &ContainerStateTerminated) -> Trouble {
+    let words = last_words(terminated.message.as_deref().unwrap_or_default());
+    if terminated.reason.as_deref() == Some("OOMKilled") {
+        return Trouble {
+            reason: Reason::OutOfMemory,
+            message: "the kernel ended the container because it used more memory than its limit: \
+                      name a ResourceProfile with more memory, or lower contextLength or maxSequences"
+                .to_owned(),
+        };
+    }
+    let lower = words.to_lowercase();
+    let reason = if lower.contains("digest") {
+        Reason::DigestMismatch
+    } else if lower.contains("out of memory") {
+        Reason::OutOfMemory
+    } else if lower.contains("download") || lower.contains("fetch") {
+        Reason::DownloadFailed
+    } else {
+        Reason::CrashLoop
+    };
+    let said = if words.is_empty() { "without a word".to_owned() } else { format!("and said: {words}") };
+    Trouble { reason, message: format!("the container ended with code {} {said}", terminated.exit_code) }
+}
+
+/// The end of what was said, on a line.
+fn last_words(message: &str) -> String {
+    let text = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ");
+    let start = text.len().saturating_sub(LAST_WORDS);
+    let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    text[start..].to_owned()
+}

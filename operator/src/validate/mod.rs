@@ -1,0 +1,43 @@
+//! The second step of reconcile: spec and what it names, to types that carry the proof.
+//!
+//! Pure: knows no client and no clock. Nothing after this step looks at a spec again.
+
+mod model;
+mod provider;
+mod references;
+
+pub use model::{Closed, Hardware, HubFile, Open, Served, ValidatedModel, Weights, model};
+pub use provider::{BaseUrl, ValidatedProvider, provider};
+pub use references::{KeyLookup, ModelReferences, Named, ProviderReferences};
+
+use weighbridge_crds::condition::Reason;
+
+/// Why a spec can't be served, in a condition's terms.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The condition's reason.
+    pub reason: Reason,
+    /// Names the field and the fix.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal for `reason`, said in words.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Refusal { reason, message: message.into() }
+    }
+
+    fn invalid(message: impl Into<String>) -> Self {
+        Refusal::new(Reason::InvalidSpec, message)
+    }
+}
+
+/// Where a model is to be served. Each place refuses what it can't enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Pods of a cluster.
+    Cluster,
+    /// One process on this machine: `weighbridge up`.
+    Machine,
+}

@@ -1,0 +1,45 @@
+use weighbridge_crds::{ExternalProvider, ResourceProfile};
+
+/// An object that a spec may name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Named<T> {
+    /// The spec names none.
+    Unnamed,
+    /// There is no such object.
+    Missing,
+    /// The object, as found.
+    Found(T),
+}
+
+/// A key of a Secret that a spec may name. The value is never here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyLookup {
+    /// The spec names none.
+    Unnamed,
+    /// There is no such Secret.
+    SecretMissing,
+    /// The Secret has no such key, or an empty one.
+    KeyMissing,
+    /// The key is there.
+    Present,
+    /// Nobody looked: there is no cluster to look in.
+    Assumed,
+}
+
+/// Everything that a ModelDeployment names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelReferences {
+    /// `openWeights.resources.profile`.
+    pub profile: Named<ResourceProfile>,
+    /// `openWeights.hub.tokenSecret`.
+    pub token: KeyLookup,
+    /// `external.provider`.
+    pub provider: Named<ExternalProvider>,
+}
+
+/// Everything that an ExternalProvider names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProviderReferences {
+    /// `apiKeySecret`.
+    pub key: KeyLookup,
+}

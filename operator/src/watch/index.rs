@@ -1,0 +1,138 @@
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+use weighbridge_crds::labels;
+
+use crate::owner::controller_uid;
+
+/// Kinds of parents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ParentKind {
+    /// A ModelDeployment.
+    Model,
+    /// An ExternalProvider.
+    Provider,
+}
+
+/// The parent that a child's labels name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Parent {
+    /// Its kind.
+    pub kind: ParentKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+impl Parent {
+    /// The parent of `child`, by its labels. A child whose controller is somebody else has none; pods belong to
+    /// their ReplicaSets, so that their labels alone count.
+    pub fn of<K: Resource<DynamicType = ()>>(child: &K) -> Option<Parent> {
+        let labels = child.labels();
+        let find = |kind, name: &str, uid: &str| {
+            let (name, uid) = (labels.get(name)?.clone(), labels.get(uid)?.clone());
+            Some(Parent { kind, namespace: child.namespace().unwrap_or_default(), name, uid })
+        };
+        let parent = find(ParentKind::Model, labels::MODEL, labels::MODEL_UID)
+            .or_else(|| find(ParentKind::Provider, labels::PROVIDER, labels::PROVIDER_UID))?;
+        let is_pod = K::kind(&()) == Pod::kind(&());
+        let foreign = controller_uid(child).is_some_and(|controller| controller != parent.uid);
+        (is_pod || !foreign).then_some(parent)
+    }
+}
+
+type Key = (String, String);
+
+struct Inner<K> {
+    objects: HashMap<Key, Arc<K>>,
+    by_parent: HashMap<String, Vec<Key>>,
+    /// Objects of a listing that is not whole yet.
+    listing: Option<HashMap<Key, Arc<K>>>,
+}
+
+/// Children of one kind, found by the UID of their parent.
+pub struct Index<K>(RwLock<Inner<K>>);
+
+impl<K> Default for Index<K> {
+    fn default() -> Self {
+        Index(RwLock::new(Inner { objects: HashMap::new(), by_parent: HashMap::new(), listing: None }))
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + Clone> Index<K> {
+    /// Children of the parent with this UID, by name.
+    pub fn of(&self, uid: &str) -> Vec<Arc<K>> {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = inner.by_parent.get(uid).map(Vec::as_slice).unwrap_or_default();
+        let mut found: Vec<_> = keys.iter().filter_map(|key| inner.objects.get(key).cloned()).collect();
+        found.sort_by_key(|child| child.name_any());
+        found
+    }
+
+    /// Takes an event in, and returns the parents that it touches.
+    pub fn take(&self, event: Event<K>) -> Vec<Parent> {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Init => {
+                inner.listing = Some(HashMap::new());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                inner.listing.get_or_insert_default().insert(key(&object), Arc::new(object));
+                Vec::new()
+            }
+            Event::InitDone => {
+                let fresh = inner.listing.take().unwrap_or_default();
+                let old = std::mem::replace(&mut inner.objects, fresh);
+                inner.by_parent.clear();
+                let placed: Vec<_> = inner.objects.iter().map(|(key, object)| (key.clone(), Parent::of(&**object))).collect();
+                let mut touched: Vec<_> = old.values().filter_map(|object| Parent::of(&**object)).collect();
+                for (key, parent) in placed {
+                    if let Some(parent) = parent {
+                        inner.by_parent.entry(parent.uid.clone()).or_default().push(key);
+                        touched.push(parent);
+                    }
+                }
+                touched
+            }
+            Event::Apply(object) => inner.put(object),
+            Event::Delete(object) => inner.take_out(&key(&object)).into_iter().collect(),
+        }
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Inner<K> {
+    fn put(&mut self, object: K) -> Vec<Parent> {
+        let key = key(&object);
+        let mut touched: Vec<_> = self.take_out(&key).into_iter().collect();
+        if let Some(parent) = Parent::of(&object) {
+            self.by_parent.entry(parent.uid.clone()).or_default().push(key.clone());
+            if !touched.contains(&parent) {
+                touched.push(parent);
+            }
+        }
+        self.objects.insert(key, Arc::new(object));
+        touched
+    }
+
+    fn take_out(&mut self, key: &Key) -> Option<Parent> {
+        let parent = Parent::of(&*self.objects.remove(key)?)?;
+        if let Some(keys) = self.by_parent.get_mut(&parent.uid) {
+            keys.retain(|other| other != key);
+            if keys.is_empty() {
+                self.by_parent.remove(&parent.uid);
+            }
+        }
+        Some(parent)
+    }
+}
+
+fn key<K: Resource>(object: &K) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}

@@ -1,0 +1,14 @@
+//! What the operator knows of the cluster: one narrowed watch a kind, one store a kind.
+//!
+//! A store is a view that may be old. Reading it decides that there may be something to do, never what is
+//! written. One object that can't be read is counted, named in the log and left out; the rest goes on.
+
+mod index;
+mod prune;
+mod stores;
+mod triggers;
+mod watcher;
+
+pub use index::{Index, Parent, ParentKind};
+pub use stores::Stores;
+pub use triggers::{Queues, Triggers};

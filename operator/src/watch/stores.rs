@@ -1,0 +1,197 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{Store, store::Writer};
+use kube::runtime::watcher::{Config, Event};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use weighbridge_crds::labels::MANAGED_BY;
+use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+
+use super::prune::Prune;
+use super::watcher::events;
+use super::{Index, Triggers};
+use crate::metrics::Metrics;
+use crate::plan::MANAGED_BY_KEY;
+
+/// Kinds that are watched.
+const KINDS: usize = 7;
+
+/// The operator's view of the cluster.
+pub struct Stores {
+    /// Every ModelDeployment.
+    pub models: Store<ModelDeployment>,
+    /// Every ExternalProvider.
+    pub providers: Store<ExternalProvider>,
+    /// Every ResourceProfile.
+    pub profiles: Store<ResourceProfile>,
+    /// Our Deployments.
+    pub deployments: Index<Deployment>,
+    /// Our Services.
+    pub services: Index<Service>,
+    /// Our NetworkPolicies.
+    pub network_policies: Index<NetworkPolicy>,
+    /// Our pods.
+    pub pods: Index<Pod>,
+    synced: tokio::sync::watch::Sender<BTreeSet<&'static str>>,
+}
+
+impl Stores {
+    /// Begins to watch. The watches end with `tasks`.
+    pub fn watch(client: &Client, triggers: &Triggers, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Arc<Stores> {
+        let (models, models_writer) = kube::runtime::reflector::store();
+        let (providers, providers_writer) = kube::runtime::reflector::store();
+        let (profiles, profiles_writer) = kube::runtime::reflector::store();
+        let stores = Arc::new(Stores {
+            models,
+            providers,
+            profiles,
+            deployments: Index::default(),
+            services: Index::default(),
+            network_policies: Index::default(),
+            pods: Index::default(),
+            synced: tokio::sync::watch::Sender::new(BTreeSet::new()),
+        });
+        let means = |kind| Watching { kind, client: client.clone(), metrics: metrics.clone(), stores: Arc::clone(&stores), triggers: triggers.clone() };
+        tasks.spawn(means("ModelDeployment").primary(models_writer, touched_by_model));
+        tasks.spawn(means("ExternalProvider").primary(providers_writer, touched_by_provider));
+        tasks.spawn(means("ResourceProfile").primary(profiles_writer, touched_by_profile));
+        tasks.spawn(means("Deployment").children(|stores| &stores.deployments));
+        tasks.spawn(means("Service").children(|stores| &stores.services));
+        tasks.spawn(means("NetworkPolicy").children(|stores| &stores.network_policies));
+        tasks.spawn(means("Pod").children(|stores| &stores.pods));
+        stores
+    }
+
+    /// Whether every kind was listed once.
+    pub fn is_synced(&self) -> bool {
+        self.synced.borrow().len() == KINDS
+    }
+
+    /// Waits until every kind was listed once.
+    pub async fn synced(&self) {
+        let _ = self.synced.subscribe().wait_for(|kinds| kinds.len() == KINDS).await;
+    }
+
+    /// Names everything to the controllers.
+    pub async fn trigger_all(&self, triggers: &Triggers) {
+        for touched in self.providers.state().iter().map(|object| Touched::Provider(reference(&**object))) {
+            touched.send(triggers).await;
+        }
+        for touched in self.models.state().iter().map(|object| Touched::Model(reference(&**object))) {
+            touched.send(triggers).await;
+        }
+    }
+
+    fn models_that(&self, holds: impl Fn(&ModelDeployment) -> bool) -> Vec<Touched> {
+        self.models.state_filter(|model| holds(model)).iter().map(|model| Touched::Model(reference(&**model))).collect()
+    }
+}
+
+/// A parent to look at again.
+enum Touched {
+    Model((String, String)),
+    Provider((String, String)),
+}
+
+impl Touched {
+    async fn send(&self, triggers: &Triggers) {
+        match self {
+            Touched::Model((namespace, name)) => triggers.model(namespace, name).await,
+            Touched::Provider((namespace, name)) => triggers.provider(namespace, name).await,
+        }
+    }
+}
+
+fn reference<K: Resource>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn touched_by_model(_: &Stores, model: &ModelDeployment) -> Vec<Touched> {
+    vec![Touched::Model(reference(model))]
+}
+
+fn touched_by_provider(stores: &Stores, provider: &ExternalProvider) -> Vec<Touched> {
+    let (namespace, name) = reference(provider);
+    let mut touched = stores.models_that(|model| {
+        let named = model.spec.external.as_ref().is_some_and(|external| external.provider == name);
+        named && model.namespace().as_deref() == Some(&namespace)
+    });
+    touched.push(Touched::Provider((namespace, name)));
+    touched
+}
+
+fn touched_by_profile(stores: &Stores, profile: &ResourceProfile) -> Vec<Touched> {
+    let name = profile.name_any();
+    stores.models_that(|model| {
+        let resources = model.spec.open_weights.as_ref().and_then(|weights| weights.resources.as_ref());
+        resources.and_then(|resources| resources.profile.as_ref()) == Some(&name)
+    })
+}
+
+struct Watching {
+    kind: &'static str,
+    client: Client,
+    metrics: Metrics,
+    stores: Arc<Stores>,
+    triggers: Triggers,
+}
+
+impl Watching {
+    /// Watches a kind of ours, whole.
+    async fn primary<K>(self, mut writer: Writer<K>, touched: fn(&Stores, &K) -> Vec<Touched>)
+    where
+        K: Resource<DynamicType = ()> + Prune + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let api = Api::<DeserializeGuard<K>>::all(self.client.clone());
+        let reader = writer.as_reader();
+        let events = events(api, Config::default(), self.metrics.clone());
+        tokio::pin!(events);
+        while let Some(event) = events.next().await {
+            writer.apply_watcher_event(&event);
+            let objects = match event {
+                Event::Apply(object) | Event::Delete(object) => vec![Arc::new(object)],
+                Event::InitDone => {
+                    self.listed();
+                    reader.state()
+                }
+                Event::Init | Event::InitApply(_) => Vec::new(),
+            };
+            for touched in objects.iter().flat_map(|object| touched(&self.stores, object)) {
+                touched.send(&self.triggers).await;
+            }
+        }
+    }
+
+    /// Watches a kind of Kubernetes, narrowed to our children.
+    async fn children<K>(self, index: fn(&Stores) -> &Index<K>)
+    where
+        K: Resource<DynamicType = ()> + Prune + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let api = Api::<DeserializeGuard<K>>::all(self.client.clone());
+        let narrowed = Config::default().labels(&format!("{MANAGED_BY_KEY}={MANAGED_BY}"));
+        let events = events(api, narrowed, self.metrics.clone());
+        tokio::pin!(events);
+        while let Some(event) = events.next().await {
+            let listed = matches!(event, Event::InitDone);
+            let parents = index(&self.stores).take(event);
+            if listed {
+                self.listed();
+            }
+            for parent in parents {
+                self.triggers.parent(&parent).await;
+            }
+        }
+    }
+
+    fn listed(&self) {
+        tracing::debug!(kind = self.kind, "listed");
+        self.stores.synced.send_if_modified(|kinds| kinds.insert(self.kind));
+    }
+}

@@ -1,0 +1,74 @@
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::mpsc;
+use weighbridge_crds::{ExternalProvider, ModelDeployment};
+
+use super::{Parent, ParentKind};
+use crate::leader::Leadership;
+use crate::metrics::Metrics;
+
+/// Objects named to a controller and not taken up yet. It takes them up at once and forgets doubles, so that
+/// this only rides out the moment of one poll; when it is full the watches wait.
+const QUEUE: usize = 1024;
+
+/// Where watches say which parents to look at again. Cheap to clone.
+#[derive(Clone)]
+pub struct Triggers {
+    models: mpsc::Sender<ObjectRef<ModelDeployment>>,
+    providers: mpsc::Sender<ObjectRef<ExternalProvider>>,
+    leadership: Leadership,
+    metrics: Metrics,
+}
+
+/// The other end, for the two controllers.
+pub struct Queues {
+    /// ModelDeployments to reconcile.
+    pub models: mpsc::Receiver<ObjectRef<ModelDeployment>>,
+    /// ExternalProviders to reconcile.
+    pub providers: mpsc::Receiver<ObjectRef<ExternalProvider>>,
+}
+
+impl Triggers {
+    /// Both ends.
+    pub fn new(leadership: Leadership, metrics: Metrics) -> (Triggers, Queues) {
+        let (models, models_queue) = mpsc::channel(QUEUE);
+        let (providers, providers_queue) = mpsc::channel(QUEUE);
+        let queues = Queues { models: models_queue, providers: providers_queue };
+        (Triggers { models, providers, leadership, metrics }, queues)
+    }
+
+    /// A ModelDeployment is to be looked at.
+    pub async fn model(&self, namespace: &str, name: &str) {
+        self.send(&self.models, ObjectRef::new(name).within(namespace), "ModelDeployment").await;
+    }
+
+    /// An ExternalProvider is to be looked at.
+    pub async fn provider(&self, namespace: &str, name: &str) {
+        self.send(&self.providers, ObjectRef::new(name).within(namespace), "ExternalProvider").await;
+    }
+
+    /// The parent of a child is to be looked at.
+    pub async fn parent(&self, parent: &Parent) {
+        match parent.kind {
+            ParentKind::Model => self.model(&parent.namespace, &parent.name).await,
+            ParentKind::Provider => self.provider(&parent.namespace, &parent.name).await,
+        }
+    }
+
+    async fn send<T>(&self, queue: &mpsc::Sender<T>, object: T, kind: &str) {
+        // Who does not lead does nothing; who begins to lead looks at everything.
+        if !self.leadership.holds() {
+            return;
+        }
+        let sent = match queue.try_send(object) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(object)) => {
+                self.metrics.queue_full(kind);
+                queue.send(object).await.map_err(|_| ())
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(()),
+        };
+        if sent.is_err() {
+            tracing::debug!(kind, "the controller has ended");
+        }
+    }
+}
