@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod backend;
 pub mod chat_template;
 pub mod engine;
+pub mod gguf;
 pub mod kv;
 pub mod metrics;
 pub mod sampling;

@@ -1,0 +1,26 @@
+//! GGUF files: the header parsed and bounded, the tensors' bytes by `mmap`, and a writer.
+//!
+//! A file is hostile until shown otherwise: every count and size in it is checked against the bytes
+//! that are there before anything is allocated or sliced. Nothing here knows a model family, decodes a
+//! quantised block (see `kernels::reference`) or interprets a tokenizer.
+//!
+//! Source of the layout: `docs/gguf.md` of ggml, and `gguf.cpp` for what llama.cpp accepts.
+
+mod error;
+mod file;
+mod mapping;
+mod metadata;
+mod parse;
+mod reader;
+
+pub mod synthetic;
+mod tensor;
+mod value;
+pub mod write;
+
+pub use error::{GgufError, MetadataError};
+pub use file::GgufFile;
+pub use metadata::Metadata;
+pub use tensor::{TensorInfo, TensorType};
+pub use value::{Array, Value, ValueType};
+

@@ -1,0 +1,196 @@
+//! Tensor types and what the header says about a tensor.
+
+use super::GgufError;
+
+/// How a tensor's elements are stored. Numbers and block layouts are ggml's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TensorType {
+    /// 32-bit float.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16.
+    BF16,
+    /// 32 weights: f16 scale, 4-bit values less 8.
+    Q4_0,
+    /// 32 weights: f16 scale and minimum, 4-bit values.
+    Q4_1,
+    /// 32 weights: f16 scale, int8 values.
+    Q8_0,
+    /// 256 weights: f16 scale and minimum scale, eight 6-bit scales and minimums, 4-bit values.
+    Q4K,
+    /// As `Q4K` with 5-bit values.
+    Q5K,
+    /// 256 weights: f16 scale, sixteen int8 scales, 6-bit values less 32.
+    Q6K,
+}
+
+/// Names of the types that are read, for messages.
+pub(super) const SUPPORTED: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K, Q6_K";
+
+impl TensorType {
+    /// Every type that is read.
+    pub const ALL: [Self; 9] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q8_0,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
+
+    /// ggml's number of this type.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q8_0 => 8,
+            Self::Q4K => 12,
+            Self::Q5K => 13,
+            Self::Q6K => 14,
+            Self::BF16 => 30,
+        }
+    }
+
+    /// The type that ggml numbers `number`, if it is read here.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+
+    /// ggml's name of this type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
+        }
+    }
+
+    /// Elements that are stored together.
+    pub fn block_elements(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+        }
+    }
+
+    /// Bytes of one block.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q8_0 => 34,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+}
+
+impl std::fmt::Display for TensorType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Name of a ggml type that is not read here, so that the refusal can say what it is.
+pub(super) fn unsupported_name(number: u32) -> Option<&'static str> {
+    Some(match number {
+        6 => "Q5_0",
+        7 => "Q5_1",
+        9 => "Q8_1",
+        10 => "Q2_K",
+        11 => "Q3_K",
+        15 => "Q8_K",
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        18 => "IQ3_XXS",
+        19 => "IQ1_S",
+        20 => "IQ4_NL",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
+        23 => "IQ4_XS",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        39 => "MXFP4",
+        40 => "NVFP4",
+        _ => return None,
+    })
+}
+
+/// One tensor as the header describes it, checked against the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) kind: TensorType,
+    /// Offset of the first byte from the start of the file.
+    pub(super) offset: usize,
+    pub(super) bytes: usize,
+}
+
+impl TensorInfo {
+    /// The tensor's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Dimensions as GGUF orders them: the contiguous one (a matrix's columns) first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How elements are stored.
+    pub fn kind(&self) -> TensorType {
+        self.kind
+    }
+
+    /// Bytes in the file.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Bytes of a tensor, in checked arithmetic.
+///
+/// # Errors
+/// [`GgufError::Shape`] when a dimension is zero, the row is no whole number of blocks, or a product
+/// does not fit in 63 bits.
+pub(super) fn tensor_bytes(name: &str, shape: &[u64], kind: TensorType) -> Result<u64, GgufError> {
+    let refuse = |problem| GgufError::Shape { tensor: name.to_owned(), shape: shape.to_vec(), problem };
+    let Some((&columns, outer)) = shape.split_first() else { return Err(refuse("it has no dimension")) };
+    if shape.contains(&0) {
+        return Err(refuse("a dimension is zero"));
+    }
+    let block = kind.block_elements() as u64;
+    if columns % block != 0 {
+        return Err(refuse("the first dimension is no multiple of the type's block"));
+    }
+    // llama.cpp CVE-2026-27940: unchecked products gave a small allocation and a large read.
+    let row = (columns / block).checked_mul(kind.block_bytes() as u64);
+    outer
+        .iter()
+        .fold(row, |bytes, &dimension| bytes.and_then(|bytes| bytes.checked_mul(dimension)))
+        .filter(|&bytes| bytes <= i64::MAX as u64)
+        .ok_or_else(|| refuse("its size overflows"))
+}
