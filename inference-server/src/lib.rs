@@ -9,6 +9,7 @@ pub mod backend;
 pub mod chat_template;
 pub mod engine;
 pub mod gguf;
+pub mod kernels;
 pub mod kv;
 pub mod metrics;
 pub mod sampling;

@@ -1,0 +1,219 @@
+//! A few query rows over one head's blocks, by online softmax.
+//!
+//! Positions are taken 256 at a time: scores of all rows first, then their probabilities, then the values,
+//! with results in registers for the whole 256.
+#![allow(unsafe_op_in_unsafe_fn)] // Each function's contract covers all its lines.
+
+use super::super::shared::SharedSlice;
+use super::super::simd::{Simd, exp};
+use super::{AttentionShape, KvCache, SequenceQueries};
+use crate::kv::BLOCK_SIZE;
+
+/// Positions between two rescalings.
+const SEGMENT: usize = 256;
+/// Largest head that is served, in elements.
+pub(in crate::kernels) const MAX_HEAD: usize = 512;
+
+/// What a task attends with.
+pub(super) struct TileJob<'a> {
+    pub(super) sequence: &'a SequenceQueries<'a>,
+    pub(super) cache: &'a KvCache,
+    pub(super) layer: usize,
+    pub(super) kv_head: usize,
+    pub(super) group: usize,
+    pub(super) shape: AttentionShape,
+    pub(super) queries: &'a [f32],
+    pub(super) out: SharedSlice<'a, f32>,
+}
+
+impl TileJob<'_> {
+    /// Row and head of the `index`th (token, head of the group) pair.
+    fn place(&self, index: usize) -> (usize, usize) {
+        (self.sequence.first_row + index / self.group, self.kv_head * self.group + index % self.group)
+    }
+
+    fn query(&self, index: usize) -> *const f32 {
+        let (row, head) = self.place(index);
+        self.queries[row * self.shape.query_width + head * self.cache.shape().head..].as_ptr()
+    }
+
+    fn visible(&self, index: usize) -> usize {
+        self.sequence.start + index / self.group + 1
+    }
+}
+
+/// Attends rows `first .. first + count` of the job's head.
+///
+/// # Safety
+/// The CPU has `S`; the job's sequence lies inside queries, results and cache; nobody else writes these
+/// rows of these heads.
+#[inline(always)]
+pub(super) unsafe fn attend<S: Simd>(job: &TileJob<'_>, first: usize, count: usize) {
+    let mut row = first;
+    while row < first + count {
+        match first + count - row {
+            1 => tile::<S, 1>(job, row),
+            2 => tile::<S, 2>(job, row),
+            3 => tile::<S, 3>(job, row),
+            _ => tile::<S, 4>(job, row),
+        }
+        row += 4;
+    }
+}
+
+#[inline(always)]
+unsafe fn tile<S: Simd, const R: usize>(job: &TileJob<'_>, first: usize) {
+    let width = job.cache.shape().value_width();
+    let visible: [usize; R] = std::array::from_fn(|r| job.visible(first + r));
+    let queries: [*const f32; R] = std::array::from_fn(|r| job.query(first + r));
+    let longest = visible[R - 1];
+    let mut highest = [f32::NEG_INFINITY; R];
+    let mut total = [0.0f32; R];
+    let mut sums = [[0.0f32; MAX_HEAD]; R];
+    let mut scores = [[0.0f32; SEGMENT]; R];
+
+    for start in (0..longest).step_by(SEGMENT) {
+        let length = SEGMENT.min(longest - start);
+        score_segment::<S, R>(job, &queries, start, length, &mut scores);
+        let mut rescale = [0.0f32; R];
+        for r in 0..R {
+            let seen = visible[r].saturating_sub(start).min(length);
+            rescale[r] = probabilities::<S>(&mut scores[r], seen, length, &mut highest[r], &mut total[r]);
+        }
+        let mut column = 0;
+        let wide = if S::LANES == 16 { 4 } else { 2 };
+        while column + wide * S::LANES <= width {
+            if S::LANES == 16 {
+                add_values::<S, R, 4>(job, start, length, column, &scores, &rescale, &mut sums);
+            } else {
+                add_values::<S, R, 2>(job, start, length, column, &scores, &rescale, &mut sums);
+            }
+            column += wide * S::LANES;
+        }
+        while column < width {
+            add_values::<S, R, 1>(job, start, length, column, &scores, &rescale, &mut sums);
+            column += S::LANES;
+        }
+    }
+    let head = job.cache.shape().head;
+    for r in 0..R {
+        let (row, query_head) = job.place(first + r);
+        let out = job.out.part(row * job.shape.out_width + query_head * head, head);
+        let inverse = 1.0 / total[r];
+        out.iter_mut().zip(&sums[r]).for_each(|(out, sum)| *out = sum * inverse);
+    }
+}
+
+/// Scores of `length` positions from `start` on.
+#[inline(always)]
+unsafe fn score_segment<S: Simd, const R: usize>(
+    job: &TileJob<'_>,
+    queries: &[*const f32; R],
+    start: usize,
+    length: usize,
+    scores: &mut [[f32; SEGMENT]; R],
+) {
+    let head = job.cache.shape().head;
+    for offset in (0..length).step_by(BLOCK_SIZE) {
+        let block = job.sequence.blocks[(start + offset) / BLOCK_SIZE];
+        let keys = job.cache.keys(job.layer, block, job.kv_head).as_ptr();
+        for lane in (0..BLOCK_SIZE).step_by(S::LANES) {
+            // Two chains a row, since few rows leave the adders waiting.
+            let mut even = [S::splat(0.0); R];
+            let mut odd = [S::splat(0.0); R];
+            let mut d = 0;
+            while d + 2 <= head {
+                let key = S::load_f16(keys.add(d * BLOCK_SIZE + lane).cast());
+                let next = S::load_f16(keys.add((d + 1) * BLOCK_SIZE + lane).cast());
+                for r in 0..R {
+                    even[r] = S::mul_add(key, S::splat(*queries[r].add(d)), even[r]);
+                    odd[r] = S::mul_add(next, S::splat(*queries[r].add(d + 1)), odd[r]);
+                }
+                d += 2;
+            }
+            if d < head {
+                let key = S::load_f16(keys.add(d * BLOCK_SIZE + lane).cast());
+                for r in 0..R {
+                    even[r] = S::mul_add(key, S::splat(*queries[r].add(d)), even[r]);
+                }
+            }
+            for r in 0..R {
+                S::store(scores[r].as_mut_ptr().add(offset + lane), S::add(even[r], odd[r]));
+            }
+        }
+    }
+}
+
+/// Turns the first `seen` scores into `e^(score - highest)` and the rest up to `length` into 0; updates
+/// the row's highest score and total, and returns what earlier sums are to be multiplied with.
+#[inline(always)]
+unsafe fn probabilities<S: Simd>(
+    scores: &mut [f32; SEGMENT],
+    seen: usize,
+    length: usize,
+    highest: &mut f32,
+    total: &mut f32,
+) -> f32 {
+    if seen == 0 {
+        scores[..length].fill(0.0);
+        return 1.0;
+    }
+    let padded = seen.next_multiple_of(S::LANES);
+    scores[seen..padded].fill(f32::NEG_INFINITY);
+    let mut largest = S::splat(*highest);
+    for at in (0..padded).step_by(S::LANES) {
+        largest = S::max(largest, S::load(scores.as_ptr().add(at)));
+    }
+    let largest = S::largest(largest);
+    let mut sum = S::splat(0.0);
+    for at in (0..padded).step_by(S::LANES) {
+        let p = exp::<S>(S::sub(S::load(scores.as_ptr().add(at)), S::splat(largest)));
+        S::store(scores.as_mut_ptr().add(at), p);
+        sum = S::add(sum, p);
+    }
+    if seen < length {
+        scores[seen..length].fill(0.0);
+    }
+    let rescale = if *highest == f32::NEG_INFINITY { 0.0 } else { (*highest - largest).exp() };
+    *highest = largest;
+    *total = *total * rescale + S::sum(sum);
+    rescale
+}
+
+/// Adds probability times value for columns `column .. column + C * LANES`.
+#[inline(always)]
+unsafe fn add_values<S: Simd, const R: usize, const C: usize>(
+    job: &TileJob<'_>,
+    start: usize,
+    length: usize,
+    column: usize,
+    scores: &[[f32; SEGMENT]; R],
+    rescale: &[f32; R],
+    sums: &mut [[f32; MAX_HEAD]; R],
+) {
+    let width = job.cache.shape().value_width();
+    let mut held: [[S::Float; C]; R] = std::array::from_fn(|r| {
+        std::array::from_fn(|c| {
+            S::mul(S::load(sums[r].as_ptr().add(column + c * S::LANES)), S::splat(rescale[r]))
+        })
+    });
+    for offset in (0..length).step_by(BLOCK_SIZE) {
+        let block = job.sequence.blocks[(start + offset) / BLOCK_SIZE];
+        let values = job.cache.values(job.layer, block, job.kv_head).as_ptr().add(column);
+        for slot in 0..BLOCK_SIZE.min(length - offset) {
+            let value: [S::Float; C] =
+                std::array::from_fn(|c| S::load_f16(values.add(slot * width + c * S::LANES).cast()));
+            for r in 0..R {
+                let p = S::splat(*scores[r].as_ptr().add(offset + slot));
+                for c in 0..C {
+                    held[r][c] = S::mul_add(value[c], p, held[r][c]);
+                }
+            }
+        }
+    }
+    for r in 0..R {
+        for (c, &sum) in held[r].iter().enumerate() {
+            S::store(sums[r].as_mut_ptr().add(column + c * S::LANES), sum);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The arithmetic of the CPU backend, and the only home of `unsafe` beside `gguf::mapping`.
+//!
+//! - [`reference`]: every operation in plain safe Rust. It stays for ever: it is what the rest is tested against.
+//! - `simd`: one small trait of vector operations, implemented for AVX-512 VNNI, AVX2 and portable Rust.
+//! - [`packed`]: weights as 16-row panels, one layout shared by decode and prefill on every instruction set.
+//! - [`activations`], [`matmul`], [`attention`], [`elementwise`]: the fast operations, written once over `simd`.
+//! - [`pool`]: the worker threads. [`buffer`]: page-backed memory.
+//!
+//! Nothing here knows a model, a file or a sequence.
+#![allow(unsafe_code)] // Vector intrinsics, disjoint writes from workers, and the pool's borrowed closures.
+
+pub mod activations;
+pub mod attention;
+pub mod buffer;
+pub mod elementwise;
+mod isa;
+pub mod matmul;
+pub mod packed;
+pub mod pool;
+pub mod reference;
+mod shared;
+mod simd;
+
+pub use isa::Isa;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! [`Simd`] on AVX2 with FMA and F16C: 8 lanes.
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// AVX2, FMA, F16C.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Avx2;
+
+impl Avx2 {
+    /// Sums of adjacent 16-bit pairs of unsigned times signed bytes, added up to 32 bits.
+    #[inline(always)]
+    unsafe fn add_products(sum: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
+        let pairs = _mm256_maddubs_epi16(unsigned, signed);
+        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    }
+}
+
+// SAFETY: each method is a few instructions that touch the bytes the trait says.
+unsafe impl Simd for Avx2 {
+    type Int = __m256i;
+    type Float = __m256;
+    const LANES: usize = 8;
+    const TILE: usize = 4;
+    const BIAS: i32 = 0;
+
+    #[inline(always)]
+    unsafe fn splat_int(value: i32) -> __m256i {
+        _mm256_set1_epi32(value)
+    }
+    #[inline(always)]
+    unsafe fn load_int(from: *const u8) -> __m256i {
+        _mm256_loadu_si256(from.cast())
+    }
+    #[inline(always)]
+    unsafe fn load_bytes_as_halves(from: *const u8) -> __m256i {
+        _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast()))
+    }
+    #[inline(always)]
+    unsafe fn and(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_and_si256(a, b)
+    }
+    #[inline(always)]
+    unsafe fn or(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_or_si256(a, b)
+    }
+    #[inline(always)]
+    unsafe fn shift_right<const N: u32>(a: __m256i) -> __m256i {
+        _mm256_srl_epi16(a, _mm_cvtsi32_si128(N as i32))
+    }
+    #[inline(always)]
+    unsafe fn shift_left<const N: u32>(a: __m256i) -> __m256i {
+        _mm256_sll_epi16(a, _mm_cvtsi32_si128(N as i32))
+    }
+    #[inline(always)]
+    unsafe fn dot(sum: __m256i, weights: __m256i, activations: *const i8) -> __m256i {
+        // Weights are below 64, so a pair's sum stays below 2 * 63 * 128 and never saturates.
+        Self::add_products(sum, weights, _mm256_set1_epi32(activations.cast::<i32>().read_unaligned()))
+    }
+    #[inline(always)]
+    unsafe fn dot_biased(sum: __m256i, weights: __m256i, activations: *const i8) -> __m256i {
+        // Eight-bit weights would saturate: the sign moves to the activations, magnitudes are at most 128,
+        // and 2 * 128 * 127 fits in 16 bits.
+        let signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+        let broadcast = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+        Self::add_products(sum, _mm256_abs_epi8(signed), _mm256_sign_epi8(broadcast, signed))
+    }
+    #[inline(always)]
+    unsafe fn dot_halves(sum: __m256i, weights: __m256i, pair: *const i16) -> __m256i {
+        let broadcast = _mm256_set1_epi32(pair.cast::<i32>().read_unaligned());
+        _mm256_add_epi32(sum, _mm256_madd_epi16(weights, broadcast))
+    }
+    #[inline(always)]
+    unsafe fn to_float(a: __m256i) -> __m256 {
+        _mm256_cvtepi32_ps(a)
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m256 {
+        _mm256_set1_ps(value)
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m256 {
+        _mm256_loadu_ps(from)
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, a: __m256) {
+        _mm256_storeu_ps(to, a)
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> __m256 {
+        _mm256_cvtph_ps(_mm_loadu_si128(from.cast()))
+    }
+    #[inline(always)]
+    unsafe fn store_f16(to: *mut u16, a: __m256) {
+        _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(a))
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> __m256 {
+        let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+    }
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> __m256 {
+        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())))
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> __m256 {
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))
+    }
+    #[inline(always)]
+    unsafe fn store_i8(to: *mut i8, a: __m256) -> __m256i {
+        let rounded = _mm256_cvtps_epi32(a);
+        let halves = _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256::<1>(rounded));
+        _mm_storel_epi64(to.cast(), _mm_packs_epi16(halves, halves));
+        rounded
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        _mm256_add_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        _mm256_sub_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        _mm256_mul_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m256, b: __m256) -> __m256 {
+        _mm256_div_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, c)
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        _mm256_max_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        _mm256_min_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn abs(a: __m256) -> __m256 {
+        _mm256_andnot_ps(_mm256_set1_ps(-0.0), a)
+    }
+    #[inline(always)]
+    unsafe fn swap_pairs(a: __m256) -> __m256 {
+        _mm256_permute_ps::<0b10_11_00_01>(a)
+    }
+    #[inline(always)]
+    unsafe fn round(a: __m256) -> __m256 {
+        _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
+    }
+    #[inline(always)]
+    unsafe fn scale_by_power(a: __m256, n: __m256) -> __m256 {
+        let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+    }
+    #[inline(always)]
+    unsafe fn sum(a: __m256) -> f32 {
+        let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+    #[inline(always)]
+    unsafe fn largest(a: __m256) -> f32 {
+        let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+    #[inline(always)]
+    unsafe fn sum_int(a: __m256i) -> i32 {
+        let four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+        let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b1110>(four));
+        _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b01>(two)))
+    }
+    #[inline(always)]
+    unsafe fn add_int(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_add_epi32(a, b)
+    }
+}

@@ -1,0 +1,126 @@
+//! The vector operations that kernels are written in, once for every instruction set.
+//!
+//! A kernel is a generic `#[inline(always)]` function over [`Simd`]; [`dispatch!`] instantiates it inside
+//! a function compiled for the instruction set, where everything inlines to plain instructions.
+//!
+//! The `unsafe` contract is the same for every method, so it is stated here once: **the CPU has the
+//! instruction set of the implementor, and each pointer is good for the bytes the method says.**
+#![allow(unsafe_op_in_unsafe_fn)] // The contract above covers every line of every method.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod exp;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::Avx512;
+pub(super) use exp::exp;
+pub(super) use portable::Portable;
+
+/// Vectors of [`Self::LANES`] 32-bit lanes. Four bytes of a lane can hold four 8-bit or two 16-bit values.
+///
+/// # Safety
+/// Implementors promise that each method reads or writes only what it says.
+pub(super) unsafe trait Simd: Copy + 'static {
+    /// Integer vector, `LANES * 4` bytes.
+    type Int: Copy;
+    /// Float vector.
+    type Float: Copy;
+    /// 32-bit lanes; divides 16.
+    const LANES: usize;
+    /// Tokens that a matrix kernel carries in registers at once: 8 or 4.
+    const TILE: usize;
+    /// What [`Self::dot_biased`] leaves in its sum: the dot product plus this times the sum of activations.
+    const BIAS: i32;
+
+    unsafe fn splat_int(value: i32) -> Self::Int;
+    /// Loads `LANES * 4` bytes.
+    unsafe fn load_int(from: *const u8) -> Self::Int;
+    /// Loads `LANES * 2` bytes, each widened to 16 bits.
+    unsafe fn load_bytes_as_halves(from: *const u8) -> Self::Int;
+    unsafe fn and(a: Self::Int, b: Self::Int) -> Self::Int;
+    unsafe fn or(a: Self::Int, b: Self::Int) -> Self::Int;
+    /// Shifts each 16-bit value right.
+    unsafe fn shift_right<const N: u32>(a: Self::Int) -> Self::Int;
+    /// Shifts each 16-bit value left.
+    unsafe fn shift_left<const N: u32>(a: Self::Int) -> Self::Int;
+    /// Adds to each lane the dot product of its four unsigned bytes, each below 128, with the four signed
+    /// bytes at `activations`.
+    unsafe fn dot(sum: Self::Int, weights: Self::Int, activations: *const i8) -> Self::Int;
+    /// As [`Self::dot`] for weights stored as signed plus 128; see [`Self::BIAS`].
+    unsafe fn dot_biased(sum: Self::Int, weights: Self::Int, activations: *const i8) -> Self::Int;
+    /// Adds to each lane the dot product of its two 16-bit values with the two at `pair`.
+    unsafe fn dot_halves(sum: Self::Int, weights: Self::Int, pair: *const i16) -> Self::Int;
+    unsafe fn to_float(a: Self::Int) -> Self::Float;
+
+    unsafe fn splat(value: f32) -> Self::Float;
+    /// Loads `LANES` f32.
+    unsafe fn load(from: *const f32) -> Self::Float;
+    /// Stores `LANES` f32.
+    unsafe fn store(to: *mut f32, a: Self::Float);
+    /// Loads `LANES` f16.
+    unsafe fn load_f16(from: *const u8) -> Self::Float;
+    /// Stores `LANES` f16, rounded to nearest even.
+    unsafe fn store_f16(to: *mut u16, a: Self::Float);
+    /// Loads `LANES` bf16.
+    unsafe fn load_bf16(from: *const u8) -> Self::Float;
+    /// Loads `LANES` u8 as floats.
+    unsafe fn load_u8(from: *const u8) -> Self::Float;
+    /// Loads `LANES` i8 as floats.
+    unsafe fn load_i8(from: *const u8) -> Self::Float;
+    /// Rounds to nearest even, stores `LANES` i8, and returns the rounded integers. Values fit in i8.
+    unsafe fn store_i8(to: *mut i8, a: Self::Float) -> Self::Int;
+    unsafe fn add(a: Self::Float, b: Self::Float) -> Self::Float;
+    unsafe fn sub(a: Self::Float, b: Self::Float) -> Self::Float;
+    unsafe fn mul(a: Self::Float, b: Self::Float) -> Self::Float;
+    unsafe fn div(a: Self::Float, b: Self::Float) -> Self::Float;
+    /// `a * b + c`.
+    unsafe fn mul_add(a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
+    unsafe fn max(a: Self::Float, b: Self::Float) -> Self::Float;
+    unsafe fn min(a: Self::Float, b: Self::Float) -> Self::Float;
+    unsafe fn abs(a: Self::Float) -> Self::Float;
+    /// Exchanges lanes 0 and 1, 2 and 3, and so on.
+    unsafe fn swap_pairs(a: Self::Float) -> Self::Float;
+    /// Rounds to the nearest integer.
+    unsafe fn round(a: Self::Float) -> Self::Float;
+    /// `a * 2^n` for integral `n` in -126 to 127.
+    unsafe fn scale_by_power(a: Self::Float, n: Self::Float) -> Self::Float;
+    unsafe fn sum(a: Self::Float) -> f32;
+    unsafe fn largest(a: Self::Float) -> f32;
+    unsafe fn sum_int(a: Self::Int) -> i32;
+    unsafe fn add_int(a: Self::Int, b: Self::Int) -> Self::Int;
+}
+
+/// Calls `$kernel::<S>($args)` compiled for `$isa`.
+///
+/// Must be expanded inside an `unsafe` block: the caller vouches for the kernel's own contract. `$isa` comes
+/// from [`Isa::detect`](super::Isa::detect) or [`Isa::available`](super::Isa::available), which covers the
+/// instruction set.
+macro_rules! dispatch {
+    ($isa:expr, $kernel:ident $(::<$($generic:ty),*>)? ($($arg:ident : $type:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+        unsafe fn avx512($($arg: $type),*) {
+            // SAFETY: as `dispatch!`.
+            unsafe { $kernel::<$($($generic,)*)? $crate::kernels::simd::Avx512>($($arg),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn avx2($($arg: $type),*) {
+            // SAFETY: as `dispatch!`.
+            unsafe { $kernel::<$($($generic,)*)? $crate::kernels::simd::Avx2>($($arg),*) }
+        }
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::Isa::Avx512Vnni => avx512($($arg),*),
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::Isa::Avx2 => avx2($($arg),*),
+            _ => $kernel::<$($($generic,)*)? $crate::kernels::simd::Portable>($($arg),*),
+        }
+    }};
+}
+pub(super) use dispatch;

@@ -1,0 +1,112 @@
+use super::{assert_close, instruction_sets, numbers, two_threads};
+use crate::kernels::Isa;
+use crate::kernels::attention::{AttentionShape, KvCache, KvShape, SequenceQueries, attention};
+use crate::kernels::elementwise::{QkvShape, RotaryTable, rotate_and_store};
+use crate::kernels::reference;
+use crate::kv::{BLOCK_SIZE, BlockId};
+
+struct Case {
+    heads: usize,
+    kv_heads: usize,
+    head: usize,
+    /// (start, tokens) of each sequence.
+    sequences: Vec<(usize, usize)>,
+}
+
+/// Stores all positions of every sequence through `rotate_and_store` (turned by nothing), attends the last
+/// `tokens` of each, and compares with the reference on f16-rounded keys and values.
+fn check(case: &Case, isa: Isa) {
+    let qkv = QkvShape { heads: case.heads, kv_heads: case.kv_heads, head: case.head, query_scale: 0.25 };
+    let width = qkv.width();
+    let tables: Vec<Vec<BlockId>> = scattered_tables(&case.sequences);
+    let blocks = tables.iter().map(Vec::len).sum();
+    let shape = KvShape { layers: 2, blocks, heads: case.kv_heads, head: case.head };
+    let mut cache = KvCache::new(shape).unwrap();
+    let mut pool = two_threads();
+
+    let all: Vec<Vec<f32>> = case
+        .sequences
+        .iter()
+        .enumerate()
+        .map(|(i, (start, tokens))| numbers(i as u64 + 1, (start + tokens) * width))
+        .collect();
+    let mut queries = Vec::new();
+    let mut sequences = Vec::new();
+    for ((&(start, tokens), rows), table) in case.sequences.iter().zip(&all).zip(&tables) {
+        let mut rows = rows.clone();
+        let places: Vec<(BlockId, usize)> =
+            (0..start + tokens).map(|p| (table[p / BLOCK_SIZE], p % BLOCK_SIZE)).collect();
+        let mut rotary = RotaryTable::default();
+        rotary.fill(0..places.len(), &[0.0]);
+        rotate_and_store(&mut pool, isa, qkv, &rotary, &places, &mut rows, &mut cache, 1).unwrap();
+        let first_row = queries.len() / width;
+        queries.extend_from_slice(&rows[start * width..]);
+        sequences.push(SequenceQueries { first_row, tokens, start, blocks: table });
+    }
+
+    let out_width = case.heads * case.head;
+    let mut out = vec![0.0; queries.len() / width * out_width];
+    let attend = AttentionShape { heads: case.heads, query_width: width, out_width };
+    attention(&mut pool, isa, attend, &sequences, &cache, 1, &queries, &mut out).unwrap();
+
+    let mut row = 0;
+    for (&(start, tokens), rows) in case.sequences.iter().zip(&all) {
+        for token in start..start + tokens {
+            let expected = expected_row(case, rows, width, token);
+            let what = format!("{}h{} start {start} token {token} on {}", case.heads, case.head, isa.name());
+            assert_close(&out[row * out_width..][..out_width], &expected, 1e-4, &what);
+            row += 1;
+        }
+    }
+}
+
+fn expected_row(case: &Case, rows: &[f32], width: usize, token: usize) -> Vec<f32> {
+    let round = |x: &f32| half::f16::from_f32(*x).to_f32();
+    (0..case.heads)
+        .flat_map(|head| {
+            let kv_head = head / (case.heads / case.kv_heads);
+            let part = |position: usize, offset: usize, index: usize| {
+                rows[position * width + offset + index * case.head..][..case.head].to_vec()
+            };
+            let query: Vec<f32> = part(token, 0, head).iter().map(|x| x * 0.25).collect();
+            let stored = |offset: usize| -> Vec<Vec<f32>> {
+                (0..=token).map(|p| part(p, offset, kv_head).iter().map(round).collect()).collect()
+            };
+            let keys = stored(case.heads * case.head);
+            let values = stored((case.heads + case.kv_heads) * case.head);
+            let slices = |rows: &'_ [Vec<f32>]| -> Vec<Vec<f32>> { rows.to_vec() };
+            let (keys, values) = (slices(&keys), slices(&values));
+            let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
+            let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+            reference::attention(&query, &keys, &values)
+        })
+        .collect()
+}
+
+/// Block tables that share out all blocks in a scattered order.
+fn scattered_tables(sequences: &[(usize, usize)]) -> Vec<Vec<BlockId>> {
+    let sizes: Vec<usize> = sequences.iter().map(|(s, t)| (s + t).div_ceil(BLOCK_SIZE)).collect();
+    let total: usize = sizes.iter().sum();
+    let mut ids: Vec<u32> = (0..total as u32).collect();
+    ids.sort_by_key(|id| id.wrapping_mul(2_654_435_761) % 1009);
+    let mut ids = ids.into_iter();
+    sizes.iter().map(|&size| ids.by_ref().take(size).map(BlockId).collect()).collect()
+}
+
+#[test]
+fn decodes_chunks_and_mixtures_equal_the_reference() {
+    let cases = [
+        Case { heads: 9, kv_heads: 3, head: 64, sequences: vec![(0, 1), (15, 1), (16, 1), (300, 1)] },
+        Case { heads: 4, kv_heads: 1, head: 128, sequences: vec![(0, 33), (250, 20)] },
+        Case { heads: 2, kv_heads: 2, head: 80, sequences: vec![(513, 3), (7, 1)] },
+        Case { heads: 5, kv_heads: 1, head: 20, sequences: vec![(3, 18)] },
+        Case { heads: 8, kv_heads: 1, head: 16, sequences: vec![(40, 5)] },
+        Case { heads: 1, kv_heads: 1, head: 256, sequences: vec![(255, 2)] },
+        Case { heads: 2, kv_heads: 1, head: 2, sequences: vec![(0, 5)] },
+    ];
+    for isa in instruction_sets() {
+        for case in &cases {
+            check(case, isa);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+use crate::gguf::TensorType;
+use crate::gguf::synthetic::random_matrix;
+use crate::kernels::packed::{PackedLayout, PackedMatrix};
+use crate::kernels::reference::dequantize;
+
+#[test]
+fn a_packed_row_dequantises_to_the_stored_rows_bits() {
+    for kind in TensorType::ALL {
+        let (rows, columns) = (37, 512);
+        let stored = random_matrix(kind, columns, rows, 5);
+        let layout = PackedLayout::new(kind, rows, columns).unwrap();
+        let packed = PackedMatrix::from_stored(layout, &stored).unwrap();
+        for (row, bytes) in stored.chunks_exact(layout.stored_row_bytes()).enumerate() {
+            let (mut found, mut expected) = (vec![0.0f32; columns], vec![0.0f32; columns]);
+            packed.dequantize_row(row, &mut found);
+            dequantize(kind, bytes, &mut expected);
+            let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+            assert_eq!(bits(&found), bits(&expected), "{kind} row {row}");
+        }
+        let mut untouched = vec![7.0; columns];
+        packed.dequantize_row(48, &mut untouched);
+        assert!(untouched.iter().all(|&x| x == 7.0), "{kind}: a row past the last panel");
+    }
+}
+
+#[test]
+fn packing_adds_no_more_than_the_unpacked_scales() {
+    for kind in TensorType::ALL {
+        let layout = PackedLayout::new(kind, 64, 2048).unwrap();
+        let stored = 64 * layout.stored_row_bytes();
+        assert!(layout.bytes() as f64 <= stored as f64 * 1.03, "{kind}: {} of {stored}", layout.bytes());
+    }
+}
+
+#[test]
+fn sizes_that_make_no_matrix_are_refused() {
+    assert!(PackedLayout::new(TensorType::Q4_0, 16, 33).is_none());
+    assert!(PackedLayout::new(TensorType::Q4K, 16, 128).is_none());
+    assert!(PackedLayout::new(TensorType::F32, 0, 128).is_none());
+    assert!(PackedLayout::new(TensorType::F32, usize::MAX, 1 << 20).is_none());
+}
