@@ -12,6 +12,7 @@ pub mod gguf;
 pub mod kernels;
 pub mod kv;
 pub mod metrics;
+pub mod model;
 pub mod sampling;
 pub mod scheduler;
 #[cfg(test)]

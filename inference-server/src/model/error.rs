@@ -1,0 +1,57 @@
+//! What can be wrong with a model in a well-formed file.
+
+use crate::gguf::MetadataError;
+
+/// A model that is not served, with the field that says why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// A key is missing or of the wrong type.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// Another family.
+    #[error("general.architecture is {found:?}, which is not served; served: {served}")]
+    Architecture {
+        /// What the file says.
+        found: String,
+        /// What is served.
+        served: &'static str,
+    },
+    /// A value that makes no model, or one that is not served.
+    #[error("{key} is {value}: {problem}")]
+    Config {
+        /// The metadata key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A tensor is not in the file.
+    #[error("tensor {tensor} is missing; the file is incomplete: fetch or convert it again")]
+    MissingTensor {
+        /// Its name.
+        tensor: String,
+    },
+    /// A tensor's shape is not what the metadata says.
+    #[error(
+        "tensor {tensor} has shape {found:?}, but the metadata makes it {expected:?}; convert the model again"
+    )]
+    TensorShape {
+        /// Its name.
+        tensor: String,
+        /// Its dimensions, columns first.
+        found: Vec<usize>,
+        /// What they must be.
+        expected: Vec<usize>,
+    },
+    /// A tensor that this forward pass would ignore, so that its numbers would be wrong.
+    #[error(
+        "tensor {tensor} has no place in a {architecture} model as it is served; this variant is not supported"
+    )]
+    UnknownTensor {
+        /// Its name.
+        tensor: String,
+        /// The family.
+        architecture: &'static str,
+    },
+}
