@@ -2,6 +2,8 @@
 //!
 //! Nothing here schedules, samples, tokenises or speaks HTTP; nothing outside `kernels` is `unsafe`.
 
+pub mod cpu;
+
 use crate::kv::BlockId;
 
 /// Which rows of logits a chunk asks for.

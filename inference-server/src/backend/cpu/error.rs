@@ -1,0 +1,52 @@
+//! Why a model could not be loaded.
+
+use crate::gguf::GgufError;
+use crate::model::ModelError;
+
+/// A model that was not loaded. Nothing of it stays in memory.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is not usable.
+    #[error(transparent)]
+    File(#[from] GgufError),
+    /// The file holds no model that is served.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// It does not fit into memory.
+    #[error(
+        "{arithmetic}; choose a smaller model or quantisation, lower the KV memory, or give the process more memory"
+    )]
+    Memory {
+        /// The sum and what is available, in words.
+        arithmetic: String,
+    },
+    /// Sizes that overflow.
+    #[error("{what} overflows; lower it")]
+    Overflow {
+        /// The size, in words.
+        what: &'static str,
+    },
+    /// An option that makes no backend.
+    #[error("{option}: {problem}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The system gave no memory or no thread.
+    #[error("{what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A kernel failed while packing.
+    #[error("packing {tensor} failed; this is a defect of the server")]
+    Pack {
+        /// The tensor.
+        tensor: String,
+    },
+}

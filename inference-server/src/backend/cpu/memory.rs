@@ -1,0 +1,109 @@
+//! Whether a model fits, before a byte is allocated.
+
+use std::fs::read_to_string;
+
+use super::LoadError;
+
+/// What a backend will hold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MemoryPlan {
+    pub(super) weights: u64,
+    pub(super) kv: u64,
+    pub(super) scratch: u64,
+}
+
+impl MemoryPlan {
+    /// Refuses a plan larger than `available`, with the sum in words. `None` is no known limit.
+    pub(super) fn check(self, available: Option<u64>) -> Result<(), LoadError> {
+        let Some(available) = available else { return Ok(()) };
+        let total = self.weights.saturating_add(self.kv).saturating_add(self.scratch);
+        if total <= available {
+            return Ok(());
+        }
+        let arithmetic = format!(
+            "the model does not fit: weights {} + KV {} + scratch {} = {}, but {} are available",
+            in_words(self.weights),
+            in_words(self.kv),
+            in_words(self.scratch),
+            in_words(total),
+            in_words(available),
+        );
+        Err(LoadError::Memory { arithmetic })
+    }
+}
+
+fn in_words(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Bytes that this process can still take: the least of the machine's and its control group's.
+pub(super) fn available() -> Option<u64> {
+    let machine = read_to_string("/proc/meminfo").ok().and_then(|text| machine_available(&text));
+    let group = read_to_string("/proc/self/cgroup").ok().and_then(|text| group_available(&text));
+    match (machine, group) {
+        (Some(machine), Some(group)) => Some(machine.min(group)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn machine_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Room under `memory.max` of our version 2 group and every group above it. Page cache in use counts as
+/// room: the kernel drops it first.
+fn group_available(cgroup: &str) -> Option<u64> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut folder = std::path::PathBuf::from("/sys/fs/cgroup").join(path.trim_start_matches('/'));
+    let mut least = None;
+    while folder.starts_with("/sys/fs/cgroup") {
+        let read = |name: &str| read_to_string(folder.join(name)).ok();
+        let limit = read("memory.max").and_then(|text| text.trim().parse::<u64>().ok());
+        if let (Some(limit), Some(used)) = (limit, read("memory.current")) {
+            let used: u64 = used.trim().parse().unwrap_or(0);
+            let cache = read("memory.stat").map_or(0, |text| file_pages(&text));
+            let room = limit.saturating_sub(used.saturating_sub(cache));
+            least = Some(least.map_or(room, |least: u64| least.min(room)));
+        }
+        if !folder.pop() {
+            break;
+        }
+    }
+    least
+}
+
+fn file_pages(stat: &str) -> u64 {
+    let value = |name: &str| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    value("inactive_file ") + value("active_file ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_shows_the_arithmetic() {
+        let plan = MemoryPlan { weights: 3 << 20, kv: 2 << 20, scratch: 1 << 20 };
+        assert!(plan.check(Some(6 << 20)).is_ok());
+        assert!(plan.check(None).is_ok());
+        let error = plan.check(Some((6 << 20) - 1)).unwrap_err().to_string();
+        assert!(error.contains("weights 3.0 MiB + KV 2.0 MiB + scratch 1.0 MiB = 6.0 MiB"), "{error}");
+    }
+
+    #[test]
+    fn sums_do_not_wrap() {
+        let plan = MemoryPlan { weights: u64::MAX, kv: u64::MAX, scratch: 1 };
+        assert!(plan.check(Some(1 << 40)).is_err());
+    }
+
+    #[test]
+    fn reads_the_kernels_formats() {
+        assert_eq!(machine_available("MemTotal: 9 kB\nMemAvailable:    123 kB\n"), Some(123 * 1024));
+        assert_eq!(file_pages("anon 5\nfile 9\ninactive_file 3\nactive_file 4\n"), 7);
+    }
+}

@@ -1,0 +1,235 @@
+//! The backend on tiny random models: against the reference forward pass, and against itself.
+
+use super::*;
+use crate::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
+use crate::gguf::synthetic::SyntheticLlama;
+use crate::gguf::{GgufFile, TensorType};
+use crate::kv::BlockId;
+use crate::model::reference::{ReferenceLlama, Rounding};
+
+/// A model in a file of its own, removed at the end.
+struct Model {
+    path: std::path::PathBuf,
+    file: GgufFile,
+}
+
+impl Model {
+    fn new(name: &str, spec: &SyntheticLlama) -> Self {
+        let path = std::env::temp_dir().join(format!("weighbridge-{}-{name}.gguf", std::process::id()));
+        spec.write(&path).unwrap();
+        Self { file: GgufFile::open(&path).unwrap(), path }
+    }
+
+    fn backend(&self, isa: Option<Isa>) -> CpuBackend {
+        let options = CpuOptions {
+            threads: NonZeroUsize::new(2),
+            kv: KvMemory::Blocks(64),
+            isa,
+            ..CpuOptions::default()
+        };
+        CpuBackend::load(&self.file, &options, &mut |_| ()).unwrap()
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn blocks(ids: impl IntoIterator<Item = u32>) -> Vec<BlockId> {
+    ids.into_iter().map(BlockId).collect()
+}
+
+fn tokens(count: usize, vocabulary: u32) -> Vec<u32> {
+    (0..count as u32).map(|i| (i * 37 + i * i * 11 + 5) % vocabulary).collect()
+}
+
+/// Logits of every token, computed in chunks of `chunk`.
+fn run(backend: &mut CpuBackend, tokens: &[u32], table: &[BlockId], chunk: usize) -> Vec<Vec<f32>> {
+    let mut rows = Vec::new();
+    let mut logits = Logits::default();
+    for (index, part) in tokens.chunks(chunk).enumerate() {
+        let chunk =
+            SequenceChunk { tokens: part, start: index * chunk, blocks: table, logits: LogitsWanted::All };
+        backend.forward(&[chunk], &mut logits).unwrap();
+        rows.extend((0..logits.rows()).map(|i| logits.row(i).unwrap().to_vec()));
+    }
+    rows
+}
+
+/// Largest difference between two sets of rows, relative to the largest value of the second.
+fn difference(found: &[Vec<f32>], reference: &[Vec<f32>]) -> f32 {
+    assert_eq!(found.len(), reference.len());
+    let scale = reference.iter().flatten().fold(1e-6f32, |max, x| max.max(x.abs()));
+    let pairs = found.iter().flatten().zip(reference.iter().flatten());
+    pairs.fold(0.0f32, |max, (a, b)| max.max((a - b).abs())) / scale
+}
+
+fn argmax(row: &[f32]) -> usize {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap()
+}
+
+#[test]
+fn float_models_equal_the_reference_forward_pass() {
+    for kind in [TensorType::F32, TensorType::F16, TensorType::BF16] {
+        let spec = SyntheticLlama {
+            matrices: kind,
+            embeddings: kind,
+            tied: kind != TensorType::F16,
+            rope_factors: kind == TensorType::BF16,
+            ..SyntheticLlama::default()
+        };
+        let model = Model::new(&format!("float-{kind}"), &spec);
+        let tokens = tokens(45, 131);
+        let reference = ReferenceLlama::new(&model.file, Rounding::AsServed).unwrap().logits(&tokens);
+        for isa in Isa::available() {
+            let found = run(&mut model.backend(Some(isa)), &tokens, &blocks(0..3), 45);
+            let error = difference(&found, &reference);
+            assert!(error < 1e-3, "{kind} on {}: {error}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn quantised_models_equal_the_reference_as_served_and_resemble_the_unrounded() {
+    for kind in TensorType::ALL {
+        let spec = SyntheticLlama {
+            embedding: 256,
+            feed_forward: 512,
+            heads: 8,
+            kv_heads: 2,
+            head: 32,
+            matrices: kind,
+            embeddings: if kind.block_elements() == 256 { TensorType::Q6K } else { TensorType::Q8_0 },
+            ..SyntheticLlama::default()
+        };
+        let model = Model::new(&format!("quantised-{kind}"), &spec);
+        let tokens = tokens(37, 131);
+        let served = ReferenceLlama::new(&model.file, Rounding::AsServed).unwrap().logits(&tokens);
+        let exact = ReferenceLlama::new(&model.file, Rounding::None).unwrap().logits(&tokens);
+        for isa in Isa::available() {
+            let found = run(&mut model.backend(Some(isa)), &tokens, &blocks(0..3), 37);
+            let (near, far) = (difference(&found, &served), difference(&found, &exact));
+            // A value on the edge between two int8 steps may fall on either side.
+            assert!(near < 0.02, "{kind} on {}: {near} from the reference as served", isa.name());
+            assert!(far < 0.1, "{kind} on {}: {far} from the unrounded reference", isa.name());
+        }
+    }
+}
+
+#[test]
+fn chunked_prefill_and_single_tokens_equal_one_prefill() {
+    let spec = SyntheticLlama {
+        matrices: TensorType::Q4_1,
+        embeddings: TensorType::Q8_0,
+        ..SyntheticLlama::default()
+    };
+    let model = Model::new("chunks", &spec);
+    let tokens = tokens(70, 131);
+    for isa in Isa::available() {
+        let mut backend = model.backend(Some(isa));
+        let whole = run(&mut backend, &tokens, &blocks(0..5), 70);
+        for chunk in [1, 3, 16, 33] {
+            let parts = run(&mut backend, &tokens, &blocks(10..15), chunk);
+            let error = difference(&parts, &whole);
+            assert!(error < 1e-4, "chunks of {chunk} on {}: {error}", isa.name());
+            let greedy = |rows: &[Vec<f32>]| rows.iter().map(|row| argmax(row)).collect::<Vec<_>>();
+            assert_eq!(greedy(&parts), greedy(&whole), "chunks of {chunk} on {}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn scattered_blocks_change_nothing() {
+    let model = Model::new("scattered", &SyntheticLlama::default());
+    let tokens = tokens(60, 131);
+    let mut backend = model.backend(None);
+    let ordered = run(&mut backend, &tokens, &blocks(0..4), 60);
+    let scattered = run(&mut backend, &tokens, &blocks([63, 7, 30, 12]), 60);
+    assert_eq!(ordered, scattered);
+}
+
+#[test]
+fn a_mixed_batch_equals_each_sequence_alone() {
+    let spec = SyntheticLlama {
+        matrices: TensorType::Q8_0,
+        embeddings: TensorType::Q8_0,
+        ..SyntheticLlama::default()
+    };
+    let model = Model::new("mixed", &spec);
+    let mut backend = model.backend(None);
+    let (long, short, other) = (tokens(41, 131), tokens(9, 127), tokens(23, 113));
+    let tables = [blocks(0..3), blocks(20..22), blocks(40..42)];
+    let alone = [
+        run(&mut backend, &long, &tables[0], 41),
+        run(&mut backend, &short, &tables[1], 9),
+        run(&mut backend, &other, &tables[2], 23),
+    ];
+
+    // Fresh blocks; the first sequence prefills its end while the others decode and prefill.
+    let tables = [blocks(3..6), blocks(22..24), blocks(42..44)];
+    run(&mut backend, &long[..30], &tables[0], 30);
+    run(&mut backend, &short[..8], &tables[1], 8);
+    let batch = [
+        SequenceChunk { tokens: &long[30..], start: 30, blocks: &tables[0], logits: LogitsWanted::Last },
+        SequenceChunk { tokens: &short[8..], start: 8, blocks: &tables[1], logits: LogitsWanted::Last },
+        SequenceChunk { tokens: &other[..20], start: 0, blocks: &tables[2], logits: LogitsWanted::None },
+        SequenceChunk { tokens: &other[20..], start: 20, blocks: &tables[2], logits: LogitsWanted::All },
+    ];
+    let mut logits = Logits::default();
+    backend.forward(&batch[..3], &mut logits).unwrap();
+    assert_eq!(logits.rows(), 2);
+    let found = vec![logits.row(0).unwrap().to_vec(), logits.row(1).unwrap().to_vec()];
+    let expected = vec![alone[0][40].clone(), alone[1][8].clone()];
+    assert!(difference(&found, &expected) < 1e-4);
+    backend.forward(&batch[3..], &mut logits).unwrap();
+    let found: Vec<Vec<f32>> = (0..3).map(|i| logits.row(i).unwrap().to_vec()).collect();
+    assert!(difference(&found, &alone[2][20..]) < 1e-4);
+}
+
+#[test]
+fn chunks_that_break_the_contract_are_named_and_nothing_runs() {
+    let model = Model::new("contract", &SyntheticLlama::default());
+    let mut backend = model.backend(None);
+    let table = blocks(0..2);
+    let good = SequenceChunk { tokens: &[1, 2], start: 0, blocks: &table, logits: LogitsWanted::Last };
+    let far = blocks([64]);
+    let bad = [
+        (SequenceChunk { tokens: &[], ..good.clone() }, "no token"),
+        (SequenceChunk { tokens: &[131], ..good.clone() }, "outside the vocabulary"),
+        (SequenceChunk { start: 31, ..good.clone() }, "covers 32 positions of 33"),
+        (SequenceChunk { start: usize::MAX, ..good.clone() }, "past the context"),
+        (SequenceChunk { start: 511, ..good.clone() }, "past the context"),
+        (SequenceChunk { blocks: &far, ..good.clone() }, "outside the memory"),
+    ];
+    for (chunk, problem) in bad {
+        let error = backend.forward(&[good.clone(), chunk], &mut Logits::default()).unwrap_err().to_string();
+        assert!(error.starts_with("chunk 1") && error.contains(problem), "{error}");
+    }
+    let mut logits = Logits::default();
+    backend.forward(&[], &mut logits).unwrap();
+    assert_eq!(logits.rows(), 0);
+}
+
+#[test]
+fn models_too_large_for_memory_are_refused_with_the_arithmetic() {
+    let model = Model::new("memory", &SyntheticLlama::default());
+    let load = |kv| CpuBackend::load(&model.file, &CpuOptions { kv, ..CpuOptions::default() }, &mut |_| ());
+    let error = load(KvMemory::Bytes(1 << 43)).unwrap_err().to_string();
+    assert!(error.contains("does not fit") && error.contains("+ KV 8388608.0 MiB"), "{error}");
+    let error = load(KvMemory::Bytes(10)).unwrap_err().to_string();
+    assert!(error.contains("0 blocks"), "{error}");
+}
+
+#[test]
+fn progress_reaches_the_total() {
+    let model = Model::new("progress", &SyntheticLlama::default());
+    let mut seen = Vec::new();
+    let backend =
+        CpuBackend::load(&model.file, &CpuOptions::default(), &mut |progress| seen.push(progress)).unwrap();
+    assert!(seen.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));
+    let last = seen.last().unwrap();
+    assert_eq!((last.phase, last.bytes), (LoadPhase::Done, last.total_bytes));
+    assert_eq!(backend.description().weight_bytes, last.total_bytes);
+}
