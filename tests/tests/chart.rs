@@ -107,7 +107,7 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         ("list watch", "/pods"),
         ("get", "/secrets:named"),
         ("create patch", "events.k8s.io/events"),
-        ("get patch update", lease.as_str()),
+        ("get update", lease.as_str()),
     ];
     check(client, &operator, true, &allowed).await?;
     let forbidden = [
