@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Builds the container images and puts each, as an OCI archive, into target/images/NAME.tar.
 #
-#   images/build.sh                       compile (release), then build what changed
-#   images/build.sh --binaries FOLDER     take weighbridge-NAME from FOLDER instead of compiling
+#   images/build.sh                                compile (release), then build what changed
+#   images/build.sh --binaries FOLDER [NAME…]      take weighbridge-NAME from FOLDER instead of compiling
+#
+# WEIGHBRIDGE_IMAGES names another folder for the archives and all that goes into them.
 #
 # An image whose inputs are as they were is left alone, so a second run costs what cargo's look costs.
 # Needs buildah, and root (its chroot isolation works where there is no container runtime at all).
@@ -12,10 +14,14 @@ cd "$here/.."
 source "$here/lib.sh"
 
 binaries=
+names=(operator gateway inference-server)
 case ${1:-} in
---binaries) binaries=${2:?--binaries needs a folder} ;;
+--binaries)
+    binaries=${2:?--binaries needs a folder}
+    (($# == 2)) || names=("${@:3}")
+    ;;
 "") ;;
-*) echo "usage: images/build.sh [--binaries FOLDER]" >&2 && exit 2 ;;
+*) echo "usage: images/build.sh [--binaries FOLDER [NAME…]]" >&2 && exit 2 ;;
 esac
 if [[ -z $binaries ]]; then
     cargo build --release --locked -p weighbridge-operator -p weighbridge-gateway -p weighbridge-inference-server \
@@ -99,7 +105,7 @@ made() {
 rm -rf "$out/context"
 stage_base "$out/context/base"
 build base
-for name in operator gateway inference-server; do
+for name in "${names[@]}"; do
     stage_program "$out/context/$name" "$name"
     build "$name"
 done

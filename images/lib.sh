@@ -1,7 +1,7 @@
 # What the scripts of this folder share. Sourced with the repository's root as working directory.
 # shellcheck shell=bash disable=SC2034
 
-out=$PWD/target/images
+out=${WEIGHBRIDGE_IMAGES:-$PWD/target/images}
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
 
 # A host with dots: a bare name would be looked for in a public registry.

@@ -2,18 +2,20 @@
 # Installs the Debian packages that the testbed runs on, only those that are missing.
 #
 #   install-packages.sh control-plane     etcd and setpriv: all that most tests need
+#   install-packages.sh images            what builds and checks container images
 #   install-packages.sh node              also a container runtime, its network plugins and tools
 set -euo pipefail
 
 packages=(etcd-server util-linux)
 case ${1:-control-plane} in
 control-plane) ;;
+images) packages=(buildah binutils gcc) ;;
 node)
     packages+=(containerd runc containernetworking-plugins iptables nftables conntrack socat
         iproute2 ipset buildah prometheus)
     ;;
 *)
-    echo "usage: install-packages.sh [control-plane|node]" >&2
+    echo "usage: install-packages.sh [control-plane|images|node]" >&2
     exit 2
     ;;
 esac
