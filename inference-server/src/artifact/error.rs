@@ -1,0 +1,314 @@
+//! Why a source gave no file; each error knows its condition reason and, where one is at fault, the field.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weighbridge_crds::condition::Reason;
+
+use super::request::InvalidToken;
+use super::{CheckedAgainst, Digest};
+
+/// A source that gave no usable file.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// Nothing is there.
+    #[error("source: no file at {}", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A folder, pipe or device.
+    #[error("source: {} is not a regular file: name the model file itself", path.display())]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// The file can't be read.
+    #[error("source: can't read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A `pvc` source whose claim is not mounted here.
+    #[error("source: no folder is given for the claim {claim:?}: add --claim {claim}=FOLDER")]
+    ClaimNotMounted {
+        /// Name of the claim.
+        claim: String,
+    },
+    /// A path, or a link on it, that leads out of its folder.
+    #[error("source: {} leads out of {}: keep the file, and what links point at, inside", path.display(), folder.display())]
+    Escapes {
+        /// The path as asked for.
+        path: PathBuf,
+        /// The folder it must stay in.
+        folder: PathBuf,
+    },
+    /// The bytes are not the expected ones.
+    #[error("digest: {file} has {actual}, expected {expected} ({}): {}", against.in_words(), mismatch_fix(*against))]
+    DigestMismatch {
+        /// The file or source.
+        file: String,
+        /// What it should have been.
+        expected: Digest,
+        /// What it is.
+        actual: Digest,
+        /// Where `expected` came from.
+        against: CheckedAgainst,
+    },
+    /// The hub did not give the file.
+    #[error("can't fetch {file}")]
+    Fetch {
+        /// The source.
+        file: String,
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
+    /// The cache folder does not work.
+    #[error("the cache folder can't be used")]
+    Cache(#[source] CacheError),
+}
+
+fn mismatch_fix(against: CheckedAgainst) -> &'static str {
+    match against {
+        CheckedAgainst::Pin => "pin the digest of the file you mean, or name another file or revision",
+        CheckedAgainst::Hub | CheckedAgainst::Nothing => {
+            "the bytes were damaged on the way and are not kept; try again"
+        }
+    }
+}
+
+impl ArtifactError {
+    /// Reason for the condition of the ModelDeployment.
+    pub fn reason(&self) -> Reason {
+        match self {
+            ArtifactError::DigestMismatch { .. } => Reason::DigestMismatch,
+            ArtifactError::Missing { .. }
+            | ArtifactError::NotAFile { .. }
+            | ArtifactError::Read { .. }
+            | ArtifactError::ClaimNotMounted { .. }
+            | ArtifactError::Escapes { .. }
+            | ArtifactError::Fetch { .. }
+            | ArtifactError::Cache(_) => Reason::DownloadFailed,
+        }
+    }
+
+    /// The field of `openWeights` to fix, where a field is at fault.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            ArtifactError::DigestMismatch { against: CheckedAgainst::Pin, .. } => Some("digest"),
+            ArtifactError::DigestMismatch { .. } | ArtifactError::Cache(_) => None,
+            ArtifactError::Fetch { source, .. } => source.field(),
+            ArtifactError::Missing { .. }
+            | ArtifactError::NotAFile { .. }
+            | ArtifactError::Read { .. }
+            | ArtifactError::ClaimNotMounted { .. }
+            | ArtifactError::Escapes { .. } => Some("source"),
+        }
+    }
+
+    /// The error and its causes in one line, for a condition or a terminal.
+    pub fn in_words(&self) -> String {
+        let mut words = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            words.push_str(": ");
+            words.push_str(&error.to_string());
+            cause = error.source();
+        }
+        words
+    }
+}
+
+/// The hub did not give the file. No message holds a token or a signed address.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// 401 without a token.
+    #[error(
+        "hub.tokenSecret: the hub wants a token (401): the repository is gated, private or does not exist; set hub.tokenSecret or HF_TOKEN, and check source"
+    )]
+    TokenMissing,
+    /// 401 with a token.
+    #[error(
+        "hub.tokenSecret: the hub refused the token (401): check the Secret behind hub.tokenSecret, or HF_TOKEN"
+    )]
+    TokenRefused,
+    /// 403.
+    #[error(
+        "hub.tokenSecret: this token may not read the repository (403): ask for access or accept its licence on the hub, or use another token"
+    )]
+    Forbidden,
+    /// 404 for the revision.
+    #[error("revision: the repository has no revision {0:?} (404): name a branch, tag or commit that exists")]
+    NoSuchRevision(String),
+    /// 404 for the repository or the file.
+    #[error(
+        "source: the hub has no such repository or file (404): check organisation, repository and file name"
+    )]
+    NoSuchFile,
+    /// The endpoint is no URL to fetch from.
+    #[error("hub.endpoint: {0} is no http(s) address: write https://host")]
+    Endpoint(String),
+    /// The token can't be sent.
+    #[error(transparent)]
+    Token(InvalidToken),
+    /// Another status.
+    #[error("the hub answered {status}{}", waited(*retry_after))]
+    Status {
+        /// The status code.
+        status: u16,
+        /// What `Retry-After` said.
+        retry_after: Option<Duration>,
+    },
+    /// The connection could not be made or broke.
+    #[error("no connection to {host}, or it broke")]
+    Transport {
+        /// Host that was asked.
+        host: String,
+        /// What the client said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Nothing came for too long.
+    #[error("{host} sent nothing for {} s", after.as_secs_f32())]
+    Stalled {
+        /// Host that was asked.
+        host: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// Fewer bytes than promised.
+    #[error("{host} ended the answer after {got} of {wanted} bytes")]
+    Short {
+        /// Host that was asked.
+        host: String,
+        /// Bytes that came.
+        got: u64,
+        /// Bytes that should have come.
+        wanted: u64,
+    },
+    /// An address that a redirect led to expired; the hub is asked for a new one.
+    #[error("the address that the hub pointed at expired ({0})")]
+    LocationExpired(u16),
+    /// More redirects than allowed.
+    #[error("more than {0} redirects")]
+    TooManyRedirects(usize),
+    /// A redirect that must not be followed.
+    #[error("a redirect to {0} was not followed")]
+    BadRedirect(String),
+    /// The answer makes no sense.
+    #[error("{host} does not speak the hub's protocol: {what}")]
+    Protocol {
+        /// Host that was asked.
+        host: String,
+        /// What was wrong.
+        what: String,
+    },
+    /// The server answers every range with the whole file.
+    #[error("the server ignores ranges")]
+    RangesIgnored,
+    /// The file changed under the download.
+    #[error(
+        "the file changed while it was fetched, or its length is not the {expected} bytes that the hub named"
+    )]
+    Changed {
+        /// Length that the hub named.
+        expected: u64,
+    },
+    /// Tried often enough.
+    #[error("given up after {attempts} attempts")]
+    GaveUp {
+        /// How often.
+        attempts: u32,
+        /// The last failure.
+        #[source]
+        last: Box<FetchError>,
+    },
+    /// What came could not be written down.
+    #[error(transparent)]
+    Write(CacheError),
+}
+
+fn waited(retry_after: Option<Duration>) -> String {
+    retry_after.map(|wait| format!(" and asked to wait {} s", wait.as_secs())).unwrap_or_default()
+}
+
+impl FetchError {
+    /// Whether the same request may work a little later.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            FetchError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            FetchError::Transport { .. }
+            | FetchError::Stalled { .. }
+            | FetchError::Short { .. }
+            | FetchError::LocationExpired(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the hub could not be reached at all, as opposed to having refused.
+    pub(super) fn is_unreachable(&self) -> bool {
+        match self {
+            FetchError::GaveUp { last, .. } => last.is_transient(),
+            other => other.is_transient(),
+        }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            FetchError::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            FetchError::TokenMissing
+            | FetchError::TokenRefused
+            | FetchError::Forbidden
+            | FetchError::Token(_) => Some("hub.tokenSecret"),
+            FetchError::NoSuchRevision(_) => Some("revision"),
+            FetchError::NoSuchFile => Some("source"),
+            FetchError::Endpoint(_) => Some("hub.endpoint"),
+            FetchError::GaveUp { last, .. } => last.field(),
+            _ => None,
+        }
+    }
+}
+
+/// The cache folder does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// A file operation failed.
+    #[error("{act} {} failed", path.display())]
+    Io {
+        /// What was done.
+        act: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk is too small.
+    #[error(
+        "{} has {free} bytes free and the download needs {needed}: free some space or name another --cache-folder",
+        folder.display()
+    )]
+    NoSpace {
+        /// The cache folder.
+        folder: PathBuf,
+        /// Bytes still to be written.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The blocking task was stopped.
+    #[error("the process is ending")]
+    Stopped,
+}

@@ -1,0 +1,236 @@
+//! `hf:` sources: a hub's paths over HTTP, resumable and in parallel ranges.
+//!
+//! `lookup` asks what the file is, `download` brings the bytes into a `partial` file, and this file decides
+//! what is fetched at all and gives it its final name. May not live here: knowledge of what is in the file.
+
+mod client;
+mod download;
+mod lookup;
+mod partial;
+mod ranges;
+mod redirect;
+mod retry;
+
+pub use retry::{Clock, FetchSettings, SystemClock};
+
+use url::Url;
+
+use super::cache::{self, Cache, SourceRecord};
+use super::{
+    Artifact, ArtifactError, ArtifactRequest, CacheError, CheckedAgainst, Digest, FetchError, PUBLIC_HUB,
+    Phase, Progress, ProgressSink, Resolver, verify,
+};
+use client::HubClient;
+use download::Download;
+use lookup::RemoteFile;
+use partial::Partial;
+
+/// How often a file may change under the download before we call the server broken.
+const MAX_RESTARTS: u32 = 3;
+
+/// One file of a hub, wanted in the cache.
+pub(super) struct Fetch<'a> {
+    resolver: &'a Resolver,
+    cache: &'a Cache,
+    pinned: Option<&'a Digest>,
+    revision: &'a str,
+    name: String,
+    url: Url,
+    key: Digest,
+    client: HubClient,
+    progress: ProgressSink,
+}
+
+impl<'a> Fetch<'a> {
+    pub(super) fn new(
+        resolver: &'a Resolver,
+        cache: &'a Cache,
+        request: &'a ArtifactRequest,
+        repository: &'a str,
+        file: &'a str,
+        progress: ProgressSink,
+    ) -> Result<Self, ArtifactError> {
+        let name = request.source.to_string();
+        let failed = |source| ArtifactError::Fetch { file: name.clone(), source };
+        let endpoint = match &request.hub.endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => {
+                Url::parse(PUBLIC_HUB).map_err(|_| failed(FetchError::Endpoint(PUBLIC_HUB.to_owned())))?
+            }
+        };
+        let revision = request.revision.as_deref().unwrap_or("main");
+        let url = lookup::address(&endpoint, repository, revision, file).map_err(failed)?;
+        let client =
+            HubClient::new(request.hub.token.as_ref(), &endpoint, resolver.settings.stall, &resolver.clock)
+                .map_err(failed)?;
+        let key = cache::key(&["hf", endpoint.as_str(), repository, revision, file]);
+        let pinned = request.digest.as_ref();
+        Ok(Self { resolver, cache, pinned, revision, name, url, key, client, progress })
+    }
+
+    /// # Errors
+    /// When neither the cache nor the hub gives the file as asked for.
+    pub(super) async fn run(&self) -> Result<Artifact, ArtifactError> {
+        if let Some(found) = self.without_the_hub().await? {
+            return Ok(found);
+        }
+        let clock = self.resolver.clock.as_ref();
+        let _lock = self.cache.lock(&self.key, clock, &self.progress).await.map_err(ArtifactError::Cache)?;
+        if let Some(found) = self.without_the_hub().await? {
+            return Ok(found);
+        }
+        let mut restarts = 0;
+        loop {
+            self.report(Phase::Lookup, 0, 0);
+            let remote = match lookup::lookup(&self.client, self.resolver, &self.url, self.revision).await {
+                Ok(remote) => remote,
+                Err(error) => return self.last_known(error).await,
+            };
+            if let (Some(pinned), Some(offered)) = (self.pinned, &remote.digest) {
+                verify::compare(&self.name, pinned, offered, CheckedAgainst::Pin)?;
+            }
+            if let Some(found) = self.already_here(&remote).await? {
+                return Ok(found);
+            }
+            match self.download(&remote).await {
+                Err(ArtifactError::Fetch { source: FetchError::Changed { .. }, .. })
+                    if restarts < MAX_RESTARTS =>
+                {
+                    restarts += 1;
+                    tracing::warn!(source = %self.name, "the file changed while it was fetched: starting again");
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// A pin, or a commit seen before, names bytes that can't have changed: nobody needs to be asked.
+    async fn without_the_hub(&self) -> Result<Option<Artifact>, ArtifactError> {
+        let record = self.cache.source(&self.key);
+        if let Some(pinned) = self.pinned {
+            let commit = record.filter(|record| record.digest == *pinned).and_then(|record| record.commit);
+            return self.from_cache(pinned, CheckedAgainst::Pin, commit).await;
+        }
+        match record {
+            Some(record) if is_commit(self.revision) => {
+                self.from_cache(&record.digest, CheckedAgainst::Hub, record.commit).await
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The hub can't be reached: a pod that restarts meanwhile keeps serving what it had.
+    async fn last_known(&self, error: FetchError) -> Result<Artifact, ArtifactError> {
+        if error.is_unreachable()
+            && let Some(record) = self.cache.source(&self.key)
+            && self.pinned.is_none_or(|pinned| *pinned == record.digest)
+            && let Some(found) = self.from_cache(&record.digest, CheckedAgainst::Hub, record.commit).await?
+        {
+            tracing::warn!(source = %self.name, %error, "the hub can't be reached: using the file of its last answer");
+            return Ok(found);
+        }
+        Err(self.failed(error))
+    }
+
+    async fn already_here(&self, remote: &RemoteFile) -> Result<Option<Artifact>, ArtifactError> {
+        let recorded = || {
+            let record = self.cache.source(&self.key)?;
+            (record.etag.is_some() && record.etag == remote.etag).then_some(record.digest)
+        };
+        let Some(digest) = remote.digest.clone().or_else(recorded) else { return Ok(None) };
+        let against = self.against(remote);
+        let found = self.from_cache(&digest, against, remote.commit.clone()).await?;
+        if found.is_some() {
+            self.record(remote, digest).await?;
+        }
+        Ok(found)
+    }
+
+    /// The blob with `digest`, hashed again: a cache is a folder that others can write to.
+    async fn from_cache(
+        &self,
+        digest: &Digest,
+        checked_against: CheckedAgainst,
+        commit: Option<String>,
+    ) -> Result<Option<Artifact>, ArtifactError> {
+        let Some((path, bytes)) = self.cache.blob(digest) else { return Ok(None) };
+        if verify::digest(&path, self.progress.clone()).await? != *digest {
+            tracing::warn!(path = %path.display(), "a cached file was damaged: fetching it again");
+            self.cache.discard(digest).map_err(ArtifactError::Cache)?;
+            return Ok(None);
+        }
+        tracing::info!(source = %self.name, %digest, bytes, checked_against = checked_against.in_words(), "found in the cache");
+        let digest = Some(digest.clone());
+        Ok(Some(Artifact { path, bytes, digest, checked_against, commit, fetched_bytes: 0 }))
+    }
+
+    async fn download(&self, remote: &RemoteFile) -> Result<Artifact, ArtifactError> {
+        let failed = |error| self.failed(FetchError::Write(error));
+        let partial = Partial::open(self.cache.partial(&self.key), remote).await.map_err(failed)?;
+        self.cache.ensure_space(partial.missing_bytes()).map_err(ArtifactError::Cache)?;
+        tracing::info!(source = %self.name, revision = self.revision, bytes = remote.bytes, kept = partial.done_bytes(), "fetching");
+        let download =
+            Download::new(&self.client, self.resolver, &self.url, self.revision, &partial, &self.progress);
+        let fetched_bytes = match download.run().await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if matches!(error, FetchError::Changed { .. }) {
+                    partial.remove().await.map_err(failed)?;
+                }
+                return Err(self.failed(error));
+            }
+        };
+
+        let actual = verify::digest(partial.path(), self.progress.clone()).await?;
+        let checked_against = self.against(remote);
+        if let Some(expected) = self.pinned.or(remote.digest.as_ref())
+            && let Err(mismatch) = verify::compare(&self.name, expected, &actual, checked_against)
+        {
+            // Kept, it would be resumed, and be wrong again for ever.
+            partial.remove().await.map_err(failed)?;
+            return Err(mismatch);
+        }
+        let (path, bytes) = self.keep(partial, &actual).await.map_err(ArtifactError::Cache)?;
+        self.record(remote, actual.clone()).await?;
+        tracing::info!(source = %self.name, digest = %actual, bytes, checked_against = checked_against.in_words(), "fetched");
+        let (digest, commit) = (Some(actual), remote.commit.clone());
+        Ok(Artifact { path, bytes, digest, checked_against, commit, fetched_bytes })
+    }
+
+    async fn keep(&self, partial: Partial, digest: &Digest) -> Result<(std::path::PathBuf, u64), CacheError> {
+        let kept = self.cache.keep(partial.path().to_owned(), digest).await?;
+        partial.remove_state().await?;
+        Ok(kept)
+    }
+
+    async fn record(&self, remote: &RemoteFile, digest: Digest) -> Result<(), ArtifactError> {
+        let record = SourceRecord { digest, etag: remote.etag.clone(), commit: remote.commit.clone() };
+        if self.cache.source(&self.key).as_ref() == Some(&record) {
+            return Ok(());
+        }
+        self.cache.record_source(&self.key, record).await.map_err(ArtifactError::Cache)
+    }
+
+    fn against(&self, remote: &RemoteFile) -> CheckedAgainst {
+        match (self.pinned, &remote.digest) {
+            (Some(_), _) => CheckedAgainst::Pin,
+            (None, Some(_)) => CheckedAgainst::Hub,
+            (None, None) => CheckedAgainst::Nothing,
+        }
+    }
+
+    fn failed(&self, source: FetchError) -> ArtifactError {
+        match source {
+            FetchError::Write(error) => ArtifactError::Cache(error),
+            source => ArtifactError::Fetch { file: self.name.clone(), source },
+        }
+    }
+
+    fn report(&self, phase: Phase, bytes: u64, total: u64) {
+        (self.progress)(Progress { phase, bytes, total });
+    }
+}
+
+fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

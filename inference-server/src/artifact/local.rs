@@ -1,0 +1,94 @@
+//! Files that are on this machine already: `file:` and, where the claim is mounted, `pvc:`.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::{Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, ProgressSink, verify};
+
+/// A file named by its absolute path.
+pub(super) async fn file(
+    path: &str,
+    pinned: Option<&Digest>,
+    progress: ProgressSink,
+) -> Result<Artifact, ArtifactError> {
+    checked(PathBuf::from(path), pinned, progress).await
+}
+
+/// A file inside a claim's folder.
+pub(super) async fn claim(
+    request: &ArtifactRequest,
+    claim: &str,
+    file: &str,
+    progress: ProgressSink,
+) -> Result<Artifact, ArtifactError> {
+    let folder = request
+        .claims
+        .get(claim)
+        .ok_or_else(|| ArtifactError::ClaimNotMounted { claim: claim.to_owned() })?;
+    checked(inside(folder, file)?, request.digest.as_ref(), progress).await
+}
+
+async fn checked(
+    path: PathBuf,
+    pinned: Option<&Digest>,
+    progress: ProgressSink,
+) -> Result<Artifact, ArtifactError> {
+    let metadata = std::fs::metadata(&path).map_err(|source| unreadable(&path, source))?;
+    if !metadata.is_file() {
+        return Err(ArtifactError::NotAFile { path });
+    }
+    let checked_against = if let Some(expected) = pinned {
+        let actual = verify::digest(&path, progress).await?;
+        verify::compare(&path.display().to_string(), expected, &actual, CheckedAgainst::Pin)?;
+        CheckedAgainst::Pin
+    } else {
+        CheckedAgainst::Nothing
+    };
+    tracing::info!(path = %path.display(), bytes = metadata.len(), checked_against = checked_against.in_words(), "model file found");
+    let (bytes, digest) = (metadata.len(), pinned.cloned());
+    Ok(Artifact { path, bytes, digest, checked_against, commit: None, fetched_bytes: 0 })
+}
+
+/// `relative` under `folder`, links followed; refused when it leaves.
+pub(super) fn inside(folder: &Path, relative: &str) -> Result<PathBuf, ArtifactError> {
+    let path = folder.join(relative);
+    let escapes = || ArtifactError::Escapes { path: path.clone(), folder: folder.to_owned() };
+    let plain = Path::new(relative).components().all(|part| matches!(part, Component::Normal(_)));
+    if !plain || relative.is_empty() || relative.contains(['\\', '\0']) {
+        return Err(escapes());
+    }
+    let root = folder.canonicalize().map_err(|source| unreadable(folder, source))?;
+    let target = path.canonicalize().map_err(|source| unreadable(&path, source))?;
+    if target.starts_with(&root) { Ok(target) } else { Err(escapes()) }
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> ArtifactError {
+    let path = path.to_owned();
+    match source.kind() {
+        std::io::ErrorKind::NotFound => ArtifactError::Missing { path },
+        _ => ArtifactError::Read { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_in_its_folder_whatever_it_is_made_of() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("claim");
+        std::fs::create_dir_all(folder.join("sub")).unwrap();
+        std::fs::write(root.path().join("secret"), b"s").unwrap();
+        std::fs::write(folder.join("sub/model"), b"m").unwrap();
+        std::os::unix::fs::symlink("../secret", folder.join("out")).unwrap();
+        std::os::unix::fs::symlink("sub/model", folder.join("in")).unwrap();
+        let outside = root.path().join("secret").display().to_string();
+
+        assert!(inside(&folder, "sub/model").is_ok());
+        assert!(inside(&folder, "in").unwrap().ends_with("sub/model"));
+        for bad in ["../secret", "sub/../../secret", "out", outside.as_str(), "", ".", "sub\\model", "a\0b"] {
+            assert!(matches!(inside(&folder, bad), Err(ArtifactError::Escapes { .. })), "{bad:?}");
+        }
+        assert!(matches!(inside(&folder, "absent"), Err(ArtifactError::Missing { .. })));
+    }
+}

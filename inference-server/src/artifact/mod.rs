@@ -1,0 +1,87 @@
+//! Model sources: from what a person wrote (`file:`, `pvc:`, `hf:`) to a verified file on this machine.
+//!
+//! Lives here: fetching, the cache, digests. May not live here: anything that reads what is inside a model
+//! file; [`crate::gguf`] does, and only after this returned. A file under its final name is always whole and
+//! always carries the digest that it was checked against.
+//!
+//! The cache, made so that several processes may share it:
+//!
+//! ```text
+//! blobs/<digest>/content, complete.json    a verified file; the marker is written last
+//! sources/<key>.json                       which digest a source and revision meant when last asked
+//! partial/<key>.part, <key>.json           an interrupted download and what of it is there
+//! locks/<key>.lock                         held by the process that fetches
+//! ```
+
+mod cache;
+mod digest;
+mod error;
+mod hub;
+mod local;
+mod progress;
+mod request;
+mod verify;
+
+pub use digest::{Digest, InvalidDigest};
+pub use error::{ArtifactError, CacheError, FetchError};
+pub use hub::{Clock, FetchSettings, SystemClock};
+pub use progress::{Phase, Progress, ProgressSink, silent};
+pub use request::{Artifact, ArtifactRequest, CheckedAgainst, HubAccess, InvalidToken, PUBLIC_HUB, Token};
+
+use std::sync::Arc;
+
+use weighbridge_crds::source::Source;
+
+use cache::Cache;
+
+/// Turns requests into files; one for a process is enough.
+#[derive(Clone)]
+pub struct Resolver {
+    settings: FetchSettings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::new(FetchSettings::default(), Arc::new(SystemClock))
+    }
+}
+
+impl Resolver {
+    /// A resolver with its own bounds and its own way to wait.
+    pub fn new(settings: FetchSettings, clock: Arc<dyn Clock>) -> Self {
+        Self { settings, clock }
+    }
+
+    /// The file that `request` means: found or fetched, and verified.
+    ///
+    /// # Guarantees
+    /// The file is regular, whole, and has the pinned digest where one is pinned; nothing of it is mapped
+    /// before that. Dropping the future stops the work; what was fetched is kept for the next try.
+    ///
+    /// # Errors
+    /// [`ArtifactError`], naming the field to fix where a field is at fault.
+    pub async fn resolve(
+        &self,
+        request: ArtifactRequest,
+        progress: ProgressSink,
+    ) -> Result<Artifact, ArtifactError> {
+        match &request.source {
+            Source::File { path } => local::file(path, request.digest.as_ref(), progress).await,
+            Source::Claim { claim, file } => local::claim(&request, claim, file, progress).await,
+            Source::Hub { repository, file } => {
+                let cache = Cache::open(&request.cache_folder).await?;
+                let fetch = hub::Fetch::new(self, &cache, &request, repository, file, progress)?;
+                fetch.run().await
+            }
+        }
+    }
+}
+
+/// [`Resolver::resolve`] with the usual bounds.
+///
+/// # Errors
+/// [`ArtifactError`], naming the field to fix where a field is at fault.
+pub async fn resolve(request: ArtifactRequest, progress: ProgressSink) -> Result<Artifact, ArtifactError> {
+    Resolver::default().resolve(request, progress).await
+}

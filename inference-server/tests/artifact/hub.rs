@@ -1,0 +1,189 @@
+//! A hub of our own: speaks the paths and headers of the real one, and misbehaves where a test says so.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest as _, Sha256};
+
+/// What a client asked.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub method: String,
+    pub path: String,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Asked {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    fn range(&self) -> Option<(usize, usize)> {
+        let (first, last) = self.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
+        Some((first.parse().unwrap(), last.parse().unwrap()))
+    }
+}
+
+/// What goes back; a test changes it before it does.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: BTreeMap<&'static str, String>,
+    pub body: Vec<u8>,
+    /// Bytes of the body that are sent before the connection breaks.
+    pub cut: Option<usize>,
+    /// Nothing is sent and the connection stays open until the client leaves.
+    pub silent: bool,
+}
+
+impl Reply {
+    pub fn status(status: u16) -> Self {
+        Self { status, headers: BTreeMap::new(), body: Vec::new(), cut: None, silent: false }
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.headers.insert(name, value.to_string());
+        self
+    }
+}
+
+/// The file that the hub holds; every path means it.
+#[derive(Clone, Debug)]
+pub struct HubFile {
+    pub content: Vec<u8>,
+    pub commit: String,
+    /// In large-file storage: the hub names its digest.
+    pub large: bool,
+}
+
+impl HubFile {
+    pub fn large(content: &[u8]) -> Self {
+        Self { content: content.to_vec(), commit: "c".repeat(40), large: true }
+    }
+
+    pub fn digest(&self) -> String {
+        Sha256::digest(&self.content).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// As a well-behaved server would answer.
+    pub fn reply_to(&self, asked: &Asked) -> Reply {
+        let etag = format!("\"{}\"", self.digest());
+        let mut reply = Reply::status(200).with("etag", &etag).with("x-repo-commit", &self.commit);
+        if self.large {
+            reply = reply.with("x-linked-etag", &etag).with("x-linked-size", self.content.len());
+        }
+        let condition = asked.header("if-range").is_none_or(|condition| condition == etag);
+        match asked.range().filter(|_| condition) {
+            Some((first, last)) => {
+                let total = self.content.len();
+                reply.status = 206;
+                reply.body = self.content[first..=last.min(total - 1)].to_vec();
+                reply.with("content-range", format!("bytes {first}-{}/{total}", last.min(total - 1)))
+            }
+            None => {
+                reply.body = self.content.clone();
+                reply
+            }
+        }
+    }
+}
+
+/// Changes the reply to the request; the file may be changed for later ones too.
+pub type Mischief = Box<dyn FnMut(&Asked, &mut HubFile, Reply) -> Reply + Send>;
+
+/// A running hub; stops answering when dropped.
+pub struct Hub {
+    address: std::net::SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    stopped: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Hub {
+    pub fn start(file: HubFile) -> Self {
+        Self::with(file, |_, _, reply| reply)
+    }
+
+    pub fn with(
+        file: HubFile,
+        mischief: impl FnMut(&Asked, &mut HubFile, Reply) -> Reply + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let stopped: Arc<std::sync::atomic::AtomicBool> = Arc::default();
+        let shared: Arc<Mutex<(HubFile, Mischief)>> = Arc::new(Mutex::new((file, Box::new(mischief))));
+        let (log, stop) = (Arc::clone(&asked), Arc::clone(&stopped));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                let (log, shared) = (Arc::clone(&log), Arc::clone(&shared));
+                std::thread::spawn(move || answer(stream, &log, &shared));
+            }
+        });
+        Self { address, asked, stopped }
+    }
+
+    pub fn url(&self) -> url::Url {
+        format!("http://{}", self.address).parse().unwrap()
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, method: &str) -> usize {
+        self.asked().iter().filter(|asked| asked.method == method).count()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.stopped.store(true, std::sync::atomic::Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// One request a connection: a cut must not hurt a neighbour.
+fn answer(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, shared: &Mutex<(HubFile, Mischief)>) {
+    let Some(asked) = read(&stream) else { return };
+    log.lock().unwrap().push(asked.clone());
+    let reply = {
+        let (file, mischief) = &mut *shared.lock().unwrap();
+        let reply = file.reply_to(&asked);
+        mischief(&asked, file, reply)
+    };
+    if reply.silent {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        return;
+    }
+    let mut head = format!("HTTP/1.1 {} X\r\nconnection: close\r\n", reply.status);
+    if !reply.headers.contains_key("content-length") {
+        head += &format!("content-length: {}\r\n", reply.body.len());
+    }
+    for (name, value) in &reply.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += "\r\n";
+    let _ = stream.write_all(head.as_bytes());
+    if asked.method != "HEAD" {
+        let _ = stream.write_all(&reply.body[..reply.cut.unwrap_or(reply.body.len())]);
+    }
+    // Closed by halves: unread bytes would turn the close into a reset that eats what was sent.
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+}
+
+fn read(stream: &TcpStream) -> Option<Asked> {
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let first = lines.next()?;
+    let mut words = first.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let headers = lines
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned())))
+        .collect();
+    Some(Asked { method, path, headers })
+}

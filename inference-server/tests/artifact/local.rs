@@ -1,0 +1,68 @@
+//! `file:` and `pvc:`.
+
+use weighbridge_crds::condition::Reason;
+use weighbridge_inference_server::artifact::{ArtifactError, ArtifactRequest, CheckedAgainst, Phase};
+
+use crate::hub::HubFile;
+use crate::world::World;
+
+fn request(world: &World, source: &str) -> ArtifactRequest {
+    ArtifactRequest::new(source.parse().unwrap(), world.cache.path().join("cache"))
+}
+
+#[tokio::test]
+async fn a_file_is_taken_as_it_is_or_by_its_digest() {
+    let world = World::new();
+    let file = HubFile::large(b"weights");
+    let path = world.cache.path().join("m.gguf");
+    std::fs::write(&path, &file.content).unwrap();
+    let source = format!("file://{}", path.display());
+
+    let found = world.resolve(request(&world, &source)).await.unwrap();
+    assert_eq!((found.bytes, found.digest, found.checked_against), (7, None, CheckedAgainst::Nothing));
+    assert!(world.progress.lock().unwrap().is_empty(), "nothing was hashed");
+
+    let mut pinned = request(&world, &source);
+    pinned.digest = Some(file.digest().parse().unwrap());
+    let found = world.resolve(pinned.clone()).await.unwrap();
+    assert_eq!((found.path, found.checked_against), (path.clone(), CheckedAgainst::Pin));
+    assert_eq!(world.progress.lock().unwrap().last().unwrap().phase, Phase::Verify);
+
+    std::fs::write(&path, b"Weights").unwrap();
+    let error = world.resolve(pinned).await.unwrap_err();
+    assert_eq!((error.reason(), error.field()), (Reason::DigestMismatch, Some("digest")));
+    assert!(error.in_words().contains(&file.digest()), "{}", error.in_words());
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_named() {
+    let world = World::new();
+    let folder = world.cache.path().display().to_string();
+    let missing = world.resolve(request(&world, &format!("file://{folder}/absent"))).await.unwrap_err();
+    assert_eq!((missing.reason(), missing.field()), (Reason::DownloadFailed, Some("source")));
+    assert!(missing.in_words().contains("absent"));
+    let error = world.resolve(request(&world, &format!("file://{folder}"))).await.unwrap_err();
+    assert!(matches!(error, ArtifactError::NotAFile { .. }), "{error}");
+    let error = world.resolve(request(&world, "file:///dev/null")).await.unwrap_err();
+    assert!(matches!(error, ArtifactError::NotAFile { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_claim_is_a_folder_that_nothing_leads_out_of() {
+    let world = World::new();
+    let folder = world.cache.path().join("claim");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("m.gguf"), b"weights").unwrap();
+    std::fs::write(world.cache.path().join("secret"), b"secret").unwrap();
+    std::os::unix::fs::symlink("../secret", folder.join("link.gguf")).unwrap();
+
+    let mut good = request(&world, "pvc://models/m.gguf");
+    let error = world.resolve(good.clone()).await.unwrap_err();
+    assert!(error.in_words().contains("--claim models=FOLDER"), "{error}");
+    good.claims.insert("models".to_owned(), folder.clone());
+    assert_eq!(world.resolve(good.clone()).await.unwrap().bytes, 7);
+
+    let mut link = request(&world, "pvc://models/link.gguf");
+    link.claims.clone_from(&good.claims);
+    assert!(matches!(world.resolve(link).await.unwrap_err(), ArtifactError::Escapes { .. }));
+}
