@@ -1,1 +1,22 @@
 //! The one door in front of every model, and the provider proxy role.
+//!
+//! The way of a request: [`serve`] accepts it (`server`), `pipeline` takes it through its named stages,
+//! `directory` says what models exist and where they answer, `forward` talks to the upstream.
+//! [`serve_proxy`] shares `server` and `forward`, and adds the provider's key (`proxy`).
+//! No provider's dialect lives here: that is the crate `weighbridge-wire`.
+
+pub mod cli;
+mod config;
+pub mod directory;
+mod forward;
+mod label;
+mod metrics;
+mod pipeline;
+mod proxy;
+pub mod runtime;
+mod server;
+
+pub use config::{Drain, GatewayConfig, Limits, Timeouts};
+pub use proxy::{ProxyConfig, ProxyConfigError, serve_proxy};
+pub use runtime::serve;
+pub use server::{Listeners, ServeError, Shutdown};

@@ -1,0 +1,133 @@
+//! Flags. They are part of the product: the operator writes them into pod templates.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use crate::{Drain, GatewayConfig, Limits, ProxyConfig, Timeouts};
+
+/// One door in front of every model, and the proxy that holds a provider's key.
+#[derive(Debug, Parser)]
+#[command(name = "weighbridge-gateway", version)]
+pub struct Cli {
+    /// What to be.
+    #[command(subcommand)]
+    pub role: Role,
+}
+
+/// The roles.
+#[derive(Debug, Subcommand)]
+pub enum Role {
+    /// Serve every model of the cluster behind one URL.
+    Serve(ServeArgs),
+    /// Stand in front of one provider, holding its key.
+    Proxy(ProxyArgs),
+}
+
+/// Flags of both roles.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Address for probes (/livez, /readyz) and /metrics.
+    #[arg(long, default_value = "0.0.0.0:9090")]
+    pub metrics_listen: SocketAddr,
+    /// Seconds to serve on, not ready, after SIGTERM, until no new request is routed here.
+    #[arg(long, default_value_t = 5)]
+    pub drain_delay: u64,
+    /// Seconds that open requests get to finish after that.
+    #[arg(long, default_value_t = 300)]
+    pub drain_timeout: u64,
+    /// Largest request body, in bytes.
+    #[arg(long, default_value_t = 32 << 20)]
+    pub max_body_bytes: usize,
+    /// Most connections open at once.
+    #[arg(long, default_value_t = 16_384)]
+    pub max_connections: usize,
+}
+
+impl Common {
+    fn drain(&self) -> Drain {
+        Drain {
+            delay: Duration::from_secs(self.drain_delay),
+            timeout: Duration::from_secs(self.drain_timeout),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { body_bytes: self.max_body_bytes, connections: self.max_connections, ..Limits::default() }
+    }
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address to serve on.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Namespace in which a bare model name is looked up.
+    #[arg(long, default_value = "default")]
+    pub default_namespace: String,
+    /// Flags of both roles.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl ServeArgs {
+    /// The configuration that the flags describe.
+    pub fn config(&self) -> GatewayConfig {
+        GatewayConfig {
+            default_namespace: self.default_namespace.clone(),
+            limits: self.common.limits(),
+            timeouts: Timeouts::default(),
+            drain: self.common.drain(),
+        }
+    }
+}
+
+/// Flags of `proxy`.
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// Address to serve on.
+    #[arg(long, default_value = "0.0.0.0:8000")]
+    pub listen: SocketAddr,
+    /// Base of the provider's paths, such as https://api.example.com/v1.
+    #[arg(long)]
+    pub base_url: Url,
+    /// File that holds the provider's key; read again when it changes.
+    #[arg(long)]
+    pub key_file: PathBuf,
+    /// Name of the ExternalProvider, for metrics and errors.
+    #[arg(long)]
+    pub provider: String,
+    /// Namespace of the ExternalProvider, for metrics.
+    #[arg(long)]
+    pub namespace: String,
+    /// Allow plain http, and addresses that are loopback, private or link-local.
+    #[arg(long)]
+    pub allow_private: bool,
+    /// More certificate authorities to trust, in PEM.
+    #[arg(long)]
+    pub ca_file: Option<PathBuf>,
+    /// Flags of both roles.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl ProxyArgs {
+    /// The configuration that the flags describe.
+    pub fn config(&self) -> ProxyConfig {
+        ProxyConfig {
+            namespace: self.namespace.clone(),
+            provider: self.provider.clone(),
+            base_url: self.base_url.clone(),
+            key_file: self.key_file.clone(),
+            allow_private: self.allow_private,
+            ca_file: self.ca_file.clone(),
+            limits: self.common.limits(),
+            timeouts: Timeouts::default(),
+            drain: self.common.drain(),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! From facts to directory entries. Pure.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt;
+use weighbridge_crds::{ModelDeployment, labels};
+
+use super::super::{Entry, EntryEndpoint, World};
+use super::facts::{Facts, Known};
+
+/// Ready endpoints by namespace and owner (a model or a provider).
+type ByOwner = HashMap<(String, String), Vec<EntryEndpoint>>;
+
+/// Every model that can be described. One that can't is left out and harms no other.
+pub(super) fn entries(facts: &Facts) -> Vec<Entry> {
+    let engines = ready_endpoints(&facts.engine_slices, labels::MODEL);
+    let proxies = ready_endpoints(&facts.proxy_slices, labels::PROVIDER);
+    facts
+        .models
+        .iter()
+        .filter_map(|((namespace, name), model)| entry(namespace, name, model, facts, &engines, &proxies))
+        .collect()
+}
+
+fn entry(
+    namespace: &str,
+    name: &str,
+    model: &ModelDeployment,
+    facts: &Facts,
+    engines: &ByOwner,
+    proxies: &ByOwner,
+) -> Option<Entry> {
+    let at = |owners: &ByOwner, owner: &str| {
+        owners.get(&(namespace.to_owned(), owner.to_owned())).cloned().unwrap_or_default()
+    };
+    let created = model.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    let canonical = format!("{namespace}/{name}");
+    let base = Entry {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        world: World::Open,
+        provider: None,
+        upstream_model: canonical,
+        created,
+        endpoints: Vec::new(),
+        unready_reason: None,
+    };
+    match model.spec.world() {
+        Some(weighbridge_crds::World::OpenWeights) => Some(Entry {
+            endpoints: at(engines, name),
+            unready_reason: (model.spec.replicas == 0).then(|| "it is scaled to zero replicas".to_owned()),
+            ..base
+        }),
+        Some(weighbridge_crds::World::External) => {
+            let external = model.spec.external.as_ref()?;
+            let missing = facts.providers.get(namespace, &external.provider).is_none();
+            Some(Entry {
+                world: World::Closed,
+                provider: Some(external.provider.clone()),
+                upstream_model: external.model.clone(),
+                endpoints: if missing { Vec::new() } else { at(proxies, &external.provider) },
+                unready_reason: missing
+                    .then(|| format!("ExternalProvider `{}` does not exist", external.provider)),
+                ..base
+            })
+        }
+        None => {
+            tracing::warn!(%namespace, %name, "a ModelDeployment names no world to serve; it is left out");
+            None
+        }
+    }
+}
+
+fn ready_endpoints(slices: &Known<EndpointSlice>, owner_label: &str) -> ByOwner {
+    let mut owners = ByOwner::new();
+    for ((namespace, _), slice) in slices.iter() {
+        let (Some(owner), Some(port)) = (slice.labels().get(owner_label), serving_port(slice)) else {
+            continue;
+        };
+        let endpoints = owners.entry((namespace.clone(), owner.clone())).or_default();
+        for endpoint in &slice.endpoints {
+            // Kubernetes: unknown readiness means ready; a terminating endpoint is never ready.
+            let ready = endpoint.conditions.as_ref().is_none_or(|conditions| {
+                conditions.ready.unwrap_or(true) && !conditions.terminating.unwrap_or(false)
+            });
+            // All addresses of an endpoint are one pod's: the first is enough.
+            let address = endpoint.addresses.first().and_then(|address| address.parse::<IpAddr>().ok());
+            let Some(address) = address.filter(|_| ready) else { continue };
+            let address = SocketAddr::new(address, port);
+            // A pod is in two slices for a moment while the controller moves it.
+            if endpoints.iter().any(|known| known.address == address) {
+                continue;
+            }
+            let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
+            endpoints.push(EntryEndpoint { address, name: pod.unwrap_or_else(|| address.to_string()) });
+        }
+    }
+    owners
+}
+
+/// The port called `http`, or the only port.
+fn serving_port(slice: &EndpointSlice) -> Option<u16> {
+    let ports = slice.ports.as_deref().unwrap_or_default();
+    let named = ports.iter().find(|port| port.name.as_deref() == Some(labels::SERVING_PORT_NAME));
+    let only = match ports {
+        [only] => Some(only),
+        _ => None,
+    };
+    named.or(only)?.port.and_then(|port| u16::try_from(port).ok())
+}
+
+#[cfg(test)]
+mod tests;

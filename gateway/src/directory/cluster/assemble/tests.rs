@@ -1,0 +1,161 @@
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::super::facts::{Change, Facts};
+use super::*;
+
+fn guarded<K: DeserializeOwned + kube::Resource>(object: Value) -> DeserializeGuard<K> {
+    serde_json::from_value(object).expect("has metadata")
+}
+
+fn model(name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
+        "metadata": {"name": name, "namespace": "team", "creationTimestamp": "2026-11-24T00:00:00Z"},
+        "spec": spec,
+    })
+}
+
+fn open_weights() -> Value {
+    json!({"openWeights": {"source": "hf://org/repo/file.gguf"}})
+}
+
+fn slice(name: &str, label: &str, owner: &str, endpoints: Value) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": name, "namespace": "team", "labels": {label: owner}},
+        "ports": [{"name": "metrics", "port": 9090}, {"name": "http", "port": 8000}],
+        "endpoints": endpoints,
+    })
+}
+
+/// Facts where every kind was listed: these models, one provider `acme`, and these slices.
+fn facts(models: Vec<Value>, engines: Vec<Value>, proxies: Vec<Value>) -> Facts {
+    let mut facts = Facts::default();
+    let provider = json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
+        "metadata": {"name": "acme", "namespace": "team"},
+        "spec": {"kind": "OpenAICompatible", "baseURL": "https://acme.example/v1",
+                 "apiKeySecret": {"name": "s", "key": "k"}},
+    });
+    facts.apply(Change::Provider(Event::Init));
+    facts.apply(Change::Provider(Event::InitApply(guarded(provider))));
+    facts.apply(Change::Provider(Event::InitDone));
+    facts.apply(Change::Model(Event::Init));
+    for model in models {
+        facts.apply(Change::Model(Event::InitApply(guarded(model))));
+    }
+    facts.apply(Change::Model(Event::InitDone));
+    facts.apply(Change::EngineSlice(Event::Init));
+    for slice in engines {
+        facts.apply(Change::EngineSlice(Event::InitApply(guarded(slice))));
+    }
+    facts.apply(Change::EngineSlice(Event::InitDone));
+    facts.apply(Change::ProxySlice(Event::Init));
+    for slice in proxies {
+        facts.apply(Change::ProxySlice(Event::InitApply(guarded(slice))));
+    }
+    facts.apply(Change::ProxySlice(Event::InitDone));
+    facts
+}
+
+fn addresses(entry: &Entry) -> Vec<String> {
+    entry.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect()
+}
+
+#[test]
+fn an_open_model_answers_at_its_ready_engine_pods_only() {
+    let endpoints = json!([
+        {"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": "m-a"}},
+        {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
+        {"addresses": ["10.0.0.3"], "conditions": {"ready": true, "terminating": true}},
+        {"addresses": ["10.0.0.4"]},
+        {"addresses": ["pod.example"], "conditions": {"ready": true}},
+    ]);
+    let facts = facts(
+        vec![model("m", open_weights())],
+        vec![
+            slice("m-1", labels::MODEL, "m", endpoints.clone()),
+            slice("m-2", labels::MODEL, "m", endpoints),
+        ],
+        vec![],
+    );
+    let entries = entries(&facts);
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    assert_eq!(addresses(entry), ["10.0.0.1:8000", "10.0.0.4:8000"]);
+    assert_eq!(entry.endpoints[0].name, "m-a");
+    assert_eq!((entry.world, entry.upstream_model.as_str()), (World::Open, "team/m"));
+}
+
+#[test]
+fn an_external_model_answers_at_its_providers_proxy() {
+    let endpoints = json!([{"addresses": ["10.0.1.1"], "conditions": {"ready": true}}]);
+    let external = |provider: &str| json!({"external": {"provider": provider, "model": "gpt-x"}});
+    let facts = facts(
+        vec![model("a", external("acme")), model("b", external("gone"))],
+        vec![],
+        vec![
+            slice("p", labels::PROVIDER, "acme", endpoints.clone()),
+            slice("q", labels::PROVIDER, "gone", endpoints),
+        ],
+    );
+    let entries = entries(&facts);
+    assert_eq!(addresses(&entries[0]), ["10.0.1.1:8000"]);
+    assert_eq!((entries[0].provider.as_deref(), entries[0].upstream_model.as_str()), (Some("acme"), "gpt-x"));
+    assert!(entries[1].endpoints.is_empty());
+    assert!(
+        entries[1].unready_reason.as_deref().is_some_and(|reason| reason.contains("`gone` does not exist"))
+    );
+}
+
+#[test]
+fn serve_chooses_between_two_arms() {
+    let spec = json!({
+        "serve": "External", "openWeights": {"source": "hf://o/r/f.gguf"},
+        "external": {"provider": "acme", "model": "gpt-x"},
+    });
+    let entries = entries(&facts(vec![model("m", spec)], vec![], vec![]));
+    assert_eq!(entries[0].world, World::Closed);
+}
+
+#[test]
+fn a_malformed_object_stalls_no_other_and_keeps_its_last_state() {
+    let mut facts = facts(
+        vec![
+            model("good", open_weights()),
+            model("neither", json!({})),
+            model("broken", json!({"replicas": "x"})),
+        ],
+        vec![],
+        vec![],
+    );
+    assert!(facts.complete());
+    assert_eq!(entries(&facts).len(), 1);
+    facts.apply(Change::Model(Event::Apply(guarded(model("good", json!({"serve": 7}))))));
+    facts.apply(Change::Model(Event::Apply(guarded(model("later", open_weights())))));
+    let names: Vec<_> = entries(&facts).into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, ["good", "later"]);
+}
+
+#[test]
+fn a_relist_hides_nothing_until_it_is_complete() {
+    let mut facts = facts(vec![model("m", open_weights()), model("n", open_weights())], vec![], vec![]);
+    facts.apply(Change::Model(Event::Init));
+    assert_eq!(entries(&facts).len(), 2);
+    facts.apply(Change::Model(Event::InitApply(guarded(model("m", open_weights())))));
+    assert_eq!(entries(&facts).len(), 2);
+    facts.apply(Change::Model(Event::InitDone));
+    assert_eq!(entries(&facts).len(), 1);
+    facts.apply(Change::Model(Event::Delete(guarded(model("m", open_weights())))));
+    assert!(entries(&facts).is_empty());
+}
+
+#[test]
+fn nothing_is_complete_before_every_kind_was_listed() {
+    let mut facts = Facts::default();
+    facts.apply(Change::Model(Event::Init));
+    facts.apply(Change::Model(Event::InitDone));
+    assert!(!facts.complete());
+}

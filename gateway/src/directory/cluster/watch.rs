@@ -1,0 +1,75 @@
+//! The watches.
+
+use futures::stream::{BoxStream, select_all};
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use weighbridge_crds::{ExternalProvider, ModelDeployment, labels};
+
+use super::super::Directory;
+use super::assemble::entries;
+use super::facts::{Change, Facts};
+
+/// Changes taken together before a new snapshot is made: a list of 1,000 models costs a few rebuilds, and
+/// a steady stream of changes can't put the snapshot off for ever.
+const BATCH: usize = 512;
+
+/// A directory that follows the cluster, and the future that does so. It ends only when dropped: with the
+/// apiserver gone it tries again, ever less often, while the last state is served.
+pub fn follow(client: Client) -> (Directory, impl Future<Output = ()> + Send + 'static) {
+    let directory = Directory::unsynced();
+    let changes = select_all([
+        changes::<ModelDeployment>(&client, watcher::Config::default(), Change::Model),
+        changes::<ExternalProvider>(&client, watcher::Config::default(), Change::Provider),
+        changes::<EndpointSlice>(&client, labelled(labels::MODEL), Change::EngineSlice),
+        changes::<EndpointSlice>(&client, labelled(labels::PROVIDER), Change::ProxySlice),
+    ]);
+    (directory.clone(), keep(directory, changes))
+}
+
+async fn keep(directory: Directory, mut changes: impl futures::Stream<Item = Change> + Unpin) {
+    let mut facts = Facts::default();
+    while let Some(change) = changes.next().await {
+        facts.apply(change);
+        for _ in 0..BATCH {
+            let Some(Some(change)) = changes.next().now_or_never() else { break };
+            facts.apply(change);
+        }
+        if facts.complete() {
+            directory.replace(entries(&facts));
+        }
+    }
+}
+
+fn labelled(label: &str) -> watcher::Config {
+    watcher::Config::default().labels(label)
+}
+
+fn changes<K>(
+    client: &Client,
+    config: watcher::Config,
+    change: fn(Event<DeserializeGuard<K>>) -> Change,
+) -> BoxStream<'static, Change>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+    watch(api, config)
+        .default_backoff()
+        .modify(|object| object.meta_mut().managed_fields = None)
+        .filter_map(move |event| {
+            let change = match event {
+                Ok(event) => Some(change(event)),
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; it is tried again");
+                    None
+                }
+            };
+            std::future::ready(change)
+        })
+        .boxed()
+}

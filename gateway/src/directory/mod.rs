@@ -1,0 +1,14 @@
+//! What models exist and where they answer.
+//!
+//! A snapshot is immutable and swapped whole, so a request sees one state and readers never wait. Sources:
+//! the cluster ([`cluster`]) or a list given by the caller ([`Directory::from_entries`]). Nothing here
+//! talks to an upstream.
+
+pub mod cluster;
+mod metrics;
+mod snapshot;
+mod target;
+
+pub use snapshot::Directory;
+pub(crate) use target::{Endpoint, Lease, Target};
+pub use target::{Entry, EntryEndpoint, World};

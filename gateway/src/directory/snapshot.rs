@@ -1,0 +1,164 @@
+//! The snapshot and its swap.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::target::{Endpoint, Entry, Target};
+use crate::metrics::ModelLabels;
+
+/// What models exist and where they answer. Clones share one state.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    current: Arc<ArcSwap<Snapshot>>,
+    synced: Arc<AtomicBool>,
+}
+
+/// One state of the directory.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// By `namespace/name`, in order: it is listed to callers.
+    targets: BTreeMap<String, Arc<Target>>,
+}
+
+impl Directory {
+    /// A directory that knows nothing yet and says so ([`Directory::is_synced`]).
+    pub fn unsynced() -> Self {
+        Self::default()
+    }
+
+    /// A directory of `entries`; where two have one name, the last one counts.
+    pub fn from_entries(entries: Vec<Entry>) -> Self {
+        let directory = Self::default();
+        directory.replace(entries);
+        directory
+    }
+
+    /// Replaces what is known. Requests under way go on; endpoints in both states keep their counts.
+    pub fn replace(&self, entries: Vec<Entry>) {
+        let next = self.current.load().next(entries);
+        self.current.store(Arc::new(next));
+        self.synced.store(true, Ordering::Release);
+    }
+
+    /// Whether the source has been read once. Stays true when it is lost: the last state is served on.
+    pub fn is_synced(&self) -> bool {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+}
+
+impl Snapshot {
+    /// The model called `canonical` (`namespace/name`).
+    pub(crate) fn get(&self, canonical: &str) -> Option<&Arc<Target>> {
+        self.targets.get(canonical)
+    }
+
+    /// The model that a caller calls `name`: canonical, or bare in `default_namespace`.
+    pub(crate) fn resolve(&self, name: &str, default_namespace: &str) -> Option<&Arc<Target>> {
+        if name.contains('/') { self.get(name) } else { self.get(&format!("{default_namespace}/{name}")) }
+    }
+
+    /// Every model, by name.
+    pub(crate) fn targets(&self) -> impl ExactSizeIterator<Item = &Arc<Target>> {
+        self.targets.values()
+    }
+
+    fn next(&self, entries: Vec<Entry>) -> Self {
+        // Endpoints of several models (a proxy's) are one endpoint with one count.
+        let mut endpoints: HashMap<SocketAddr, Arc<Endpoint>> = HashMap::new();
+        for endpoint in self.targets.values().flat_map(|target| &target.endpoints) {
+            endpoints.insert(endpoint.address, Arc::clone(endpoint));
+        }
+        let targets = entries.into_iter().map(|entry| {
+            let target = target(entry, &mut endpoints);
+            (target.canonical.clone(), Arc::new(target))
+        });
+        Self { targets: targets.collect() }
+    }
+}
+
+fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> Target {
+    let Entry { namespace, name, world, provider, upstream_model, created, endpoints: at, unready_reason } =
+        entry;
+    let endpoints = at
+        .iter()
+        .filter_map(|described| {
+            // An address that now belongs to another pod is another endpoint.
+            let known = endpoints.get(&described.address).filter(|known| known.name == described.name);
+            let endpoint = match known {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(Endpoint::new(described)?),
+            };
+            endpoints.insert(described.address, Arc::clone(&endpoint));
+            Some(endpoint)
+        })
+        .collect();
+    let labels = ModelLabels {
+        namespace: namespace.clone(),
+        model: name.clone(),
+        world: world.as_str(),
+        provider: provider.clone().unwrap_or_default(),
+    };
+    let canonical = format!("{namespace}/{name}");
+    Target { canonical, world, provider, upstream_model, created, endpoints, unready_reason, labels }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::target::{EntryEndpoint, Lease, World};
+    use super::*;
+
+    fn entry(name: &str, ports: &[u16]) -> Entry {
+        let endpoint = |port: &u16| EntryEndpoint {
+            address: SocketAddr::from(([10, 0, 0, 1], *port)),
+            name: format!("pod-{port}"),
+        };
+        Entry {
+            namespace: "team".into(),
+            name: name.into(),
+            world: World::Open,
+            provider: None,
+            upstream_model: name.into(),
+            created: 0,
+            endpoints: ports.iter().map(endpoint).collect(),
+            unready_reason: None,
+        }
+    }
+
+    #[test]
+    fn names_are_canonical_or_bare_in_the_default_namespace() {
+        let directory = Directory::from_entries(vec![entry("m", &[1])]);
+        let snapshot = directory.snapshot();
+        assert!(snapshot.resolve("team/m", "other").is_some());
+        assert!(snapshot.resolve("m", "team").is_some());
+        assert!(snapshot.resolve("m", "other").is_none());
+        assert!(snapshot.resolve("", "team").is_none());
+    }
+
+    #[test]
+    fn an_endpoint_keeps_its_count_over_a_swap() {
+        let directory = Directory::from_entries(vec![entry("m", &[1, 2])]);
+        let first = Arc::clone(&directory.snapshot().get("team/m").expect("known").endpoints[0]);
+        let lease = Lease::take(Arc::clone(&first));
+        directory.replace(vec![entry("m", &[1]), entry("n", &[1])]);
+        let snapshot = directory.snapshot();
+        for model in ["team/m", "team/n"] {
+            assert_eq!(snapshot.get(model).expect("known").endpoints[0].in_flight(), 1);
+        }
+        drop(lease);
+        assert_eq!(first.in_flight(), 0);
+    }
+
+    #[test]
+    fn only_a_read_source_counts_as_synced() {
+        assert!(!Directory::unsynced().is_synced());
+        assert!(Directory::from_entries(Vec::new()).is_synced());
+    }
+}

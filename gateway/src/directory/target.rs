@@ -1,0 +1,118 @@
+//! One model: who answers for it, and where.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::uri::Authority;
+
+use crate::metrics::ModelLabels;
+
+/// The two worlds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// Weights that we serve.
+    Open,
+    /// A provider's API.
+    Closed,
+}
+
+impl World {
+    /// The word in metrics and headers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// A model as a source describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Namespace of the model; its public name is `namespace/name`.
+    pub namespace: String,
+    /// Name of the model in its namespace.
+    pub name: String,
+    /// Who answers.
+    pub world: World,
+    /// Name of the provider; `None` for open weights.
+    pub provider: Option<String>,
+    /// The model's name at the upstream.
+    pub upstream_model: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// Where it answers now. Empty while nothing is ready.
+    pub endpoints: Vec<EntryEndpoint>,
+    /// Why nothing is ready, in words, where the source knows.
+    pub unready_reason: Option<String>,
+}
+
+/// One place where a model answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryEndpoint {
+    /// Its address; plain HTTP.
+    pub address: SocketAddr,
+    /// Its name in headers and logs, such as a pod's.
+    pub name: String,
+}
+
+/// A place where models answer, with the requests it has open. Lives on from snapshot to snapshot.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub address: SocketAddr,
+    pub authority: Authority,
+    pub name: String,
+    in_flight: AtomicUsize,
+}
+
+impl Endpoint {
+    /// `None` never happens: an address is always an authority.
+    pub(super) fn new(endpoint: &EntryEndpoint) -> Option<Self> {
+        Some(Self {
+            address: endpoint.address,
+            authority: endpoint.address.to_string().parse().ok()?,
+            name: endpoint.name.clone(),
+            in_flight: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// A request's place at an endpoint; counted until dropped.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Endpoint>);
+
+impl Lease {
+    pub(crate) fn take(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint)
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A model in a snapshot.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// `namespace/name`.
+    pub canonical: String,
+    pub world: World,
+    pub provider: Option<String>,
+    pub upstream_model: String,
+    pub created: i64,
+    pub endpoints: Vec<Arc<Endpoint>>,
+    pub unready_reason: Option<String>,
+    pub labels: ModelLabels,
+}

@@ -1,0 +1,11 @@
+//! Talking to an upstream: one pooled client, bounded in time at every stage. Shared by both roles.
+//!
+//! It sends what it is given and hands back what came. What an answer means is the caller's business.
+
+mod body;
+mod client;
+mod headers;
+
+pub(crate) use body::UpstreamBody;
+pub(crate) use client::{ForwardError, Upstream, chain, connector};
+pub(crate) use headers::{REQUEST_HEADERS, RESPONSE_HEADERS, copy_allowed};

@@ -1,0 +1,155 @@
+//! The gateway's metrics: DESIGN §6's names. Never a prompt, a user or a request id in a label.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+pub(crate) use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
+
+/// Who answers. All empty where a request named no known model: a caller must not be able to make labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ModelLabels {
+    /// Namespace of the ModelDeployment.
+    pub namespace: String,
+    /// Name of the ModelDeployment.
+    pub model: String,
+    /// `open` or `closed`.
+    pub world: &'static str,
+    /// Name of the ExternalProvider; empty for open weights.
+    pub provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RequestLabels {
+    #[prometheus(flatten)]
+    pub model: ModelLabels,
+    /// HTTP status that the caller got; 499 where it left, 502 or 504 where a begun stream was cut.
+    pub code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TokenLabels {
+    #[prometheus(flatten)]
+    pub model: ModelLabels,
+    pub direction: Direction,
+}
+
+/// What a token was. The five are disjoint, so that a sum over them counts nothing twice: `input` leaves
+/// out what a cache served or took, `output` leaves out reasoning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the derive takes label values from the variants' names")]
+pub(crate) enum Direction {
+    input,
+    output,
+    cache_read,
+    cache_write,
+    reasoning,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CutLabels {
+    #[prometheus(flatten)]
+    pub model: ModelLabels,
+    pub cause: Cut,
+}
+
+/// Why a begun stream did not reach its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the derive takes label values from the variants' names")]
+pub(crate) enum Cut {
+    /// The client left.
+    client,
+    /// The upstream's stream ended without `[DONE]`, or its connection broke.
+    upstream,
+    /// The upstream sent an error into the stream.
+    upstream_error,
+    /// The upstream fell silent.
+    idle,
+    /// An event was larger than the limit.
+    event_too_large,
+}
+
+/// Seconds from 1 ms (a cached first token) to 10 minutes (the longest generation).
+const DURATIONS: [f64; 18] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0,
+];
+/// Seconds from 0.5 ms (tokens that arrive together) to 5 s (a stall).
+const INTER_TOKEN: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+type DurationFamily = Family<ModelLabels, Histogram, fn() -> Histogram>;
+
+/// The gateway's metrics. Clones share one state.
+#[derive(Clone, Debug)]
+pub(crate) struct GatewayMetrics {
+    pub requests: Family<RequestLabels, Counter>,
+    pub in_flight: Family<ModelLabels, Gauge>,
+    pub tokens: Family<TokenLabels, Counter>,
+    pub time_to_first_token: DurationFamily,
+    pub inter_token_latency: DurationFamily,
+    pub request_duration: DurationFamily,
+    pub streams_cut: Family<CutLabels, Counter>,
+    pub connect_retries: Family<ModelLabels, Counter>,
+}
+
+impl GatewayMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let durations: fn() -> Histogram = || Histogram::new(DURATIONS);
+        let inter_token: fn() -> Histogram = || Histogram::new(INTER_TOKEN);
+        let metrics = Self {
+            requests: Family::default(),
+            in_flight: Family::default(),
+            tokens: Family::default(),
+            time_to_first_token: Family::new_with_constructor(durations),
+            inter_token_latency: Family::new_with_constructor(inter_token),
+            request_duration: Family::new_with_constructor(durations),
+            streams_cut: Family::default(),
+            connect_retries: Family::default(),
+        };
+        let Self {
+            requests,
+            in_flight,
+            tokens,
+            time_to_first_token,
+            inter_token_latency,
+            request_duration,
+            streams_cut,
+            connect_retries,
+        } = &metrics;
+        registry.register(
+            "weighbridge_requests",
+            "Requests, by the status they ended with",
+            requests.clone(),
+        );
+        registry.register("weighbridge_requests_in_flight", "Requests not yet answered", in_flight.clone());
+        registry.register("weighbridge_tokens", "Tokens; directions are disjoint", tokens.clone());
+        registry.register_with_unit(
+            "weighbridge_time_to_first_token",
+            "From the request's headers to the first piece of text, in streams",
+            Unit::Seconds,
+            time_to_first_token.clone(),
+        );
+        registry.register_with_unit(
+            "weighbridge_inter_token_latency",
+            "Between two pieces of text of one stream",
+            Unit::Seconds,
+            inter_token_latency.clone(),
+        );
+        registry.register_with_unit(
+            "weighbridge_request_duration",
+            "From the request's headers to the end of the answer",
+            Unit::Seconds,
+            request_duration.clone(),
+        );
+        registry.register("weighbridge_streams_cut", "Begun streams that did not end", streams_cut.clone());
+        registry.register(
+            "weighbridge_connect_retries",
+            "Requests tried at another endpoint after one could not be connected to",
+            connect_retries.clone(),
+        );
+        metrics
+    }
+}

@@ -1,0 +1,245 @@
+//! Meter and record: what one request used and how it ended, settled once.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::time::Instant;
+use weighbridge_wire::openai::ApiError;
+use weighbridge_wire::openai::edit::UsageView;
+
+use super::admit::Operation;
+use crate::directory::{Lease, Target};
+use crate::metrics::{Cut, CutLabels, Direction, GatewayMetrics, ModelLabels, RequestLabels, TokenLabels};
+
+/// Status of a request whose client left, as nginx writes it.
+const CLIENT_LEFT: u16 = 499;
+
+/// The record of one request. It settles when dropped: metrics are counted and one line is logged. Where
+/// nothing else was said before, the client left.
+pub(super) struct Record {
+    metrics: GatewayMetrics,
+    operation: Operation,
+    started: Instant,
+    named: Option<Named>,
+    lease: Option<Lease>,
+    code: u16,
+    stream: bool,
+    usage: Option<UsageView>,
+    /// Pieces of text seen in a stream: about one token each.
+    pieces: u64,
+    first_piece: Option<Duration>,
+    last_piece: Option<Instant>,
+    cut: Option<Cut>,
+}
+
+/// The model's metrics, looked up once for a request.
+struct Named {
+    labels: ModelLabels,
+    in_flight: Gauge,
+    time_to_first_token: Histogram,
+    inter_token_latency: Histogram,
+    request_duration: Histogram,
+}
+
+impl Record {
+    pub(super) fn begin(metrics: &GatewayMetrics, operation: Operation) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            operation,
+            started: Instant::now(),
+            named: None,
+            lease: None,
+            code: CLIENT_LEFT,
+            stream: false,
+            usage: None,
+            pieces: 0,
+            first_piece: None,
+            last_piece: None,
+            cut: None,
+        }
+    }
+
+    /// The request is for `target`.
+    pub(super) fn name(&mut self, target: &Target) {
+        let labels = target.labels.clone();
+        let in_flight = self.metrics.in_flight.get_or_create_owned(&labels);
+        in_flight.inc();
+        self.named = Some(Named {
+            in_flight,
+            time_to_first_token: self.metrics.time_to_first_token.get_or_create_owned(&labels),
+            inter_token_latency: self.metrics.inter_token_latency.get_or_create_owned(&labels),
+            request_duration: self.metrics.request_duration.get_or_create_owned(&labels),
+            labels,
+        });
+    }
+
+    /// The request is at this endpoint; it leaves the one before.
+    pub(super) fn at(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+    }
+
+    pub(super) fn endpoint_name(&self) -> Option<&str> {
+        self.lease.as_ref().map(|lease| lease.endpoint().name.as_str())
+    }
+
+    /// The caller gets an error.
+    pub(super) fn fail(&mut self, error: &ApiError) {
+        self.code = error.status;
+    }
+
+    /// A whole answer went out with this status.
+    pub(super) fn whole(&mut self, status: u16, usage: Option<UsageView>) {
+        (self.code, self.usage) = (status, usage);
+    }
+
+    /// A stream has begun; until it ends, its client may leave.
+    pub(super) fn stream_began(&mut self) {
+        self.stream = true;
+    }
+
+    /// `pieces` of text arrived together.
+    pub(super) fn pieces(&mut self, pieces: u32) {
+        let Some(named) = self.named.as_ref().filter(|_| pieces > 0) else { return };
+        let now = Instant::now();
+        let mut gaps = pieces;
+        let gap = match self.last_piece {
+            Some(last) => now.duration_since(last).as_secs_f64() / f64::from(pieces),
+            None => {
+                let first = now.duration_since(self.started);
+                self.first_piece = Some(first);
+                named.time_to_first_token.observe(first.as_secs_f64());
+                gaps -= 1;
+                0.0
+            }
+        };
+        for _ in 0..gaps {
+            named.inter_token_latency.observe(gap);
+        }
+        self.last_piece = Some(now);
+        self.pieces += u64::from(pieces);
+    }
+
+    /// The stream reported its usage; the last report counts.
+    pub(super) fn usage(&mut self, usage: UsageView) {
+        self.usage = Some(usage);
+    }
+
+    /// The stream came to its end.
+    pub(super) fn stream_ended(&mut self) {
+        self.code = 200;
+    }
+
+    /// The stream broke off; `code` is what it would have been as a status.
+    pub(super) fn stream_cut(&mut self, cut: Cut, code: u16) {
+        (self.cut, self.code) = (Some(cut), code);
+    }
+
+    fn settle(&mut self) {
+        if self.stream && self.code == CLIENT_LEFT {
+            self.cut = Some(Cut::client);
+        }
+        let took = self.started.elapsed();
+        let labels = self.named.as_ref().map(|named| named.labels.clone()).unwrap_or_default();
+        if let Some(named) = &self.named {
+            named.in_flight.dec();
+            named.request_duration.observe(took.as_secs_f64());
+        }
+        for (direction, count) in tokens(self.usage, self.pieces) {
+            if count > 0 {
+                let labels = TokenLabels { model: labels.clone(), direction };
+                self.metrics.tokens.get_or_create(&labels).inc_by(count);
+            }
+        }
+        if let Some(cause) = self.cut {
+            self.metrics.streams_cut.get_or_create(&CutLabels { model: labels.clone(), cause }).inc();
+        }
+        self.log(&labels, took);
+        self.metrics.requests.get_or_create(&RequestLabels { model: labels, code: self.code }).inc();
+    }
+
+    fn log(&self, labels: &ModelLabels, took: Duration) {
+        tracing::info!(
+            target: "access",
+            path = self.operation.path(),
+            namespace = labels.namespace,
+            model = labels.model,
+            world = labels.world,
+            endpoint = self.endpoint_name().unwrap_or_default(),
+            code = self.code,
+            stream = self.stream,
+            cut = self.cut.map(|cut| format!("{cut:?}")),
+            milliseconds = took.as_secs_f64() * 1e3,
+            first_token_milliseconds = self.first_piece.map(|first| first.as_secs_f64() * 1e3),
+            input_tokens = self.usage.map(|usage| usage.prompt_tokens),
+            output_tokens = self.usage.map_or(self.pieces, |usage| usage.completion_tokens),
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// Tokens by direction, disjoint. Without a usage, a cut stream counts for the pieces seen of it.
+fn tokens(usage: Option<UsageView>, pieces: u64) -> [(Direction, u64); 5] {
+    let usage = usage.unwrap_or(UsageView { completion_tokens: pieces, ..UsageView::default() });
+    let prompt = usage.prompt_tokens_details.unwrap_or_default();
+    let completion = usage.completion_tokens_details.unwrap_or_default();
+    // A provider whose parts exceed the whole must not make a count wrap.
+    let read = prompt.cached_tokens.unwrap_or(0).min(usage.prompt_tokens);
+    let written = prompt.cache_write_tokens.unwrap_or(0).min(usage.prompt_tokens - read);
+    let reasoning = completion.reasoning_tokens.unwrap_or(0).min(usage.completion_tokens);
+    [
+        (Direction::input, usage.prompt_tokens - read - written),
+        (Direction::output, usage.completion_tokens - reasoning),
+        (Direction::cache_read, read),
+        (Direction::cache_write, written),
+        (Direction::reasoning, reasoning),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use weighbridge_wire::openai::edit::TokenDetails;
+
+    use super::*;
+
+    #[test]
+    fn directions_add_up_to_the_usage() {
+        let details =
+            TokenDetails { cached_tokens: Some(30), cache_write_tokens: Some(5), reasoning_tokens: Some(7) };
+        let usage = UsageView {
+            prompt_tokens: 100,
+            completion_tokens: 20,
+            prompt_tokens_details: Some(details),
+            completion_tokens_details: Some(details),
+        };
+        let counts = tokens(Some(usage), 99);
+        assert_eq!(counts.map(|(_, count)| count), [65, 13, 30, 5, 7]);
+        assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 120);
+    }
+
+    #[test]
+    fn absurd_parts_do_not_wrap() {
+        let details = TokenDetails {
+            cached_tokens: Some(u64::MAX),
+            cache_write_tokens: Some(u64::MAX),
+            reasoning_tokens: Some(u64::MAX),
+        };
+        let usage = UsageView {
+            prompt_tokens: 3,
+            completion_tokens: 2,
+            prompt_tokens_details: Some(details),
+            completion_tokens_details: Some(details),
+        };
+        assert_eq!(tokens(Some(usage), 0).map(|(_, count)| count), [0, 0, 3, 0, 2]);
+    }
+
+    #[test]
+    fn a_cut_stream_counts_what_was_seen() {
+        assert_eq!(tokens(None, 4).map(|(_, count)| count), [0, 4, 0, 0, 0]);
+    }
+}

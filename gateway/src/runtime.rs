@@ -1,0 +1,85 @@
+//! The composition root: from flags to a running role.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use crate::cli::{Cli, ProxyArgs, Role, ServeArgs};
+use crate::directory::{Directory, cluster};
+use crate::metrics::{GatewayMetrics, Registry};
+use crate::pipeline::Pipeline;
+use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
+use crate::{GatewayConfig, proxy};
+
+/// Runs the role that `cli` names until a signal ends it.
+///
+/// # Errors
+/// Where an address can't be bound, the configuration is refused or the cluster's address is unknown.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .init();
+    let shutdown = Shutdown::on_signals().context("can't listen for signals")?;
+    match cli.role {
+        Role::Serve(args) => run_gateway(args, shutdown).await,
+        Role::Proxy(args) => run_proxy(args, shutdown).await,
+    }
+}
+
+async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let client = kube::Client::try_default().await.context("can't find the cluster's apiserver")?;
+    let (directory, watch) = cluster::follow(client);
+    let watch = tokio::spawn(watch);
+    let listeners = bind(args.listen, args.common.metrics_listen).await?;
+    let served = serve(args.config(), listeners, directory, shutdown).await;
+    watch.abort();
+    Ok(served?)
+}
+
+async fn run_proxy(args: ProxyArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let listeners = bind(args.listen, args.common.metrics_listen).await?;
+    Ok(proxy::serve_proxy(args.config(), listeners, shutdown).await?)
+}
+
+async fn bind(public: std::net::SocketAddr, admin: std::net::SocketAddr) -> anyhow::Result<Listeners> {
+    let listen = |address| async move {
+        TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
+    };
+    Ok(Listeners { public: listen(public).await?, admin: Some(listen(admin).await?) })
+}
+
+/// Serves every model of `directory` until `shutdown`, then lets open requests finish within
+/// [`crate::Drain`]. Usable in process: it needs no cluster, no global state and no signal handler.
+///
+/// # Errors
+/// Where the listeners fail.
+pub async fn serve(
+    config: GatewayConfig,
+    listeners: Listeners,
+    directory: Directory,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let mut registry = Registry::default();
+    let server_metrics = ServerMetrics::register(&mut registry);
+    let metrics = GatewayMetrics::register(&mut registry);
+    directory.register_metrics(&mut registry);
+    let readiness = {
+        let directory = directory.clone();
+        move || {
+            if directory.is_synced() {
+                Ok(())
+            } else {
+                Err("the cluster's models are not listed yet".to_owned())
+            }
+        }
+    };
+    let admin = Admin::new(registry, shutdown.clone(), readiness);
+    let pipeline = Arc::new(Pipeline::new(&config, directory, metrics, server_metrics.clone()));
+    let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
+    server::serve(settings, listeners, admin, pipeline, server_metrics, shutdown).await
+}

@@ -1,0 +1,77 @@
+//! The admin port: probes and metrics.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+
+use super::{Body, Handler, Shutdown};
+use crate::metrics::Registry;
+
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Ready, or the reason why not.
+type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Answers `/livez`, `/readyz` and `/metrics`.
+pub(crate) struct Admin {
+    registry: Registry,
+    shutdown: Shutdown,
+    readiness: Readiness,
+}
+
+impl Admin {
+    pub(crate) fn new(
+        registry: Registry,
+        shutdown: Shutdown,
+        readiness: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { registry, shutdown, readiness: Box::new(readiness) }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.shutdown.is_draining() {
+            return Err("draining".to_owned());
+        }
+        (self.readiness)()
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Body> {
+        if method != Method::GET {
+            return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n");
+        }
+        match path {
+            "/livez" => reply(StatusCode::OK, TEXT, "ok\n"),
+            "/readyz" => match self.ready() {
+                Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
+                Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+            },
+            "/metrics" => {
+                let mut text = String::new();
+                match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+                    Ok(()) => reply(StatusCode::OK, OPEN_METRICS, text),
+                    Err(_) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "metrics can't be encoded\n"),
+                }
+            }
+            _ => reply(StatusCode::NOT_FOUND, TEXT, "only /livez, /readyz and /metrics\n"),
+        }
+    }
+}
+
+impl Handler for Admin {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        self.answer(request.method(), request.uri().path())
+    }
+}
+
+fn reply(status: StatusCode, content_type: HeaderValue, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

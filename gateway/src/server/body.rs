@@ -1,0 +1,42 @@
+//! Bodies of answers.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use weighbridge_wire::openai::ApiError;
+
+/// The body of an answer: whole, or a stream.
+pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// An answer broke off. The connection is closed, so that the client sees it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The upstream stopped sending.
+    #[error("nothing came from the upstream for {0:?}")]
+    Idle(std::time::Duration),
+    /// The connection to the upstream broke.
+    #[error("the connection to the upstream broke")]
+    Broken(#[source] hyper::Error),
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A whole answer in JSON.
+pub(crate) fn json_response(status: StatusCode, json: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(json.into()).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// `error` as an answer.
+pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json_response(status, error.to_json());
+    if let Some(seconds) = error.retry_after_seconds {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

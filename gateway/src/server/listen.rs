@@ -1,0 +1,270 @@
+//! The accept loop: hyper with timers on, bounded connections, graceful end.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::{Admin, Body, ServerMetrics, Shutdown};
+use crate::{Drain, Limits, Timeouts};
+
+/// Headers of one request. Clients send about 20; far more is an attack on the parser.
+const MAX_HEADERS: usize = 100;
+/// Bytes of one request's headers, for both protocols.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+/// Streams of one HTTP/2 connection: more than an SDK opens, few enough that one client can't hold all.
+const MAX_STREAMS: u32 = 256;
+/// Pause after a failed accept (out of file descriptors): it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections to the admin port: Prometheus and the kubelet need a handful.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// Answers requests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// The answer. Dropping the future means that the client has left.
+    fn handle(self: Arc<Self>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Sockets to serve on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Where callers come.
+    pub public: TcpListener,
+    /// Where probes and Prometheus come; never the same as `public`.
+    pub admin: Option<TcpListener>,
+}
+
+/// A role could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The drain's time ran out with requests open.
+    #[error("{open} connections were still open after the drain timeout of {timeout:?}")]
+    DrainTimeout {
+        /// Connections cut.
+        open: usize,
+        /// The time they had.
+        timeout: Duration,
+    },
+    /// The proxy's configuration is refused.
+    #[error("the proxy can't start")]
+    Proxy(#[from] crate::ProxyConfigError),
+}
+
+/// What the accept loop needs of the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    connections: usize,
+    headers: Duration,
+    write_stall: Duration,
+    drain: Drain,
+}
+
+impl Settings {
+    pub(crate) fn new(limits: &Limits, timeouts: &Timeouts, drain: &Drain) -> Self {
+        Self {
+            connections: limits.connections,
+            headers: timeouts.headers,
+            write_stall: timeouts.write_stall,
+            drain: drain.clone(),
+        }
+    }
+
+    fn admin(&self) -> Self {
+        Self { connections: ADMIN_CONNECTIONS, ..self.clone() }
+    }
+}
+
+/// Serves the public and the admin port. The admin port answers until the last public request is done.
+pub(crate) async fn serve<H: Handler>(
+    settings: Settings,
+    listeners: Listeners,
+    admin: Admin,
+    handler: Arc<H>,
+    metrics: ServerMetrics,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let public_done = CancellationToken::new();
+    let admin_task = async {
+        let Some(listener) = listeners.admin else { return };
+        let accept = Accept::new(&settings.admin(), listener, Arc::new(admin), ServerMetrics::default());
+        accept.run(public_done.clone().cancelled_owned()).await;
+    };
+    let public_task = async {
+        let served = serve_public(&settings, listeners.public, handler, metrics, &shutdown).await;
+        public_done.cancel();
+        served
+    };
+    let ((), served) = tokio::join!(admin_task, public_task);
+    served
+}
+
+async fn serve_public<H: Handler>(
+    settings: &Settings,
+    listener: TcpListener,
+    handler: Arc<H>,
+    metrics: ServerMetrics,
+    shutdown: &Shutdown,
+) -> Result<(), ServeError> {
+    let accept = Accept::new(settings, listener, handler, metrics);
+    let delay = settings.drain.delay;
+    let slots = Arc::clone(&accept.slots);
+    let open = accept
+        .run(async {
+            shutdown.draining().await;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = shutdown.aborted() => {}
+            }
+        })
+        .await;
+    let timeout = settings.drain.timeout;
+    tokio::select! {
+        () = open.graceful.shutdown() => Ok(()),
+        () = shutdown.aborted() => {
+            open.cut.cancel();
+            Ok(())
+        }
+        () = tokio::time::sleep(timeout) => {
+            open.cut.cancel();
+            let open = settings.connections.saturating_sub(slots.available_permits());
+            Err(ServeError::DrainTimeout { open, timeout })
+        }
+    }
+}
+
+struct Accept<H> {
+    settings: Settings,
+    listener: TcpListener,
+    handler: Arc<H>,
+    metrics: ServerMetrics,
+    slots: Arc<Semaphore>,
+}
+
+/// What is still open once the listener is closed.
+struct Open {
+    graceful: GracefulShutdown,
+    cut: CancellationToken,
+}
+
+impl<H: Handler> Accept<H> {
+    fn new(settings: &Settings, listener: TcpListener, handler: Arc<H>, metrics: ServerMetrics) -> Self {
+        let slots = Arc::new(Semaphore::new(settings.connections));
+        Self { settings: settings.clone(), listener, handler, metrics, slots }
+    }
+
+    /// Accepts until `stop`, then closes the listener.
+    async fn run(self, stop: impl Future<Output = ()>) -> Open {
+        let (graceful, cut) = (GracefulShutdown::new(), CancellationToken::new());
+        let accepting = async {
+            loop {
+                let slot = self.slot().await;
+                match self.listener.accept().await {
+                    Ok((stream, _)) => self.spawn(stream, slot, &graceful, cut.clone()),
+                    Err(error) => {
+                        tracing::warn!(%error, "can't accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = stop => {}
+        }
+        Open { graceful, cut }
+    }
+
+    /// Waits for a place. Those who find none wait in the kernel's backlog, which is bounded too.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Some(slot);
+        }
+        self.metrics.connections_full.inc();
+        // Fails only when the semaphore is closed, which nobody does.
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    fn spawn(
+        &self,
+        stream: TcpStream,
+        slot: Option<OwnedSemaphorePermit>,
+        graceful: &GracefulShutdown,
+        cut: CancellationToken,
+    ) {
+        if let Err(error) = tune(&stream, self.settings.write_stall) {
+            tracing::debug!(%error, "the client left before its connection was set up");
+            return;
+        }
+        // hyper-util waits without limit for the bytes that tell HTTP/1 from HTTP/2.
+        let began = Arc::new(AtomicBool::new(false));
+        let service = {
+            let (handler, began) = (Arc::clone(&self.handler), Arc::clone(&began));
+            service_fn(move |request: Request<Incoming>| {
+                began.store(true, Ordering::Relaxed);
+                let handler = Arc::clone(&handler);
+                async move { Ok::<_, Infallible>(handler.handle(request).await) }
+            })
+        };
+        let connection =
+            builder(self.settings.headers).serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watcher().watch(connection);
+        let (headers, open) = (self.settings.headers, self.metrics.connections.clone());
+        tokio::spawn(async move {
+            open.inc();
+            let mut connection = std::pin::pin!(connection);
+            let silent = async {
+                tokio::time::sleep(headers).await;
+                if began.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                }
+                () = silent => {}
+                () = cut.cancelled() => {}
+            }
+            open.dec();
+            drop(slot);
+        });
+    }
+}
+
+fn builder(headers: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // Without a timer hyper silently ignores the header timeout.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(headers)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .keep_alive_interval(headers);
+    builder
+}
+
+/// Sends each chunk at once, and gives up on a client that takes nothing for `write_stall`.
+fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
+    // Nagle's algorithm would hold small chunks back for the client's delayed ACK: 40 ms a stream.
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(write_stall))
+}

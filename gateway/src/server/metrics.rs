@@ -1,0 +1,36 @@
+//! Counters of the listening side: one for each bound that can be hit.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::metrics::Registry;
+
+/// Counters of the listening side.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerMetrics {
+    /// Connections open now.
+    pub connections: Gauge,
+    /// Times that a connection had to wait because as many as allowed were open.
+    pub connections_full: Counter,
+    /// Requests refused because the bodies held at once reached their bound.
+    pub bodies_full: Counter,
+}
+
+impl ServerMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let Self { connections, connections_full, bodies_full } = &metrics;
+        registry.register("weighbridge_connections", "Connections open now", connections.clone());
+        registry.register(
+            "weighbridge_connections_full",
+            "Times a connection waited because as many as allowed were open",
+            connections_full.clone(),
+        );
+        registry.register(
+            "weighbridge_request_bodies_full",
+            "Requests refused because request bodies in memory reached their bound",
+            bodies_full.clone(),
+        );
+        metrics
+    }
+}

@@ -1,0 +1,18 @@
+//! Accepting connections, reading request bodies within bounds, ending gracefully, and the admin port.
+//!
+//! Shared by both roles. What a request means is not known here.
+
+mod admin;
+mod body;
+mod listen;
+mod metrics;
+mod receive;
+mod shutdown;
+
+pub(crate) use admin::Admin;
+pub(crate) use body::{Body, BodyError, error_response, json_response};
+pub(crate) use listen::{Handler, Settings, serve};
+pub use listen::{Listeners, ServeError};
+pub(crate) use metrics::ServerMetrics;
+pub(crate) use receive::{BodyBudget, Received, receive};
+pub use shutdown::Shutdown;
