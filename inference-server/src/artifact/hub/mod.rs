@@ -109,11 +109,11 @@ impl<'a> Fetch<'a> {
         let record = self.cache.source(&self.key);
         if let Some(pinned) = self.pinned {
             let commit = record.filter(|record| record.digest == *pinned).and_then(|record| record.commit);
-            return self.from_cache(pinned, CheckedAgainst::Pin, commit).await;
+            return self.cached(pinned, CheckedAgainst::Pin, commit).await;
         }
         match record {
             Some(record) if is_commit(self.revision) => {
-                self.from_cache(&record.digest, CheckedAgainst::Hub, record.commit).await
+                self.cached(&record.digest, CheckedAgainst::Hub, record.commit).await
             }
             _ => Ok(None),
         }
@@ -124,7 +124,7 @@ impl<'a> Fetch<'a> {
         if error.is_unreachable()
             && let Some(record) = self.cache.source(&self.key)
             && self.pinned.is_none_or(|pinned| *pinned == record.digest)
-            && let Some(found) = self.from_cache(&record.digest, CheckedAgainst::Hub, record.commit).await?
+            && let Some(found) = self.cached(&record.digest, CheckedAgainst::Hub, record.commit).await?
         {
             tracing::warn!(source = %self.name, %error, "the hub can't be reached: using the file of its last answer");
             return Ok(found);
@@ -139,7 +139,7 @@ impl<'a> Fetch<'a> {
         };
         let Some(digest) = remote.digest.clone().or_else(recorded) else { return Ok(None) };
         let against = self.against(remote);
-        let found = self.from_cache(&digest, against, remote.commit.clone()).await?;
+        let found = self.cached(&digest, against, remote.commit.clone()).await?;
         if found.is_some() {
             self.record(remote, digest).await?;
         }
@@ -147,7 +147,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// The blob with `digest`, hashed again: a cache is a folder that others can write to.
-    async fn from_cache(
+    async fn cached(
         &self,
         digest: &Digest,
         checked_against: CheckedAgainst,
