@@ -2,7 +2,8 @@
 # Builds the testbed's Kubernetes programs and prints the folder that holds them.
 #
 #   build.sh          kube (apiserver, controller-manager, scheduler, kubelet, kube-proxy, kubectl …)
-#   build.sh helm     Helm, which only the node level needs
+#   build.sh helm     Helm, and
+#   build.sh coredns  the cluster's name server: only the node level needs these two
 #
 # The folder is named by a hash of everything that goes into the build, so an unchanged checkout
 # costs nothing and two checkouts with different inputs never share a binary.
@@ -10,18 +11,18 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 KUBERNETES=1.34.4
-HELM=v3.19.0
+HELM=helm.sh/helm/v3/cmd/helm@v3.19.0
+COREDNS=github.com/coredns/coredns@v1.12.4
 what=${1:-kube}
 
 case $what in
 kube)
     inputs=$(cat go.mod go.sum ./*.go build.sh)
     ;;
-helm)
-    inputs="helm $HELM"
-    ;;
+helm) inputs=$HELM ;;
+coredns) inputs=$COREDNS ;;
 *)
-    echo "usage: build.sh [kube|helm]" >&2
+    echo "usage: build.sh [kube|helm|coredns]" >&2
     exit 2
     ;;
 esac
@@ -43,9 +44,9 @@ if [[ ! -x $folder/$what ]]; then
             -ldflags "-s -w -X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=34" \
             -o "$folder/.kube.new" . >&2
     else
-        CGO_ENABLED=0 GOBIN=$folder/.helm nice -n 10 go install -trimpath -ldflags "-s -w" \
-            "helm.sh/helm/v3/cmd/helm@$HELM" >&2
-        mv "$folder/.helm/helm" "$folder/.helm.new"
+        CGO_ENABLED=0 GOBIN=$folder/.new nice -n 10 go install -trimpath -ldflags "-s -w" "$inputs" >&2
+        mv "$folder/.new/$what" "$folder/.$what.new"
+        rmdir "$folder/.new"
     fi
     # A link made before the program is there is harmless, and makes the last step the only one that counts.
     if [[ $what == kube ]]; then ln -sf kube "$folder/kubectl"; fi

@@ -50,11 +50,11 @@ func serveDevices(ctx context.Context, folder, resource, host string, count int)
 			ID: fmt.Sprintf("GPU-stand-in-%d", i), Health: pluginapi.Healthy,
 		})
 	}
-	socket := filepath.Join(folder, "gpu-stand-in.sock")
-	// A socket left by a killed run would make the listen fail.
-	if err := os.Remove(socket); err != nil && !os.IsNotExist(err) {
+	// A kubelet that starts removes every socket from the folder before it opens its own.
+	if err := awaitKubelet(ctx, folder); err != nil {
 		return err
 	}
+	socket := filepath.Join(folder, "gpu-stand-in.sock")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
@@ -75,12 +75,28 @@ func serveDevices(ctx context.Context, folder, resource, host string, count int)
 	}
 }
 
+func kubeletSocket(folder string) string {
+	return filepath.Join(folder, filepath.Base(pluginapi.KubeletSocket))
+}
+
+func awaitKubelet(ctx context.Context, folder string) error {
+	for {
+		if _, err := os.Stat(kubeletSocket(folder)); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 func register(ctx context.Context, folder, endpoint, resource string) error {
-	// The kubelet may still be opening its socket; gRPC waits for it within this bound.
+	// The socket's file is there a little before anyone answers; gRPC waits within this bound.
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	target := "unix://" + filepath.Join(folder, filepath.Base(pluginapi.KubeletSocket))
-	connection, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	connection, err := grpc.NewClient("unix://"+kubeletSocket(folder), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}

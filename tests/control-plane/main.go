@@ -6,12 +6,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -29,11 +29,9 @@ var programs = map[string]func() *cobra.Command{
 	"controller-manager": controllermanager.NewControllerManagerCommand,
 	"scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kube-proxy":         proxy.NewProxyCommand,
-	"kubelet": func() *cobra.Command {
-		return kubelet.NewKubeletCommand(genericapiserver.SetupSignalContext())
-	},
-	"kubectl":           kubectl.NewDefaultKubectlCommand,
-	"gpu-device-plugin": newDevicePluginCommand,
+	"kubelet":            func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"kubectl":            kubectl.NewDefaultKubectlCommand,
+	"gpu-device-plugin":  newDevicePluginCommand,
 }
 
 func main() {

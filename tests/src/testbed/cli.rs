@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use super::run;
+use super::{node, run};
 
 #[derive(Debug, Parser)]
 #[command(about = "Real Kubernetes clusters for Weighbridge's tests")]
@@ -29,6 +29,24 @@ enum Command {
         #[arg(required = true, last = true)]
         command: Vec<OsString>,
     },
+    /// Start a whole cluster on this machine: control plane, kubelet, containerd. Needs root.
+    Up(Node),
+    /// Stop it and leave nothing behind.
+    Down,
+    /// Give it the images that were built since.
+    Load,
+    /// Print what a shell evaluates to use it.
+    Env,
+    /// What `up` starts: keep the cluster until a signal comes.
+    #[command(hide = true)]
+    Serve(Node),
+}
+
+#[derive(Debug, clap::Args)]
+struct Node {
+    /// How many stand-in GPUs the node offers.
+    #[arg(long, default_value_t = 1)]
+    gpus: u32,
 }
 
 /// Reads the command line and obeys it.
@@ -41,6 +59,12 @@ pub async fn main() -> Result<ExitCode> {
         )
         .init();
     match Arguments::parse().command {
-        Command::Run { no_count, command } => run::run(&command, !no_count).await,
+        Command::Run { no_count, command } => return run::run(&command, !no_count).await,
+        Command::Up(Node { gpus }) => node::up(gpus).await?,
+        Command::Down => node::down()?,
+        Command::Load => node::load().await?,
+        Command::Env => node::print_environment()?,
+        Command::Serve(Node { gpus }) => node::serve(gpus).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }

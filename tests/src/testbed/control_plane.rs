@@ -21,10 +21,9 @@ const START_DEADLINE: Duration = Duration::from_secs(180);
 /// What a control plane can be asked to be.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The address that pods and the kubelet reach the apiserver at; loopback where there are none.
+    /// Where the apiserver listens: loopback, or an address that pods reach.
     pub address: Ipv4Addr,
-    /// True where real kubelets report: the controller-manager then hands out pod ranges and notices
-    /// a node that falls silent, which simulated nodes always are.
+    /// True where real kubelets report: the controller-manager then watches for nodes that fall silent.
     pub real_nodes: bool,
 }
 
@@ -35,12 +34,12 @@ impl Default for Options {
 }
 
 /// The running programs. Fields drop in order: etcd last, for an apiserver without it is slow to leave.
-#[derive(Debug)]
 pub struct ControlPlane {
     scheduler: Process,
     controller_manager: Process,
     apiserver: Process,
     etcd: Process,
+    authority: Authority,
     folder: PathBuf,
 }
 
@@ -49,8 +48,9 @@ impl ControlPlane {
     pub async fn start(programs: &Programs, folder: &Path, options: &Options) -> Result<Self> {
         let logs = folder.join("logs");
         fs::create_dir_all(&logs)?;
+        let loopback = Ipv4Addr::LOCALHOST;
         // Held together until each is known, so that the kernel cannot hand out one port twice.
-        let held = [free_port()?, free_port()?, free_port()?];
+        let held = [free_port(loopback)?, free_port(loopback)?, free_port(options.address)?];
         let ports = [port(&held[0])?, port(&held[1])?, port(&held[2])?];
         drop(held);
         let [etcd_port, peer_port, secure_port] = ports;
@@ -69,7 +69,8 @@ impl ControlPlane {
         // These two retry until the apiserver answers, so they need not wait their turn.
         let controller_manager = run("controller-manager", flags::controller_manager(folder, options))?;
         let scheduler = run("scheduler", flags::scheduler(folder))?;
-        let mut started = Self { scheduler, controller_manager, apiserver, etcd, folder: folder.to_owned() };
+        let mut started =
+            Self { scheduler, controller_manager, apiserver, etcd, authority, folder: folder.to_owned() };
         started.await_ready().await?;
         Ok(started)
     }
@@ -79,9 +80,19 @@ impl ControlPlane {
         flags::kubeconfig(&self.folder)
     }
 
+    /// A client, as the administrator.
+    pub async fn client(&self) -> Result<Client> {
+        client_for(&self.kubeconfig()).await
+    }
+
     /// The folder of the logs.
     pub fn logs(&self) -> PathBuf {
         self.folder.join("logs")
+    }
+
+    /// The cluster's certificate authority.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// The audit log: one JSON event a line for each write.
@@ -103,7 +114,7 @@ impl ControlPlane {
     }
 
     async fn await_ready(&mut self) -> Result<()> {
-        let client = client_for(&self.kubeconfig()).await?;
+        let client = self.client().await?;
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             self.check()?;
@@ -148,13 +159,17 @@ fn credentials(authority: &Authority, folder: &Path, port: u16, options: &Option
     authority.client("kubelet-client", "kube-apiserver", "system:masters")?;
     authority.signing_key("service-accounts")?;
     let admin = authority.client("admin", "admin", "system:masters")?;
-    authority.kubeconfig(&flags::kubeconfig(folder), &format!("https://127.0.0.1:{port}"), &admin)?;
+    authority.kubeconfig(
+        &flags::kubeconfig(folder),
+        &format!("https://{}:{port}", options.address),
+        &admin,
+    )?;
     fs::write(flags::audit_policy(folder), flags::AUDIT_POLICY)?;
     Ok(())
 }
 
-fn free_port() -> Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free loopback port")
+fn free_port(address: Ipv4Addr) -> Result<TcpListener> {
+    TcpListener::bind((address, 0)).with_context(|| format!("find a free port on {address}"))
 }
 
 fn port(listener: &TcpListener) -> Result<u16> {

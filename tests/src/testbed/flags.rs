@@ -61,8 +61,7 @@ pub(super) fn apiserver(folder: &Path, etcd: u16, port: u16, options: &Options) 
     let pki = pki(folder);
     vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd}"),
-        // Pods reach a bridge's address only if something listens there; loopback is enough otherwise.
-        format!("--bind-address={}", if options.real_nodes { "0.0.0.0" } else { "127.0.0.1" }),
+        format!("--bind-address={}", options.address),
         format!("--advertise-address={}", options.address),
         format!("--secure-port={port}"),
         flag("--client-ca-file", pki.join("ca.crt")),
@@ -100,10 +99,8 @@ pub(super) fn controller_manager(folder: &Path, options: &Options) -> Vec<String
         "--kube-api-qps=500".to_owned(),
         "--kube-api-burst=1000".to_owned(),
     ]);
-    if options.real_nodes {
-        flags.extend(["--allocate-node-cidrs=true".to_owned(), format!("--cluster-cidr={POD_RANGE}")]);
-    } else {
-        // Nobody renews the leases of simulated nodes, which would be marked unreachable for it.
+    if !options.real_nodes {
+        // On a machine that is busy compiling, a simulated node's sign of life may come late.
         flags.push("--controllers=*,-node-lifecycle-controller".to_owned());
     }
     flags

@@ -18,6 +18,7 @@ mod flags;
 mod interruptions;
 mod kubelet;
 mod namespace;
+pub mod node;
 mod nodes;
 mod pki;
 mod process;

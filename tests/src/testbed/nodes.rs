@@ -34,6 +34,21 @@ pub const L4: Gpu = Gpu { product: "NVIDIA-L4", memory_mib: 23034, family: "ada-
 pub const H100: Gpu =
     Gpu { product: "NVIDIA-H100-80GB-HBM3", memory_mib: 81559, family: "hopper", compute: (9, 0) };
 
+/// The labels that GPU feature discovery writes on a node with `count` cards.
+pub(super) fn gpu_labels(gpu: Gpu, count: u32) -> [(String, String); 8] {
+    [
+        ("present", "true".to_owned()),
+        ("product", gpu.product.to_owned()),
+        ("memory", gpu.memory_mib.to_string()),
+        ("count", count.to_string()),
+        ("replicas", "1".to_owned()),
+        ("family", gpu.family.to_owned()),
+        ("compute.major", gpu.compute.0.to_string()),
+        ("compute.minor", gpu.compute.1.to_string()),
+    ]
+    .map(|(key, value)| (format!("nvidia.com/gpu.{key}"), value))
+}
+
 /// What a simulated node is to look like.
 #[derive(Debug, Clone)]
 pub struct SimulatedNode {
@@ -81,17 +96,7 @@ impl SimulatedNode {
             ("kubernetes.io/os".to_owned(), "linux".to_owned()),
         ]);
         if let Some((gpu, count)) = self.gpu {
-            let discovered = [
-                ("present", "true".to_owned()),
-                ("product", gpu.product.to_owned()),
-                ("memory", gpu.memory_mib.to_string()),
-                ("count", count.to_string()),
-                ("replicas", "1".to_owned()),
-                ("family", gpu.family.to_owned()),
-                ("compute.major", gpu.compute.0.to_string()),
-                ("compute.minor", gpu.compute.1.to_string()),
-            ];
-            labels.extend(discovered.map(|(key, value)| (format!("nvidia.com/gpu.{key}"), value)));
+            labels.extend(gpu_labels(gpu, count));
         }
         if let Some(pool) = &self.pool {
             labels.insert(POOL.to_owned(), pool.clone());

@@ -17,7 +17,16 @@ pub enum Level {
 /// Where the built programs lie.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    folder: PathBuf,
+    kube: PathBuf,
+    node: Option<NodePrograms>,
+}
+
+/// What only the node level needs.
+#[derive(Debug, Clone)]
+struct NodePrograms {
+    helm: PathBuf,
+    coredns: PathBuf,
+    images: PathBuf,
 }
 
 impl Programs {
@@ -27,19 +36,43 @@ impl Programs {
             Level::ControlPlane => "control-plane",
             Level::Node => "node",
         };
-        script("install-packages.sh", packages)?;
-        let folder = script("control-plane/build.sh", "kube")?;
-        Ok(Self { folder: PathBuf::from(folder) })
+        script("install-packages.sh", &[packages])?;
+        let build = |what: &str| script("control-plane/build.sh", &[what]).map(PathBuf::from);
+        let kube = build("kube")?;
+        let node = match level {
+            Level::ControlPlane => None,
+            Level::Node => Some(NodePrograms {
+                helm: build("helm")?,
+                coredns: build("coredns")?,
+                images: script("control-plane/images.sh", &[])?.into(),
+            }),
+        };
+        Ok(Self { kube, node })
     }
 
     /// The multi-call binary with every Kubernetes program.
     pub fn kube(&self) -> PathBuf {
-        self.folder.join("kube")
+        self.kube.join("kube")
     }
 
-    /// The folder that holds `kubectl`, for a PATH.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The folders that hold `kubectl` and, at the node level, `helm`: for a PATH.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        let helm = self.node.as_ref().map(|node| node.helm.as_path());
+        [self.kube.as_path()].into_iter().chain(helm)
+    }
+
+    /// The cluster's name server.
+    pub fn coredns(&self) -> Result<PathBuf> {
+        Ok(self.of_node()?.coredns.join("coredns"))
+    }
+
+    /// The folder with the archives of the images that a node itself needs.
+    pub fn images(&self) -> Result<&Path> {
+        Ok(&self.of_node()?.images)
+    }
+
+    fn of_node(&self) -> Result<&NodePrograms> {
+        self.node.as_ref().context("these programs were prepared for a control plane only")
     }
 }
 
@@ -49,13 +82,13 @@ pub fn tests_folder() -> &'static Path {
 }
 
 /// Runs one of the testbed's scripts; what it prints is its result, what it says goes to the person.
-pub(super) fn script(name: &str, argument: &str) -> Result<String> {
+fn script(name: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(tests_folder().join(name))
-        .arg(argument)
+        .args(arguments)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("run tests/{name}"))?;
-    ensure!(output.status.success(), "tests/{name} {argument} failed ({})", output.status);
+    ensure!(output.status.success(), "tests/{name} failed ({})", output.status);
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

@@ -68,7 +68,7 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("weighbridge-testbed-").tempdir()?;
+        let folder = temporary_folder()?;
         let (ours, kubeconfig) = match env::var_os(KUBECONFIG) {
             Some(own) => (None, PathBuf::from(own)),
             None => {
@@ -96,7 +96,7 @@ impl Cluster {
             .kill_on_drop(true);
         if let Some((control_plane, programs)) = &self.ours {
             let path = env::var_os("PATH").unwrap_or_default();
-            let folders = [programs.folder().to_owned()].into_iter().chain(env::split_paths(&path));
+            let folders = programs.folders().map(Path::to_owned).chain(env::split_paths(&path));
             command.env("PATH", env::join_paths(folders)?);
             command.env(super::audit::FILE, control_plane.audit_log());
         }
@@ -122,6 +122,21 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.simulated_kubelet.abort();
     }
+}
+
+/// A folder named after this process. Those of processes that were killed outright, and so could not
+/// remove theirs, go first.
+fn temporary_folder() -> Result<TempDir> {
+    const PREFIX: &str = "weighbridge-testbed-";
+    for entry in fs::read_dir(env::temp_dir())?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    Ok(tempfile::Builder::new().prefix(&prefix).tempdir()?)
 }
 
 /// Our resource types, and nodes that every test shares.

@@ -21,12 +21,17 @@ use tracing::warn;
 use super::nodes::NAME_PREFIX;
 
 mod behaviour;
+mod heartbeat;
 mod status;
 
 pub use behaviour::{ANNOTATION, Behaviour, Rule};
 
 /// Runs until its future is dropped.
 pub async fn run(client: Client) {
+    tokio::join!(speak_for_pods(client.clone()), heartbeat::run(client));
+}
+
+async fn speak_for_pods(client: Client) {
     let bound = watcher::Config::default().fields("spec.nodeName!=");
     let controller = Controller::new(Api::<Pod>::all(client.clone()), bound);
     let pods = controller.store();

@@ -1,0 +1,152 @@
+//! The node level: a real kubelet, containerd and kube-proxy on this machine.
+//!
+//! Everything lies in one folder and on one bridge, and goes with them. It needs root, and there can
+//! be one on a machine at a time: the bridge's addresses and the pods' control groups are its own.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use rustix::process::geteuid;
+use tokio::time::timeout;
+
+use super::control_plane::{ControlPlane, Options};
+use super::process::Process;
+use super::programs::{Programs, tests_folder};
+use super::wait;
+
+mod containerd;
+mod kubelet;
+mod network;
+mod service;
+mod sweep;
+mod sysctls;
+
+pub use kubelet::NODE;
+pub use network::GATEWAY;
+pub use service::{down, load, print_environment, serve, up};
+
+/// Where a node keeps everything: one fixed place, so that `down` finds what `up` started.
+pub fn folder() -> PathBuf {
+    env::temp_dir().join("weighbridge-node")
+}
+
+/// A control plane with one real node. Dropping it stops everything and leaves nothing.
+pub struct NodeCluster {
+    // In the order in which they stop: the kubelet first, or it would start again what is killed.
+    _workers: Vec<Process>,
+    control_plane: ControlPlane,
+    _runtime: Process,
+    _sweep: Sweep,
+}
+
+/// Removes what the programs made, after they are gone.
+struct Sweep(PathBuf);
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        sweep::sweep(&self.0);
+    }
+}
+
+impl NodeCluster {
+    /// Starts everything, and waits until the node is ready and offers `gpus` stand-in GPUs.
+    pub async fn start(programs: &Programs, folder: &Path, gpus: u32) -> Result<Self> {
+        ensure!(geteuid().is_root(), "a node needs root: it starts containers");
+        sweep::sweep(folder);
+        ensure!(
+            !Path::new("/sys/fs/cgroup/kubepods").exists()
+                && !Path::new("/sys/fs/cgroup/memory/kubepods").exists(),
+            "this machine is a Kubernetes node already; the testbed would mix its pods with those"
+        );
+        let logs = folder.join("logs");
+        fs::create_dir_all(&logs)?;
+        let sweep = Sweep(folder.to_owned());
+        sysctls::remember(&folder.join("sysctls.json"))?;
+        network::create()?;
+        sysctls::filter_bridged();
+
+        let options = Options { address: network::GATEWAY, real_nodes: true };
+        let runtime = async {
+            let runtime = containerd::start(folder, &logs).await?;
+            containerd::import(folder, &[archives(programs.images()?)?, built_images()?].concat()).await?;
+            Ok(runtime)
+        };
+        // Boxed: two state machines with everything that starts a cluster in them are large.
+        let (control_plane, runtime) =
+            tokio::try_join!(Box::pin(ControlPlane::start(programs, folder, &options)), Box::pin(runtime))?;
+        let authority = control_plane.authority();
+        let mut workers = vec![
+            kubelet::start(programs, folder, authority, gpus)?,
+            kubelet::start_proxy(programs, folder, authority)?,
+            kubelet::start_name_server(programs, folder)?,
+        ];
+        if gpus > 0 {
+            workers.push(kubelet::start_device_plugin(programs, folder, gpus)?);
+        }
+        let mut this = Self { _workers: workers, control_plane, _runtime: runtime, _sweep: sweep };
+        this.await_node(gpus).await?;
+        Ok(this)
+    }
+
+    /// The control plane.
+    pub fn control_plane(&self) -> &ControlPlane {
+        &self.control_plane
+    }
+
+    /// Fails when one of the programs ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        self.control_plane.check()?;
+        self._runtime.check()?;
+        self._workers.iter_mut().try_for_each(Process::check)
+    }
+
+    async fn await_node(&mut self, gpus: u32) -> Result<()> {
+        let client = self.control_plane.client().await?;
+        let nodes: Api<Node> = Api::all(client);
+        let ready = wait::until(&nodes, NODE, "the node to be ready", |node| offers(node, gpus));
+        let mut ready = pin!(ready);
+        loop {
+            // A program that died explains more, and sooner, than the node's silence does.
+            self.check()?;
+            if let Ok(outcome) = timeout(Duration::from_millis(200), &mut ready).await {
+                return outcome.map(drop);
+            }
+        }
+    }
+}
+
+fn offers(node: &Node, gpus: u32) -> bool {
+    let Some(status) = &node.status else { return false };
+    let ready = status.conditions.iter().flatten();
+    let ready = ready.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let offered = status.allocatable.iter().flatten().find(|(name, _)| *name == "nvidia.com/gpu");
+    ready && (gpus == 0 || offered.is_some_and(|(_, quantity)| quantity.0 == gpus.to_string()))
+}
+
+/// The archives of this checkout's own images, as `make images` leaves them.
+fn built_images() -> Result<Vec<PathBuf>> {
+    let folder = tests_folder().join("../target/images");
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    archives(&folder)
+}
+
+/// The OCI archives in `folder`.
+fn archives(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|extension| extension == "tar") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
