@@ -4,8 +4,14 @@
 step "Install with Helm, into a namespace under Pod Security restricted"
 show kubectl apply -f - <<<'{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "weighbridge-system",
     "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}'
+again=$(helm list --namespace weighbridge-system --short)
 show helm upgrade --install weighbridge charts/weighbridge --namespace weighbridge-system --wait --timeout 120s \
     --set gateway.defaultNamespace=demo
+if [[ -n $again ]]; then
+    # The images may have been built anew under the tag that runs already.
+    show kubectl -n weighbridge-system rollout restart deployments
+    show kubectl -n weighbridge-system rollout status deployments --timeout=120s
+fi
 show kubectl -n weighbridge-system get pods -o wide
 
 step "A team's namespace, restricted too: a pod that is not is refused, ours have to pass"
