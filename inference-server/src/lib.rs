@@ -7,14 +7,17 @@
 pub mod artifact;
 pub mod backend;
 pub mod chat_template;
+pub mod cli;
 pub mod engine;
 pub mod gguf;
+pub mod http;
 pub mod kernels;
 pub mod kv;
 pub mod metrics;
 pub mod model;
 pub mod sampling;
 pub mod scheduler;
+pub mod server;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;

@@ -1,6 +1,7 @@
 //! The way to the engine thread: submit, follow, drain.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
@@ -49,6 +50,11 @@ impl EventStream {
     /// The next event; `None` after the last, or when the engine has stopped.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await
+    }
+
+    /// The same, for those who follow several.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.0.poll_recv(context)
     }
 }
 

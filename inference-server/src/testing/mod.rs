@@ -6,8 +6,6 @@ pub(crate) use backend::{Gate, SimulatedBackend};
 
 use crate::tokenizer::{TokenType, Tokenizer, TokenizerMetadata};
 
-/// `<|im_start|>` in [`metadata`].
-pub(crate) const IM_START: u32 = 256;
 /// `<|im_end|>` in [`metadata`]: ends an answer.
 pub(crate) const IM_END: u32 = 257;
 

@@ -7,6 +7,7 @@ mod bpe;
 mod byte_level;
 mod detokenizer;
 mod end_tokens;
+mod gguf;
 mod metadata;
 mod pre_tokenizer;
 mod special;
@@ -40,6 +41,9 @@ pub enum TokenizerError {
         /// What is wrong.
         problem: String,
     },
+    /// A metadata key is missing or has another type.
+    #[error(transparent)]
+    Gguf(#[from] crate::gguf::MetadataError),
     /// The text could not be split.
     #[error("the text cannot be tokenised: {0}")]
     Text(String),

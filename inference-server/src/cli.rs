@@ -1,0 +1,178 @@
+//! The command line of `weighbridge-inference-server`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weighbridge_crds::source::Source;
+
+use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
+use crate::server::{ModelFile, ServeError, ServerConfig, serve};
+
+/// Serves open weights over OpenAI's API.
+#[derive(Debug, Parser)]
+#[command(name = "weighbridge-inference-server", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value = "json")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load one model and answer requests.
+    Serve(Box<ServeArgs>),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// One object a line, for collectors.
+    Json,
+    /// For people.
+    Text,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Address of the API.
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    listen: SocketAddr,
+    /// Address of /livez, /readyz and /metrics; with the API when left out.
+    #[arg(long)]
+    admin_listen: Option<SocketAddr>,
+    /// Name that requests use; give it again for further names.
+    #[arg(long, required = true)]
+    model_name: Vec<String>,
+    /// hf://org/repo/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf.
+    #[arg(long)]
+    source: Source,
+    /// Branch, tag or commit of an hf source.
+    #[arg(long)]
+    revision: Option<String>,
+    /// sha256:… of the file; anything else is refused.
+    #[arg(long)]
+    digest: Option<Digest>,
+    /// Base URL of the hub for hf sources. The token is read from HF_TOKEN.
+    #[arg(long)]
+    hub_endpoint: Option<url::Url>,
+    /// Folder for fetched files.
+    #[arg(long, env = "WEIGHBRIDGE_CACHE", default_value = "/cache")]
+    cache_folder: PathBuf,
+    /// CLAIM=FOLDER: where a claim is mounted, for pvc sources.
+    #[arg(long, value_parser = claim)]
+    claim: Vec<(String, PathBuf)>,
+    /// Longest prompt and answer together, in tokens [default: the model's own, at most 8192].
+    #[arg(long)]
+    context_length: Option<usize>,
+    /// Sequences computed at once.
+    #[arg(long, default_value_t = 16)]
+    max_sequences: usize,
+    /// Sequences that may wait; more get 429.
+    #[arg(long, default_value_t = 256)]
+    max_waiting: usize,
+    /// Tokens computed in one step.
+    #[arg(long, default_value_t = 512)]
+    tokens_per_step: usize,
+    /// Bytes of KV memory [default: one full context, and 512 tokens for each further sequence].
+    #[arg(long)]
+    kv_memory: Option<u64>,
+    /// Threads that compute [default: all cores].
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Seconds that open requests have to finish after SIGTERM.
+    #[arg(long, default_value_t = 300)]
+    drain_timeout: u64,
+}
+
+fn claim(given: &str) -> Result<(String, PathBuf), String> {
+    let (name, folder) = given.split_once('=').ok_or("write CLAIM=FOLDER")?;
+    Ok((name.to_owned(), PathBuf::from(folder)))
+}
+
+impl Cli {
+    /// Runs the command until SIGTERM or SIGINT; a second signal ends it at once.
+    ///
+    /// # Errors
+    /// Whatever kept the server from serving.
+    pub async fn run(self) -> Result<(), ServeError> {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Json => logs.json().init(),
+            LogFormat::Text => logs.init(),
+        }
+        let Command::Serve(arguments) = self.command;
+        let config = arguments.config()?;
+        let signals = |kind| signal(kind).map_err(ServeError::Signals);
+        let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+        let (drain, mut draining) = tokio::sync::oneshot::channel();
+        let serving = serve(
+            config,
+            async {
+                drain_signal(&mut draining).await;
+            },
+            Arc::new(|phase| tracing::debug!(%phase, "phase")),
+        );
+        let second_signal = async {
+            let mut drain = Some(drain);
+            loop {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                match drain.take() {
+                    Some(drain) => {
+                        drain.send(()).ok();
+                    }
+                    None => return,
+                }
+            }
+        };
+        tokio::select! {
+            served = serving => served,
+            () = second_signal => Err(ServeError::Interrupted),
+        }
+    }
+}
+
+/// The first signal; for ever, if the sender is gone.
+async fn drain_signal(signal: &mut tokio::sync::oneshot::Receiver<()>) {
+    if signal.await.is_err() {
+        std::future::pending().await
+    }
+}
+
+impl ServeArgs {
+    fn config(self) -> Result<ServerConfig, ServeError> {
+        let token = Token::from_environment().map_err(|error| ServeError::Config {
+            field: "HF_TOKEN",
+            problem: error.to_string(),
+        })?;
+        let request = ArtifactRequest {
+            source: self.source,
+            revision: self.revision,
+            digest: self.digest,
+            hub: HubAccess { endpoint: self.hub_endpoint, token },
+            cache_folder: self.cache_folder,
+            claims: self.claim.into_iter().collect::<BTreeMap<_, _>>(),
+        };
+        Ok(ServerConfig {
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            model: ModelFile::Source(Box::new(request)),
+            model_names: self.model_name,
+            context_length: self.context_length,
+            max_sequences: self.max_sequences,
+            max_waiting: self.max_waiting,
+            tokens_per_step: self.tokens_per_step,
+            kv_memory: self.kv_memory,
+            threads: self.threads,
+            drain_timeout: Duration::from_secs(self.drain_timeout),
+        })
+    }
+}

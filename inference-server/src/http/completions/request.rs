@@ -1,0 +1,135 @@
+//! A completions request, checked field by field and turned into sequences.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use weighbridge_wire::openai::completion::{CompletionRequest, Prompt};
+use weighbridge_wire::openai::{ApiError, parse};
+
+use super::super::answer::Head;
+use super::super::parameters::{self, Extension, Sampling};
+use super::super::{ServedModel, error};
+use crate::engine::GenerateRequest;
+use crate::tokenizer::{EncodeOptions, Tokenizer};
+
+/// Tokens of an answer when the request does not say; OpenAI's default for this endpoint.
+const DEFAULT_MAX_TOKENS: usize = 16;
+
+/// A request that is ready for the engine.
+pub(super) struct Prepared {
+    pub(super) head: Head,
+    /// The sequences, all answers to the first prompt first; taken when submitted.
+    pub(super) group: Vec<GenerateRequest>,
+    pub(super) count: usize,
+    /// Tokens of all prompts, each counted once.
+    pub(super) prompt_tokens: usize,
+    pub(super) stream: bool,
+    pub(super) include_usage: bool,
+    pub(super) logprobs: bool,
+    /// What `echo` puts in front of each answer; empty without it.
+    pub(super) echoes: Vec<Echo>,
+    pub(super) tokenizer: Arc<Tokenizer>,
+}
+
+/// A prompt that is repeated in front of its answers.
+#[derive(Clone)]
+pub(super) struct Echo {
+    pub(super) text: String,
+    pub(super) tokens: Vec<u32>,
+}
+
+/// Parses, checks and tokenises: the CPU's share of a request, run off the async threads.
+pub(super) fn prepare(model: &ServedModel, body: &[u8]) -> Result<Prepared, ApiError> {
+    // Without `..`: a field added to the type has to be enforced or refused here.
+    let CompletionRequest {
+        model: name,
+        prompt,
+        max_tokens,
+        temperature,
+        top_p,
+        seed,
+        n,
+        stop,
+        presence_penalty,
+        frequency_penalty,
+        logprobs,
+        echo,
+        stream,
+        stream_options,
+        extra,
+    } = parse(body)?;
+    model.check_name(&name)?;
+    let best_of = ("best_of", vec![json!(n.unwrap_or(1))]);
+    let extension = Extension::read(&extra, model.engine.vocabulary_size(), &[best_of])?;
+    let stream = stream.unwrap_or(false);
+    let include_usage = parameters::include_usage(stream, stream_options.as_ref())?;
+    let echo = echo.unwrap_or(false);
+
+    let prompts = tokenise(model, prompt)?;
+    let n = parameters::choices(n, prompts.len())?;
+    let sampling =
+        Sampling { temperature, top_p, seed, presence_penalty, frequency_penalty, top_logprobs: logprobs };
+    let sampling = sampling.params(&extension);
+    let count = n * prompts.len();
+    let prompt_tokens = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+    let of_prompt = |prompt: &Echo| GenerateRequest {
+        prompt: prompt.tokens.clone(),
+        max_tokens: max_tokens.map_or(DEFAULT_MAX_TOKENS, |most| most as usize),
+        sampling: sampling.clone(),
+        stop: stop.clone(),
+        ignore_end: extension.ignore_eos,
+        prompt_logprobs: logprobs.filter(|_| echo),
+    };
+    let group = prompts.iter().flat_map(|prompt| parameters::with_own_seeds(of_prompt(prompt), n)).collect();
+    let repeated = prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, n));
+    let echoes = if echo { repeated.collect() } else { Vec::new() };
+    Ok(Prepared {
+        head: Head::new("cmpl", name, &model.fingerprint),
+        group,
+        count,
+        prompt_tokens,
+        stream,
+        include_usage,
+        logprobs: logprobs.is_some(),
+        echoes,
+        tokenizer: Arc::clone(&model.tokenizer),
+    })
+}
+
+fn tokenise(model: &ServedModel, prompt: Prompt) -> Result<Vec<Echo>, ApiError> {
+    match prompt {
+        Prompt::Text(text) => Ok(vec![from_text(model, text)?]),
+        Prompt::Tokens(tokens) => Ok(vec![from_tokens(model, tokens)?]),
+        Prompt::Texts(texts) => texts.into_iter().map(|text| from_text(model, text)).collect(),
+        Prompt::TokenLists(lists) => lists.into_iter().map(|tokens| from_tokens(model, tokens)).collect(),
+    }
+}
+
+fn from_text(model: &ServedModel, text: String) -> Result<Echo, ApiError> {
+    // As for chat: what cannot fit is not tokenised to find out by how much.
+    check_length(model, text.len() / model.tokenizer.longest_piece())?;
+    let options = EncodeOptions { add_special: true, parse_special: true };
+    let tokens = model.tokenizer.encode(&text, options).map_err(|error| error::from_tokenizer(&error, "prompt"))?;
+    check_length(model, tokens.len())?;
+    Ok(Echo { text, tokens })
+}
+
+fn from_tokens(model: &ServedModel, tokens: Vec<u32>) -> Result<Echo, ApiError> {
+    check_length(model, tokens.len())?;
+    let vocabulary = model.engine.vocabulary_size();
+    if let Some(bad) = tokens.iter().find(|id| **id as usize >= vocabulary) {
+        let message = format!("`prompt` has the token id {bad}; ids are from 0 to {}", vocabulary - 1);
+        return Err(ApiError::invalid_request(Some("prompt"), &message));
+    }
+    let bytes: Vec<u8> = tokens.iter().flat_map(|id| model.tokenizer.piece(*id)).copied().collect();
+    Ok(Echo { text: String::from_utf8_lossy(&bytes).into_owned(), tokens })
+}
+
+fn check_length(model: &ServedModel, tokens: usize) -> Result<(), ApiError> {
+    let context = model.engine.context_length();
+    if tokens >= context {
+        return Err(ApiError::context_length_exceeded(context as u64, tokens as u64, "prompt"));
+    }
+    Ok(())
+}
+

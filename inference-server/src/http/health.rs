@@ -1,0 +1,47 @@
+//! Probes and metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+
+use super::{AppState, Phase};
+
+/// A step that runs longer than this hangs: the longest, 512 prompt tokens of a large model on a slow
+/// machine, takes tens of seconds, and killing a busy server is worse than noticing a hung one late.
+const HUNG_STEP: Duration = Duration::from_secs(300);
+
+/// Whether the process is worth keeping: the engine thread is there and its step does not hang.
+pub(super) async fn livez(State(state): State<Arc<AppState>>) -> impl IntoResponse {
+    let Some(model) = state.model() else { return (StatusCode::OK, "ok".to_owned()) };
+    if !model.engine.is_running() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the engine thread is gone".to_owned());
+    }
+    match model.engine.load().step_age {
+        Some(age) if age > HUNG_STEP => {
+            let words = format!("a step has been running for {} s", age.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, words)
+        }
+        _ => (StatusCode::OK, "ok".to_owned()),
+    }
+}
+
+/// Whether requests should come here; if not, why.
+pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
+    let phase = state.phase();
+    let running = state.model().is_none_or(|model| model.engine.is_running());
+    match phase {
+        Phase::Ready if running => (StatusCode::OK, "ready".to_owned()),
+        Phase::Ready => (StatusCode::SERVICE_UNAVAILABLE, "the engine thread is gone".to_owned()),
+        phase => (StatusCode::SERVICE_UNAVAILABLE, phase.to_string()),
+    }
+}
+
+/// Prometheus text format.
+pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
+    let load = state.model().map(|model| model.engine.load());
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], state.metrics.render(load.as_ref()))
+}

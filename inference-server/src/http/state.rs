@@ -1,0 +1,189 @@
+//! What every handler shares: the model once it is there, the phase until then, and the bounds on work.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+use weighbridge_wire::openai::ApiError;
+
+use super::error;
+use crate::chat_template::ChatTemplate;
+use crate::engine::EngineHandle;
+use crate::metrics::Metrics;
+use crate::tokenizer::Tokenizer;
+
+/// KiB of request bodies that may be in memory at once: eight of the largest. Callers beyond that wait
+/// with their bodies unread.
+const BODY_MEMORY_KIB: usize = 256 << 10;
+
+/// How far the server is. Its text is what `/readyz` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The model file is being looked up, fetched or verified: `step` says which.
+    Fetching {
+        /// The step, as a metric label.
+        step: &'static str,
+        /// Bytes done.
+        bytes: u64,
+        /// Bytes in all; 0 while unknown.
+        total: u64,
+    },
+    /// The model file is being opened and checked.
+    Opening,
+    /// Weights are being brought into the form that the kernels read.
+    Loading {
+        /// Bytes done.
+        bytes: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The first token is being produced.
+    Warming,
+    /// Requests are answered.
+    Ready,
+    /// Requests are finished and no new one is taken.
+    Draining,
+    /// The model could not be loaded.
+    Failed(String),
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fetching { step, bytes, total } => {
+                write!(f, "fetching the model ({step}: {} of {} MB)", bytes / 1_000_000, total / 1_000_000)
+            }
+            Self::Opening => f.write_str("opening the model file"),
+            Self::Loading { bytes, total } => {
+                write!(f, "loading the weights ({} of {} MB)", bytes / 1_000_000, total / 1_000_000)
+            }
+            Self::Warming => f.write_str("producing a first token"),
+            Self::Ready => f.write_str("ready"),
+            Self::Draining => f.write_str("draining"),
+            Self::Failed(problem) => write!(f, "failed: {problem}"),
+        }
+    }
+}
+
+/// A loaded model, as the handlers need it.
+#[derive(Debug)]
+pub struct ServedModel {
+    /// The names that requests may use; the first is the one that answers carry when asked for all.
+    pub names: Vec<String>,
+    /// The engine.
+    pub engine: EngineHandle,
+    /// The file's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The file's chat template; in words, why there is none.
+    pub template: Result<ChatTemplate, String>,
+    /// When it was loaded, in seconds since 1970.
+    pub created: i64,
+    /// Which build and weights answer: equal seeds give equal answers while this stays the same.
+    pub fingerprint: String,
+}
+
+/// Shared by all handlers of one server.
+#[derive(Debug)]
+pub struct AppState {
+    phase: watch::Sender<Phase>,
+    model: OnceLock<ServedModel>,
+    /// Counts and times.
+    pub metrics: Arc<Metrics>,
+    /// Requests that tokenise or render at once: the machine's cores, or the engine would starve.
+    pub(super) cpu_work: Semaphore,
+    pub(super) body_memory: Arc<Semaphore>,
+    /// Requests not yet answered to the end.
+    pub(super) requests: TaskTracker,
+}
+
+impl AppState {
+    /// A server without a model yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            phase: watch::Sender::new(Phase::Opening),
+            model: OnceLock::new(),
+            metrics,
+            cpu_work: Semaphore::new(cores),
+            body_memory: Arc::new(Semaphore::new(BODY_MEMORY_KIB)),
+            requests: TaskTracker::new(),
+        }
+    }
+
+    /// Moves to `phase`. Draining and failure are final.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let stays = matches!(current, Phase::Draining | Phase::Failed(_));
+            if !stays {
+                *current = phase;
+            }
+            !stays
+        });
+    }
+
+    /// The present phase.
+    pub fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// Follows the phase.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Puts the model there; a second one is dropped.
+    pub fn set_model(&self, model: ServedModel) {
+        self.model.set(model).ok();
+    }
+
+    /// The model, however far the server is.
+    pub fn model(&self) -> Option<&ServedModel> {
+        self.model.get()
+    }
+
+    /// Stops taking requests.
+    pub fn drain(&self) {
+        self.enter(Phase::Draining);
+        self.requests.close();
+        if let Some(model) = self.model() {
+            model.engine.drain();
+        }
+    }
+
+    /// Waits, after [`AppState::drain`], until every request is answered to its end.
+    pub async fn drained(&self) {
+        self.requests.wait().await;
+    }
+
+    /// Runs `work` with the model on a thread for such work, at most one a core at a time.
+    pub(super) async fn off_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&ServedModel) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let _place = self.cpu_work.acquire().await;
+        let state = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(state.ready_model()?)).await;
+        // A panic in there is this request's alone.
+        done.unwrap_or_else(|_| Err(ApiError::internal("The request could not be processed.")))
+    }
+
+    /// The model, if requests may use it now.
+    pub(super) fn ready_model(&self) -> Result<&ServedModel, ApiError> {
+        match (self.phase(), self.model()) {
+            (Phase::Ready, Some(model)) => Ok(model),
+            (Phase::Draining, _) => Err(error::draining()),
+            (phase, _) => Err(error::not_ready(&phase.to_string())),
+        }
+    }
+}
+
+impl ServedModel {
+    /// Checks that `name` is one of ours.
+    pub(super) fn check_name(&self, name: &str) -> Result<(), ApiError> {
+        if self.names.iter().any(|served| served == name) {
+            return Ok(());
+        }
+        Err(ApiError::model_not_found(name))
+    }
+}

@@ -1,0 +1,106 @@
+//! What a server is told.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::ServeError;
+use crate::artifact::ArtifactRequest;
+
+/// The longest context taken from a model without being asked for it: some claim millions, and KV memory
+/// for that is seldom meant.
+pub(super) const DEFAULT_CONTEXT: usize = 8192;
+
+/// Tokens of KV memory for each sequence beyond the first, unless told otherwise.
+const TOKENS_PER_FURTHER_SEQUENCE: usize = 512;
+
+/// Where the model file comes from.
+#[derive(Clone, Debug)]
+pub enum ModelFile {
+    /// A file that is there and has been checked by whoever put it there.
+    Path(PathBuf),
+    /// A source to be resolved: found or fetched, and verified.
+    Source(Box<ArtifactRequest>),
+}
+
+/// Everything that a server can be told.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Address of the API.
+    pub listen: SocketAddr,
+    /// Address of health and metrics; on the API's when absent.
+    pub admin_listen: Option<SocketAddr>,
+    /// The model.
+    pub model: ModelFile,
+    /// Names that requests may use; at least one.
+    pub model_names: Vec<String>,
+    /// Longest prompt and answer together, in tokens; the model's own, at most 8192, when absent.
+    pub context_length: Option<usize>,
+    /// Sequences computed at once.
+    pub max_sequences: usize,
+    /// Sequences that may wait.
+    pub max_waiting: usize,
+    /// Tokens computed in one step.
+    pub tokens_per_step: usize,
+    /// Bytes of KV memory; enough for one full context and 512 tokens for each further sequence when absent.
+    pub kv_memory: Option<u64>,
+    /// Threads that compute; all cores when absent.
+    pub threads: Option<NonZeroUsize>,
+    /// How long open requests have to finish after the first signal.
+    pub drain_timeout: Duration,
+}
+
+impl ServerConfig {
+    /// The usual settings for `model` under `name`, on `listen`.
+    pub fn new(listen: SocketAddr, model: ModelFile, name: impl Into<String>) -> Self {
+        Self {
+            listen,
+            admin_listen: None,
+            model,
+            model_names: vec![name.into()],
+            context_length: None,
+            max_sequences: 16,
+            max_waiting: 256,
+            tokens_per_step: 512,
+            kv_memory: None,
+            threads: None,
+            drain_timeout: Duration::from_secs(300),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ServeError> {
+        let wrong = |field, problem: &str| Err(ServeError::Config { field, problem: problem.to_owned() });
+        if self.model_names.is_empty() || self.model_names.iter().any(String::is_empty) {
+            return wrong("model name", "at least one is needed, and none may be empty");
+        }
+        if self.max_sequences == 0 {
+            return wrong("max sequences", "0 serves nobody; it must be at least 1");
+        }
+        if self.max_waiting == 0 {
+            return wrong("max waiting", "0 lets nobody in; it must be at least 1");
+        }
+        if self.context_length.is_some_and(|context| context < 2) {
+            return wrong("context length", "it must hold a token of prompt and one of answer: at least 2");
+        }
+        Ok(())
+    }
+
+    /// The context for a model built for `built` tokens.
+    pub(super) fn context_for(&self, built: usize) -> Result<usize, ServeError> {
+        match self.context_length {
+            Some(asked) if asked > built => Err(ServeError::Config {
+                field: "context length",
+                problem: format!("{asked} is more than the {built} tokens that the model was built for"),
+            }),
+            Some(asked) => Ok(asked),
+            None => Ok(built.min(DEFAULT_CONTEXT)),
+        }
+    }
+
+    /// Tokens of KV memory when no size is given, for a context of `context` tokens.
+    pub(super) fn kv_tokens(&self, context: usize) -> usize {
+        let further = self.max_sequences.saturating_sub(1);
+        context.saturating_add(further.saturating_mul(TOKENS_PER_FURTHER_SEQUENCE.min(context)))
+    }
+}

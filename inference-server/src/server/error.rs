@@ -1,0 +1,53 @@
+//! Why a server ended, or did not begin.
+
+use crate::artifact::ArtifactError;
+use crate::backend::cpu::LoadError;
+use crate::gguf::{GgufError, MetadataError};
+use crate::http::ListenerError;
+use crate::tokenizer::TokenizerError;
+
+/// A server that does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A setting that makes no server.
+    #[error("{field}: {problem}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A port cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenerError),
+    /// The model cannot be found, fetched or verified.
+    #[error("{}", .0.in_words())]
+    Artifact(#[from] ArtifactError),
+    /// The model file is not usable.
+    #[error("the model file: {0}")]
+    File(#[from] GgufError),
+    /// The model file lacks a key.
+    #[error("the model file: {0}")]
+    Metadata(#[from] MetadataError),
+    /// The model's tokenizer is not usable.
+    #[error("the model's tokenizer: {0}")]
+    Tokenizer(#[from] TokenizerError),
+    /// The weights cannot be loaded.
+    #[error("the model: {0}")]
+    Load(#[from] LoadError),
+    /// The system gave no thread.
+    #[error("the engine's thread: {0}")]
+    Thread(std::io::Error),
+    /// The model is there and produces nothing.
+    #[error("the model produced no first token: {0}")]
+    Warmup(String),
+    /// Signals cannot be heard.
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+    /// A second signal came while requests were being finished.
+    #[error("a second signal came; open requests are cut")]
+    Interrupted,
+    /// A bug of ours while loading.
+    #[error("loading failed with an internal error")]
+    Panicked,
+}
