@@ -4,7 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +24,10 @@ use crate::events::Events;
 use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
 use crate::settings::{LogFormat, Settings};
-use crate::watch::{Stores, Triggers};
+use crate::watch::{Scope, Stores, Triggers};
+
+/// How this program names itself to the apiserver.
+const NAMED: &str = concat!("weighbridge-operator/", env!("CARGO_PKG_VERSION"));
 
 /// Longest wait for running reconciles at the end; the Lease is to be given back within a second of SIGTERM.
 const LAST_CALLS: Duration = Duration::from_millis(400);
@@ -65,11 +71,15 @@ pub enum RuntimeError {
 pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
     log_to_stderr(settings.log_format);
     let stop = stop_signal().map_err(RuntimeError::Signals)?;
-    let client = connect().await?;
+    let scope = settings.watch_namespace.clone().map_or(Scope::Cluster, Scope::Namespace);
+    let client = connect(&scope).await?;
     let metrics = Metrics::default();
     let listener = TcpListener::bind(settings.metrics_listen)
         .await
         .map_err(|source| RuntimeError::Listen { address: settings.metrics_listen, source })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "admin port open");
+    }
 
     let candidate = Candidate::new(
         client.clone(),
@@ -81,7 +91,7 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
     let leadership = candidate.leadership();
     let (triggers, queues) = Triggers::new(leadership.clone(), metrics.clone());
     let mut tasks = JoinSet::new();
-    let stores = Stores::watch(&client, &triggers, &metrics, &mut tasks);
+    let stores = Stores::watch(&client, &scope, &triggers, &metrics, &mut tasks);
     let caller = Caller::new(leadership.clone(), metrics.clone());
     let context = Arc::new(Context {
         client: client.clone(),
@@ -133,21 +143,22 @@ async fn look_at_everything(stores: Arc<Stores>, triggers: Triggers, leadership:
     }
 }
 
-async fn connect() -> Result<Client, RuntimeError> {
-    let config = Config::infer().await.map_err(RuntimeError::Config)?;
+async fn connect(scope: &Scope) -> Result<Client, RuntimeError> {
+    let mut config = Config::infer().await.map_err(RuntimeError::Config)?;
+    // An apiserver's audit log then says who wrote.
+    config.headers.push((USER_AGENT, HeaderValue::from_static(NAMED)));
     let client = Client::try_from(config).map_err(|error| RuntimeError::Client(Box::new(error)))?;
-    listable::<ModelDeployment>(&client, "ModelDeployment").await?;
-    listable::<ExternalProvider>(&client, "ExternalProvider").await?;
-    listable::<ResourceProfile>(&client, "ResourceProfile").await?;
+    listable::<ModelDeployment>(scope.api(&client), "ModelDeployment").await?;
+    listable::<ExternalProvider>(scope.api(&client), "ExternalProvider").await?;
+    listable::<ResourceProfile>(Api::all(client.clone()), "ResourceProfile").await?;
     Ok(client)
 }
 
 /// A watch of a kind that does not exist fails softly for ever, so that it is asked for once, and hard.
-async fn listable<K>(client: &Client, kind: &'static str) -> Result<(), RuntimeError>
+async fn listable<K>(api: Api<PartialObjectMeta<K>>, kind: &'static str) -> Result<(), RuntimeError>
 where
     K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug,
 {
-    let api: Api<kube::core::PartialObjectMeta<K>> = Api::all(client.clone());
     api.list(&ListParams::default().limit(1))
         .await
         .map(|_| ())

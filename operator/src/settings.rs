@@ -20,6 +20,9 @@ pub struct Settings {
     /// Namespace of the gateway's pods, the only ones that may call a provider proxy. Default: the operator's.
     #[arg(long, env = "WEIGHBRIDGE_GATEWAY_NAMESPACE")]
     pub gateway_namespace: Option<String>,
+    /// Only this namespace is looked at, so that a Role is enough for everything but ResourceProfiles. Default: all.
+    #[arg(long, env = "WEIGHBRIDGE_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
     /// Name of this process in the Lease and in Events; unique among replicas.
     #[arg(long, env = "POD_NAME", default_value_t = default_identity())]
     pub identity: String,

@@ -227,15 +227,17 @@ fn place_on_gpu(
             format!("ResourceProfile {profile} names the product"),
         ));
     }
+    // Slices of a card (`nvidia.com/mig-…`) are on nodes with the vendor's one taint.
+    let taint = if resource.starts_with("nvidia.com/") { "nvidia.com/gpu" } else { resource };
     let standard = Toleration {
-        key: Some(resource.clone()),
+        key: Some(taint.to_owned()),
         operator: Some("Exists".to_owned()),
         effect: Some("NoSchedule".to_owned()),
         ..Toleration::default()
     };
     if !tolerations.contains(&standard) {
         decisions.push(Decision::new(
-            format!("tolerates the taint {resource}:NoSchedule"),
+            format!("tolerates the taint {taint}:NoSchedule"),
             "GPU nodes carry it to keep other pods away",
         ));
         tolerations.push(standard);

@@ -61,11 +61,10 @@ fn open_weights(
     let template = engine_pod::template(owner, open, images, &mut decisions);
     let revision = Revision::of(&template);
     let name = format!("{}-{revision}", owner.name());
-    let count = if replicas == 1 { "1 pod".to_owned() } else { format!("{replicas} pods") };
     decisions.insert(
         0,
         Decision::new(
-            format!("{count}, Deployment {name}"),
+            format!("{}, Deployment {name}", pods(replicas)),
             format!("openWeights is served; its pod template has revision {revision}, and spec.replicas is {replicas}"),
         ),
     );
@@ -119,6 +118,10 @@ fn deployment(
     }
 }
 
+fn pods(replicas: i32) -> String {
+    if replicas == 1 { "1 pod".to_owned() } else { format!("{replicas} pods") }
+}
+
 /// Whether and why the Deployment of an old revision goes.
 fn replaced(
     old: &Deployment,
@@ -135,12 +138,12 @@ fn replaced(
     let new = observed.deployments.iter().find(|deployment| deployment.name_any() == current);
     if new.is_some_and(|new| has_ready(new, replicas)) {
         let guard = Guard::ReplacedBy { name: current.to_owned(), ready: replicas };
-        let why = format!("all {replicas} wanted pods of {current} are ready");
+        let why = format!("{current} has its {count} ready", count = pods(replicas));
         return removal(ChildKind::Deployment, old, guard, why);
     }
     decisions.push(Decision::new(
         format!("Deployment {name} stays for now"),
-        format!("its pods answer, and {current} does not have its {replicas} pods ready yet"),
+        format!("its pods answer, and {current} does not have its {} ready yet", pods(replicas)),
     ));
     None
 }

@@ -109,7 +109,7 @@ fn open_says(
 pub(super) fn scheduled(wanted: usize, deployment: Option<&Deployment>, view: &PodsView<'_>) -> Says {
     let placed = view.placed();
     if placed >= wanted {
-        return Says::yes(condition::SCHEDULED, Reason::PodsScheduled, format!("all {wanted} pods have a node"));
+        return Says::yes(condition::SCHEDULED, Reason::PodsScheduled, format!("{wanted} of {wanted} pods have a node"));
     }
     if let Some(trouble) = view.unplaced() {
         let message = format!("{placed} of {wanted} pods have a node: {}", trouble.message);
@@ -130,7 +130,7 @@ fn pods_refused(deployment: &Deployment) -> Option<String> {
 
 pub(super) fn engine(wanted: usize, ready: usize, view: &PodsView<'_>) -> Says {
     if ready >= wanted {
-        return Says::yes(condition::ENGINE_READY, Reason::EngineAnswering, format!("all {wanted} pods answer"));
+        return Says::yes(condition::ENGINE_READY, Reason::EngineAnswering, format!("{wanted} of {wanted} pods answer"));
     }
     match view.not_running() {
         Some(trouble) => {

@@ -10,5 +10,5 @@ mod triggers;
 mod watcher;
 
 pub use index::{Index, Parent, ParentKind};
-pub use stores::Stores;
+pub use stores::{Scope, Stores};
 pub use triggers::{Queues, Triggers};

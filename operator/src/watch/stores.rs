@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -23,6 +24,28 @@ use crate::plan::MANAGED_BY_KEY;
 /// Kinds that are watched.
 const KINDS: usize = 7;
 
+/// Namespaces that an operator looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every one.
+    Cluster,
+    /// This one.
+    Namespace(String),
+}
+
+impl Scope {
+    /// A view of one namespaced kind.
+    pub fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType: Default>,
+    {
+        match self {
+            Scope::Cluster => Api::all(client.clone()),
+            Scope::Namespace(name) => Api::namespaced(client.clone(), name),
+        }
+    }
+}
+
 /// The operator's view of the cluster.
 pub struct Stores {
     /// Every ModelDeployment.
@@ -43,8 +66,14 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Begins to watch. The watches end with `tasks`.
-    pub fn watch(client: &Client, triggers: &Triggers, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Arc<Stores> {
+    /// Begins to watch `scope`. The watches end with `tasks`.
+    pub fn watch(
+        client: &Client,
+        scope: &Scope,
+        triggers: &Triggers,
+        metrics: &Metrics,
+        tasks: &mut JoinSet<()>,
+    ) -> Arc<Stores> {
         let (models, models_writer) = kube::runtime::reflector::store();
         let (providers, providers_writer) = kube::runtime::reflector::store();
         let (profiles, profiles_writer) = kube::runtime::reflector::store();
@@ -58,14 +87,20 @@ impl Stores {
             pods: Index::default(),
             synced: tokio::sync::watch::Sender::new(BTreeSet::new()),
         });
-        let means = |kind| Watching { kind, client: client.clone(), metrics: metrics.clone(), stores: Arc::clone(&stores), triggers: triggers.clone() };
-        tasks.spawn(means("ModelDeployment").primary(models_writer, touched_by_model));
-        tasks.spawn(means("ExternalProvider").primary(providers_writer, touched_by_provider));
-        tasks.spawn(means("ResourceProfile").primary(profiles_writer, touched_by_profile));
-        tasks.spawn(means("Deployment").children(|stores| &stores.deployments));
-        tasks.spawn(means("Service").children(|stores| &stores.services));
-        tasks.spawn(means("NetworkPolicy").children(|stores| &stores.network_policies));
-        tasks.spawn(means("Pod").children(|stores| &stores.pods));
+        let watching = |kind| Watching {
+            kind,
+            metrics: metrics.clone(),
+            stores: Arc::clone(&stores),
+            triggers: triggers.clone(),
+        };
+        tasks.spawn(watching("ModelDeployment").primary(scope.api(client), models_writer, touched_by_model));
+        tasks.spawn(watching("ExternalProvider").primary(scope.api(client), providers_writer, touched_by_provider));
+        let profiles = Api::all(client.clone());
+        tasks.spawn(watching("ResourceProfile").primary(profiles, profiles_writer, touched_by_profile));
+        tasks.spawn(watching("Deployment").children(scope.api(client), |stores| &stores.deployments));
+        tasks.spawn(watching("Service").children(scope.api(client), |stores| &stores.services));
+        tasks.spawn(watching("NetworkPolicy").children(scope.api(client), |stores| &stores.network_policies));
+        tasks.spawn(watching("Pod").children(scope.api(client), |stores| &stores.pods));
         stores
     }
 
@@ -137,7 +172,6 @@ fn touched_by_profile(stores: &Stores, profile: &ResourceProfile) -> Vec<Touched
 
 struct Watching {
     kind: &'static str,
-    client: Client,
     metrics: Metrics,
     stores: Arc<Stores>,
     triggers: Triggers,
@@ -145,11 +179,14 @@ struct Watching {
 
 impl Watching {
     /// Watches a kind of ours, whole.
-    async fn primary<K>(self, mut writer: Writer<K>, touched: fn(&Stores, &K) -> Vec<Touched>)
-    where
+    async fn primary<K>(
+        self,
+        api: Api<DeserializeGuard<K>>,
+        mut writer: Writer<K>,
+        touched: fn(&Stores, &K) -> Vec<Touched>,
+    ) where
         K: Resource<DynamicType = ()> + Prune + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let api = Api::<DeserializeGuard<K>>::all(self.client.clone());
         let reader = writer.as_reader();
         let events = events(api, Config::default(), self.metrics.clone());
         tokio::pin!(events);
@@ -170,11 +207,10 @@ impl Watching {
     }
 
     /// Watches a kind of Kubernetes, narrowed to our children.
-    async fn children<K>(self, index: fn(&Stores) -> &Index<K>)
+    async fn children<K>(self, api: Api<DeserializeGuard<K>>, index: fn(&Stores) -> &Index<K>)
     where
         K: Resource<DynamicType = ()> + Prune + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let api = Api::<DeserializeGuard<K>>::all(self.client.clone());
         let narrowed = Config::default().labels(&format!("{MANAGED_BY_KEY}={MANAGED_BY}"));
         let events = events(api, narrowed, self.metrics.clone());
         tokio::pin!(events);

@@ -1,0 +1,198 @@
+//! What a plan says for files as people write them, and what holds for every plan.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use proptest::prelude::*;
+use serde::Serialize;
+use serde_json::{Value, json};
+use weighbridge_crds::manifest::{Manifest, parse};
+use weighbridge_operator::plan::{Images, Planned, plan_offline, restricted};
+
+fn images() -> Images {
+    Images {
+        inference_server: "images.example/inference-server:1".to_owned(),
+        gateway: "images.example/gateway:1".to_owned(),
+        gateway_namespace: "weighbridge-system".to_owned(),
+    }
+}
+
+fn planned(text: &str) -> Vec<Planned> {
+    plan_offline(&parse(text).expect("the fixture is valid"), &images()).expect("the fixture can be planned")
+}
+
+/// As `weighbridge plan` shows it.
+fn shown(text: &str) -> String {
+    #[derive(Serialize)]
+    struct Shown {
+        parent: String,
+        why: Vec<String>,
+        objects: Vec<Value>,
+    }
+    let shown: Vec<_> = planned(text)
+        .into_iter()
+        .map(|plan| Shown {
+            parent: format!("{} {}/{}", plan.kind, plan.namespace, plan.name),
+            why: plan.decisions.iter().map(|decision| format!("{}: {}", decision.what, decision.why)).collect(),
+            objects: plan.objects,
+        })
+        .collect();
+    serde_saphyr::to_string(&shown).expect("a plan can be written")
+}
+
+macro_rules! snapshots {
+    ($($name:ident),+) => {
+        $(#[test]
+        fn $name() {
+            insta::assert_snapshot!(shown(include_str!(concat!("fixtures/", stringify!($name), ".yaml"))));
+        })+
+    };
+}
+
+snapshots!(cpu, gpu, token, pvc, external, private);
+
+#[test]
+fn a_value_of_a_secret_is_in_no_plan() {
+    assert!(!shown(include_str!("fixtures/external.yaml")).contains("canary"));
+}
+
+#[test]
+fn a_profile_that_the_file_lacks_is_named() {
+    let text = include_str!("fixtures/gpu.yaml").split_once("---").expect("two objects").1;
+    let error = plan_offline(&parse(text).expect("valid"), &images()).expect_err("the profile is not there").to_string();
+    assert!(error.contains("ModelDeployment team-a/big") && error.contains("ResourceProfile \"one-l4\""), "{error}");
+}
+
+/// Any model that the CRD takes, with a profile.
+fn model() -> impl Strategy<Value = Vec<Manifest>> {
+    let source = prop_oneof![
+        "hf://[a-z]{1,8}/[a-z]{1,8}/[a-z]{1,8}\\.gguf".prop_map(|text| (text, true)),
+        "pvc://[a-z]{1,8}/[a-z]{1,8}\\.gguf".prop_map(|text| (text, false)),
+    ];
+    let hub = prop::option::of(("[a-z]{1,8}", "[a-z]{1,8}"));
+    let engine = (prop::option::of(16..100_000_i32), prop::option::of(1..4096_i32));
+    let hardware = prop::option::of((prop::option::of(1..8_i32), any::<bool>(), prop::option::of(1..8_i32)));
+    ("[a-z][a-z0-9]{0,39}", source, hub, engine, hardware, 0..1000_i32).prop_map(
+        |(name, (source, is_hub), hub, (context, sequences), hardware, replicas)| {
+            let mut weights = json!({"source": source, "engine": {}});
+            let mut set = |pointer: &str, key: &str, value: Value| {
+                if let Some(fields) = weights.pointer_mut(pointer).and_then(Value::as_object_mut) {
+                    fields.insert(key.to_owned(), value);
+                }
+            };
+            if let (true, Some((secret, key))) = (is_hub, hub) {
+                set("", "hub", json!({"tokenSecret": {"name": secret, "key": key}}));
+            }
+            for (key, value) in [("contextLength", context), ("maxSequences", sequences)] {
+                if let Some(value) = value {
+                    set("/engine", key, json!(value));
+                }
+            }
+            let mut profile = json!({"cpu": "2", "memory": "4Gi"});
+            if let Some((count, product, gpus)) = hardware {
+                if let Some(count) = count {
+                    profile["gpu"] = json!({"count": count});
+                    if product {
+                        profile["gpu"]["product"] = json!("NVIDIA-L4");
+                    }
+                }
+                let gpus = gpus.filter(|_| count.is_some());
+                set("", "resources", gpus.map_or(json!({"profile": "p"}), |gpus| json!({"profile": "p", "gpus": gpus})));
+            }
+            let model = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
+                "metadata": {"name": name, "namespace": "n"}, "spec": {"openWeights": weights, "replicas": replicas}});
+            let profile = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ResourceProfile",
+                "metadata": {"name": "p"}, "spec": profile});
+            parse(&format!("{profile}\n---\n{model}")).expect("the CRD takes it")
+        },
+    )
+}
+
+fn deployments(plans: &[Planned]) -> Vec<Deployment> {
+    let objects = plans.iter().flat_map(|plan| &plan.objects);
+    objects
+        .filter(|object| object["kind"] == "Deployment")
+        .map(|object| serde_json::from_value(object.clone()).expect("a Deployment"))
+        .collect()
+}
+
+proptest! {
+    // Each case reads YAML as strictly as an apiserver, which takes most of a test's time.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_pod_passes_pod_security_restricted(manifests in model()) {
+        let plans = plan_offline(&manifests, &images()).expect("plannable");
+        for deployment in deployments(&plans) {
+            let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+            prop_assert_eq!(restricted::violations(&pod), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn replicas_change_no_name_and_no_template(manifests in model(), replicas in 0..1000_i32) {
+        let mut scaled = manifests.clone();
+        for manifest in &mut scaled {
+            if let Manifest::ModelDeployment(model) = manifest {
+                model.spec.replicas = replicas;
+            }
+        }
+        let before = deployments(&plan_offline(&manifests, &images()).expect("plannable"));
+        let after = deployments(&plan_offline(&scaled, &images()).expect("plannable"));
+        prop_assert_eq!(&before[0].metadata, &after[0].metadata);
+        let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
+        prop_assert_eq!(template(&before[0]), template(&after[0]));
+        prop_assert_eq!(after[0].spec.as_ref().and_then(|spec| spec.replicas), Some(replicas));
+    }
+
+    #[test]
+    fn the_same_file_gives_the_same_plan(manifests in model()) {
+        prop_assert_eq!(plan_offline(&manifests, &images()).expect("plannable"), plan_offline(&manifests, &images()).expect("plannable"));
+    }
+
+    #[test]
+    fn names_of_children_are_labels_of_dns(manifests in model()) {
+        for plan in plan_offline(&manifests, &images()).expect("plannable") {
+            for object in plan.objects {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                prop_assert!(!name.is_empty() && name.len() <= 63, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn proxies_pass_pod_security_restricted() {
+    for text in [include_str!("fixtures/external.yaml"), include_str!("fixtures/private.yaml")] {
+        for deployment in deployments(&planned(text)) {
+            let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+            assert_eq!(restricted::violations(&pod), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn the_check_sees_what_restricted_forbids() {
+    let good = deployments(&planned(include_str!("fixtures/token.yaml"))).remove(0);
+    let pod = || serde_json::to_value(good.spec.as_ref().map(|spec| &spec.template.spec)).expect("a pod");
+    let breaks: [(&str, Value); 9] = [
+        ("/hostNetwork", json!(true)),
+        ("/automountServiceAccountToken", json!(true)),
+        ("/securityContext/runAsNonRoot", json!(false)),
+        ("/securityContext/seccompProfile/type", json!("Unconfined")),
+        ("/containers/0/securityContext/allowPrivilegeEscalation", json!(true)),
+        ("/containers/0/securityContext/readOnlyRootFilesystem", json!(false)),
+        ("/containers/0/securityContext/capabilities/drop", json!([])),
+        ("/containers/0/ports/0/hostPort", json!(8000)),
+        ("/volumes/0", json!({"name": "host", "hostPath": {"path": "/"}})),
+    ];
+    for (pointer, value) in breaks {
+        let mut broken = pod();
+        let (parent, key) = pointer.rsplit_once('/').expect("a path");
+        match broken.pointer_mut(parent) {
+            Some(Value::Array(items)) => items[key.parse::<usize>().expect("an index")] = value,
+            Some(fields) => fields[key] = value,
+            None => panic!("{pointer}"),
+        }
+        let broken = serde_json::from_value(broken).expect("a pod");
+        assert_eq!(restricted::violations(&broken).len(), 1, "{pointer}");
+    }
+}

@@ -1,0 +1,160 @@
+//! What can't be served, and what a person is told.
+
+use serde_json::{Value, json};
+use weighbridge_crds::condition::Reason;
+use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, Served};
+
+const NONE: ModelReferences =
+    ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+
+fn model(spec: Value) -> ModelDeployment {
+    serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
+        "metadata": {"name": "m", "namespace": "n", "uid": "u", "generation": 1}, "spec": spec}))
+    .expect("a ModelDeployment")
+}
+
+fn profile(spec: Value) -> Named<ResourceProfile> {
+    Named::Found(
+        serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ResourceProfile",
+            "metadata": {"name": "p"}, "spec": spec}))
+        .expect("a ResourceProfile"),
+    )
+}
+
+fn provider(spec: Value) -> ExternalProvider {
+    serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
+        "metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec}))
+    .expect("an ExternalProvider")
+}
+
+fn refused(result: Result<impl std::fmt::Debug, Refusal>, reason: Reason, words: &[&str]) {
+    let refusal = result.expect_err(words[0]);
+    assert_eq!(refusal.reason, reason, "{refusal}");
+    for word in words {
+        assert!(refusal.message.contains(word), "{word:?} is not in: {refusal}");
+    }
+}
+
+#[test]
+fn each_bad_model_is_refused_with_the_field_and_the_fix() {
+    let hf = "hf://o/r/f.gguf";
+    let with = |resources: Value| json!({"openWeights": {"source": hf, "resources": resources}});
+    let cases: Vec<(Value, ModelReferences, Reason, Vec<&str>)> = vec![
+        (json!({}), NONE, Reason::InvalidSpec, vec!["openWeights or external"]),
+        (
+            json!({"openWeights": {"source": hf}, "external": {"provider": "p", "model": "x"}}),
+            ModelReferences { provider: Named::Missing, ..NONE },
+            Reason::ProviderNotFound,
+            vec!["external.provider", "\"p\""],
+        ),
+        (json!({"openWeights": {"source": "s3://b/k"}}), NONE, Reason::InvalidSpec, vec!["openWeights.source", "hf://"]),
+        (json!({"openWeights": {"source": "file:///m.gguf"}}), NONE, Reason::InvalidSpec, vec!["openWeights.source", "pvc://"]),
+        (json!({"openWeights": {"source": "pvc://c/../f"}}), NONE, Reason::InvalidSpec, vec!["openWeights.source"]),
+        (
+            json!({"openWeights": {"source": "pvc://c/f", "revision": "main"}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.revision", "remove"],
+        ),
+        (
+            json!({"openWeights": {"source": hf, "engine": {"contextLength": 1}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.engine.contextLength", "16 or more"],
+        ),
+        (
+            json!({"openWeights": {"source": hf, "engine": {"maxSequences": -1}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.engine.maxSequences"],
+        ),
+        (json!({"openWeights": {"source": hf}, "replicas": -1}), NONE, Reason::InvalidSpec, vec!["replicas"]),
+        (with(json!({"gpus": 1})), NONE, Reason::InvalidSpec, vec!["resources.gpus", "resources.profile"]),
+        (
+            with(json!({"profile": "p"})),
+            ModelReferences { profile: Named::Missing, ..NONE },
+            Reason::ResourceProfileNotFound,
+            vec!["openWeights.resources.profile", "kubectl get rprof"],
+        ),
+        (
+            with(json!({"profile": "p", "gpus": 1})),
+            ModelReferences { profile: profile(json!({"cpu": "1", "memory": "1Gi"})), ..NONE },
+            Reason::InvalidSpec,
+            vec!["resources.gpus", "no gpu"],
+        ),
+        (
+            with(json!({"profile": "p"})),
+            ModelReferences { profile: profile(json!({"cpu": "many", "memory": "1Gi"})), ..NONE },
+            Reason::InvalidSpec,
+            vec!["ResourceProfile \"p\"", "cpu", "500m"],
+        ),
+        (
+            json!({"openWeights": {"source": hf, "hub": {"tokenSecret": {"name": "s", "key": "k"}}}}),
+            ModelReferences { token: KeyLookup::SecretMissing, ..NONE },
+            Reason::SecretNotFound,
+            vec!["openWeights.hub.tokenSecret", "\"s\"", "\"k\""],
+        ),
+        (
+            json!({"openWeights": {"source": hf, "hub": {"tokenSecret": {"name": "s", "key": "k"}}}}),
+            ModelReferences { token: KeyLookup::KeyMissing, ..NONE },
+            Reason::SecretNotFound,
+            vec!["\"s\"", "\"k\"", "add it"],
+        ),
+    ];
+    for (spec, references, reason, words) in cases {
+        refused(validate::model(&model(spec), &references, Place::Cluster), reason, &words);
+    }
+}
+
+#[test]
+fn the_arm_that_does_not_answer_is_checked_too() {
+    let spec = json!({"serve": "External", "openWeights": {"source": "nonsense"}, "external": {"provider": "p", "model": "x"}});
+    let key = json!({"name": "s", "key": "k"});
+    let found = provider(json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": key}));
+    let references = ModelReferences { provider: Named::Found(found), ..NONE };
+    refused(validate::model(&model(spec), &references, Place::Cluster), Reason::InvalidSpec, &["openWeights.source"]);
+}
+
+#[test]
+fn each_place_refuses_the_other_places_source() {
+    let file = model(json!({"openWeights": {"source": "file:///m.gguf"}}));
+    assert!(matches!(validate::model(&file, &NONE, Place::Machine).expect("fine here").served, Served::Open(_)));
+    let claim = model(json!({"openWeights": {"source": "pvc://c/f"}}));
+    refused(validate::model(&claim, &NONE, Place::Machine), Reason::InvalidSpec, &["pvc://", "file:///"]);
+}
+
+#[test]
+fn names_that_children_cant_be_made_from_are_refused() {
+    for name in ["", "A", "1a", "a.b", "a-", &"a".repeat(41)] {
+        let mut model = model(json!({"openWeights": {"source": "hf://o/r/f"}}));
+        model.metadata.name = Some(name.to_owned());
+        refused(validate::model(&model, &NONE, Place::Cluster), Reason::InvalidSpec, &["metadata.name"]);
+    }
+}
+
+#[test]
+fn each_bad_provider_is_refused_with_the_field_and_the_fix() {
+    let with = |url: &str, private: bool| {
+        provider(json!({"kind": "OpenAICompatible", "baseURL": url, "allowPrivate": private,
+            "apiKeySecret": {"name": "s", "key": "k"}}))
+    };
+    let present = ProviderReferences { key: KeyLookup::Present };
+    for (url, words) in [
+        ("nonsense", "baseURL"),
+        ("ftp://e.example/v1", "https://"),
+        ("http://e.example/v1", "in the clear"),
+        ("https://user:pass@e.example/v1", "no user"),
+        ("https://e.example/v1?key=x", "query"),
+        ("https://e.example:8443/v1", "allowPrivate: true"),
+    ] {
+        refused(validate::provider(&with(url, false), present), Reason::InvalidSpec, &[words]);
+    }
+    for url in ["http://e.example:8080/v1", "https://e.example:8443/v1"] {
+        assert!(validate::provider(&with(url, true), present).is_ok(), "{url}");
+    }
+    let good = with("https://e.example/v1", false);
+    for (key, word) in [(KeyLookup::SecretMissing, "create it"), (KeyLookup::KeyMissing, "add it")] {
+        refused(validate::provider(&good, ProviderReferences { key }), Reason::SecretNotFound, &["apiKeySecret", word]);
+    }
+}

@@ -1,0 +1,10 @@
+//! The operator against a real control plane: apiserver, controller-manager, scheduler; simulated nodes.
+//!
+//! Each test has a namespace and an operator of its own, which looks at that namespace only. Nothing sleeps:
+//! tests wait for objects to be as they should.
+
+mod api;
+mod external;
+mod harness;
+mod open;
+mod trust;
