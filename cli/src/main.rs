@@ -1,2 +1,18 @@
 //! The `weighbridge` command.
-fn main() {}
+//!
+//! `up` serves a file's models in this one process, `chat` talks to a model, `plan` says what a cluster
+//! would get. Lives here: what only a person at a terminal needs. May not live here: validation, planning,
+//! serving and routing; those are the crates that a cluster runs too.
+
+mod args;
+mod chat;
+mod manifest_file;
+mod plan;
+mod run;
+mod secret;
+mod terminal;
+mod up;
+
+fn main() -> std::process::ExitCode {
+    run::run(clap::Parser::parse())
+}

@@ -1,0 +1,97 @@
+//! Flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+/// Serves open weights and closed APIs behind one URL.
+#[derive(Debug, Parser)]
+#[command(name = "weighbridge", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the models of a file on this machine, with no cluster.
+    Up(Box<UpArgs>),
+    /// Talk to a model.
+    Chat(ChatArgs),
+    /// Print what a cluster would be given for a file, and why.
+    Plan(PlanArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// YAML with ModelDeployments and what they name.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Address of the one door.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Let other machines in: needed with a --listen that is not this machine's own. Nothing asks callers
+    /// who they are, and they spend your providers' money.
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// Address of /metrics, /livez and /readyz of the door [default: none].
+    #[arg(long)]
+    pub metrics_listen: Option<SocketAddr>,
+    /// A folder in place of a PersistentVolumeClaim, for pvc:// sources. May be given again.
+    #[arg(long, value_name = "NAME=FOLDER", value_parser = claim)]
+    pub claim: Vec<(String, PathBuf)>,
+    /// Where a key of a Secret is: env:VARIABLE or file:PATH, never the key itself. May be given again.
+    #[arg(long, value_name = "[NAMESPACE/]NAME/KEY=env:VARIABLE|file:PATH")]
+    pub secret: Vec<String>,
+    /// Namespace in which a bare model name is looked up.
+    #[arg(long, default_value = "default")]
+    pub default_namespace: String,
+    /// Folder for fetched weights [default: ~/.cache/weighbridge].
+    #[arg(long, env = "WEIGHBRIDGE_CACHE")]
+    pub cache_folder: Option<PathBuf>,
+    /// Seconds that open streams get to finish after Ctrl-C; a second Ctrl-C ends them at once.
+    #[arg(long, default_value_t = 300)]
+    pub drain_timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// The model's name: bare, or namespace/name.
+    pub model: String,
+    /// Where the door is.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub url: Url,
+    /// A system message before the first question.
+    #[arg(long)]
+    pub system: Option<String>,
+    /// Longest answer, in tokens [default: the model's own end, or the end of its context].
+    #[arg(long)]
+    pub max_tokens: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// YAML with ModelDeployments and what they name.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Image of the inference server, as the operator would be told.
+    #[arg(long, default_value = concat!("images.weighbridge.local/inference-server:", env!("CARGO_PKG_VERSION")))]
+    pub inference_server_image: String,
+    /// Image of the gateway, as the operator would be told.
+    #[arg(long, default_value = concat!("images.weighbridge.local/gateway:", env!("CARGO_PKG_VERSION")))]
+    pub gateway_image: String,
+    /// Namespace of the gateway's pods.
+    #[arg(long, default_value = "weighbridge-system")]
+    pub gateway_namespace: String,
+}
+
+fn claim(given: &str) -> Result<(String, PathBuf), String> {
+    match given.split_once('=') {
+        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(folder)))
+        }
+        _ => Err("write NAME=FOLDER".to_owned()),
+    }
+}

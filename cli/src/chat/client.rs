@@ -1,0 +1,173 @@
+//! Asking the door: one streamed chat completion at a time.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use url::Url;
+use weighbridge_wire::openai::chat::ChatCompletionChunk;
+use weighbridge_wire::openai::{ErrorBody, FinishReason, parse};
+use weighbridge_wire::sse::{DecodeError, Decoder};
+
+use crate::args::ChatArgs;
+
+/// Bytes of one event, and of an error's body: far above what any server sends.
+const LARGEST_EVENT: usize = 4 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("--url {0} is no address of a door: write http://HOST:PORT")]
+    Url(Url),
+    #[error("nothing answers at {url}: is `weighbridge up` running? Another address is named with --url")]
+    Connect {
+        url: Url,
+        #[source]
+        source: hyper_util::client::legacy::Error,
+    },
+    #[error("TLS can't be set up")]
+    Tls(#[source] rustls::Error),
+    #[error("{message} (HTTP {status})")]
+    Refused { status: u16, message: String },
+    #[error("the answer broke off")]
+    Broken(#[source] hyper::Error),
+    #[error("the answer broke off: {0}")]
+    Failed(String),
+    #[error("the answer ended without [DONE]: it may be cut")]
+    Unfinished,
+    #[error("the answer is no event stream")]
+    Stream(#[source] DecodeError),
+    #[error("an event of the answer makes no sense: {0}")]
+    Event(String),
+}
+
+/// A client of one door and one model.
+pub struct Client {
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    url: Url,
+    model: String,
+    max_tokens: Option<u64>,
+}
+
+/// An answer under way.
+pub struct Answer {
+    body: Incoming,
+    decoder: Decoder,
+    pieces: VecDeque<String>,
+    finish_reason: Option<FinishReason>,
+    done: bool,
+}
+
+impl Client {
+    pub fn new(args: &ChatArgs) -> Result<Self, CallError> {
+        let refused = || CallError::Url(args.url.clone());
+        let mut url = args.url.clone();
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refused());
+        }
+        // Both http://host and http://host/v1 are what people paste.
+        let has_version = url.path().trim_end_matches('/').ends_with("/v1");
+        {
+            let mut path = url.path_segments_mut().map_err(|()| refused())?;
+            path.pop_if_empty().extend((!has_version).then_some("v1")).extend(["chat", "completions"]);
+        }
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let tls = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .map_err(CallError::Tls)?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let http = HttpClient::builder(TokioExecutor::new()).build(tls);
+        Ok(Self { http, url, model: args.model.clone(), max_tokens: args.max_tokens })
+    }
+
+    /// Asks with the whole conversation.
+    pub async fn ask(&self, messages: &[Value]) -> Result<Answer, CallError> {
+        let mut question = json!({ "model": self.model, "stream": true, "messages": messages });
+        if let (Some(most), Some(fields)) = (self.max_tokens, question.as_object_mut()) {
+            fields.insert("max_tokens".to_owned(), json!(most));
+        }
+        let mut request = Request::new(Full::from(question.to_string()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.url.as_str().parse().map_err(|_| CallError::Url(self.url.clone()))?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let response = self.http.request(request).await;
+        let response = response.map_err(|source| CallError::Connect { url: self.url.clone(), source })?;
+        let (parts, body) = response.into_parts();
+        if !parts.status.is_success() {
+            return Err(refusal(parts.status.as_u16(), body).await);
+        }
+        let decoder = Decoder::new(LARGEST_EVENT);
+        Ok(Answer { body, decoder, pieces: VecDeque::new(), finish_reason: None, done: false })
+    }
+}
+
+impl Answer {
+    /// The next piece of text; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<String>, CallError> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Ok(Some(piece));
+            }
+            if self.done {
+                return Ok(None);
+            }
+            match self.body.frame().await {
+                Some(frame) => {
+                    if let Ok(bytes) = frame.map_err(CallError::Broken)?.into_data() {
+                        self.decoder.push(&bytes);
+                        self.take_events()?;
+                    }
+                }
+                None => return Err(CallError::Unfinished),
+            }
+        }
+    }
+
+    /// Why it ended, once it did.
+    pub fn finish_reason(self) -> Option<FinishReason> {
+        self.finish_reason
+    }
+
+    fn take_events(&mut self) -> Result<(), CallError> {
+        while let Some(frame) = self.decoder.next_frame().map_err(CallError::Stream)? {
+            let Some(data) = frame.data() else { continue };
+            if data.as_ref() == b"[DONE]" {
+                self.done = true;
+                return Ok(());
+            }
+            if let Ok(failure) = serde_json::from_slice::<ErrorBody>(&data) {
+                return Err(CallError::Failed(failure.error.message));
+            }
+            let chunk: ChatCompletionChunk =
+                parse(&data).map_err(|error| CallError::Event(error.body.error.message))?;
+            for choice in chunk.choices {
+                self.pieces.extend(choice.delta.content.filter(|text| !text.is_empty()));
+                self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error answer in words, OpenAI's shape or not.
+async fn refusal(status: u16, body: Incoming) -> CallError {
+    let bytes =
+        Limited::new(body, LARGEST_EVENT).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let message = match serde_json::from_slice::<ErrorBody>(&bytes) {
+        Ok(body) => body.error.message,
+        Err(_) => "the server refused and did not say why: is --url the address of a door?".to_owned(),
+    };
+    CallError::Refused { status, message }
+}

@@ -1,0 +1,63 @@
+//! `weighbridge plan`: the operator's own plan for a file, with no cluster.
+
+use std::io;
+
+use weighbridge_operator::plan::{Images, OfflineError, Planned, plan_offline};
+
+use crate::args::PlanArgs;
+use crate::manifest_file::{self, FileError};
+use crate::terminal::Terminal;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error(transparent)]
+    File(FileError),
+    #[error(transparent)]
+    Refused(OfflineError),
+    #[error("the file names no ModelDeployment and no ExternalProvider: there is nothing to plan")]
+    Nothing,
+    #[error("a planned object can't be written as YAML: {0}")]
+    Yaml(String),
+    #[error("can't write the plan")]
+    Write(#[source] io::Error),
+}
+
+pub fn plan(args: &PlanArgs, terminal: &Terminal) -> Result<(), PlanError> {
+    let manifests = manifest_file::read(&args.file).map_err(PlanError::File)?;
+    let images = Images {
+        inference_server: args.inference_server_image.clone(),
+        gateway: args.gateway_image.clone(),
+        gateway_namespace: args.gateway_namespace.clone(),
+    };
+    let planned = plan_offline(&manifests, &images).map_err(PlanError::Refused)?;
+    if planned.is_empty() {
+        return Err(PlanError::Nothing);
+    }
+    for one in &planned {
+        terminal.print(&shown(one)?).map_err(PlanError::Write)?;
+    }
+    Ok(())
+}
+
+/// The reasons as comments over the objects, so that the whole is YAML that kubectl takes.
+fn shown(planned: &Planned) -> Result<String, PlanError> {
+    let Planned { kind, namespace, name, objects, decisions } = planned;
+    let mut text = format!("# {kind} {namespace}/{name}\n");
+    for decision in decisions {
+        text += &format!("#   {}: {}\n", one_line(&decision.what), one_line(&decision.why));
+    }
+    if objects.is_empty() {
+        text += "#   no objects\n";
+    }
+    for object in objects {
+        let yaml = serde_saphyr::to_string(object).map_err(|error| PlanError::Yaml(error.to_string()))?;
+        text += &format!("---\n{}\n", yaml.trim_end());
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+/// A line end inside a comment would become YAML.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,64 @@
+//! From parsed flags to an exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::args::{Cli, Command};
+use crate::chat::{self, ChatError};
+use crate::plan::{self, PlanError};
+use crate::terminal::{Terminal, in_words};
+use crate::up::{self, UpError};
+
+/// What shells expect after Ctrl-C: 128 and SIGINT's number.
+const INTERRUPTED: u8 = 130;
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Up(UpError),
+    #[error(transparent)]
+    Chat(ChatError),
+    #[error(transparent)]
+    Plan(PlanError),
+    #[error("can't start the runtime")]
+    Runtime(#[source] io::Error),
+}
+
+pub fn run(cli: Cli) -> ExitCode {
+    let terminal = Terminal::new();
+    let error = match command(cli.command, &terminal) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(error) => error,
+    };
+    match &error {
+        // `weighbridge plan | head` is done when head is.
+        RunError::Plan(PlanError::Write(error)) | RunError::Chat(ChatError::Write(error))
+            if error.kind() == io::ErrorKind::BrokenPipe =>
+        {
+            ExitCode::SUCCESS
+        }
+        RunError::Up(UpError::Interrupted) | RunError::Chat(ChatError::Interrupted) => {
+            ExitCode::from(INTERRUPTED)
+        }
+        error => {
+            terminal.note(&format!("weighbridge: {}", in_words(error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(command: Command, terminal: &Terminal) -> Result<(), RunError> {
+    match command {
+        Command::Plan(args) => plan::plan(&args, terminal).map_err(RunError::Plan),
+        Command::Chat(args) => block_on(chat::chat(args, terminal))?.map_err(RunError::Chat),
+        Command::Up(args) => block_on(up::up(*args, terminal))?.map_err(RunError::Up),
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, RunError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(RunError::Runtime)?;
+    let done = runtime.block_on(work);
+    // A thread that still computes, or waits for a line of stdin, is not waited for.
+    runtime.shutdown_background();
+    Ok(done)
+}

@@ -1,0 +1,69 @@
+//! What is printed once everything answers.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use super::models::{Model, State};
+
+/// The address, the models, and a line to paste.
+pub fn banner(door: SocketAddr, default_namespace: &str, models: &[Model]) -> String {
+    let url = url(door);
+    let mut text = format!("\nWeighbridge serves at {url}/v1\n\n");
+    let called = |model: &Model| {
+        if model.name.namespace == default_namespace {
+            model.name.name.clone()
+        } else {
+            model.name.to_string()
+        }
+    };
+    let width = models.iter().map(|model| called(model).len()).max().unwrap_or(0);
+    for model in models {
+        let state = match &model.state {
+            State::Ready(_) => String::new(),
+            State::Waiting(reason) | State::Asleep(reason) | State::Failed(reason) => format!("  ({reason})"),
+        };
+        let world = model.world.as_str();
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "  {:width$}  {world:6}  {}{state}", called(model), model.origin);
+    }
+    if let Some(model) = models.iter().find(|model| matches!(model.state, State::Ready(_))) {
+        let name = called(model);
+        let at = if url == "http://127.0.0.1:8080" { String::new() } else { format!(" --url {url}") };
+        let _ = write!(
+            text,
+            "\nAsk it something:\n\n  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \
+             -d '{{\"model\": \"{name}\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \
+             \"Why is the sky blue?\"}}]}}'\n\n  weighbridge chat {name}{at}\n\n"
+        );
+    }
+    text.push_str("Ctrl-C lets open streams finish and ends; a second Ctrl-C ends at once.\n");
+    text
+}
+
+/// An address that a client can call: one that stands for every interface is this machine's own.
+fn url(door: SocketAddr) -> String {
+    let host = match door {
+        SocketAddr::V4(_) if door.ip().is_unspecified() => "127.0.0.1".to_owned(),
+        SocketAddr::V6(_) if door.ip().is_unspecified() => "[::1]".to_owned(),
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    };
+    format!("http://{host}:{}", door.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_address_can_be_called() {
+        for (door, expected) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:81", "http://[::1]:81"),
+            ("[fe80::1]:82", "http://[fe80::1]:82"),
+        ] {
+            assert_eq!(url(door.parse().unwrap()), expected);
+        }
+    }
+}

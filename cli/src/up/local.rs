@@ -1,0 +1,302 @@
+//! What of a file this machine serves, decided before anything starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use secrecy::ExposeSecret as _;
+use url::Url;
+use weighbridge_crds::manifest::Manifest;
+use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
+use weighbridge_operator::plan::validate_local;
+use weighbridge_operator::validate::{
+    Hardware, HubFile, Open, Served, ValidatedModel, ValidatedProvider, Weights,
+};
+
+use super::UpError;
+use crate::args::UpArgs;
+use crate::manifest_file;
+use crate::secret::{KeyPath, Secrets};
+
+/// `namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// One engine in this process.
+#[derive(Debug)]
+pub struct Engine {
+    pub name: Name,
+    pub source: String,
+    pub request: ArtifactRequest,
+    pub context_length: Option<usize>,
+    pub max_sequences: Option<usize>,
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// A model that a provider answers.
+#[derive(Debug)]
+pub struct External {
+    pub name: Name,
+    pub provider: Name,
+    pub model: String,
+}
+
+/// One provider's proxy in this process.
+#[derive(Debug)]
+pub struct Proxy {
+    pub name: Name,
+    pub base_url: Url,
+    pub allow_private: bool,
+    pub key: KeyPath,
+}
+
+/// Everything that is served, and what a person should know of it.
+#[derive(Debug, Default)]
+pub struct Local {
+    pub engines: Vec<Engine>,
+    /// Models with `replicas: 0`.
+    pub asleep: Vec<Name>,
+    pub externals: Vec<External>,
+    pub proxies: Vec<Proxy>,
+    pub notices: Vec<String>,
+}
+
+struct Reading<'a> {
+    claims: BTreeMap<String, PathBuf>,
+    secrets: Secrets,
+    cache_folder: PathBuf,
+    args: &'a UpArgs,
+}
+
+impl Local {
+    /// # Errors
+    /// The first thing in the file or the flags that can't be served here.
+    pub fn read(args: &UpArgs) -> Result<Self, UpError> {
+        let manifests = manifest_file::read(&args.file).map_err(UpError::File)?;
+        let (models, providers) = validate_local(&manifests).map_err(UpError::Refused)?;
+        if models.is_empty() {
+            return Err(UpError::Nothing);
+        }
+        unique("ModelDeployment", models.iter().map(|model| name(&model.owner)))?;
+        unique("ExternalProvider", providers.iter().map(|provider| name(&provider.owner)))?;
+        let reading = Reading {
+            claims: args.claim.iter().cloned().collect(),
+            secrets: Secrets::new(&manifests, &args.secret, &args.default_namespace)
+                .map_err(UpError::SecretFlag)?,
+            cache_folder: cache_folder(args)?,
+            args,
+        };
+        let mut local = Self::default();
+        for model in &models {
+            local.add_model(model, &reading)?;
+        }
+        for provider in &providers {
+            local.add_proxy(provider, &reading)?;
+        }
+        local.note_the_rest(&manifests, &reading);
+        Ok(local)
+    }
+
+    fn add_model(&mut self, model: &ValidatedModel, reading: &Reading<'_>) -> Result<(), UpError> {
+        let name = name(&model.owner);
+        match &model.served {
+            Served::Closed(closed) => {
+                let provider = Name { namespace: name.namespace.clone(), name: closed.provider.clone() };
+                self.externals.push(External { name, provider, model: closed.model.clone() });
+            }
+            Served::Open(_) if model.replicas == 0 => self.asleep.push(name),
+            Served::Open(open) => {
+                if model.replicas > 1 {
+                    self.notices.push(format!(
+                        "{name}: replicas is {}, and one process has one engine: serving 1",
+                        model.replicas
+                    ));
+                }
+                let engine = self.engine(name, open, reading)?;
+                self.engines.push(engine);
+            }
+        }
+        Ok(())
+    }
+
+    fn engine(&mut self, name: Name, open: &Open, reading: &Reading<'_>) -> Result<Engine, UpError> {
+        let refused = |problem: String| UpError::Model { name: name.clone(), problem };
+        let threads = self.threads(&name, &open.hardware)?;
+        let source = open.source.parse().map_err(|error| refused(format!("openWeights.{error}")))?;
+        let mut request = ArtifactRequest::new(source, reading.cache_folder.clone());
+        let digest = open.digest.as_deref().map(str::parse).transpose();
+        request.digest = digest.map_err(|error| refused(format!("openWeights.digest: {error}")))?;
+        request.claims.clone_from(&reading.claims);
+        match &open.weights {
+            Weights::Claim { claim, .. } if !reading.claims.contains_key(claim) => {
+                return Err(refused(format!(
+                    "openWeights.source names the claim {claim:?}; on this machine a folder stands in for it: add \
+                     --claim {claim}=FOLDER"
+                )));
+            }
+            Weights::Claim { .. } | Weights::File { .. } => {}
+            Weights::Hub(hub) => {
+                request.revision.clone_from(&hub.revision);
+                request.hub = access(&name, hub, reading)?;
+            }
+        }
+        Ok(Engine {
+            source: open.source.clone(),
+            request,
+            context_length: open.context_length.map(|tokens| tokens as usize),
+            max_sequences: open.max_sequences.map(|count| count as usize),
+            threads,
+            name,
+        })
+    }
+
+    /// What a profile asks of this machine: a GPU and node labels can't be had, CPUs are threads.
+    fn threads(&mut self, name: &Name, hardware: &Hardware) -> Result<Option<NonZeroUsize>, UpError> {
+        let Hardware::Profile { name: profile, cpu, gpu, node_selector, .. } = hardware else {
+            return Ok(None);
+        };
+        let refused = |problem: String| Err(UpError::Model { name: name.clone(), problem });
+        let field = format!("openWeights.resources.profile {profile:?}");
+        if let Some(gpu) = gpu {
+            return refused(format!(
+                "{field} asks for {} {}, and `weighbridge up` computes on the CPU: remove resources, or name a \
+                 profile without gpu",
+                gpu.count, gpu.resource
+            ));
+        }
+        if let Some((label, value)) = node_selector.iter().next() {
+            return refused(format!(
+                "{field} asks for a node with the label {label}={value}, and this machine is no node: remove \
+                 resources, or name a profile without nodeSelector"
+            ));
+        }
+        let there = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = whole_cpus(cpu);
+        if let Some(asked) = threads.filter(|asked| asked.get() > there) {
+            return refused(format!(
+                "{field} asks for {asked} CPUs, and this machine has {there}: name a smaller profile"
+            ));
+        }
+        self.notices.push(format!(
+            "{name}: profile {profile:?} sets {}; its memory is a bound of clusters and not enforced here",
+            threads.map_or("no thread count (its cpu is not whole)".to_owned(), |count| format!(
+                "{count} threads"
+            ))
+        ));
+        Ok(threads)
+    }
+
+    /// Only the providers that a served model names get a proxy, and with it their key.
+    fn add_proxy(&mut self, provider: &ValidatedProvider, reading: &Reading<'_>) -> Result<(), UpError> {
+        let name = name(&provider.owner);
+        if !self.externals.iter().any(|external| external.provider == name) {
+            self.notices
+                .push(format!("ExternalProvider {name}: no served model names it, so it gets no proxy"));
+            return Ok(());
+        }
+        let key = reading.secrets.path(&name.namespace, &provider.key, "apiKeySecret");
+        let key =
+            key.map_err(|source| UpError::Secret { kind: "ExternalProvider", name: name.clone(), source })?;
+        let base_url = Url::parse(provider.base_url.as_str())
+            .map_err(|error| UpError::Model { name: name.clone(), problem: format!("baseURL: {error}") })?;
+        self.proxies.push(Proxy { name, base_url, allow_private: provider.allow_private, key });
+        Ok(())
+    }
+
+    /// What is in the file or the flags and changes nothing here is said, not passed over.
+    fn note_the_rest(&mut self, manifests: &[Manifest], reading: &Reading<'_>) {
+        for manifest in manifests {
+            if let Manifest::Other { kind, name } = manifest {
+                self.notices.push(format!("{kind} {name:?} belongs to a cluster and is skipped"));
+            }
+        }
+        let sources: BTreeSet<&str> = self.engines.iter().map(|engine| engine.source.as_str()).collect();
+        for claim in reading.claims.keys() {
+            if !sources.iter().any(|source| source.starts_with(&format!("pvc://{claim}/"))) {
+                self.notices.push(format!("--claim {claim}: no served model uses it"));
+            }
+        }
+        if reading.args.drain_timeout == 0 {
+            self.notices.push("--drain-timeout 0: Ctrl-C cuts open streams".to_owned());
+        }
+    }
+}
+
+/// `HF_TOKEN` goes to the public hub only: a file may name any endpoint, and must not collect tokens.
+fn access(name: &Name, hub: &HubFile, reading: &Reading<'_>) -> Result<HubAccess, UpError> {
+    let invalid = |source| UpError::HubToken { name: name.clone(), source };
+    let endpoint = hub.endpoint.as_deref().map(Url::parse).transpose();
+    let endpoint = endpoint.map_err(|error| UpError::Model {
+        name: name.clone(),
+        problem: format!("openWeights.hub.endpoint: {error}"),
+    })?;
+    let token = match &hub.token {
+        Some(key) => {
+            let value = reading.secrets.read(&name.namespace, key, "openWeights.hub.tokenSecret");
+            let value = value.map_err(|source| UpError::Secret {
+                kind: "ModelDeployment",
+                name: name.clone(),
+                source,
+            })?;
+            Some(Token::new(value.expose_secret()).map_err(invalid)?)
+        }
+        None if endpoint.is_none() => Token::from_environment().map_err(invalid)?,
+        None => None,
+    };
+    Ok(HubAccess { endpoint, token })
+}
+
+fn name(owner: &weighbridge_operator::Owner) -> Name {
+    Name { namespace: owner.namespace().to_owned(), name: owner.name().to_owned() }
+}
+
+fn unique(kind: &'static str, names: impl Iterator<Item = Name>) -> Result<(), UpError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name.clone()) {
+            return Err(UpError::Twice { kind, name });
+        }
+    }
+    Ok(())
+}
+
+fn cache_folder(args: &UpArgs) -> Result<PathBuf, UpError> {
+    let home = || Some(Path::new(&std::env::var_os("HOME")?).join(".cache/weighbridge"));
+    let folder = args.cache_folder.clone().or_else(home).ok_or(UpError::NoCacheFolder)?;
+    Ok(folder.join("artifacts"))
+}
+
+/// The CPUs of a profile as threads, when they are whole: `4` or `4000m`.
+fn whole_cpus(cpu: &Quantity) -> Option<NonZeroUsize> {
+    let text = cpu.0.trim();
+    let count = match text.strip_suffix('m') {
+        Some(thousandths) => thousandths.parse::<usize>().ok().filter(|count| count % 1000 == 0)? / 1000,
+        None => text.parse().ok()?,
+    };
+    NonZeroUsize::new(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_cpus_are_threads() {
+        let cpus = |text: &str| whole_cpus(&Quantity(text.to_owned())).map(NonZeroUsize::get);
+        assert_eq!((cpus("4"), cpus("2000m")), (Some(4), Some(2)));
+        for other in ["0", "500m", "1500m", "0.5", "4k", ""] {
+            assert_eq!(cpus(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `weighbridge up`: the parts of a cluster in one process, over the same file.
+//!
+//! `local` decides what is served, `parts` runs engines and proxies on loopback ports, and the gateway's own
+//! crate is the door in front. Lives here: putting the parts together. May not live here: anything that a
+//! cluster would do differently because of it.
+
+mod banner;
+mod error;
+mod local;
+mod models;
+mod parts;
+mod progress;
+
+pub use error::UpError;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+use weighbridge_gateway::directory::Directory;
+use weighbridge_gateway::{Drain, GatewayConfig, Listeners, Shutdown};
+
+use crate::args::UpArgs;
+use crate::terminal::{Terminal, in_words};
+use local::{Local, Name};
+use models::{Model, State};
+use parts::{Ended, Parts};
+
+/// Serves the models of a file until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// Where nothing can be served, or nothing is left to serve.
+pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
+    log_to(terminal);
+    let local = Local::read(&args)?;
+    let listeners = bind(&args).await?;
+    let address = listeners.public.local_addr().map_err(listen("--listen", args.listen))?;
+    let shutdown = Shutdown::on_signals().map_err(UpError::Signals)?;
+    for notice in &local.notices {
+        terminal.note(notice);
+    }
+    let drain = Drain { delay: Duration::ZERO, timeout: Duration::from_secs(args.drain_timeout) };
+    let (ready, becomes_ready) = mpsc::unbounded_channel();
+    let (parts, models, addresses) = start(local, drain.timeout, terminal, ready).await?;
+    let directory = Directory::from_entries(models.iter().map(Model::entry).collect());
+    let config = GatewayConfig { drain, ..GatewayConfig::new(args.default_namespace.clone()) };
+    let door = weighbridge_gateway::serve(config, listeners, directory.clone(), shutdown.clone());
+    let serving = Serving {
+        terminal: terminal.clone(),
+        announced: false,
+        default_namespace: args.default_namespace,
+        address,
+        directory,
+        models,
+        addresses,
+        parts,
+    };
+    serving.run(door, becomes_ready, shutdown).await
+}
+
+/// Everything that runs, and what is known of it.
+struct Serving {
+    terminal: Terminal,
+    announced: bool,
+    default_namespace: String,
+    address: SocketAddr,
+    directory: Directory,
+    models: Vec<Model>,
+    /// Where each engine will answer.
+    addresses: BTreeMap<Name, SocketAddr>,
+    parts: Parts,
+}
+
+impl Serving {
+    async fn run(
+        mut self,
+        door: impl Future<Output = Result<(), weighbridge_gateway::ServeError>>,
+        mut becomes_ready: mpsc::UnboundedReceiver<Name>,
+        shutdown: Shutdown,
+    ) -> Result<(), UpError> {
+        let mut door = Box::pin(door);
+        let mut told_of_drain = false;
+        loop {
+            self.announce()?;
+            tokio::select! {
+                Some(name) = becomes_ready.recv() => {
+                    if let Some(address) = self.addresses.get(&name).copied() {
+                        self.becomes(&name, State::Ready(address));
+                    }
+                }
+                Some(ended) = self.parts.running.join_next() => self.ended(ended.map_err(|_| UpError::Panicked)?)?,
+                () = shutdown.draining(), if !told_of_drain => {
+                    self.terminal.note("finishing open streams; Ctrl-C again ends at once");
+                    told_of_drain = true;
+                }
+                () = shutdown.aborted() => return Err(UpError::Interrupted),
+                ended = &mut door => {
+                    ended.map_err(UpError::Door)?;
+                    break;
+                }
+            }
+        }
+        // The door first, then what is behind it: nothing can be asked of an engine that is going.
+        tokio::select! {
+            () = self.parts.stop() => Ok(()),
+            () = shutdown.aborted() => Err(UpError::Interrupted),
+        }
+    }
+
+    /// A part that ended by itself takes its models with it, and nothing else.
+    fn ended(&mut self, (name, result): Ended) -> Result<(), UpError> {
+        let Err(error) = result else { return Ok(()) };
+        if matches!(error, UpError::Proxy { .. }) {
+            return Err(error);
+        }
+        self.becomes(&name, State::Failed(in_words(&error)));
+        let left =
+            self.models.iter().any(|model| !matches!(model.state, State::Failed(_) | State::Asleep(_)));
+        if !left {
+            return Err(error);
+        }
+        self.terminal.note(&format!("weighbridge: {}", in_words(&error)));
+        Ok(())
+    }
+
+    fn becomes(&mut self, name: &Name, state: State) {
+        if let Some(model) = self.models.iter_mut().find(|model| model.name == *name) {
+            model.state = state;
+        }
+        self.directory.replace(self.models.iter().map(Model::entry).collect());
+    }
+
+    /// Prints the address once every model is ready or will never be.
+    fn announce(&mut self) -> Result<(), UpError> {
+        let settled = self.models.iter().all(|model| !matches!(model.state, State::Waiting(_)));
+        if self.announced || !settled {
+            return Ok(());
+        }
+        self.announced = true;
+        let text = banner::banner(self.address, &self.default_namespace, &self.models);
+        self.terminal.print(&text).map_err(UpError::Write)
+    }
+}
+
+/// Starts every engine and proxy; the engines load from here on.
+async fn start(
+    local: Local,
+    drain_timeout: Duration,
+    terminal: &Terminal,
+    ready: mpsc::UnboundedSender<Name>,
+) -> Result<(Parts, Vec<Model>, BTreeMap<Name, SocketAddr>), UpError> {
+    let Local { engines, asleep, externals, proxies, notices: _ } = local;
+    let (mut parts, mut models, mut addresses) = (Parts::new(drain_timeout), Vec::new(), BTreeMap::new());
+    for engine in engines {
+        models.push(Model::open(&engine));
+        let name = engine.name.clone();
+        addresses.insert(name, parts.start_engine(engine, terminal, ready.clone()).await?);
+    }
+    models.extend(asleep.into_iter().map(Model::asleep));
+    let mut proxy_addresses = BTreeMap::new();
+    for proxy in proxies {
+        proxy_addresses.insert(proxy.name.clone(), parts.start_proxy(proxy).await?);
+    }
+    for external in &externals {
+        // Validation found the provider in the file, so it has a proxy.
+        if let Some(address) = proxy_addresses.get(&external.provider) {
+            models.push(Model::closed(external, *address));
+        }
+    }
+    Ok((parts, models, addresses))
+}
+
+async fn bind(args: &UpArgs) -> Result<Listeners, UpError> {
+    for address in std::iter::once(args.listen).chain(args.metrics_listen) {
+        if !address.ip().is_loopback() && !args.allow_remote {
+            return Err(UpError::Remote(address));
+        }
+    }
+    let public = TcpListener::bind(args.listen).await.map_err(listen("--listen", args.listen))?;
+    let admin = match args.metrics_listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(listen("--metrics-listen", address))?),
+        None => None,
+    };
+    Ok(Listeners { public, admin })
+}
+
+fn listen(flag: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> UpError {
+    move |source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => UpError::PortInUse { flag, address },
+        _ => UpError::Listen { flag, address, source },
+    }
+}
+
+/// What goes wrong is said between the bars; RUST_LOG asks for more.
+fn log_to(terminal: &Terminal) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let terminal = terminal.clone();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || terminal.clone()).init();
+}

@@ -1,0 +1,88 @@
+//! The models of this process and what the door is told of them.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use weighbridge_gateway::directory::{Entry, EntryEndpoint, World};
+
+use super::local::{Engine, External, Name};
+
+/// How far a model is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not there yet; why, in words.
+    Waiting(String),
+    /// Not to be there; why, in words.
+    Asleep(String),
+    /// Answers there.
+    Ready(SocketAddr),
+    /// Will not be there; why, in words.
+    Failed(String),
+}
+
+/// One model, as callers know it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub name: Name,
+    pub world: World,
+    /// Where it comes from, for people.
+    pub origin: String,
+    pub state: State,
+    provider: Option<String>,
+    upstream_model: String,
+    created: i64,
+}
+
+impl Model {
+    pub fn open(engine: &Engine) -> Self {
+        Self::new(
+            engine.name.clone(),
+            World::Open,
+            engine.source.clone(),
+            State::Waiting("loading".to_owned()),
+        )
+    }
+
+    pub fn asleep(name: Name) -> Self {
+        let reason = "replicas is 0".to_owned();
+        Self::new(name, World::Open, "not started".to_owned(), State::Asleep(reason))
+    }
+
+    pub fn closed(external: &External, proxy: SocketAddr) -> Self {
+        let External { name, provider, model } = external;
+        let origin = format!("{model} at {}", provider.name);
+        let mut closed = Self::new(name.clone(), World::Closed, origin, State::Ready(proxy));
+        closed.provider = Some(provider.name.clone());
+        closed.upstream_model.clone_from(model);
+        closed
+    }
+
+    fn new(name: Name, world: World, origin: String, state: State) -> Self {
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let created = i64::try_from(created.as_secs()).unwrap_or(i64::MAX);
+        // An engine is told its canonical name and no other.
+        let upstream_model = name.to_string();
+        Self { name, world, origin, state, provider: None, upstream_model, created }
+    }
+
+    pub fn entry(&self) -> Entry {
+        let (endpoints, unready_reason) = match &self.state {
+            State::Ready(address) => {
+                (vec![EntryEndpoint { address: *address, name: self.name.to_string() }], None)
+            }
+            State::Waiting(reason) | State::Asleep(reason) | State::Failed(reason) => {
+                (Vec::new(), Some(reason.clone()))
+            }
+        };
+        Entry {
+            namespace: self.name.namespace.clone(),
+            name: self.name.name.clone(),
+            world: self.world,
+            provider: self.provider.clone(),
+            upstream_model: self.upstream_model.clone(),
+            created: self.created,
+            endpoints,
+            unready_reason,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The engines and proxies behind the door, each a task of this process.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weighbridge_gateway::{Drain, Limits, Listeners, ProxyConfig, Shutdown, Timeouts, serve_proxy};
+use weighbridge_inference_server::http::Phase;
+use weighbridge_inference_server::server::{ModelFile, Server, ServerConfig};
+
+use super::UpError;
+use super::local::{Engine, Name, Proxy};
+use super::progress::Progress;
+use crate::terminal::Terminal;
+
+/// Any free port that only this machine reaches.
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// How a part ended, if it did.
+pub type Ended = (Name, Result<(), UpError>);
+
+/// The running parts.
+pub struct Parts {
+    pub running: JoinSet<Ended>,
+    stop_engines: CancellationToken,
+    stop_proxies: Shutdown,
+    drain_timeout: Duration,
+}
+
+impl Parts {
+    pub fn new(drain_timeout: Duration) -> Self {
+        let (running, stop_engines, stop_proxies) =
+            (JoinSet::new(), CancellationToken::new(), Shutdown::new());
+        Self { running, stop_engines, stop_proxies, drain_timeout }
+    }
+
+    /// Starts an engine; its name is sent to `ready` once it produced a token. Returns its address.
+    pub async fn start_engine(
+        &mut self,
+        engine: Engine,
+        terminal: &Terminal,
+        ready: mpsc::UnboundedSender<Name>,
+    ) -> Result<SocketAddr, UpError> {
+        let Engine { name, request, context_length, max_sequences, threads, source: _ } = engine;
+        let model = ModelFile::Source(Box::new(request));
+        let mut config = ServerConfig::new(LOOPBACK, model, name.to_string());
+        config.context_length = context_length;
+        config.max_sequences = max_sequences.unwrap_or(config.max_sequences);
+        config.threads = threads;
+        config.drain_timeout = self.drain_timeout;
+        let failed = {
+            let name = name.clone();
+            move |source| UpError::Engine { name, source }
+        };
+        let server = Server::bind(config).await.map_err(failed.clone())?;
+        let address = server.address();
+        let progress = Progress::new(name.clone(), terminal);
+        let sink = {
+            let name = name.clone();
+            Arc::new(move |phase: &Phase| {
+                progress.show(phase);
+                if *phase == Phase::Ready {
+                    ready.send(name.clone()).ok();
+                }
+            })
+        };
+        let stop = self.stop_engines.clone();
+        self.spawn(name, async move { server.run(stop.cancelled_owned(), sink).await.map_err(failed) });
+        Ok(address)
+    }
+
+    /// Starts a provider's proxy. Returns its address.
+    pub async fn start_proxy(&mut self, proxy: Proxy) -> Result<SocketAddr, UpError> {
+        let Proxy { name, base_url, allow_private, key } = proxy;
+        let listen = |source| UpError::Listen { flag: "a proxy's port", address: LOOPBACK, source };
+        let public = TcpListener::bind(LOOPBACK).await.map_err(listen)?;
+        let address = public.local_addr().map_err(listen)?;
+        let config = ProxyConfig {
+            namespace: name.namespace.clone(),
+            provider: name.name.clone(),
+            base_url,
+            key_file: key.path.clone(),
+            allow_private,
+            ca_file: None,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            drain: Drain { delay: Duration::ZERO, timeout: self.drain_timeout },
+        };
+        let (stop, served) = (self.stop_proxies.clone(), name.clone());
+        self.spawn(name, async move {
+            let ended = serve_proxy(config, Listeners { public, admin: None }, stop).await;
+            // The path of the key is valid while this lives.
+            drop(key);
+            ended.map_err(|source| UpError::Proxy { name: served, source })
+        });
+        Ok(address)
+    }
+
+    /// Ends every part: nothing comes through the door any more.
+    pub async fn stop(&mut self) {
+        self.stop_engines.cancel();
+        self.stop_proxies.drain();
+        while self.running.join_next().await.is_some() {}
+    }
+
+    fn spawn(&mut self, name: Name, work: impl Future<Output = Result<(), UpError>> + Send + 'static) {
+        self.running.spawn(async move { (name, work.await) });
+    }
+}
