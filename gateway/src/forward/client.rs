@@ -102,3 +102,20 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use tower::Service;
+
+    use super::*;
+
+    /// The other half of the known bug: a request's body must not wait for the upstream's delayed ACK.
+    #[tokio::test]
+    async fn connections_to_upstreams_do_not_wait_for_acks() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let uri = format!("http://{}/", listener.local_addr().expect("its address")).parse().expect("a URI");
+        let mut connector = connector(HttpConnector::new(), &Timeouts::default());
+        let connected = connector.call(uri).await.expect("connected");
+        assert!(connected.inner().nodelay().expect("readable"));
+    }
+}

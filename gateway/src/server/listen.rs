@@ -268,3 +268,6 @@ fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(write_stall))
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,8 +32,8 @@ pub(in super::super) struct Relay {
     canonical: String,
     keep_usage: bool,
     done: bool,
-    /// What was read before the answer was known to be one.
-    opening: Option<Passed>,
+    /// What was read and not handed on yet: the opening, or events that leave nothing to send.
+    passed: Passed,
 }
 
 /// What came out of one upstream chunk.
@@ -70,45 +70,42 @@ impl Relay {
             canonical: call.target.canonical.clone(),
             model: call.requested,
             done: false,
-            opening: None,
+            passed: Passed::default(),
         };
-        let mut opening = Passed::default();
-        while !opening.events && opening.ended.is_none() {
-            std::future::poll_fn(|context| relay.poll_chunk(context, &mut opening)).await;
+        while !relay.passed.events && relay.passed.ended.is_none() {
+            std::future::poll_fn(|context| relay.poll_chunk(context)).await;
         }
-        if let Some(Ended::Cut { error, .. }) = opening.ended {
-            return Err(error);
+        match relay.passed.ended {
+            Some(Ended::Cut { error, .. }) => Err(error),
+            _ => Ok(relay),
         }
-        relay.opening = Some(opening);
-        Ok(relay)
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Passed> {
-        if let Some(opening) = self.opening.take() {
-            return Poll::Ready(opening);
+        while self.passed.out.is_empty() && self.passed.ended.is_none() {
+            ready!(self.poll_chunk(context));
         }
-        let mut passed = Passed::default();
-        while passed.out.is_empty() && passed.ended.is_none() {
-            ready!(self.poll_chunk(context, &mut passed));
-        }
-        Poll::Ready(passed)
+        Poll::Ready(std::mem::take(&mut self.passed))
     }
 
     /// Reads one upstream chunk into `passed`.
-    fn poll_chunk(&mut self, context: &mut Context<'_>, passed: &mut Passed) -> Poll<()> {
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let mut passed = std::mem::take(&mut self.passed);
+        match frame {
             _ if self.done => passed.ended = Some(Ended::Whole),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
-                    self.chunk(&data, passed);
+                    self.chunk(&data, &mut passed);
                 }
             }
             Some(Err(BodyError::Idle(time))) => {
                 let message = format!("`{}` sent nothing for {} s.", self.canonical, time.as_secs());
                 passed.ended = Some(cut(Cut::idle, ApiError::upstream_timeout(&message)));
             }
-            Some(Err(BodyError::Broken(_))) | None => self.upstream_ended(passed),
+            Some(Err(BodyError::Broken(_))) | None => self.upstream_ended(&mut passed),
         }
+        self.passed = passed;
         Poll::Ready(())
     }
 
