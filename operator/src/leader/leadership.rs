@@ -59,3 +59,31 @@ impl Leadership {
         self.0.send_replace(None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_runs_out_by_itself() {
+        let leadership = Leadership::none();
+        assert!(!leadership.holds());
+        leadership.extend(Instant::now() + Duration::from_secs(10));
+        leadership.gained().await;
+        let lost = tokio::spawn({
+            let leadership = leadership.clone();
+            async move { leadership.lost().await }
+        });
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(leadership.holds());
+        leadership.extend(Instant::now() + Duration::from_secs(10));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(leadership.holds() && !lost.is_finished(), "a renewal counts");
+        // Nobody tells a process that was stopped: the clock alone does.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!leadership.holds());
+        assert!(lost.await.is_ok());
+    }
+}

@@ -7,6 +7,8 @@ mod conditions;
 mod model;
 mod pods;
 mod provider;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use conditions::{Says, is_ready};

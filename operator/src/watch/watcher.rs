@@ -62,3 +62,45 @@ fn guarded<K: Resource<DynamicType = ()> + Prune>(object: DeserializeGuard<K>, m
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Service;
+    use kube::client::Body;
+    use kube::{Client, ResourceExt};
+    use serde_json::json;
+
+    /// A list with a malformed object in it, then a watch with one.
+    async fn answer(request: Request<Body>) -> Result<Response<Body>, std::io::Error> {
+        let service = |name: &str, spec: serde_json::Value| {
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "n", "resourceVersion": "1"}, "spec": spec})
+        };
+        let body = if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+            let events = [service("broken-later", json!("text")), service("good-later", json!({}))];
+            events.map(|object| format!("{}\n", json!({"type": "ADDED", "object": object}))).concat()
+        } else {
+            json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "1"},
+                "items": [service("broken", json!({"ports": "none"})), service("good", json!({}))]})
+            .to_string()
+        };
+        Ok(Response::new(Body::from(body.into_bytes())))
+    }
+
+    #[tokio::test]
+    async fn a_malformed_object_is_left_out_and_the_others_go_on() {
+        let client = Client::new(tower::service_fn(answer), "default");
+        let metrics = Metrics::default();
+        let events = events::<Service>(Api::all(client), Config::default(), metrics.clone());
+        let mut names = Box::pin(events.filter_map(|event| {
+            ready(match event {
+                Event::Apply(object) | Event::InitApply(object) => Some(object.name_any()),
+                Event::Delete(_) | Event::Init | Event::InitDone => None,
+            })
+        }));
+        assert_eq!(names.next().await.as_deref(), Some("good"));
+        assert_eq!(names.next().await.as_deref(), Some("good-later"));
+        assert!(metrics.text().contains("weighbridge_reconcile_malformed_objects_total{kind=\"Service\"} 2"), "{}", metrics.text());
+    }
+}

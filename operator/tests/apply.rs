@@ -1,0 +1,231 @@
+//! What apply does when the server knows better than the cache. The server here only answers what it is told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use weighbridge_crds::ModelDeployment;
+use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
+use weighbridge_operator::leader::Leadership;
+use weighbridge_operator::plan::{self, Images, ModelPlan, ObservedModel};
+use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place};
+use weighbridge_operator::{Events, Metrics, Owner};
+
+const NAMESPACE: &str = "n";
+
+/// Objects by path, and a log of writes.
+#[derive(Clone, Default)]
+struct Server {
+    objects: Arc<Mutex<BTreeMap<String, Value>>>,
+    writes: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn client(&self) -> Client {
+        let server = self.clone();
+        Client::new(tower::service_fn(move |request| server.clone().answer(request)), "default")
+    }
+
+    async fn answer(self, request: Request<Body>) -> Result<Response<Body>, std::io::Error> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path().to_owned();
+        let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+        let (status, answer) = if parts.method == http::Method::GET {
+            match self.objects.lock().expect("not poisoned").get(&path) {
+                Some(object) => (StatusCode::OK, object.clone()),
+                None => (StatusCode::NOT_FOUND, json!({"status": "Failure", "code": 404, "reason": "NotFound", "message": "none"})),
+            }
+        } else {
+            if !path.contains("/events") {
+                self.writes.lock().expect("not poisoned").push(format!("{} {path}", parts.method));
+            }
+            let mut echo: Value = serde_json::from_slice(&body).unwrap_or_default();
+            echo["metadata"]["uid"] = json!("made");
+            (StatusCode::OK, echo)
+        };
+        Response::builder().status(status).body(Body::from(answer.to_string().into_bytes())).map_err(std::io::Error::other)
+    }
+
+    fn put(&self, path: &str, object: Value) {
+        self.objects.lock().expect("not poisoned").insert(path.to_owned(), object);
+    }
+
+    fn writes(&self) -> Vec<String> {
+        self.writes.lock().expect("not poisoned").clone()
+    }
+}
+
+fn model(generation: i64) -> Value {
+    json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
+        "metadata": {"name": "m", "namespace": NAMESPACE, "uid": "parent", "generation": generation},
+        "spec": {"openWeights": {"source": "hf://o/r/f.gguf"}, "replicas": 1}})
+}
+
+/// An old revision's Deployment.
+fn old(uid: &str, owner: &str, ready: i32) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "m-old", "namespace": NAMESPACE, "uid": uid, "resourceVersion": "7", "generation": 1,
+            "ownerReferences": [{"apiVersion": "x", "kind": "ModelDeployment", "name": "m", "uid": owner, "controller": true}]},
+        "spec": {"selector": {}, "template": {}},
+        "status": {"observedGeneration": 1, "readyReplicas": ready, "updatedReplicas": ready}})
+}
+
+const PARENT: &str = "/apis/serving.weighbridge.dev/v1alpha1/namespaces/n/modeldeployments/m";
+const OLD: &str = "/apis/apps/v1/namespaces/n/deployments/m-old";
+
+struct Case {
+    server: Server,
+    means: Means,
+    owner: Owner,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self::led_by(Leadership::sole())
+    }
+
+    fn led_by(leadership: Leadership) -> Self {
+        let server = Server::default();
+        let client = server.client();
+        let caller = Caller::new(leadership, Metrics::default());
+        let events = Events::new(client.clone(), caller.clone(), "test".to_owned());
+        let parent: ModelDeployment = serde_json::from_value(model(1)).expect("a model");
+        server.put(PARENT, model(1));
+        let owner = Owner::of(&parent).expect("stored");
+        Case { server, means: Means { client, caller, settled: Settled::default(), events }, owner }
+    }
+
+    fn plan(&self, observed: &ObservedModel) -> ModelPlan {
+        let parent: ModelDeployment = serde_json::from_value(model(1)).expect("a model");
+        let references = ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+        let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
+        let images = Images { inference_server: "a".into(), gateway: "b".into(), gateway_namespace: "c".into() };
+        plan::model(&valid, observed, &images)
+    }
+
+    async fn apply(&self, observed: &ObservedModel) -> Result<(), ApplyError> {
+        apply::model(&self.means, &self.owner, &self.plan(observed), observed).await.map(|_| ())
+    }
+}
+
+fn seen(children: &[Value]) -> ObservedModel {
+    let deployments = children.iter().map(|child| Arc::new(serde_json::from_value::<Deployment>(child.clone()).expect("a child")));
+    ObservedModel { deployments: deployments.collect(), services: Vec::new(), provider_ready: false }
+}
+
+#[tokio::test]
+async fn children_that_are_not_there_are_made_the_address_first() {
+    let case = Case::new();
+    case.apply(&seen(&[])).await.expect("applied");
+    let writes = case.server.writes();
+    assert_eq!(writes.len(), 2, "{writes:?}");
+    assert!(writes[0].starts_with("PATCH") && writes[0].ends_with("services/m-engine"), "{writes:?}");
+    assert!(writes[1].starts_with("PATCH") && writes[1].contains("deployments/m-"), "{writes:?}");
+}
+
+#[tokio::test]
+async fn a_spec_that_is_old_by_now_is_never_written() {
+    let case = Case::new();
+    for newer in [model(2), {
+        let mut other = model(1);
+        other["metadata"]["uid"] = json!("another");
+        other
+    }] {
+        case.server.put(PARENT, newer);
+        let result = case.apply(&seen(&[old("1", "parent", 0)])).await;
+        assert!(matches!(result, Err(ApplyError::StaleParent)), "{result:?}");
+    }
+    let mut leaving = model(1);
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    case.server.put(PARENT, leaving);
+    assert!(matches!(case.apply(&seen(&[])).await, Err(ApplyError::StaleParent)));
+    assert_eq!(case.server.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn who_does_not_lead_writes_nothing() {
+    let case = Case::led_by(Leadership::none());
+    let result = case.apply(&seen(&[])).await;
+    assert!(matches!(result, Err(ApplyError::Call(apply::CallError::NotLeading))), "{result:?}");
+    assert_eq!(case.server.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_old_revision_that_answers_after_all_is_not_deleted() {
+    let case = Case::new();
+    case.server.put(OLD, old("1", "parent", 1));
+    let result = case.apply(&seen(&[old("1", "parent", 0)])).await;
+    assert!(matches!(result, Err(ApplyError::GuardBroken { .. })), "{result:?}");
+    assert!(!case.server.writes().iter().any(|write| write.starts_with("DELETE")));
+}
+
+#[tokio::test]
+async fn a_later_object_of_the_same_name_is_not_deleted() {
+    for other in [old("2", "parent", 0), old("1", "somebody", 0)] {
+        let case = Case::new();
+        case.server.put(OLD, other);
+        case.apply(&seen(&[old("1", "parent", 0)])).await.expect("nothing to do");
+        assert!(!case.server.writes().iter().any(|write| write.starts_with("DELETE")), "{:?}", case.server.writes());
+    }
+}
+
+#[tokio::test]
+async fn an_old_revision_that_answers_nothing_is_deleted_at_once() {
+    let case = Case::new();
+    case.server.put(OLD, old("1", "parent", 0));
+    case.apply(&seen(&[old("1", "parent", 0)])).await.expect("applied");
+    assert!(case.server.writes().contains(&format!("DELETE {OLD}")), "{:?}", case.server.writes());
+}
+
+#[tokio::test]
+async fn a_replacement_that_lost_its_pods_meanwhile_saves_the_old_revision() {
+    let case = Case::new();
+    let name = case.plan(&seen(&[])).children.deployment.and_then(|child| child.metadata.name).expect("a name");
+    let new = |ready: i32| {
+        let mut new = old("9", "parent", ready);
+        new["metadata"]["name"] = json!(name);
+        new
+    };
+    let observed = seen(&[old("1", "parent", 1), new(1)]);
+    assert_eq!(case.plan(&observed).removals.len(), 1, "the plan wants the old one gone");
+    case.server.put(OLD, old("1", "parent", 1));
+    case.server.put(&format!("/apis/apps/v1/namespaces/n/deployments/{name}"), new(0));
+    let result = case.apply(&observed).await;
+    assert!(matches!(result, Err(ApplyError::GuardBroken { .. })), "{result:?}");
+    assert!(!case.server.writes().iter().any(|write| write.starts_with("DELETE")));
+}
+
+#[tokio::test]
+async fn a_foreign_object_with_a_childs_name_is_not_taken() {
+    let case = Case::new();
+    case.server.put(
+        "/api/v1/namespaces/n/services/m-engine",
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "m-engine", "namespace": NAMESPACE, "uid": "theirs"}}),
+    );
+    let error = case.apply(&seen(&[])).await.expect_err("not ours");
+    assert!(matches!(error, ApplyError::NotOwned { .. }), "{error}");
+    assert_eq!(case.server.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_webhook_that_changes_what_we_ask_is_asked_once() {
+    let case = Case::new();
+    let wanted = case.plan(&seen(&[])).children;
+    let mut theirs = serde_json::to_value(wanted.service.expect("a Service")).expect("JSON");
+    theirs["metadata"]["uid"] = json!("1");
+    theirs["spec"]["type"] = json!("NodePort");
+    case.server.put("/api/v1/namespaces/n/services/m-engine", theirs.clone());
+    // This server echoes what it is sent, so the first call ends as asked; then the webhook's server:
+    let pass = || async { case.apply(&seen(&[])).await.expect("applied") };
+    pass().await;
+    let services = |writes: &[String]| writes.iter().filter(|write| write.contains("services")).count();
+    assert_eq!(services(&case.server.writes()), 1);
+    case.means.settled.remember("1", &serde_json::to_value(case.plan(&seen(&[])).children.service).expect("JSON"), &theirs);
+    pass().await;
+    assert_eq!(services(&case.server.writes()), 1, "it was asked again");
+}
