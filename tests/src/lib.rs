@@ -1,3 +1,6 @@
 //! Everything that needs more than one crate: the testbed, real clients, benchmarks.
 
+pub mod door;
+pub mod figures;
+pub mod simulator;
 pub mod testbed;

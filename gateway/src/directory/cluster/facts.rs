@@ -12,6 +12,7 @@ use weighbridge_crds::{ExternalProvider, ModelDeployment};
 pub(super) type Key = (String, String);
 
 /// One change, of one kind.
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
 pub(super) enum Change {
     Model(Event<DeserializeGuard<ModelDeployment>>),
     Provider(Event<DeserializeGuard<ExternalProvider>>),

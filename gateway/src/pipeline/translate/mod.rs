@@ -26,7 +26,7 @@ use crate::server::{Body, json_response};
 /// An answer ready to be delivered.
 pub(super) enum Answer {
     Whole { target: Arc<Target>, response: Response<bytes::Bytes>, usage: Option<UsageView> },
-    Stream { target: Arc<Target>, response: Response<Relay> },
+    Stream { target: Arc<Target>, response: Response<Box<Relay>> },
 }
 
 /// Reads as much of the upstream's answer as it takes to know that it is one.
@@ -44,7 +44,7 @@ pub(super) async fn answer(
     if head.status == StatusCode::OK && reply::is_event_stream(&head.headers) && call.stream {
         let relay = Relay::open(body, call, limits).await?;
         head.headers = headers;
-        return Ok(Answer::Stream { target, response: Response::from_parts(head, relay) });
+        return Ok(Answer::Stream { target, response: Response::from_parts(head, Box::new(relay)) });
     }
     let (bytes, usage) = whole::read(&head, body, &call, limits).await?;
     head.headers = headers;

@@ -204,13 +204,13 @@ fn sse_event(data: &str, out: &mut BytesMut) {
 
 /// A relay with the record that its passing fills. Dropped before the end, it cancels the upstream.
 pub(super) struct StreamBody {
-    relay: Relay,
+    relay: Box<Relay>,
     record: Record,
     ended: bool,
 }
 
 impl StreamBody {
-    pub(super) fn new(relay: Relay, record: Record) -> Self {
+    pub(super) fn new(relay: Box<Relay>, record: Record) -> Self {
         Self { relay, record, ended: false }
     }
 }
