@@ -117,11 +117,19 @@ fn the_arm_that_does_not_answer_is_checked_too() {
 }
 
 #[test]
-fn each_place_refuses_the_other_places_source() {
+fn each_place_refuses_what_it_cant_enforce() {
     let file = model(json!({"openWeights": {"source": "file:///m.gguf"}}));
     assert!(matches!(validate::model(&file, &NONE, Place::Machine).expect("fine here").served, Served::Open(_)));
+    refused(validate::model(&file, &NONE, Place::Cluster), Reason::InvalidSpec, &["file://", "pvc://"]);
     let claim = model(json!({"openWeights": {"source": "pvc://c/f"}}));
-    refused(validate::model(&claim, &NONE, Place::Machine), Reason::InvalidSpec, &["pvc://", "file:///"]);
+    for place in [Place::Machine, Place::Cluster] {
+        assert!(validate::model(&claim, &NONE, place).is_ok(), "a machine maps the claim to a folder");
+    }
+    let gpu = model(json!({"openWeights": {"source": "pvc://c/f", "resources": {"profile": "p"}}}));
+    let profile = profile(json!({"cpu": "1", "memory": "1Gi", "gpu": {}}));
+    let found = ModelReferences { profile, ..NONE };
+    refused(validate::model(&gpu, &found, Place::Machine), Reason::InvalidSpec, &["openWeights.resources.profile", "CPU"]);
+    assert!(validate::model(&gpu, &found, Place::Cluster).is_ok());
 }
 
 #[test]

@@ -10,11 +10,15 @@ use weighbridge_crds::Gpu;
 
 use super::{Decision, Images, names, pod};
 use crate::owner::Owner;
+use crate::quantity;
 use crate::validate::{Hardware, HubFile, Open, Weights};
 
 const CACHE_FOLDER: &str = "/cache";
 const MODELS_FOLDER: &str = "/models";
 const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
+
+/// One core in the billionths that quantities are counted in.
+const WHOLE: i128 = 1_000_000_000;
 
 /// Pods of one revision, without the label that names it.
 pub fn template(owner: &Owner, open: &Open, images: &Images, decisions: &mut Vec<Decision>) -> PodTemplateSpec {
@@ -24,7 +28,7 @@ pub fn template(owner: &Owner, open: &Open, images: &Images, decisions: &mut Vec
         name: "engine".to_owned(),
         image: Some(images.inference_server.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(arguments(owner, open, &weights)),
+        args: Some(arguments(owner, open, &weights, hardware.threads)),
         env: weights.env,
         ports: Some(pod::ports()),
         resources: Some(hardware.resources),
@@ -69,7 +73,7 @@ struct WeightsPart {
 }
 
 /// Typed, never passed through: a tenant's text becomes the value of a flag, not a flag.
-fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
+fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart, threads: Option<i128>) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned()];
     let mut flag = |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
     let hub = match &open.weights {
@@ -85,6 +89,7 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     flag("hub-endpoint", hub.and_then(|hub| hub.endpoint.clone()));
     flag("context-length", open.context_length.map(|tokens| tokens.to_string()));
     flag("max-sequences", open.max_sequences.map(|sequences| sequences.to_string()));
+    flag("threads", threads.map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
     arguments
 }
@@ -156,6 +161,7 @@ struct HardwarePart {
     resources: ResourceRequirements,
     node_selector: Option<BTreeMap<String, String>>,
     tolerations: Option<Vec<Toleration>>,
+    threads: Option<i128>,
 }
 
 fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart {
@@ -171,6 +177,7 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
                 resources: requirements(requests, [("memory", quantity("4Gi"))]),
                 node_selector: None,
                 tolerations: None,
+                threads: None,
             }
         }
         Hardware::Profile { name, cpu, memory, gpu, gpus_overridden, node_selector, tolerations } => {
@@ -178,6 +185,11 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
                 format!("{} CPU requested, {} memory requested and at most", cpu.0, memory.0),
                 format!("ResourceProfile {name} says so; CPU has no limit, so that idle cores are used"),
             ));
+            // More threads than cores asked for would only wait for each other on a full node.
+            let threads = quantity::nanos(cpu).filter(|size| size % WHOLE == 0).map(|size| size / WHOLE);
+            if let Some(threads) = threads {
+                decisions.push(Decision::new(format!("{threads} threads"), "the profile's CPU is whole"));
+            }
             let mut requests = vec![("cpu", cpu.clone()), ("memory", memory.clone())];
             let mut limits = vec![("memory", memory.clone())];
             let mut node_selector = node_selector.clone();
@@ -191,6 +203,7 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
                 resources: requirements(requests, limits),
                 node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
                 tolerations: Some(tolerations).filter(|taints| !taints.is_empty()),
+                threads,
             }
         }
     }

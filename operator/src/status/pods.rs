@@ -128,12 +128,10 @@ fn ended(terminated: &ContainerStateTerminated) -> Trouble {
                 .to_owned(),
         };
     }
-    let lower = words.to_lowercase();
-    let reason = if lower.contains("digest") {
+    // The engine's own words, as `weighbridge-inference-server` ends with them.
+    let reason = if words.contains("digest: ") {
         Reason::DigestMismatch
-    } else if lower.contains("out of memory") {
-        Reason::OutOfMemory
-    } else if lower.contains("download") || lower.contains("fetch") {
+    } else if words.contains("can't fetch ") {
         Reason::DownloadFailed
     } else {
         Reason::CrashLoop
@@ -142,9 +140,14 @@ fn ended(terminated: &ContainerStateTerminated) -> Trouble {
     Trouble { reason, message: format!("the container ended with code {} {said}", terminated.exit_code) }
 }
 
-/// The end of what was said, on a line.
+/// What was said last, on a line: the program's own error where it named one, else the end.
 fn last_words(message: &str) -> String {
-    let text = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ");
+    let error = message.rmatch_indices("Error: ").find(|(at, _)| *at == 0 || message[..*at].ends_with('\n'));
+    let text = error.map_or(message, |(at, _)| &message[at..]);
+    let text = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ");
+    if error.is_some() {
+        return text.chars().take(LAST_WORDS).collect();
+    }
     let start = text.len().saturating_sub(LAST_WORDS);
     let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     text[start..].to_owned()

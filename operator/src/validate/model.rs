@@ -158,17 +158,13 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
                 token,
             })
         }
-        (Source::Claim { claim, file }, Place::Cluster) => Weights::Claim { claim, file },
+        // On a machine the caller maps the claim to a folder, so that one file serves in both places.
+        (Source::Claim { claim, file }, Place::Cluster | Place::Machine) => Weights::Claim { claim, file },
         (Source::File { path }, Place::Machine) => Weights::File { path },
         (Source::File { .. }, Place::Cluster) => {
             return Err(Refusal::invalid(
                 "openWeights.source is file://, which names a file of one machine and belongs to `weighbridge up`: \
                  in a cluster put the file on a claim and write pvc://claim/file.gguf",
-            ));
-        }
-        (Source::Claim { .. }, Place::Machine) => {
-            return Err(Refusal::invalid(
-                "openWeights.source is pvc://, which names a claim of a cluster: on this machine write file:///folder/file.gguf",
             ));
         }
     };
@@ -179,7 +175,7 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
         digest: digest.clone(),
         context_length: at_least("openWeights.engine.contextLength", engine.context_length, 16)?,
         max_sequences: at_least("openWeights.engine.maxSequences", engine.max_sequences, 1)?,
-        hardware: resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found))?,
+        hardware: resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found, place))?,
     })
 }
 
@@ -189,7 +185,7 @@ fn at_least(field: &str, value: Option<i32>, least: u32) -> Result<Option<u32>, 
     checked.map(Some).ok_or_else(|| Refusal::invalid(format!("{field} is {value}: set {least} or more")))
 }
 
-fn hardware(asked: &Resources, found: &ModelReferences) -> Result<Hardware, Refusal> {
+fn hardware(asked: &Resources, found: &ModelReferences, place: Place) -> Result<Hardware, Refusal> {
     let Resources { profile, gpus } = asked;
     let (name, profile) = match (profile, &found.profile) {
         (None, _) if gpus.is_none() => return Ok(Hardware::Unnamed),
@@ -221,6 +217,13 @@ fn hardware(asked: &Resources, found: &ModelReferences) -> Result<Hardware, Refu
         (None, None) => None,
         (Some(gpu), count) => Some(Gpu { count: count.unwrap_or(gpu.count), ..gpu.clone() }),
     };
+    if let (Some(gpu), Place::Machine) = (&gpu, place) {
+        return Err(Refusal::invalid(format!(
+            "openWeights.resources.profile {name:?} asks for {}, but `weighbridge up` computes on the CPU: \
+             name a profile without gpu",
+            gpu.resource
+        )));
+    }
     if let Some(Gpu { count, .. }) = gpu
         && count < 1
     {
