@@ -64,10 +64,11 @@ done
 # Where the driver's libraries are mounted by NVIDIA's runtime: a folder of the loader's default path.
 install -m 755 "$work/libcuda.so.1" "$root/lib/$(gcc -print-multiarch)/libcuda.so.1"
 install -m 755 "$work/load" "$root/load"
-inside() { buildah_here run --isolation chroot --user 65532:65532 "$@"; }
+# Plain chroot: buildah's own `run` now and then loses what a short program says.
+inside() { env -i "$(command -v chroot)" --userspec=65532:65532 "$root" "$@"; }
 
-said=$(inside "$container" -- /load libcuda.so.1)
+said=$(inside /load libcuda.so.1)
 [[ $said == $'stand-in loaded\ndriver 12080' ]] || { echo "check-dlopen: dlopen said: $said" >&2; exit 1; }
-said=$(inside --env LD_PRELOAD=libcuda.so.1 "$container" -- /weighbridge-inference-server --help)
+said=$(inside "$loader" --preload libcuda.so.1 /weighbridge-inference-server --help)
 [[ $said == 'stand-in loaded'* ]] || { echo "check-dlopen: the inference server did not load the stand-in" >&2; exit 1; }
 echo "check-dlopen: a stand-in libcuda.so.1 loads inside $(image_of inference-server)"
