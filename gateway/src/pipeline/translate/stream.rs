@@ -23,6 +23,10 @@ use crate::server::BodyError;
 /// serves to keep the connection for the next request.
 const CLOSE: Duration = Duration::from_secs(1);
 
+/// Bytes of comments read before the first event. With more than that the answer begins without one: a
+/// comment is a sign of life, and must not fill memory.
+const OPENING_BYTES: usize = 64 << 10;
+
 /// Turns the upstream's bytes into the caller's.
 pub(in super::super) struct Relay {
     body: UpstreamBody,
@@ -72,7 +76,7 @@ impl Relay {
             done: false,
             passed: Passed::default(),
         };
-        while !relay.passed.events && relay.passed.ended.is_none() {
+        while !relay.passed.events && relay.passed.ended.is_none() && relay.passed.out.len() < OPENING_BYTES {
             std::future::poll_fn(|context| relay.poll_chunk(context)).await;
         }
         match relay.passed.ended {
