@@ -65,9 +65,10 @@ impl KvCache {
         self.keys.bytes().len() + self.values.bytes().len()
     }
 
-    /// Index of a block's first head in units of heads.
+    /// Place of a head's part of a block, in such parts. All layers of a block lie together: blocks become
+    /// resident one after another, not a huge page a layer with the first token.
     fn head_index(&self, layer: usize, block: BlockId, head: usize) -> usize {
-        (layer * self.shape.blocks + block.0 as usize) * self.shape.heads + head
+        (block.0 as usize * self.shape.layers + layer) * self.shape.heads + head
     }
 
     /// Keys of one head in one block, `[head][BLOCK_SIZE]`.

@@ -38,6 +38,10 @@ unsafe impl Simd for Avx2 {
         _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast()))
     }
     #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[inline(always)]
     unsafe fn and(a: __m256i, b: __m256i) -> __m256i {
         _mm256_and_si256(a, b)
     }

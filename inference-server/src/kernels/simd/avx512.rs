@@ -29,6 +29,10 @@ unsafe impl Simd for Avx512 {
         _mm512_cvtepu8_epi16(_mm256_loadu_si256(from.cast()))
     }
     #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[inline(always)]
     unsafe fn and(a: __m512i, b: __m512i) -> __m512i {
         _mm512_and_si512(a, b)
     }

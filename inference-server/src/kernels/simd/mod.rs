@@ -42,6 +42,8 @@ pub(super) unsafe trait Simd: Copy + 'static {
     unsafe fn load_int(from: *const u8) -> Self::Int;
     /// Loads `LANES * 2` bytes, each widened to 16 bits.
     unsafe fn load_bytes_as_halves(from: *const u8) -> Self::Int;
+    /// Asks for the cache line at `at`, which need not be readable.
+    unsafe fn prefetch(at: *const u8);
     unsafe fn and(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn or(a: Self::Int, b: Self::Int) -> Self::Int;
     /// Shifts each 16-bit value right.

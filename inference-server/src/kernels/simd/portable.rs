@@ -60,6 +60,8 @@ unsafe impl Simd for Portable {
         std::array::from_fn(|i| i32::from(pairs[i][0]) | (i32::from(pairs[i][1]) << 16))
     }
     #[inline(always)]
+    unsafe fn prefetch(_at: *const u8) {}
+    #[inline(always)]
     unsafe fn and(a: Self::Int, b: Self::Int) -> Self::Int {
         zip(a, b, |a, b| a & b)
     }
