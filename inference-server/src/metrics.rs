@@ -1,7 +1,8 @@
 //! Prometheus metrics of the server: names, labels, buckets, and the text that `/metrics` answers.
 //!
-//! Names are those of the whole product, so that one dashboard reads engines, gateways and proxies; what
-//! this server serves is always `world="open"`. No label ever holds a prompt, a user or a request id.
+//! `weighbridge_requests_total` and its like are the door's view, counted once by the gateway; what this server
+//! sees of the same requests is `weighbridge_engine_…`, so that no sum counts a token twice. No label ever holds
+//! a prompt, a user or a request id.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub struct EngineMetrics {
     pub failed_steps: Counter,
     /// Sequences that ended because nobody listened any more.
     pub cancelled: Counter,
+    /// Sequences that lost their blocks to older ones.
+    pub preemptions: Counter,
     step_seconds: Histogram,
     step_tokens: Counter,
 }
@@ -88,6 +91,7 @@ impl Default for EngineMetrics {
             queue_full: Counter::default(),
             failed_steps: Counter::default(),
             cancelled: Counter::default(),
+            preemptions: Counter::default(),
             step_seconds: seconds(),
             step_tokens: Counter::default(),
         }
@@ -116,8 +120,6 @@ struct EngineGauges {
     waiting: Gauge,
     running: Gauge,
     kv_usage: Gauge<f64, AtomicU64>,
-    preemptions: Gauge,
-    steps: Gauge,
 }
 
 impl Metrics {
@@ -139,27 +141,26 @@ impl Metrics {
             registry: Registry::default(),
         };
         let r = &mut registry;
-        r.register("requests", "Requests answered, by status", metrics.requests.clone());
-        r.register("requests_in_flight", "Requests being answered", metrics.in_flight.clone());
-        r.register("tokens", "Tokens read (input) and drawn (output)", metrics.tokens.clone());
+        r.register("engine_requests", "Requests answered, by status", metrics.requests.clone());
+        r.register("engine_requests_in_flight", "Requests being answered", metrics.in_flight.clone());
+        r.register("engine_tokens", "Tokens read (input) and drawn (output)", metrics.tokens.clone());
         let unit = || Unit::Seconds;
         let help = "From a request's arrival to its first token";
-        r.register_with_unit("time_to_first_token", help, unit(), metrics.first_token.clone());
+        r.register_with_unit("engine_time_to_first_token", help, unit(), metrics.first_token.clone());
         let help = "Between two tokens of an answer";
-        r.register_with_unit("inter_token_latency", help, unit(), metrics.inter_token.clone());
+        r.register_with_unit("engine_inter_token_latency", help, unit(), metrics.inter_token.clone());
         let help = "From a request's arrival to the end of its answer";
-        r.register_with_unit("request_duration", help, unit(), metrics.duration.clone());
-        r.register("streams_cut", "Answers that did not reach their end", metrics.streams_cut.clone());
+        r.register_with_unit("engine_request_duration", help, unit(), metrics.duration.clone());
+        r.register("engine_streams_cut", "Answers that did not reach their end", metrics.streams_cut.clone());
         let help = "Connections that had to wait for a place";
-        r.register("connections_full", help, metrics.connections_full.clone());
+        r.register("engine_connections_full", help, metrics.connections_full.clone());
         r.register_with_unit("cold_start", "Time of each phase until ready", unit(), metrics.cold_start.clone());
         let gauges = &metrics.engine;
         r.register("queue_tokens", "Tokens known but not computed", gauges.queue_tokens.clone());
         r.register("queue_requests", "Sequences that wait", gauges.waiting.clone());
         r.register("running_requests", "Sequences in the batch", gauges.running.clone());
         r.register("kv_cache_usage_ratio", "Share of KV blocks in use", gauges.kv_usage.clone());
-        r.register("preemptions", "Sequences that lost their blocks, so far", gauges.preemptions.clone());
-        r.register("engine_steps", "Steps so far: the engine's heartbeat", gauges.steps.clone());
+        r.register("preemptions", "Sequences that lost their blocks to older ones", engine.preemptions.clone());
         r.register_with_unit("step", "Time of an engine step", unit(), engine.step_seconds.clone());
         r.register("step_tokens", "Tokens computed, prompts included", engine.step_tokens.clone());
         r.register("queue_full", "Requests refused by a full queue", engine.queue_full.clone());
@@ -225,8 +226,6 @@ impl Metrics {
             self.engine.waiting.set(signed(load.waiting));
             self.engine.running.set(signed(load.running));
             self.engine.kv_usage.set(load.kv_usage());
-            self.engine.preemptions.set(signed(load.preemptions));
-            self.engine.steps.set(signed(load.steps));
         }
         let mut out = String::new();
         match text::encode(&mut out, &self.registry) {

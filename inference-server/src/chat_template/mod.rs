@@ -50,15 +50,16 @@ impl ChatTemplate {
         Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
     }
 
-    /// The prompt for `messages` (objects with `role` and `content`), ready for the assistant's answer.
+    /// The prompt for `messages` (objects with `role` and `content`). With `add_generation_prompt` it ends
+    /// where the assistant's answer begins.
     ///
     /// # Errors
     /// [`TemplateError`] when the template refuses or fails, or runs past its limits.
-    pub fn render(&self, messages: &[Json]) -> Result<String, TemplateError> {
+    pub fn render(&self, messages: &[Json], add_generation_prompt: bool) -> Result<String, TemplateError> {
         let template = self.environment.get_template(environment::NAME).map_err(failure)?;
         let context = context! {
             messages => Value::from(Serde(messages)),
-            add_generation_prompt => true,
+            add_generation_prompt,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
             // Templates branch on these with `is defined` and `is not none`.

@@ -6,7 +6,7 @@ const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and message
 
 fn render(source: &str, messages: &serde_json::Value) -> Result<String, TemplateError> {
     let template = ChatTemplate::new(source.to_owned(), "<s>", "</s>")?;
-    template.render(messages.as_array().unwrap())
+    template.render(messages.as_array().unwrap(), true)
 }
 
 #[test]

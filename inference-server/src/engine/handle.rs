@@ -47,6 +47,12 @@ pub enum SubmitError {
 pub struct EventStream(mpsc::Receiver<Event>);
 
 impl EventStream {
+    /// A stream without an engine behind it.
+    #[cfg(test)]
+    pub(crate) fn of(events: mpsc::Receiver<Event>) -> Self {
+        Self(events)
+    }
+
     /// The next event; `None` after the last, or when the engine has stopped.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await

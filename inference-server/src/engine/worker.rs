@@ -109,6 +109,7 @@ impl Worker {
         self.drop_abandoned();
         let started = Instant::now();
         let plan = self.scheduler.plan();
+        self.metrics.preemptions.inc_by(plan.preempted.len() as u64);
         if plan.chunks.is_empty() {
             return;
         }

@@ -116,7 +116,8 @@ impl Listener {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+/// Serves one connection, with every timer on.
+pub(super) fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_HTTP2_STREAMS);

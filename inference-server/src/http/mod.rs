@@ -10,6 +10,7 @@ mod chat;
 mod choices;
 mod completions;
 mod error;
+mod exchange;
 mod health;
 mod listener;
 mod models;

@@ -31,57 +31,71 @@ pub(super) trait Dialect: Send + 'static {
     fn usage(&mut self, usage: Usage) -> String;
 }
 
-/// What is left to do at the end of a stream.
-pub(super) struct Ending {
-    /// Tokens of all prompts, each counted once.
-    pub(super) prompt_tokens: usize,
-    pub(super) include_usage: bool,
+/// A stream that has its first event, and with it a right to the status 200.
+pub(super) struct BegunStream<D> {
+    dialect: D,
+    first: ChoiceEvent,
+    choices: Choices,
+    count: usize,
+    usage_of: Option<usize>,
+}
+
+/// Waits for the first event, so that an early failure still has its own status. With `usage_of`, the
+/// tokens of the prompts, a usage chunk ends the stream.
+///
+/// # Errors
+/// When the first event is a failure.
+pub(super) async fn begin<D: Dialect>(
+    dialect: D,
+    mut choices: Choices,
+    count: usize,
+    usage_of: Option<usize>,
+) -> Result<BegunStream<D>, ApiError> {
+    match choices.next().await {
+        Some((_, Event::Failed(failure))) => Err(error::from_generate(&failure)),
+        None => Err(ApiError::internal("The engine has stopped.")),
+        Some(first) => Ok(BegunStream { dialect, first, choices, count, usage_of }),
+    }
+}
+
+/// A begun stream of either dialect.
+pub(super) trait Begun {
+    /// The response, whose body notes in `record` how it ends.
+    fn into_response(self: Box<Self>, record: Record) -> Response;
+}
+
+impl<D: Dialect> Begun for BegunStream<D> {
+    fn into_response(self: Box<Self>, mut record: Record) -> Response {
+        record.streaming();
+        let BegunStream { dialect, first, choices, count, usage_of } = *self;
+        let begun = vec![false; count];
+        let mut writer = Writer { dialect, choices, record, usage_of, begun, completion_tokens: 0, done: false };
+        let opening = writer.write(Some(first));
+        let frames = futures::stream::unfold((writer, Some(opening)), |(mut writer, opening)| async {
+            let frame = match opening {
+                Some(opening) if !opening.is_empty() => opening,
+                _ => writer.next_frame().await?,
+            };
+            Some((Ok::<_, Infallible>(frame), (writer, None)))
+        });
+        let mut response = Response::new(Body::from_stream(frames));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // nginx buffers whole answers without it.
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        response
+    }
 }
 
 struct Writer<D> {
     dialect: D,
     choices: Choices,
     record: Record,
-    ending: Ending,
+    usage_of: Option<usize>,
     begun: Vec<bool>,
     completion_tokens: usize,
     done: bool,
-}
-
-/// Waits for the first event, so that an early failure still has its own status, then streams.
-///
-/// # Errors
-/// When the first event is a failure.
-pub(super) async fn respond(
-    dialect: impl Dialect,
-    mut choices: Choices,
-    count: usize,
-    mut record: Record,
-    ending: Ending,
-) -> Result<Response, (ApiError, Record)> {
-    let first = match choices.next().await {
-        Some((_, Event::Failed(failure))) => return Err((error::from_generate(&failure), record)),
-        None => return Err((ApiError::internal("The engine has stopped."), record)),
-        Some(first) => first,
-    };
-    record.streaming();
-    let begun = vec![false; count];
-    let mut writer = Writer { dialect, choices, record, ending, begun, completion_tokens: 0, done: false };
-    let opening = writer.write(Some(first));
-    let frames = futures::stream::unfold((writer, Some(opening)), |(mut writer, opening)| async {
-        if let Some(opening) = opening {
-            return Some((Ok::<_, Infallible>(opening), (writer, None)));
-        }
-        let frame = writer.next_frame().await?;
-        Some((Ok(frame), (writer, None)))
-    });
-    let mut response = Response::new(Body::from_stream(frames));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // nginx buffers whole answers without it.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
 }
 
 impl<D: Dialect> Writer<D> {
@@ -144,8 +158,8 @@ impl<D: Dialect> Writer<D> {
     }
 
     fn end(&mut self, frame: &mut Vec<u8>) {
-        if self.ending.include_usage {
-            let usage = Usage::new(self.ending.prompt_tokens as u64, self.completion_tokens as u64);
+        if let Some(prompt_tokens) = self.usage_of {
+            let usage = Usage::new(prompt_tokens as u64, self.completion_tokens as u64);
             sse::event(&self.dialect.usage(usage), frame);
         }
         sse::event(sse::DONE, frame);

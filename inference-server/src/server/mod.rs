@@ -6,8 +6,6 @@
 mod config;
 mod error;
 mod load;
-#[cfg(test)]
-mod tests;
 
 pub use config::{ModelFile, ServerConfig};
 pub use error::ServeError;
@@ -50,6 +48,7 @@ impl Server {
             Some(address) => Some(Listener::bind(address, metrics).await?),
             None => None,
         };
+        tracing::info!(address = %api.address(), "listening");
         Ok(Self { config, state, engine_metrics, api, admin })
     }
 

@@ -61,7 +61,7 @@ pub struct EncodeOptions {
 #[derive(Debug)]
 enum Model {
     Bpe(Box<Bpe>),
-    Spm(Spm),
+    Spm(Box<Spm>),
 }
 
 /// The tokenizer of one model file. Shared between threads; nothing in it changes.
@@ -95,7 +95,7 @@ impl Tokenizer {
                 let add_bos = rules.add_bos;
                 (Model::Bpe(Box::new(Bpe::new(&metadata, rules)?)), add_bos)
             }
-            "llama" => (Model::Spm(Spm::new(&metadata)?), true),
+            "llama" => (Model::Spm(Box::new(Spm::new(&metadata)?)), true),
             other => return Err(TokenizerError::UnknownModel(other.to_owned())),
         };
         Ok(Self {

@@ -1,23 +1,20 @@
 //! Chat answers: whole, and as chunks.
 
-use std::sync::Arc;
-
 use weighbridge_wire::openai::chat::{
     ChatChoice, ChatCompletion, ChatCompletionChunk, ChunkChoice, Delta, ResponseMessage,
 };
 use weighbridge_wire::openai::{ChatLogprobs, Extra, FinishReason, TokenLogprob, Usage};
 
-use super::super::answer::{Head, chat_logprob, finish_reason};
+use super::super::answer::{chat_logprob, finish_reason};
 use super::super::choices::Collected;
 use super::super::stream::Dialect;
-use super::request::Prepared;
+use super::request::Chat;
 use crate::engine::{Finished, TokenEvent};
 use crate::sampling::TokenLogprobs;
-use crate::tokenizer::Tokenizer;
 
 /// The whole answer.
-pub(super) fn whole(prepared: Prepared, choices: Vec<(Collected, Finished)>) -> ChatCompletion {
-    let Prepared { head, prompt_tokens, logprobs, tokenizer, .. } = prepared;
+pub(super) fn whole(chat: Chat, prompt_tokens: usize, choices: Vec<(Collected, Finished)>) -> ChatCompletion {
+    let Chat { head, logprobs, tokenizer } = chat;
     let written = choices.iter().map(|(_, finished)| finished.completion_tokens as u64).sum();
     let choices = (0..).zip(choices).map(|(index, (choice, finished))| {
         let content = || choice.tokens.iter().map(|(id, token)| chat_logprob(&tokenizer, *id, token)).collect();
@@ -43,20 +40,17 @@ pub(super) fn whole(prepared: Prepared, choices: Vec<(Collected, Finished)>) -> 
 
 /// The chunks of a streamed answer.
 pub(super) struct Chunks {
-    head: Head,
+    chat: Chat,
     include_usage: bool,
-    logprobs: bool,
-    tokenizer: Arc<Tokenizer>,
 }
 
 impl Chunks {
-    pub(super) fn new(prepared: Prepared) -> Self {
-        let Prepared { head, include_usage, logprobs, tokenizer, .. } = prepared;
-        Self { head, include_usage, logprobs, tokenizer }
+    pub(super) fn new(chat: Chat, include_usage: bool) -> Self {
+        Self { chat, include_usage }
     }
 
     fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<Usage>) -> String {
-        let head = self.head.clone();
+        let head = self.chat.head.clone();
         let chunk = ChatCompletionChunk {
             id: head.id,
             object: ChatCompletionChunk::OBJECT.to_owned(),
@@ -84,11 +78,11 @@ impl Dialect for Chunks {
     }
 
     fn token(&mut self, choice: usize, token: &TokenEvent) -> Option<String> {
-        let logprobs = token.logprobs.as_ref().filter(|_| self.logprobs);
+        let logprobs = token.logprobs.as_ref().filter(|_| self.chat.logprobs);
         if token.text.is_empty() && logprobs.is_none() {
             return None;
         }
-        let logprobs = logprobs.map(|logprobs| chat_logprob(&self.tokenizer, token.id, logprobs));
+        let logprobs = logprobs.map(|logprobs| chat_logprob(&self.chat.tokenizer, token.id, logprobs));
         Some(self.choice(choice, Delta::text(token.text.clone()), None, logprobs))
     }
 

@@ -2,33 +2,45 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_wire::openai::chat::{ChatCompletionRequest, Message, Role};
 use weighbridge_wire::openai::{ApiError, parse};
 
 use super::super::answer::Head;
+use super::super::choices::Collected;
+use super::super::exchange::{Endpoint, Submission};
 use super::super::parameters::{self, Extension, Sampling, unsupported};
+use super::super::stream::Dialect;
 use super::super::{ServedModel, error};
-use crate::engine::GenerateRequest;
+use super::render;
+use crate::engine::{Finished, GenerateRequest};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
-/// A request that is ready for the engine.
-pub(super) struct Prepared {
+/// What an answer needs of its request.
+pub(super) struct Chat {
     pub(super) head: Head,
-    /// The sequences; taken when submitted.
-    pub(super) group: Vec<GenerateRequest>,
-    pub(super) count: usize,
-    pub(super) prompt_tokens: usize,
-    pub(super) stream: bool,
-    pub(super) include_usage: bool,
     pub(super) logprobs: bool,
-    /// The field that set the length of the answer, for errors.
-    pub(super) max_tokens_field: &'static str,
     pub(super) tokenizer: Arc<Tokenizer>,
 }
 
-/// Parses, checks, renders and tokenises: the CPU's share of a request, run off the async threads.
-pub(super) fn prepare(model: &ServedModel, body: &[u8]) -> Result<Prepared, ApiError> {
+impl Endpoint for Chat {
+    const PROMPT: &'static str = "messages";
+
+    fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Self, Submission), ApiError> {
+        prepare(model, body)
+    }
+
+    fn whole(self, prompt_tokens: usize, choices: Vec<(Collected, Finished)>) -> impl Serialize {
+        render::whole(self, prompt_tokens, choices)
+    }
+
+    fn chunks(self, include_usage: bool) -> impl Dialect {
+        render::Chunks::new(self, include_usage)
+    }
+}
+
+fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Chat, Submission), ApiError> {
     // Without `..`: a field added to the type has to be enforced or refused here.
     let ChatCompletionRequest {
         model: name,
@@ -80,17 +92,10 @@ pub(super) fn prepare(model: &ServedModel, body: &[u8]) -> Result<Prepared, ApiE
         ignore_end: extension.ignore_eos,
         prompt_logprobs: None,
     };
-    Ok(Prepared {
-        head: Head::new("chatcmpl", name, &model.fingerprint),
-        group: parameters::with_own_seeds(one, count),
-        count,
-        prompt_tokens,
-        stream,
-        include_usage,
-        logprobs,
-        max_tokens_field,
-        tokenizer: Arc::clone(&model.tokenizer),
-    })
+    let head = Head::new("chatcmpl", name.clone(), &model.fingerprint);
+    let chat = Chat { head, logprobs, tokenizer: Arc::clone(&model.tokenizer) };
+    let group = parameters::with_own_seeds(one, count);
+    Ok((chat, Submission { model: name, group, prompt_tokens, stream, include_usage, max_tokens_field }))
 }
 
 /// OpenAI's fields that this server does not implement, at the values that ask for nothing.
@@ -116,7 +121,7 @@ fn tokenise(model: &ServedModel, messages: &[Message]) -> Result<Vec<u32>, ApiEr
     })?;
     let messages = messages.iter().enumerate().map(|(index, message)| for_template(index, message));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
-    let prompt = template.render(&messages).map_err(|error| error::from_template(&error))?;
+    let prompt = template.render(&messages, true).map_err(|error| error::from_template(&error))?;
     let context = model.engine.context_length();
     // No tokenisation of that text can fit: do not spend seconds to find out by how much.
     let least = prompt.len() / model.tokenizer.longest_piece();

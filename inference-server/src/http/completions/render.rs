@@ -1,15 +1,15 @@
 //! Completions: whole, and as chunks, which have one shape here.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use serde_json::Map;
 use weighbridge_wire::openai::completion::{Completion, CompletionChoice};
 use weighbridge_wire::openai::{CompletionLogprobs, Extra, FinishReason, Usage};
 
-use super::super::answer::{Head, finish_reason, json_logprob, logprob_value, token_text};
+use super::super::answer::{finish_reason, json_logprob, logprob_value, token_text};
 use super::super::choices::Collected;
 use super::super::stream::Dialect;
-use super::request::{Echo, Prepared};
+use super::request::{Completing, Echo};
 use crate::engine::{Finished, TokenEvent};
 use crate::sampling::TokenLogprobs;
 use crate::tokenizer::Tokenizer;
@@ -53,8 +53,12 @@ impl<'t> Lists<'t> {
 }
 
 /// The whole answer.
-pub(super) fn whole(prepared: Prepared, choices: Vec<(Collected, Finished)>) -> Completion {
-    let Prepared { head, prompt_tokens, logprobs, echoes, tokenizer, .. } = prepared;
+pub(super) fn whole(
+    request: Completing,
+    prompt_tokens: usize,
+    choices: Vec<(Collected, Finished)>,
+) -> Completion {
+    let Completing { head, logprobs, echoes, tokenizer } = request;
     let written = choices.iter().map(|(_, finished)| finished.completion_tokens as u64).sum();
     let choices = (0..).zip(choices).map(|(index, (choice, finished))| {
         let echo = echoes.get(index as usize);
@@ -90,23 +94,19 @@ pub(super) fn whole(prepared: Prepared, choices: Vec<(Collected, Finished)>) -> 
 
 /// The chunks of a streamed answer.
 pub(super) struct Chunks {
-    head: Head,
+    request: Completing,
     include_usage: bool,
-    logprobs: bool,
-    echoes: Vec<Echo>,
     /// Characters of each choice so far.
-    offsets: Vec<u64>,
-    tokenizer: Arc<Tokenizer>,
+    offsets: HashMap<usize, u64>,
 }
 
 impl Chunks {
-    pub(super) fn new(prepared: Prepared) -> Self {
-        let Prepared { head, count, include_usage, logprobs, echoes, tokenizer, .. } = prepared;
-        Self { head, include_usage, logprobs, echoes, offsets: vec![0; count], tokenizer }
+    pub(super) fn new(request: Completing, include_usage: bool) -> Self {
+        Self { request, include_usage, offsets: HashMap::new() }
     }
 
     fn chunk(&self, choices: Vec<CompletionChoice>, usage: Option<Usage>) -> String {
-        let head = self.head.clone();
+        let head = self.request.head.clone();
         let chunk = Completion {
             id: head.id,
             object: Completion::OBJECT.to_owned(),
@@ -135,26 +135,25 @@ impl Chunks {
 
     /// The lists of one chunk, with offsets that go on from the choice's last.
     fn lists(&mut self, choice: usize, fill: impl FnOnce(&mut Lists<'_>)) -> CompletionLogprobs {
-        let mut lists = Lists::new(&self.tokenizer, self.offsets.get(choice).copied().unwrap_or(0));
+        let so_far = self.offsets.entry(choice).or_default();
+        let mut lists = Lists::new(&self.request.tokenizer, *so_far);
         fill(&mut lists);
         let Lists { lists, offset, .. } = lists;
-        if let Some(before) = self.offsets.get_mut(choice) {
-            *before = offset;
-        }
+        *so_far = offset;
         lists
     }
 }
 
 impl Dialect for Chunks {
     fn begin(&mut self, choice: usize, prompt: Option<Vec<Option<TokenLogprobs>>>) -> Option<String> {
-        let echo = self.echoes.get(choice).cloned()?;
-        let rows = prompt.filter(|_| self.logprobs);
+        let echo = self.request.echoes.get(choice).cloned()?;
+        let rows = prompt.filter(|_| self.request.logprobs);
         let logprobs = rows.map(|rows| self.lists(choice, |lists| lists.push_prompt(&echo, &rows)));
         Some(self.choice(choice, &echo.text, None, logprobs))
     }
 
     fn token(&mut self, choice: usize, token: &TokenEvent) -> Option<String> {
-        let logprobs = token.logprobs.as_ref().filter(|_| self.logprobs);
+        let logprobs = token.logprobs.as_ref().filter(|_| self.request.logprobs);
         if token.text.is_empty() && logprobs.is_none() {
             return None;
         }

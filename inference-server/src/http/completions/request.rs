@@ -2,33 +2,47 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::json;
 use weighbridge_wire::openai::completion::{CompletionRequest, Prompt};
 use weighbridge_wire::openai::{ApiError, parse};
 
 use super::super::answer::Head;
+use super::super::choices::Collected;
+use super::super::exchange::{Endpoint, Submission};
 use super::super::parameters::{self, Extension, Sampling};
+use super::super::stream::Dialect;
 use super::super::{ServedModel, error};
-use crate::engine::GenerateRequest;
+use super::render;
+use crate::engine::{Finished, GenerateRequest};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
 /// Tokens of an answer when the request does not say; OpenAI's default for this endpoint.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
-/// A request that is ready for the engine.
-pub(super) struct Prepared {
+/// What an answer needs of its request.
+pub(super) struct Completing {
     pub(super) head: Head,
-    /// The sequences, all answers to the first prompt first; taken when submitted.
-    pub(super) group: Vec<GenerateRequest>,
-    pub(super) count: usize,
-    /// Tokens of all prompts, each counted once.
-    pub(super) prompt_tokens: usize,
-    pub(super) stream: bool,
-    pub(super) include_usage: bool,
     pub(super) logprobs: bool,
     /// What `echo` puts in front of each answer; empty without it.
     pub(super) echoes: Vec<Echo>,
     pub(super) tokenizer: Arc<Tokenizer>,
+}
+
+impl Endpoint for Completing {
+    const PROMPT: &'static str = "prompt";
+
+    fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Self, Submission), ApiError> {
+        prepare(model, body)
+    }
+
+    fn whole(self, prompt_tokens: usize, choices: Vec<(Collected, Finished)>) -> impl Serialize {
+        render::whole(self, prompt_tokens, choices)
+    }
+
+    fn chunks(self, include_usage: bool) -> impl Dialect {
+        render::Chunks::new(self, include_usage)
+    }
 }
 
 /// A prompt that is repeated in front of its answers.
@@ -38,8 +52,7 @@ pub(super) struct Echo {
     pub(super) tokens: Vec<u32>,
 }
 
-/// Parses, checks and tokenises: the CPU's share of a request, run off the async threads.
-pub(super) fn prepare(model: &ServedModel, body: &[u8]) -> Result<Prepared, ApiError> {
+fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Completing, Submission), ApiError> {
     // Without `..`: a field added to the type has to be enforced or refused here.
     let CompletionRequest {
         model: name,
@@ -70,7 +83,6 @@ pub(super) fn prepare(model: &ServedModel, body: &[u8]) -> Result<Prepared, ApiE
     let sampling =
         Sampling { temperature, top_p, seed, presence_penalty, frequency_penalty, top_logprobs: logprobs };
     let sampling = sampling.params(&extension);
-    let count = n * prompts.len();
     let prompt_tokens = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
     let of_prompt = |prompt: &Echo| GenerateRequest {
         prompt: prompt.tokens.clone(),
@@ -83,17 +95,11 @@ pub(super) fn prepare(model: &ServedModel, body: &[u8]) -> Result<Prepared, ApiE
     let group = prompts.iter().flat_map(|prompt| parameters::with_own_seeds(of_prompt(prompt), n)).collect();
     let repeated = prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, n));
     let echoes = if echo { repeated.collect() } else { Vec::new() };
-    Ok(Prepared {
-        head: Head::new("cmpl", name, &model.fingerprint),
-        group,
-        count,
-        prompt_tokens,
-        stream,
-        include_usage,
-        logprobs: logprobs.is_some(),
-        echoes,
-        tokenizer: Arc::clone(&model.tokenizer),
-    })
+    let head = Head::new("cmpl", name.clone(), &model.fingerprint);
+    let tokenizer = Arc::clone(&model.tokenizer);
+    let completing = Completing { head, logprobs: logprobs.is_some(), echoes, tokenizer };
+    let max_tokens_field = "max_tokens";
+    Ok((completing, Submission { model: name, group, prompt_tokens, stream, include_usage, max_tokens_field }))
 }
 
 fn tokenise(model: &ServedModel, prompt: Prompt) -> Result<Vec<Echo>, ApiError> {

@@ -190,5 +190,5 @@ async fn a_failure_in_mid_stream_is_an_error_event() {
     let last = text.split_terminator("\n\n").last().unwrap();
     let error: Value = serde_json::from_str(last.strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(error["error"]["type"], "server_error");
-    assert!(server.get("/metrics").await.1.contains("weighbridge_streams_cut_total{cause=\"engine_error\"} 1"));
+    assert!(server.get("/metrics").await.1.contains("weighbridge_engine_streams_cut_total{cause=\"engine_error\"} 1"));
 }

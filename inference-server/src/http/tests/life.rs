@@ -49,7 +49,7 @@ async fn a_client_that_hangs_up_in_mid_stream_frees_its_blocks() {
     server.until(|load| load.used_blocks > 0).await;
     drop(socket);
     let metrics = step_until_cancelled(&server).await;
-    assert!(metrics.contains("weighbridge_streams_cut_total{cause=\"client_left\"} 1"), "{metrics}");
+    assert!(metrics.contains("weighbridge_engine_streams_cut_total{cause=\"client_left\"} 1"), "{metrics}");
 }
 
 #[tokio::test]
@@ -173,17 +173,18 @@ async fn metrics_count_requests_tokens_and_times() {
     let server = TestServer::start().await;
     server.post("/v1/completions", &completion(json!("vw"), json!({}))).await;
     server.post("/v1/completions", &completion(json!("a"), json!({"model": "who"}))).await;
-    let response = server.send("GET", "/metrics", vec![]).await;
-    let metrics = text(response).await;
+    // The engine tells its load after the step that ended the answer.
+    server.until(|load| load.used_blocks == 0).await;
+    let metrics = text(server.send("GET", "/metrics", vec![]).await).await;
     for line in [
-        "weighbridge_requests_total{model=\"team/simulated\",world=\"open\",code=\"200\"} 1",
-        "weighbridge_requests_total{model=\"\",world=\"open\",code=\"404\"} 1",
-        "weighbridge_tokens_total{model=\"team/simulated\",world=\"open\",direction=\"input\"} 2",
-        "weighbridge_tokens_total{model=\"team/simulated\",world=\"open\",direction=\"output\"} 4",
-        "weighbridge_time_to_first_token_seconds_count{model=\"team/simulated\",world=\"open\"} 1",
-        "weighbridge_inter_token_latency_seconds_count{model=\"team/simulated\",world=\"open\"} 2",
-        "weighbridge_request_duration_seconds_count{model=\"team/simulated\",world=\"open\"} 1",
-        "weighbridge_requests_in_flight 0",
+        "weighbridge_engine_requests_total{model=\"team/simulated\",world=\"open\",code=\"200\"} 1",
+        "weighbridge_engine_requests_total{model=\"\",world=\"open\",code=\"404\"} 1",
+        "weighbridge_engine_tokens_total{model=\"team/simulated\",world=\"open\",direction=\"input\"} 2",
+        "weighbridge_engine_tokens_total{model=\"team/simulated\",world=\"open\",direction=\"output\"} 4",
+        "weighbridge_engine_time_to_first_token_seconds_count{model=\"team/simulated\",world=\"open\"} 1",
+        "weighbridge_engine_inter_token_latency_seconds_count{model=\"team/simulated\",world=\"open\"} 2",
+        "weighbridge_engine_request_duration_seconds_count{model=\"team/simulated\",world=\"open\"} 1",
+        "weighbridge_engine_requests_in_flight 0",
         "weighbridge_kv_cache_usage_ratio 0.0",
         "weighbridge_queue_tokens 0",
     ] {

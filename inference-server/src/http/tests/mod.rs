@@ -7,3 +7,4 @@ mod chat;
 mod completions;
 mod life;
 mod support;
+mod timeouts;

@@ -1,0 +1,208 @@
+//! The whole server on the sample, over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use weighbridge_inference_server::http::Phase;
+use weighbridge_inference_server::server::{ModelFile, ServeError, Server, ServerConfig};
+
+use super::sample;
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<Result<(), ServeError>>,
+}
+
+/// A server on the sample that has become ready.
+async fn start() -> Running {
+    let model = ModelFile::Path(sample());
+    let server = Server::bind(ServerConfig::new(([127, 0, 0, 1], 0).into(), model, "smollm2")).await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (phases, mut phase) = watch::channel(Phase::Opening);
+    let progress = Arc::new(move |phase: &Phase| {
+        phases.send_replace(phase.clone());
+    });
+    let done = tokio::spawn(async move { server.run(async { drop(stopped.await) }, progress).await });
+    phase.wait_for(|phase| *phase == Phase::Ready).await.unwrap();
+    Running { address, stop, done }
+}
+
+impl Running {
+    async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::builder().method(method).uri(path).header("host", "test");
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let (status, text) = self.send("POST", path, body).await;
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.done.await.unwrap().unwrap();
+    }
+}
+
+fn chat(fields: Value) -> Value {
+    let mut request = json!({"model": "smollm2", "temperature": 0, "max_tokens": 32,
+                             "messages": [{"role": "user", "content": "What is the capital of France?"}]});
+    request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    request
+}
+
+/// The text of a stream and its usage.
+fn read_stream(text: &str) -> (String, Value) {
+    let mut events: Vec<&str> = text.split_terminator("\n\n").collect();
+    assert_eq!(events.pop(), Some("data: [DONE]"));
+    let chunks = events.iter().map(|event| event.strip_prefix("data: ").unwrap());
+    let chunks: Vec<Value> = chunks.map(|chunk| serde_json::from_str(chunk).unwrap()).collect();
+    let text = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    (text, chunks.last().unwrap()["usage"].clone())
+}
+
+#[tokio::test]
+async fn a_chat_answers_whole_and_streamed_alike() {
+    let server = start().await;
+    let (ready, metrics) = (server.send("GET", "/readyz", &Value::Null).await, server.send("GET", "/metrics", &Value::Null).await);
+    assert_eq!(ready, (200, "ready".to_owned()));
+    assert!(metrics.1.contains("weighbridge_cold_start_seconds{phase=\"total\"}"), "{}", metrics.1);
+    let whole = server.post("/v1/chat/completions", &chat(json!({}))).await;
+    let answer = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(!answer.is_empty());
+    let fields = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let (status, text) = server.send("POST", "/v1/chat/completions", &chat(fields)).await;
+    assert_eq!(status, 200, "{text}");
+    let (streamed, usage) = read_stream(&text);
+    assert_eq!(streamed, answer);
+    assert_eq!(usage, whole["usage"]);
+    server.stop().await;
+}
+
+/// Questions of several lengths and languages.
+const QUESTIONS: [&str; 12] = [
+    "What is the capital of France?",
+    "Name three colours.",
+    "Write a haiku about rain.",
+    "Qu'est-ce qu'une abeille ?",
+    "What is 12 times 12?",
+    "Explain photosynthesis in one sentence.",
+    "fn main() {",
+    "Tell me a joke about bees.",
+    "Who wrote Hamlet?",
+    "List the planets of the solar system.",
+    "Grüße! Wie geht es dir?",
+    "Why is the sky blue? Answer for a child, in two sentences, and mention the sun and the air.",
+];
+
+#[tokio::test]
+async fn greedy_answers_at_once_are_those_of_one_at_a_time() {
+    let server = Arc::new(start().await);
+    let mut asked = Vec::new();
+    for question in QUESTIONS {
+        let messages = json!([{"role": "user", "content": question}]);
+        let body = json!({"model": "smollm2", "temperature": 0, "max_tokens": 24, "messages": messages});
+        let alone = server.post("/v1/chat/completions", &body).await;
+        asked.push((body, alone));
+    }
+    let together: Vec<_> = asked
+        .into_iter()
+        .map(|(body, alone)| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move { (server.post("/v1/chat/completions", &body).await, alone) })
+        })
+        .collect();
+    let mut differ = Vec::new();
+    for answers in together {
+        let (crowded, alone) = answers.await.unwrap();
+        if crowded["choices"] != alone["choices"] {
+            differ.push(format!("{}\n{}", alone["choices"], crowded["choices"]));
+        }
+    }
+    // Other shapes of a step may round otherwise, and a near-tie may fall the other way.
+    assert!(differ.len() <= 2, "{} of 12 differ:\n{}", differ.len(), differ.join("\n\n"));
+    // The engine tells its load after the step that ended the last answer.
+    while !server.send("GET", "/metrics", &Value::Null).await.1.contains("\nweighbridge_kv_cache_usage_ratio 0.0\n") {}
+    Arc::into_inner(server).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn a_seed_repeats_and_unicode_arrives_whole() {
+    let server = start().await;
+    let fields = json!({"temperature": 1.2, "seed": 11, "max_tokens": 60,
+                        "messages": [{"role": "user", "content": "Answer with emoji only: 🦀 ☕ 世界"}]});
+    let first = server.post("/v1/chat/completions", &chat(fields.clone())).await;
+    let second = server.post("/v1/chat/completions", &chat(fields.clone())).await;
+    assert_eq!(first["choices"], second["choices"]);
+    let mut fields = fields;
+    fields["stream"] = json!(true);
+    let (_, text) = server.send("POST", "/v1/chat/completions", &chat(fields)).await;
+    assert_eq!(read_stream(&text).0, first["choices"][0]["message"]["content"].as_str().unwrap());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_context_is_the_models_and_is_enforced() {
+    let server = start().await;
+    let long = "word ".repeat(9000);
+    let fields = json!({"messages": [{"role": "user", "content": long}]});
+    let (status, text) = server.send("POST", "/v1/chat/completions", &chat(fields)).await;
+    assert_eq!(status, 400);
+    assert!(text.contains("context_length_exceeded") && text.contains("8192"), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_model_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(sample()).unwrap();
+    for (name, content) in [("text.gguf", b"no model at all".to_vec()), ("cut.gguf", bytes[..bytes.len() / 2].to_vec())] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let config = ServerConfig::new(([127, 0, 0, 1], 0).into(), ModelFile::Path(path), "m");
+        let server = Server::bind(config).await.unwrap();
+        let error = server.run(std::future::pending(), Arc::new(|_| ())).await.unwrap_err();
+        assert!(matches!(error, ServeError::File(_)), "{error}");
+        assert!(error.to_string().starts_with("the model file: "), "{error}");
+    }
+    let absent = ModelFile::Path(folder.path().join("absent.gguf"));
+    let server = Server::bind(ServerConfig::new(([127, 0, 0, 1], 0).into(), absent, "m")).await.unwrap();
+    let error = server.run(std::future::pending(), Arc::new(|_| ())).await.unwrap_err();
+    assert!(error.to_string().contains("absent.gguf"), "{error}");
+}
+
+#[tokio::test]
+async fn settings_that_make_no_server_are_refused_by_name() {
+    let config = || ServerConfig::new(([127, 0, 0, 1], 0).into(), ModelFile::Path(sample()), "m");
+    let wrong = [
+        (ServerConfig { model_names: vec![], ..config() }, "model name"),
+        (ServerConfig { max_sequences: 0, ..config() }, "max sequences"),
+        (ServerConfig { max_waiting: 0, ..config() }, "max waiting"),
+        (ServerConfig { context_length: Some(1), ..config() }, "context length"),
+    ];
+    for (config, field) in wrong {
+        let error = Server::bind(config).await.unwrap_err();
+        assert!(error.to_string().starts_with(field), "{error}");
+    }
+    let too_long = ServerConfig { context_length: Some(1 << 20), ..config() };
+    let server = Server::bind(too_long).await.unwrap();
+    let error = server.run(std::future::pending(), Arc::new(|_| ())).await.unwrap_err();
+    assert!(error.to_string().contains("8192"), "{error}");
+}
