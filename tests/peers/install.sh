@@ -22,16 +22,16 @@ SDIST_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 say() { echo "peers: $*" >&2; }
 command -v "$PYTHON" >/dev/null 2>&1 || { say "$PYTHON not found: install Python 3.10 or newer"; exit 1; }
 
-KEY=$("$PYTHON" - "$HERE/requirements.txt" "$FLAGS" <<'PY'
+KEY=$("$PYTHON" - "$FLAGS" "$HERE/requirements.txt" "$HERE/gcc_amx.h" <<'PY'
 import hashlib, platform, sys
-h = hashlib.sha256(open(sys.argv[1], "rb").read())
+h = hashlib.sha256(b"".join(open(path, "rb").read() for path in sys.argv[2:]))
 cpu = platform.machine()
 try:
     with open("/proc/cpuinfo") as f:
         cpu += next(("".join(sorted(line.split(":", 1)[1].split())) for line in f if line.lower().startswith(("flags", "features"))), "")
 except OSError:
     pass
-h.update(f"{sys.argv[2]} {sys.version} {sys.base_prefix} {cpu}".encode())
+h.update(f"{sys.argv[1]} {sys.version} {sys.base_prefix} {cpu}".encode())
 print(h.hexdigest()[:16])
 PY
 )
@@ -68,8 +68,9 @@ if [ ! -e "$VENV/.complete" ]; then
     say "building llama.cpp for this CPU (5 to 15 minutes; log: $CACHE/build-$KEY.log)"
     # A requirement with a digest makes pip refuse any other source than the one the goldens came from.
     echo "$(grep '^llama' "$HERE/requirements.txt") --hash=sha256:$SDIST_SHA256" >"$LOCK/source.txt"
-    CXXFLAGS="${CXXFLAGS:-} -include \"$HERE/gcc_amx.h\"" CMAKE_ARGS=$FLAGS $PIP install --verbose --no-binary llama-cpp-python --no-deps --require-hashes \
-        -r "$LOCK/source.txt" >"$CACHE/build-$KEY.log" 2>&1 || {
+    # No cache: pip keeps the wheels that it built, whatever flags, compiler fixes or CPU they were built for.
+    CXXFLAGS="${CXXFLAGS:-} -include \"$HERE/gcc_amx.h\"" CMAKE_ARGS=$FLAGS $PIP install --verbose --no-cache-dir \
+        --no-binary llama-cpp-python --no-deps --require-hashes -r "$LOCK/source.txt" >"$CACHE/build-$KEY.log" 2>&1 || {
         tail -n 30 "$CACHE/build-$KEY.log" >&2
         say "the build failed; the whole log is $CACHE/build-$KEY.log"
         exit 1
