@@ -24,7 +24,9 @@ peer=$(tests/peers/install.sh)
 work=$(mktemp -d)
 started=()
 stop() {
-    local process
+    local status=$? process
+    # Why something in the background did not do its part stands in its log.
+    ((status == 0)) || tail -n 20 "$work"/*.log >&2 || true
     for process in "${started[@]}"; do kill "$process" 2>/dev/null && wait "$process" 2>/dev/null; done
     rm -rf "$work"
 }

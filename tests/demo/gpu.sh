@@ -7,7 +7,7 @@ show kubectl get nodes -o 'custom-columns=NODE:.metadata.name,GPUS:.status.alloc
 show kubectl -n demo apply -f "$here/gpu.yaml"
 show kubectl -n demo wait --for=condition=Ready modeldeployment/on-gpu --timeout=60s
 pod=$(kubectl -n demo get pods -l serving.weighbridge.dev/model=on-gpu -o jsonpath='{.items[0].metadata.name}')
-process=$(container_process "$pod")
+process=$(container_process demo "$pod")
 echo "in the container of $pod:"
 ls -l "/proc/$process/root/dev/nvidia0" | sed "s#/proc/$process/root##"
 tr '\0' '\n' <"/proc/$process/environ" | grep ^NVIDIA_VISIBLE_DEVICES= || fail "the pod did not get its device"

@@ -37,8 +37,8 @@ filled() { # FILE NAME…
 }
 
 # The process on this machine that is the first container of a pod: the node is this machine.
-container_process() { # POD
+container_process() { # NAMESPACE POD
     local id
-    id=$(kubectl -n demo get pod "$1" -o jsonpath='{.status.containerStatuses[0].containerID}')
+    id=$(kubectl -n "$1" get pod "$2" -o jsonpath='{.status.containerStatuses[0].containerID}')
     ctr --address "$node_folder/containerd.sock" --namespace k8s.io tasks list | awk -v id="${id#*://}" '$1 == id { print $2 }'
 }

@@ -7,17 +7,24 @@ models=(demo/smollm2 demo/elsewhere)
 
 step "A real Prometheus scrapes operator, gateways, engine and proxy"
 prometheus=127.0.0.1:$(free_port 127.0.0.1)
-filled "$here/prometheus.yaml" KUBECONFIG >"$work/prometheus.yaml"
+TARGETS=$work/targets.yaml
+# Ours, without those that are on their way out: COMPONENT NAMESPACE NAME ADDRESS.
+pods() {
+    kubectl get pods -A -l app.kubernetes.io/name=weighbridge -o go-template='{{range .items}}{{if not .metadata.deletionTimestamp -}}
+        {{index .metadata.labels "app.kubernetes.io/component"}} {{.metadata.namespace}} {{.metadata.name}} {{.status.podIP}}{{"\n"}}{{end}}{{end}}'
+}
+pods | awk '{ printf "- targets: [\"%s:9090\"]\n  labels: {component: %s, namespace: %s, pod: %s}\n", $4, $1, $2, $3 }' >"$TARGETS"
+filled "$here/prometheus.yaml" TARGETS >"$work/prometheus.yaml"
 background prometheus.log prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/prometheus" \
     --web.listen-address="$prometheus" --log.level=warn
 ask() { curl -fsS --get "http://$prometheus/api/v1/query" --data-urlencode "query=$1"; }
 panels() { "$client" "$here/panels.py" "$@" --prometheus "http://$prometheus" --dashboard "$dashboard" --counts "$counts"; }
 every_component_is_up() { ask 'count(count by (component) (up == 1)) == 4 and on() sum(up == bool 0) == 0' | grep -q '"value"'; }
 until_true 30 every_component_is_up
-ask 'up' | "$client" -c 'import json, sys
-for series in json.load(sys.stdin)["data"]["result"]: print("up", series["metric"]["component"], series["metric"]["pod"])' | sort
-for address in $(kubectl get pods -A -l app.kubernetes.io/name=weighbridge -o jsonpath='{.items[*].status.podIP}'); do
-    curl -fsS "http://$address:9090/metrics" | promtool check metrics || fail "the metrics of $address break Prometheus's conventions"
+pods | awk '{ print "up", $1, $3 }'
+for address in $(pods | awk '{ print $4 }'); do
+    curl -fsS "http://$address:9090/metrics" | "$client" "$here/classic.py" | promtool check metrics ||
+        fail "the metrics of $address break Prometheus's conventions"
 done
 # Where this is not the first run, the counters go on from there.
 panels totals
@@ -26,7 +33,7 @@ step "A chat through the gateway's Service, with curl"
 gateway=$(kubectl -n weighbridge-system get service weighbridge-gateway -o jsonpath='{.spec.clusterIP}')
 chat() { # URL MODEL
     curl -sS "$1/v1/chat/completions" -H 'content-type: application/json' \
-        -d '{"model": "'"$2"'", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 24}'
+        -d '{"model": "'"$2"'", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 24, "temperature": 0}'
 }
 echo "\$ curl http://$gateway/v1/models"
 curl -fsS "http://$gateway/v1/models" && echo
@@ -35,7 +42,7 @@ for model in "${models[@]}"; do
     chat "http://$gateway" "$model" | "$client" "$here/counts.py" "$counts" "$model"
 done
 # Each gateway once: a counter that begins with its first request has no rate for that one.
-for address in $(kubectl -n weighbridge-system get pods -l app.kubernetes.io/component=gateway -o jsonpath='{.items[*].status.podIP}'); do
+for address in $(pods | awk '$1 == "gateway" { print $4 }'); do
     for model in "${models[@]}"; do
         chat "http://$address:8080" "$model" | "$client" "$here/counts.py" "$counts" "$model" >/dev/null
     done
@@ -56,3 +63,17 @@ panels show --before "$work/before.json" --window $((SECONDS - window_begun)) ||
 
 step "The whole list of checks with the official OpenAI client"
 "$client" tests/clients/openai_client.py --base-url "http://$gateway/v1" --model demo/smollm2 --bare-model smollm2
+
+step "The provider's key is in its Secret and in the proxy, and nowhere else"
+{
+    kubectl get pods,deployments,replicasets,services,configmaps,events,networkpolicies,mdep,xprov -A -o yaml
+    while read -r _ namespace name address; do
+        kubectl -n "$namespace" logs "$name"
+        curl -fsS "http://$address:9090/metrics"
+    done < <(pods)
+} >"$work/everything-said" 2>&1
+! grep -qF "$key" "$work/everything-said" || fail "the key got out"
+echo "not in $(wc -l <"$work/everything-said") lines of objects, logs and metrics"
+
+pod=$(pods | awk '$1 == "operator" { print $3 }')
+figure operator_rss_mb "$(awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$(container_process weighbridge-system "$pod")/status")" MB
