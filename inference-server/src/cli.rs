@@ -112,7 +112,8 @@ impl Cli {
         let Command::Serve(arguments) = self.command;
         let config = arguments.config()?;
         let signals = |kind| signal(kind).map_err(ServeError::Signals);
-        let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
         let (drain, mut draining) = tokio::sync::oneshot::channel();
         let serving = serve(
             config,
@@ -149,10 +150,8 @@ async fn drain_signal(signal: &mut tokio::sync::oneshot::Receiver<()>) {
 
 impl ServeArgs {
     fn config(self) -> Result<ServerConfig, ServeError> {
-        let token = Token::from_environment().map_err(|error| ServeError::Config {
-            field: "HF_TOKEN",
-            problem: error.to_string(),
-        })?;
+        let token = Token::from_environment()
+            .map_err(|error| ServeError::Config { field: "HF_TOKEN", problem: error.to_string() })?;
         let request = ArtifactRequest {
             source: self.source,
             revision: self.revision,

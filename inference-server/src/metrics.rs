@@ -154,13 +154,22 @@ impl Metrics {
         r.register("engine_streams_cut", "Answers that did not reach their end", metrics.streams_cut.clone());
         let help = "Connections that had to wait for a place";
         r.register("engine_connections_full", help, metrics.connections_full.clone());
-        r.register_with_unit("cold_start", "Time of each phase until ready", unit(), metrics.cold_start.clone());
+        r.register_with_unit(
+            "cold_start",
+            "Time of each phase until ready",
+            unit(),
+            metrics.cold_start.clone(),
+        );
         let gauges = &metrics.engine;
         r.register("queue_tokens", "Tokens known but not computed", gauges.queue_tokens.clone());
         r.register("queue_requests", "Sequences that wait", gauges.waiting.clone());
         r.register("running_requests", "Sequences in the batch", gauges.running.clone());
         r.register("kv_cache_usage_ratio", "Share of KV blocks in use", gauges.kv_usage.clone());
-        r.register("preemptions", "Sequences that lost their blocks to older ones", engine.preemptions.clone());
+        r.register(
+            "preemptions",
+            "Sequences that lost their blocks to older ones",
+            engine.preemptions.clone(),
+        );
         r.register_with_unit("step", "Time of an engine step", unit(), engine.step_seconds.clone());
         r.register("step_tokens", "Tokens computed, prompts included", engine.step_tokens.clone());
         r.register("queue_full", "Requests refused by a full queue", engine.queue_full.clone());

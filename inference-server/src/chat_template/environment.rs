@@ -30,12 +30,38 @@ pub(super) fn sandbox() -> Environment<'static> {
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", json::tojson);
+    // In Python `none` is not iterable, and templates ask before they take the length of `tools`.
+    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     // What transformers sets; templates count on it for their line breaks.
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     if let Ok(syntax) = syntax {
         environment.set_syntax(syntax);
     }
     environment
+}
+
+/// `source` without the statements that mark an answer for training. They write what is between them and
+/// nothing else, which is what the `if true` in their place does, white space control included.
+pub(super) fn without_training_marks(source: &str) -> String {
+    let mut plain = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, after)) = rest.split_once("{%") {
+        plain.push_str(before);
+        plain.push_str("{%");
+        let Some((statement, tail)) = after.split_once("%}") else {
+            rest = after;
+            break;
+        };
+        let replaced = match statement.trim_matches(['-', '+']).trim() {
+            "generation" => statement.replace("generation", "if true"),
+            "endgeneration" => statement.replace("endgeneration", "endif"),
+            _ => statement.to_owned(),
+        };
+        plain.push_str(&replaced);
+        plain.push_str("%}");
+        rest = tail;
+    }
+    plain + rest
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {

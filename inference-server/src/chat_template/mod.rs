@@ -45,7 +45,7 @@ impl ChatTemplate {
     pub fn new(source: String, bos: &str, eos: &str) -> Result<Self, TemplateError> {
         let mut environment = environment::sandbox();
         environment
-            .add_template_owned(environment::NAME, source)
+            .add_template_owned(environment::NAME, environment::without_training_marks(&source))
             .map_err(|error| TemplateError::Unreadable(error.to_string()))?;
         Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
     }

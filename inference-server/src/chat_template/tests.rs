@@ -36,6 +36,25 @@ fn what_python_templates_use_is_there() {
 }
 
 #[test]
+fn training_marks_write_what_is_between_them() {
+    let source =
+        "a {%- generation -%} {{ messages[0].content }} {%- endgeneration %} b{% set generation = 1 %}{% if";
+    assert!(
+        matches!(render(source, &json!([])), Err(TemplateError::Unreadable(_))),
+        "an open statement stays one"
+    );
+    let source = source.strip_suffix("{% if").unwrap();
+    assert_eq!(render(source, &json!([{"content": "x"}])).unwrap(), "ax b");
+}
+
+#[test]
+fn none_is_not_iterable() {
+    let source = "{% if tools is iterable and tools | length > 0 %}tools{% else %}none{% endif %}\
+                  {{ messages is iterable }}{{ messages[0].content is iterable }}";
+    assert_eq!(render(source, &json!([{"content": "x"}])).unwrap(), "noneTrueTrue");
+}
+
+#[test]
 fn white_space_is_as_transformers_sets_it() {
     let source = "{% for m in messages %}\n  {% if true %}\n{{ m.content }}\n  {% endif %}\n{% endfor %}";
     assert_eq!(render(source, &json!([{"content": "a"}, {"content": "b"}])).unwrap(), "a\nb\n");
@@ -67,5 +86,8 @@ fn nothing_outside_can_be_had() {
 #[test]
 fn a_template_with_an_error_names_the_line() {
     let error = render("line one\n{% if %}", &json!([])).unwrap_err();
-    assert!(matches!(&error, TemplateError::Unreadable(words) if words.contains("chat_template:2")), "{error}");
+    assert!(
+        matches!(&error, TemplateError::Unreadable(words) if words.contains("chat_template:2")),
+        "{error}"
+    );
 }

@@ -60,7 +60,8 @@ impl Sequence {
 
     /// The rows of logits that `chunk` needs.
     pub(super) fn wanted(&self, chunk: &PlannedChunk) -> LogitsWanted {
-        let prompt_rows_missing = self.prompt_logprobs.is_some() && self.prompt_rows.len() < self.prompt_tokens;
+        let prompt_rows_missing =
+            self.prompt_logprobs.is_some() && self.prompt_rows.len() < self.prompt_tokens;
         match (prompt_rows_missing, chunk.samples) {
             (true, _) => LogitsWanted::All,
             (false, true) => LogitsWanted::Last,
@@ -88,7 +89,8 @@ impl Sequence {
                 return Ok(Outcome::Continues);
             }
             let last = rows.end.checked_sub(1).and_then(|row| logits.row_mut(row));
-            let row = last.ok_or_else(|| GenerateError::Step("the backend returned too few rows".to_owned()))?;
+            let row =
+                last.ok_or_else(|| GenerateError::Step("the backend returned too few rows".to_owned()))?;
             let sampled = self.sampler.sample(row, scratch)?;
             Ok(self.accept(sampled.token, sampled.logprobs, tokenizer))
         }));

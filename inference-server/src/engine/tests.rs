@@ -121,7 +121,8 @@ async fn answers_do_not_depend_on_company() {
         expected.push(collect(submit(&alone, sampled(seed)).await).await.unwrap().0);
     }
     // Few blocks: sequences are preempted and computed again.
-    let (crowded, _) = engine(9, EngineConfig { tokens_per_step: 7, max_sequences: 7, ..EngineConfig::default() });
+    let (crowded, _) =
+        engine(9, EngineConfig { tokens_per_step: 7, max_sequences: 7, ..EngineConfig::default() });
     let streams = crowded.submit((0..12).map(sampled).collect()).await.unwrap();
     for (stream, expected) in streams.into_iter().zip(expected) {
         assert_eq!(collect(stream).await.unwrap().0, expected);

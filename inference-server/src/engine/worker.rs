@@ -113,7 +113,8 @@ impl Worker {
         if plan.chunks.is_empty() {
             return;
         }
-        let rows = step::compute(&mut *self.backend, &plan, &self.scheduler, &self.sequences, &mut self.logits);
+        let rows =
+            step::compute(&mut *self.backend, &plan, &self.scheduler, &self.sequences, &mut self.logits);
         match rows {
             Ok(rows) => self.apply(&plan, rows),
             Err(problem) => self.fail_step(&plan, &problem),

@@ -28,7 +28,11 @@ pub(super) struct RequestBody {
 }
 
 /// Reads a body to its end.
-pub(super) async fn read(headers: &HeaderMap, body: Body, memory: &Arc<Semaphore>) -> Result<RequestBody, ApiError> {
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    memory: &Arc<Semaphore>,
+) -> Result<RequestBody, ApiError> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let size = announced.unwrap_or(MAX_BODY).min(MAX_BODY);
     let reading = async {

@@ -79,6 +79,8 @@ pub(super) async fn collect(
     }
     collected
         .into_iter()
-        .map(|mut choice| choice.finished.take().map(|finished| (choice, finished)).ok_or(GenerateError::Stopped))
+        .map(|mut choice| {
+            choice.finished.take().map(|finished| (choice, finished)).ok_or(GenerateError::Stopped)
+        })
         .collect()
 }

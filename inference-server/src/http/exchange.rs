@@ -84,6 +84,7 @@ async fn answer<E: Endpoint>(
         let begun = stream::begin(endpoint.chunks(include_usage), choices, count, usage).await?;
         return Ok(Answer::Stream(Box::new(begun)));
     }
-    let collected = collect(choices, count, record).await.map_err(|failure| error::from_generate(&failure))?;
+    let collected =
+        collect(choices, count, record).await.map_err(|failure| error::from_generate(&failure))?;
     Ok(Answer::Whole(Json(endpoint.whole(prompt_tokens, collected)).into_response()))
 }

@@ -11,8 +11,11 @@ use crate::sampling::SamplingParams;
 pub(super) const MAX_CHOICES: usize = 128;
 
 /// Fields that change nothing about an answer and need no enforcing: who asks, and where to file it.
-const HARMLESS: [&str; 6] =
-    ["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"];
+const HARMLESS: [&str; 5] =
+    ["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
+
+/// Bytes of a stop string: each is compared with the answer's end after every token, on the engine's thread.
+const MAX_STOP: usize = 512;
 
 /// The typed sampling fields of a request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +60,11 @@ impl Sampling {
 impl Extension {
     /// Reads what the wire types do not know. `no_effect` are the endpoint's own fields, with the values
     /// at which they ask for nothing that is not done anyway.
-    pub(super) fn read(extra: &Extra, vocabulary: usize, no_effect: &[(&str, Vec<Value>)]) -> Result<Self, ApiError> {
+    pub(super) fn read(
+        extra: &Extra,
+        vocabulary: usize,
+        no_effect: &[(&str, Vec<Value>)],
+    ) -> Result<Self, ApiError> {
         let mut extension = Self::default();
         for (name, value) in extra {
             match name.as_str() {
@@ -67,9 +74,11 @@ impl Extension {
                 "repetition_penalty" => extension.repetition_penalty = Some(number(name, value, 0.01, 10.0)?),
                 "logit_bias" => extension.logit_bias = logit_bias(value, vocabulary)?,
                 "ignore_eos" => {
-                    let wrong = || ApiError::invalid_request(Some(name), "`ignore_eos` must be true or false");
+                    let wrong =
+                        || ApiError::invalid_request(Some(name), "`ignore_eos` must be true or false");
                     extension.ignore_eos = value.as_bool().ok_or_else(wrong)?;
                 }
+                "service_tier" if *value == "auto" || *value == "default" => {}
                 "store" if *value == Value::Bool(false) => {}
                 name if HARMLESS.contains(&name) => {}
                 name if no_effect.iter().any(|(known, values)| *known == name && values.contains(value)) => {}
@@ -93,6 +102,17 @@ pub(super) fn with_own_seeds(one: GenerateRequest, count: usize) -> Vec<Generate
 pub(super) fn unsupported(name: &str) -> ApiError {
     let message = format!("`{name}` is not supported by this server. Leave it out.");
     ApiError::unsupported_parameter(name, &message)
+}
+
+/// Stop strings, within bounds.
+pub(super) fn stops(stop: Vec<String>) -> Result<Vec<String>, ApiError> {
+    match stop.iter().map(String::len).max() {
+        Some(longest) if longest > MAX_STOP => {
+            let message = format!("`stop` must hold strings of at most {MAX_STOP} bytes, got {longest}");
+            Err(ApiError::invalid_request(Some("stop"), &message))
+        }
+        _ => Ok(stop),
+    }
 }
 
 /// The number of answers, within bounds.

@@ -87,6 +87,10 @@ impl Drop for Record {
         if self.code.is_none() && self.streaming {
             self.metrics.stream_cut("client_left");
         }
-        self.metrics.request_ended(self.model.as_ref(), self.code.unwrap_or(CLIENT_LEFT), self.began.elapsed());
+        self.metrics.request_ended(
+            self.model.as_ref(),
+            self.code.unwrap_or(CLIENT_LEFT),
+            self.began.elapsed(),
+        );
     }
 }

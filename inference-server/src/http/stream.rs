@@ -69,7 +69,8 @@ impl<D: Dialect> Begun for BegunStream<D> {
         record.streaming();
         let BegunStream { dialect, first, choices, count, usage_of } = *self;
         let begun = vec![false; count];
-        let mut writer = Writer { dialect, choices, record, usage_of, begun, completion_tokens: 0, done: false };
+        let mut writer =
+            Writer { dialect, choices, record, usage_of, begun, completion_tokens: 0, done: false };
         let opening = writer.write(Some(first));
         let frames = futures::stream::unfold((writer, Some(opening)), |(mut writer, opening)| async {
             let frame = match opening {

@@ -33,7 +33,11 @@ impl Penalties {
             for token in seen {
                 if let Some(logit) = logits.get_mut(*token as usize) {
                     let divide = *logit > 0.0;
-                    *logit = if divide { *logit / params.repetition_penalty } else { *logit * params.repetition_penalty };
+                    *logit = if divide {
+                        *logit / params.repetition_penalty
+                    } else {
+                        *logit * params.repetition_penalty
+                    };
                 }
             }
         }

@@ -54,7 +54,8 @@ pub(super) async fn model(
         max_waiting: config.max_waiting,
         context_length: Some(loaded.context),
     };
-    let engine = EngineHandle::start(Box::new(loaded.backend), Arc::clone(&tokenizer), engine_config, metrics);
+    let engine =
+        EngineHandle::start(Box::new(loaded.backend), Arc::clone(&tokenizer), engine_config, metrics);
     let engine = engine.map_err(ServeError::Thread)?;
     warm_up(&engine).await?;
     state.metrics.cold_start("warm", began.elapsed());
@@ -69,7 +70,10 @@ pub(super) async fn model(
 }
 
 /// The file on this machine, and its digest where one was taken.
-async fn resolve(config: &ServerConfig, state: &Arc<AppState>) -> Result<(PathBuf, Option<String>), ServeError> {
+async fn resolve(
+    config: &ServerConfig,
+    state: &Arc<AppState>,
+) -> Result<(PathBuf, Option<String>), ServeError> {
     let request = match &config.model {
         ModelFile::Path(path) => return Ok((path.clone(), None)),
         ModelFile::Source(request) => (**request).clone(),
@@ -98,7 +102,8 @@ fn load(config: &ServerConfig, path: &Path, state: &AppState) -> Result<Loaded, 
     state.enter(Phase::Opening);
     let began = Instant::now();
     let file = GgufFile::open(path)?;
-    let context = config.context_for(LlamaConfig::from_metadata(file.metadata()).map_err(unserved)?.context_length)?;
+    let context =
+        config.context_for(LlamaConfig::from_metadata(file.metadata()).map_err(unserved)?.context_length)?;
     state.metrics.cold_start("open", began.elapsed());
     let options = CpuOptions {
         threads: config.threads,
@@ -121,7 +126,9 @@ fn load(config: &ServerConfig, path: &Path, state: &AppState) -> Result<Loaded, 
         if tokenizer.vocabulary_size() > backend.vocabulary_size() {
             let (tokens, rows) = (tokenizer.vocabulary_size(), backend.vocabulary_size());
             let problem = format!("{tokens} tokens, but the model has embeddings for {rows}");
-            return Err(crate::tokenizer::TokenizerError::Metadata { key: "tokenizer.ggml.tokens", problem }.into());
+            return Err(
+                crate::tokenizer::TokenizerError::Metadata { key: "tokenizer.ggml.tokens", problem }.into()
+            );
         }
         Ok(Loaded { backend, tokenizer, template, context })
     })
@@ -141,7 +148,8 @@ fn text_side(
     let source = metadata.chat_template.clone();
     let tokenizer = Tokenizer::new(metadata)?;
     let template = source.ok_or_else(|| "its file has no chat template".to_owned()).and_then(|source| {
-        ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text()).map_err(|error| error.to_string())
+        ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text())
+            .map_err(|error| error.to_string())
     });
     if let Err(problem) = &template {
         tracing::warn!(problem, "no chat completions for this model");

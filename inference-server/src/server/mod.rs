@@ -67,7 +67,11 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`] when the model cannot be had, loaded or run.
-    pub async fn run(self, shutdown: impl Future<Output = ()>, progress: PhaseSink) -> Result<(), ServeError> {
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()>,
+        progress: PhaseSink,
+    ) -> Result<(), ServeError> {
         let Self { config, state, engine_metrics, api, admin } = self;
         let began = Instant::now();
         let stop = CancellationToken::new();

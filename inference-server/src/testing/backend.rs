@@ -1,9 +1,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::IM_END;
-use crate::backend::{
-    Backend, BackendDescription, BackendError, Logits, LogitsWanted, SequenceChunk,
-};
+use crate::backend::{Backend, BackendDescription, BackendError, Logits, LogitsWanted, SequenceChunk};
 use crate::kv::BLOCK_SIZE;
 
 /// Lets a test hold the backend between steps.
@@ -30,7 +28,8 @@ impl Gate {
     }
 
     fn pass(&self) {
-        let mut permits = self.0.1.wait_while(self.0.0.lock().unwrap(), |permits| *permits == Some(0)).unwrap();
+        let mut permits =
+            self.0.1.wait_while(self.0.0.lock().unwrap(), |permits| *permits == Some(0)).unwrap();
         *permits = permits.map(|permits| permits - 1);
     }
 }

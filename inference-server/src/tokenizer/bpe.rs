@@ -46,7 +46,8 @@ impl Bpe {
         for piece in pieces {
             word.clear();
             byte_level::encode(piece, &mut word);
-            let tokens = self.model.tokenize(&word).map_err(|error| TokenizerError::Text(error.to_string()))?;
+            let tokens =
+                self.model.tokenize(&word).map_err(|error| TokenizerError::Text(error.to_string()))?;
             ids.extend(tokens.iter().map(|token| token.id));
         }
         Ok(())

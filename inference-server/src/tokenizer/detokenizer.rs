@@ -65,7 +65,8 @@ impl Detokenizer {
         for chunk in self.bytes.utf8_chunks() {
             self.held.push_str(chunk.valid());
             read += chunk.valid().len() + chunk.invalid().len();
-            let may_grow = std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
+            let may_grow =
+                std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
             if may_grow && read == self.bytes.len() {
                 incomplete = chunk.invalid().len();
             } else if !chunk.invalid().is_empty() {
@@ -77,7 +78,8 @@ impl Detokenizer {
 
     /// The stop string that is complete first, and where it starts.
     fn first_stop(&self) -> Option<(usize, &str)> {
-        let found = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop.as_str())));
+        let found =
+            self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop.as_str())));
         found.min_by_key(|(start, stop)| (start + stop.len(), *start))
     }
 

@@ -28,10 +28,14 @@ use vocabulary::Vocabulary;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// The file's tokenizer is of a kind that we do not implement.
-    #[error("tokenizer.ggml.model is {0:?}: only \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece) are served")]
+    #[error(
+        "tokenizer.ggml.model is {0:?}: only \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece) are served"
+    )]
     UnknownModel(String),
     /// The file splits words by a rule that we do not know; guessing would give other ids in silence.
-    #[error("tokenizer.ggml.pre is {0:?}, an unknown pre-tokenizer: convert the model anew or use another file")]
+    #[error(
+        "tokenizer.ggml.pre is {0:?}, an unknown pre-tokenizer: convert the model anew or use another file"
+    )]
     UnknownPreTokenizer(String),
     /// A list or an id in the metadata does not fit the vocabulary.
     #[error("{key}: {problem}")]

@@ -42,11 +42,10 @@ const DEEPSEEK_CJK: &str = r"[一-龥ࠀ-一가-퟿]+";
 pub(super) fn rules(pre: &str) -> Option<Rules> {
     let plain = |patterns| Rules { patterns, ignore_merges: false, add_bos: false };
     Some(match pre {
-        "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling" | "exaone4" | "gigachat"
-        | "mellum" | "a.x-4.0" => plain(&[GPT2]),
-        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b" | "mellum2" => {
-            plain(&[r"\p{N}", GPT2])
-        }
+        "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling" | "exaone4"
+        | "gigachat" | "mellum" | "a.x-4.0" => plain(&[GPT2]),
+        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b"
+        | "mellum2" => plain(&[r"\p{N}", GPT2]),
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2" => {
             Rules { patterns: &[LLAMA3], ignore_merges: true, add_bos: true }
         }
@@ -62,14 +61,9 @@ pub(super) fn rules(pre: &str) -> Option<Rules> {
             plain(&[r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK_V3])
         }
         "deepseek-coder" => plain(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_CJK, r"\p{N}"]),
-        "deepseek-llm" => plain(&[
-            r"[\r\n]",
-            DEEPSEEK_LETTERS,
-            DEEPSEEK_PUNCTUATION,
-            r"\s+$",
-            DEEPSEEK_CJK,
-            r"\p{N}+",
-        ]),
+        "deepseek-llm" => {
+            plain(&[r"[\r\n]", DEEPSEEK_LETTERS, DEEPSEEK_PUNCTUATION, r"\s+$", DEEPSEEK_CJK, r"\p{N}+"])
+        }
         "falcon" => plain(&[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"]),
         "default" => plain(&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"]),
         _ => return None,

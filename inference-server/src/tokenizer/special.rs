@@ -53,7 +53,10 @@ impl SpecialTokens {
         }
         fragments.push(Fragment::Text(text));
         for token in self.0.iter().filter(|token| parse_special || !token.guarded) {
-            if fragments.iter().any(|fragment| matches!(fragment, Fragment::Text(t) if t.contains(&token.text))) {
+            if fragments
+                .iter()
+                .any(|fragment| matches!(fragment, Fragment::Text(t) if t.contains(&token.text)))
+            {
                 fragments = token.cut(&fragments);
             }
         }

@@ -33,7 +33,9 @@ async fn start() -> Process {
     while let Some(line) = lines.next_line().await.unwrap() {
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let fields = &line["fields"];
-        if let Some(address) = fields["address"].as_str().and_then(|text| text.parse::<std::net::SocketAddr>().ok()) {
+        if let Some(address) =
+            fields["address"].as_str().and_then(|text| text.parse::<std::net::SocketAddr>().ok())
+        {
             port = Some(address.port());
         }
         if fields["message"] == "ready" {

@@ -39,11 +39,13 @@ async fn start() -> Running {
 impl Running {
     async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let request = hyper::Request::builder().method(method).uri(path).header("host", "test");
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
+        let response =
+            sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(bytes.to_vec()).unwrap())
@@ -81,7 +83,10 @@ fn read_stream(text: &str) -> (String, Value) {
 #[tokio::test]
 async fn a_chat_answers_whole_and_streamed_alike() {
     let server = start().await;
-    let (ready, metrics) = (server.send("GET", "/readyz", &Value::Null).await, server.send("GET", "/metrics", &Value::Null).await);
+    let (ready, metrics) = (
+        server.send("GET", "/readyz", &Value::Null).await,
+        server.send("GET", "/metrics", &Value::Null).await,
+    );
     assert_eq!(ready, (200, "ready".to_owned()));
     assert!(metrics.1.contains("weighbridge_cold_start_seconds{phase=\"total\"}"), "{}", metrics.1);
     let whole = server.post("/v1/chat/completions", &chat(json!({}))).await;
@@ -139,7 +144,12 @@ async fn greedy_answers_at_once_are_those_of_one_at_a_time() {
     // Other shapes of a step may round otherwise, and a near-tie may fall the other way.
     assert!(differ.len() <= 2, "{} of 12 differ:\n{}", differ.len(), differ.join("\n\n"));
     // The engine tells its load after the step that ended the last answer.
-    while !server.send("GET", "/metrics", &Value::Null).await.1.contains("\nweighbridge_kv_cache_usage_ratio 0.0\n") {}
+    while !server
+        .send("GET", "/metrics", &Value::Null)
+        .await
+        .1
+        .contains("\nweighbridge_kv_cache_usage_ratio 0.0\n")
+    {}
     Arc::into_inner(server).unwrap().stop().await;
 }
 
@@ -173,7 +183,9 @@ async fn the_context_is_the_models_and_is_enforced() {
 async fn a_file_that_is_no_model_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(sample()).unwrap();
-    for (name, content) in [("text.gguf", b"no model at all".to_vec()), ("cut.gguf", bytes[..bytes.len() / 2].to_vec())] {
+    for (name, content) in
+        [("text.gguf", b"no model at all".to_vec()), ("cut.gguf", bytes[..bytes.len() / 2].to_vec())]
+    {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         let config = ServerConfig::new(([127, 0, 0, 1], 0).into(), ModelFile::Path(path), "m");

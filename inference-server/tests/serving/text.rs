@@ -50,9 +50,13 @@ fn ids_of_the_whole_multilingual_file_are_llama_cpps() {
 fn tokens_spell_the_text_they_came_from() {
     let tokenizer = Tokenizer::new(metadata()).unwrap();
     for case in golden("tokenization.json")["cases"].as_array().unwrap() {
-        let spelled: Vec<u8> = ids(&case["ids"]).iter().flat_map(|id| tokenizer.piece(*id).to_vec()).collect();
+        let spelled: Vec<u8> =
+            ids(&case["ids"]).iter().flat_map(|id| tokenizer.piece(*id).to_vec()).collect();
         let expected = match case["spells_hex"].as_str() {
-            Some(hex) => (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect(),
+            Some(hex) => (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                .collect(),
             None => case["text"].as_str().unwrap().as_bytes().to_vec(),
         };
         assert_eq!(spelled, expected, "{}", case["name"]);

@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`.
 
 mod render;
-mod request;
+pub(super) mod request;
 
 use std::sync::Arc;
 

@@ -17,7 +17,8 @@ pub(super) fn whole(chat: Chat, prompt_tokens: usize, choices: Vec<(Collected, F
     let Chat { head, logprobs, tokenizer } = chat;
     let written = choices.iter().map(|(_, finished)| finished.completion_tokens as u64).sum();
     let choices = (0..).zip(choices).map(|(index, (choice, finished))| {
-        let content = || choice.tokens.iter().map(|(id, token)| chat_logprob(&tokenizer, *id, token)).collect();
+        let content =
+            || choice.tokens.iter().map(|(id, token)| chat_logprob(&tokenizer, *id, token)).collect();
         ChatChoice {
             index,
             message: ResponseMessage::text(choice.text.clone()),
@@ -65,10 +66,19 @@ impl Chunks {
         serde_json::to_string(&chunk).unwrap_or_default()
     }
 
-    fn choice(&self, index: usize, delta: Delta, end: Option<FinishReason>, logprobs: Option<TokenLogprob>) -> String {
+    fn choice(
+        &self,
+        index: usize,
+        delta: Delta,
+        end: Option<FinishReason>,
+        logprobs: Option<TokenLogprob>,
+    ) -> String {
         let logprobs = logprobs.map(|one| ChatLogprobs { content: Some(vec![one]), refusal: None });
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        self.chunk(vec![ChunkChoice { index, delta, logprobs, finish_reason: end, extra: Extra::new() }], None)
+        self.chunk(
+            vec![ChunkChoice { index, delta, logprobs, finish_reason: end, extra: Extra::new() }],
+            None,
+        )
     }
 }
 

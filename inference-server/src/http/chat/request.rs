@@ -18,7 +18,7 @@ use crate::engine::{Finished, GenerateRequest};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
 /// What an answer needs of its request.
-pub(super) struct Chat {
+pub(in crate::http) struct Chat {
     pub(super) head: Head,
     pub(super) logprobs: bool,
     pub(super) tokenizer: Arc<Tokenizer>,
@@ -69,6 +69,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Chat, Submission), ApiEr
     }
     let top_logprobs = logprobs.then(|| top_logprobs.unwrap_or(0));
     let count = parameters::choices(n, 1)?;
+    let stop = parameters::stops(stop)?;
     let stream = stream.unwrap_or(false);
     let include_usage = parameters::include_usage(stream, stream_options.as_ref())?;
 
@@ -80,8 +81,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Chat, Submission), ApiEr
         // An answer that may be of any length is as long as the context lets it be.
         (None, None) => (room.max(1), "messages"),
     };
-    let sampling =
-        Sampling { temperature, top_p, seed, presence_penalty, frequency_penalty, top_logprobs };
+    let sampling = Sampling { temperature, top_p, seed, presence_penalty, frequency_penalty, top_logprobs };
     let prompt_tokens = prompt.len();
     let sampling = sampling.params(&extension);
     let one = GenerateRequest {

@@ -1,7 +1,7 @@
 //! `POST /v1/completions`: texts or token ids, several at once, echo and log probabilities.
 
 mod render;
-mod request;
+pub(super) mod request;
 
 use std::sync::Arc;
 

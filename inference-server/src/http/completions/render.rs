@@ -31,9 +31,8 @@ impl<'t> Lists<'t> {
     fn push(&mut self, id: u32, logprobs: Option<&TokenLogprobs>) {
         let text = token_text(self.tokenizer, id);
         let top = logprobs.map(|logprobs| {
-            let entry = |(id, logprob): &(u32, f32)| {
-                (token_text(self.tokenizer, *id), logprob_value(*logprob))
-            };
+            let entry =
+                |(id, logprob): &(u32, f32)| (token_text(self.tokenizer, *id), logprob_value(*logprob));
             logprobs.top.iter().map(entry).collect::<Map<_, _>>()
         });
         self.lists.token_logprobs.push(logprobs.map(|logprobs| json_logprob(logprobs.logprob)));

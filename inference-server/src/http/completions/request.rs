@@ -21,7 +21,7 @@ use crate::tokenizer::{EncodeOptions, Tokenizer};
 const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// What an answer needs of its request.
-pub(super) struct Completing {
+pub(in crate::http) struct Completing {
     pub(super) head: Head,
     pub(super) logprobs: bool,
     /// What `echo` puts in front of each answer; empty without it.
@@ -74,6 +74,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Completing, Submission),
     model.check_name(&name)?;
     let best_of = ("best_of", vec![json!(n.unwrap_or(1))]);
     let extension = Extension::read(&extra, model.engine.vocabulary_size(), &[best_of])?;
+    let stop = parameters::stops(stop)?;
     let stream = stream.unwrap_or(false);
     let include_usage = parameters::include_usage(stream, stream_options.as_ref())?;
     let echo = echo.unwrap_or(false);
@@ -99,7 +100,10 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Completing, Submission),
     let tokenizer = Arc::clone(&model.tokenizer);
     let completing = Completing { head, logprobs: logprobs.is_some(), echoes, tokenizer };
     let max_tokens_field = "max_tokens";
-    Ok((completing, Submission { model: name, group, prompt_tokens, stream, include_usage, max_tokens_field }))
+    Ok((
+        completing,
+        Submission { model: name, group, prompt_tokens, stream, include_usage, max_tokens_field },
+    ))
 }
 
 fn tokenise(model: &ServedModel, prompt: Prompt) -> Result<Vec<Echo>, ApiError> {
@@ -115,7 +119,8 @@ fn from_text(model: &ServedModel, text: String) -> Result<Echo, ApiError> {
     // As for chat: what cannot fit is not tokenised to find out by how much.
     check_length(model, text.len() / model.tokenizer.longest_piece())?;
     let options = EncodeOptions { add_special: true, parse_special: true };
-    let tokens = model.tokenizer.encode(&text, options).map_err(|error| error::from_tokenizer(&error, "prompt"))?;
+    let tokens =
+        model.tokenizer.encode(&text, options).map_err(|error| error::from_tokenizer(&error, "prompt"))?;
     check_length(model, tokens.len())?;
     Ok(Echo { text, tokens })
 }
@@ -138,4 +143,3 @@ fn check_length(model: &ServedModel, tokens: usize) -> Result<(), ApiError> {
     }
     Ok(())
 }
-

@@ -27,14 +27,17 @@ async fn max_tokens_out_of_range_names_the_field() {
     let server = TestServer::start().await;
     for bad in ["-1", "0", "9223372036854775808"] {
         for field in ["max_tokens", "max_completion_tokens"] {
-            let body = format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"a"}}],"{field}":{bad}}}"#);
+            let body = format!(
+                r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"a"}}],"{field}":{bad}}}"#
+            );
             let response = server.send("POST", CHAT, body.into_bytes()).await;
             assert_eq!(response.status(), 400);
             let answer: Value = serde_json::from_str(&text(response).await).unwrap();
             assert_eq!(answer["error"]["param"], field, "{bad}");
         }
     }
-    let (status, param, code, message) = refused(&server, CHAT, &chat("a", json!({"max_tokens": 4_000_000}))).await;
+    let (status, param, code, message) =
+        refused(&server, CHAT, &chat("a", json!({"max_tokens": 4_000_000}))).await;
     assert_eq!((status, param.as_str(), code.as_str()), (400, "max_tokens", "context_length_exceeded"));
     assert!(message.contains("1024") && message.contains("or less"), "{message}");
 }
@@ -74,6 +77,8 @@ async fn numbers_out_of_range_name_the_field() {
         ("logit_bias", json!([1])),
         ("ignore_eos", json!("yes")),
         ("stop", json!([""])),
+        ("stop", json!("x".repeat(513))),
+        ("stop", json!(vec!["x"; 17])),
         ("top_logprobs", json!(1)),
         ("stream_options", json!({"include_usage": true})),
         ("messages", json!([])),
@@ -91,6 +96,7 @@ async fn fields_that_are_not_served_are_refused_by_name() {
         ("response_format", json!({"type": "json_object"})),
         ("store", json!(true)),
         ("audio", json!({"voice": "x"})),
+        ("service_tier", json!("flex")),
         ("chat_template_kwargs", json!({"a": 1})),
         ("temprature", json!(1)),
     ] {
@@ -105,7 +111,8 @@ async fn fields_that_are_not_served_are_refused_by_name() {
     let (status, param, _, message) = refused(&server, CHAT, &chat("a", image)).await;
     assert_eq!((status, param.as_str()), (400, "messages[0].content"), "{message}");
     for (field, value) in [("suffix", json!("x")), ("best_of", json!(3))] {
-        let (status, param, ..) = refused(&server, "/v1/completions", &completion(json!("a"), json!({field: value}))).await;
+        let (status, param, ..) =
+            refused(&server, "/v1/completions", &completion(json!("a"), json!({field: value}))).await;
         assert_eq!((status, param.as_str()), (400, field));
     }
 }
@@ -113,8 +120,10 @@ async fn fields_that_are_not_served_are_refused_by_name() {
 #[tokio::test]
 async fn prompts_without_content_or_of_unknown_tokens_are_refused() {
     let server = TestServer::start().await;
-    for prompt in [json!(""), json!([]), json!([[]]), json!([258]), json!([[1], [999_999]]), json!(["a", 1])] {
-        let (status, param, ..) = refused(&server, "/v1/completions", &completion(prompt.clone(), json!({}))).await;
+    for prompt in [json!(""), json!([]), json!([[]]), json!([258]), json!([[1], [999_999]]), json!(["a", 1])]
+    {
+        let (status, param, ..) =
+            refused(&server, "/v1/completions", &completion(prompt.clone(), json!({}))).await;
         assert_eq!((status, param.as_str()), (400, "prompt"), "{prompt}");
     }
 }
@@ -190,5 +199,11 @@ async fn a_failure_in_mid_stream_is_an_error_event() {
     let last = text.split_terminator("\n\n").last().unwrap();
     let error: Value = serde_json::from_str(last.strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(error["error"]["type"], "server_error");
-    assert!(server.get("/metrics").await.1.contains("weighbridge_engine_streams_cut_total{cause=\"engine_error\"} 1"));
+    assert!(
+        server
+            .get("/metrics")
+            .await
+            .1
+            .contains("weighbridge_engine_streams_cut_total{cause=\"engine_error\"} 1")
+    );
 }

@@ -43,7 +43,11 @@ async fn a_stream_opens_flows_ends_and_tells_its_usage() {
     assert_eq!(chunks[5]["choices"], json!([]));
     assert_eq!(chunks[5]["usage"]["completion_tokens"], 4);
     assert_eq!(chunks.len(), 6);
-    assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"] && chunk["object"] == "chat.completion.chunk"));
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk["id"] == chunks[0]["id"] && chunk["object"] == "chat.completion.chunk")
+    );
 }
 
 #[tokio::test]
@@ -57,7 +61,8 @@ async fn without_include_usage_no_chunk_speaks_of_usage() {
 async fn stops_limits_and_choices_are_obeyed() {
     let server = TestServer::start().await;
     let (_, answer) = server.post(PATH, &chat("a", json!({"stop": ["ef"], "n": 3}))).await;
-    let texts: Vec<&Value> = answer["choices"].as_array().unwrap().iter().map(|c| &c["message"]["content"]).collect();
+    let texts: Vec<&Value> =
+        answer["choices"].as_array().unwrap().iter().map(|c| &c["message"]["content"]).collect();
     assert_eq!(texts, ["bcd", "bcd", "bcd"]);
     assert_eq!(answer["usage"]["completion_tokens"], 15);
     for field in ["max_tokens", "max_completion_tokens"] {
@@ -109,13 +114,13 @@ async fn a_seed_repeats_an_answer() {
 #[tokio::test]
 async fn harmless_fields_and_empty_ones_are_taken() {
     let server = TestServer::start().await;
-    let fields = json!({"user": "u", "metadata": {"a": "b"}, "store": false, "tools": [], "tool_choice": "auto",
-                        "response_format": {"type": "text"}, "logit_bias": null, "frequency_penalty": null,
-                        "messages": [
-                            {"role": "developer", "content": "be brief"},
-                            {"role": "assistant", "content": "hm", "refusal": null, "tool_calls": []},
-                            {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]},
-                        ]});
+    let fields = json!({"user": "u", "metadata": {"a": "b"}, "store": false, "service_tier": "auto", "tools": [], "tool_choice": "auto",
+    "response_format": {"type": "text"}, "logit_bias": null, "frequency_penalty": null,
+    "messages": [
+        {"role": "developer", "content": "be brief"},
+        {"role": "assistant", "content": "hm", "refusal": null, "tool_calls": []},
+        {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]},
+    ]});
     let (status, answer) = server.post(PATH, &chat("", fields)).await;
     // Parts reach this template as one text.
     assert_eq!((status, &answer["choices"][0]["message"]["content"]), (200, &json!("z")), "{answer}");

@@ -80,7 +80,9 @@ async fn each_token_leaves_at_once() {
 
 #[tokio::test]
 async fn many_clients_are_served_together() {
-    let server = TestServer::with(EngineConfig { tokens_per_step: 16, max_sequences: 8, ..EngineConfig::default() }).await;
+    let server =
+        TestServer::with(EngineConfig { tokens_per_step: 16, max_sequences: 8, ..EngineConfig::default() })
+            .await;
     let server = std::sync::Arc::new(server);
     let clients: Vec<_> = (0..40_usize)
         .map(|client| {

@@ -6,5 +6,6 @@ mod bad_input;
 mod chat;
 mod completions;
 mod life;
+mod mutation;
 mod support;
 mod timeouts;

@@ -47,7 +47,8 @@ impl TestServer {
         let tokenizer = Arc::new(Tokenizer::new(metadata).unwrap());
         let engine_metrics = Arc::new(EngineMetrics::default());
         let metrics = Arc::new(Metrics::new(&engine_metrics));
-        let engine = EngineHandle::start(Box::new(backend), Arc::clone(&tokenizer), config, engine_metrics).unwrap();
+        let engine =
+            EngineHandle::start(Box::new(backend), Arc::clone(&tokenizer), config, engine_metrics).unwrap();
         let state = Arc::new(AppState::new(Arc::clone(&metrics)));
         state.set_model(ServedModel {
             names: vec![MODEL.to_owned(), "alias".to_owned()],
@@ -108,7 +109,10 @@ impl TestServer {
         let text = text(response).await;
         let mut events: Vec<&str> = text.split_terminator("\n\n").collect();
         assert_eq!(events.pop(), Some("data: [DONE]"));
-        events.iter().map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap()).collect()
+        events
+            .iter()
+            .map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap())
+            .collect()
     }
 
     /// Waits for the engine's books to say so.
@@ -129,7 +133,10 @@ pub(super) async fn text(response: hyper::Response<Incoming>) -> String {
 
 /// A chat request of one message, with further fields.
 pub(super) fn chat(content: &str, fields: Value) -> Value {
-    with(json!({"model": MODEL, "messages": [{"role": "user", "content": content}], "temperature": 0}), fields)
+    with(
+        json!({"model": MODEL, "messages": [{"role": "user", "content": content}], "temperature": 0}),
+        fields,
+    )
 }
 
 /// A completions request, with further fields.

@@ -88,7 +88,10 @@ async fn a_silent_stream_is_kept_open_with_comments() {
     events.send(token("a")).await.unwrap();
     assert_eq!(frames.next().await.unwrap().unwrap(), "data: a\n\n");
     let (cause, tail) = (StopCause::Length, "b".to_owned());
-    events.send(Event::Finished(Finished { cause, tail, prompt_tokens: 1, completion_tokens: 2 })).await.unwrap();
+    events
+        .send(Event::Finished(Finished { cause, tail, prompt_tokens: 1, completion_tokens: 2 }))
+        .await
+        .unwrap();
     drop(events);
     assert_eq!(frames.next().await.unwrap().unwrap(), "data: b\n\n");
     assert_eq!(frames.next().await.unwrap().unwrap(), "data: [DONE]\n\n");
