@@ -235,6 +235,12 @@ async fn the_models_list_is_openais() {
     assert!(ids.contains(&"team/normal".into()) && ids.len() == MODELS.len(), "{ids:?}");
     assert_eq!(list["data"][0]["object"], "model");
     assert_eq!(list["data"][0]["created"], 1_764_000_000);
+    for path in ["/v1/models/normal", "/v1/models/team/normal", "/v1/models/team%2Fnormal"] {
+        let model = bed.client.get(path).await.expect("answered").json().expect("JSON");
+        assert_eq!((&model["id"], &model["object"]), (&"team/normal".into(), &"model".into()));
+    }
+    let answer = bed.client.get("/v1/models/nobody").await.expect("answered");
+    assert_eq!((answer.status.as_u16(), error_of(&answer)["code"].as_str()), (404, Some("model_not_found")));
 }
 
 #[tokio::test]

@@ -3,14 +3,12 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::UpstreamBody;
+use super::{Pieces, UpstreamBody};
 use crate::Timeouts;
 
 /// How long an unused connection is kept. Shorter than the servers' own limit (ours: 30 s), so that the
@@ -45,7 +43,7 @@ impl ForwardError {
 /// One pooled client over the connector `C`.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream<C> {
-    client: Client<C, Full<Bytes>>,
+    client: Client<C, Pieces>,
     first_byte: Duration,
     idle: Duration,
 }
@@ -80,7 +78,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     /// Sends `request` and waits for the head of its answer. Dropping the future cancels the request.
     pub(crate) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Request<Pieces>,
     ) -> Result<Response<UpstreamBody>, ForwardError> {
         match tokio::time::timeout(self.first_byte, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response.map(|body| UpstreamBody::new(body, self.idle))),

@@ -5,7 +5,9 @@
 mod body;
 mod client;
 mod headers;
+mod pieces;
 
 pub(crate) use body::UpstreamBody;
 pub(crate) use client::{ForwardError, Upstream, chain, connector};
 pub(crate) use headers::{REQUEST_HEADERS, RESPONSE_HEADERS, copy_allowed};
+pub(crate) use pieces::Pieces;

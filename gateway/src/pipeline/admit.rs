@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use weighbridge_wire::openai::ApiError;
@@ -10,7 +9,7 @@ use weighbridge_wire::openai::edit::RequestView;
 
 use super::Pipeline;
 use crate::directory::Target;
-use crate::forward::{REQUEST_HEADERS, copy_allowed};
+use crate::forward::{Pieces, REQUEST_HEADERS, copy_allowed};
 use crate::server::{Received, receive};
 
 /// What can be asked of a model.
@@ -50,7 +49,7 @@ pub(super) struct Call {
     pub include_usage: bool,
     /// What goes upstream.
     pub headers: HeaderMap,
-    pub body: Bytes,
+    pub body: Pieces,
     /// Keeps the body's place in the budget.
     pub _received: Received,
 }
@@ -62,7 +61,7 @@ impl Pipeline {
         request: Request<Incoming>,
     ) -> Result<Call, ApiError> {
         let (head, body) = request.into_parts();
-        let mut received =
+        let received =
             receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
         let view = RequestView::parse(&received.bytes)?;
         let target = self
@@ -75,9 +74,7 @@ impl Pipeline {
         copy_allowed(&head.headers, &mut headers, REQUEST_HEADERS);
         let (requested, stream, include_usage) =
             (view.model().to_owned(), view.stream(), view.include_usage());
-        let body = Bytes::from(view.rewrite(&target.upstream_model));
-        // The copy goes upstream; the original is not needed any more.
-        received.bytes = Bytes::new();
+        let body = Pieces::edited(&received.bytes, view.edits(&target.upstream_model));
         Ok(Call { operation, target, requested, stream, include_usage, headers, body, _received: received })
     }
 }

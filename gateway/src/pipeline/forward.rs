@@ -1,9 +1,7 @@
 //! Forward: to one endpoint, or to the next if nothing was sent to the first.
 
-use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response};
-use http_body_util::Full;
 use weighbridge_wire::openai::ApiError;
 
 use super::Pipeline;
@@ -11,7 +9,7 @@ use super::admit::Call;
 use super::record::Record;
 use super::route::route;
 use crate::directory::Endpoint;
-use crate::forward::{ForwardError, UpstreamBody, chain};
+use crate::forward::{ForwardError, Pieces, UpstreamBody, chain};
 
 /// Endpoints tried for one request: past three that can't be connected to, the fault is not theirs.
 const MAX_ATTEMPTS: usize = 3;
@@ -54,14 +52,14 @@ impl Pipeline {
     }
 }
 
-fn request(call: &Call, endpoint: &Endpoint) -> Result<Request<Full<Bytes>>, ApiError> {
+fn request(call: &Call, endpoint: &Endpoint) -> Result<Request<Pieces>, ApiError> {
     let uri = Uri::builder()
         .scheme(Scheme::HTTP)
         .authority(endpoint.authority.clone())
         .path_and_query(PathAndQuery::from_static(call.operation.path()))
         .build()
         .map_err(|_| ApiError::internal("an endpoint's address is no URL"))?;
-    let mut request = Request::new(Full::new(call.body.clone()));
+    let mut request = Request::new(call.body.clone());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     *request.headers_mut() = call.headers.clone();

@@ -88,13 +88,13 @@ impl Pipeline {
 impl Handler for Pipeline {
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (method, path) = (request.method(), request.uri().path());
-        match (Operation::at(path), path, method) {
+        let models = path.strip_prefix(models::PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        match (Operation::at(path), models, method) {
             (Some(operation), _, &Method::POST) => self.answer(operation, request).await,
-            (None, "/v1/models", &Method::GET) => models::list(&self.directory),
-            (None, path, method) if path != "/v1/models" => {
-                error_response(&ApiError::unknown_url(method.as_str(), path))
-            }
-            (_, path, method) => error_response(&ApiError::method_not_allowed(method.as_str(), path)),
+            (None, Some(""), &Method::GET) => models::list(&self.directory),
+            (None, Some(_), &Method::GET) => models::get(&self.directory, path, &self.default_namespace),
+            (None, None, method) => error_response(&ApiError::unknown_url(method.as_str(), path)),
+            (_, _, method) => error_response(&ApiError::method_not_allowed(method.as_str(), path)),
         }
     }
 }

@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use weighbridge_wire::openai::ApiError;
 
@@ -20,7 +20,7 @@ use super::failure;
 use super::key::KeyFile;
 use super::metrics::ProxyMetrics;
 use super::{ProxyConfig, ProxyConfigError};
-use crate::forward::{REQUEST_HEADERS, RESPONSE_HEADERS, Upstream, UpstreamBody, copy_allowed};
+use crate::forward::{Pieces, REQUEST_HEADERS, RESPONSE_HEADERS, Upstream, UpstreamBody, copy_allowed};
 use crate::server::{Body, BodyBudget, BodyError, Handler, ServerMetrics, error_response, receive};
 use crate::{Limits, Timeouts};
 
@@ -93,7 +93,7 @@ impl Proxy {
             tracing::warn!(%error, "a request was refused: there is no key");
             failure::no_key(&self.provider, error)
         })?;
-        let mut request = Request::new(Full::new(received.bytes.clone()));
+        let mut request = Request::new(Pieces::from(received.bytes.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri(path)?;
         copy_allowed(&head.headers, request.headers_mut(), REQUEST_HEADERS);

@@ -10,12 +10,11 @@ use serde_json::value::RawValue;
 
 use super::super::ApiError;
 use super::walk::Walked;
-use super::{quoted, span, splice};
+use super::{quoted, span};
 
 /// A chat completion or completions request, read only as far as a gateway needs.
 #[derive(Debug)]
 pub struct RequestView<'a> {
-    text: &'a str,
     model: Cow<'a, str>,
     model_span: Range<usize>,
     stream: bool,
@@ -63,7 +62,6 @@ impl<'a> RequestView<'a> {
                 .map_err(|_| ApiError::invalid_request(Some("stream"), "`stream` must be a boolean."))?,
         };
         Ok(Self {
-            text,
             model: name.0,
             model_span: span(text, model),
             stream: stream.unwrap_or(false),
@@ -87,9 +85,9 @@ impl<'a> RequestView<'a> {
         matches!(self.options, Options::With { asked: true, .. })
     }
 
-    /// The body with the model renamed and, for a stream, `stream_options.include_usage` set to true.
-    /// Nothing else changes.
-    pub fn rewrite(&self, model: &str) -> Vec<u8> {
+    /// What changes to rename the model and, for a stream, to set `stream_options.include_usage` to true:
+    /// spans of the body with their new text, in order and apart. Every byte outside of them stays.
+    pub fn edits(&self, model: &str) -> Vec<(Range<usize>, String)> {
         let mut edits = Vec::new();
         if self.model != model {
             edits.push((self.model_span.clone(), quoted(model)));
@@ -98,7 +96,7 @@ impl<'a> RequestView<'a> {
             edits.extend(self.usage_edit());
         }
         edits.sort_by_key(|(range, _)| range.start);
-        splice(self.text, &edits)
+        edits
     }
 
     fn usage_edit(&self) -> Option<(Range<usize>, String)> {
@@ -233,11 +231,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    use super::super::splice;
     use super::*;
 
     fn rewritten(body: &str, model: &str) -> String {
         let view = RequestView::parse(body.as_bytes()).expect("parses");
-        String::from_utf8(view.rewrite(model)).expect("UTF-8")
+        String::from_utf8(splice(body, &view.edits(model))).expect("UTF-8")
     }
 
     #[test]
@@ -350,7 +349,7 @@ mod tests {
         #[test]
         fn no_bytes_break_the_parser(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(view) = RequestView::parse(&bytes) {
-                let out = view.rewrite("n");
+                let out = splice(std::str::from_utf8(&bytes).expect("UTF-8"), &view.edits("n"));
                 let again = RequestView::parse(&out).expect("still parses");
                 prop_assert_eq!(again.model(), "n");
             }
