@@ -112,6 +112,16 @@ async fn a_seed_repeats_an_answer() {
 }
 
 #[tokio::test]
+async fn every_seed_is_a_seed() {
+    let server = TestServer::start().await;
+    for seed in [i64::MIN, -1, 0, i64::MAX] {
+        let fields = json!({"seed": seed, "max_tokens": 1, "n": 2});
+        let (status, answer) = server.post(PATH, &chat("y", fields)).await;
+        assert_eq!((status, &answer["choices"][1]["message"]["content"]), (200, &json!("z")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn harmless_fields_and_empty_ones_are_taken() {
     let server = TestServer::start().await;
     let fields = json!({"user": "u", "metadata": {"a": "b"}, "store": false, "service_tier": "auto", "tools": [], "tool_choice": "auto",

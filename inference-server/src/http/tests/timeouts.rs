@@ -32,6 +32,21 @@ async fn a_head_that_never_ends_is_cut_by_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_connection_gives_its_place_back() {
+    let (mut client, server) = tokio::io::duplex(1024);
+    let builder = listener::builder();
+    let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+    let serving =
+        builder.serve_connection(TokioIo::new(server), TowerToHyperService::new(router)).into_owned();
+    let serving = tokio::spawn(serving);
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("here"), "{answer}");
+    serving.await.unwrap().ok();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_never_ends_is_a_408() {
     let memory = Arc::new(Semaphore::new(1 << 20));
     let endless = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) })
