@@ -202,7 +202,7 @@ unsafe fn k_sub_block<S: Simd, const T: usize, const SUB: usize>(
     let mut dots = [S::splat_int(0); T];
     for j in 0..8 {
         let both = load_unit::<S, T>(packed.add(block::K_QUANTS + (SUB / 2 * 8 + j) * UNIT + lane * 4));
-        let shifted = if SUB % 2 == 0 { both } else { S::shift_right::<4>(both) };
+        let shifted = if SUB.is_multiple_of(2) { both } else { S::shift_right::<4>(both) };
         let mut weights = S::and(shifted, S::splat_int(0x0F0F_0F0F));
         if let Some(high) = high {
             let bits = S::load_int(packed.add(high + j * UNIT + lane * 4));
