@@ -161,20 +161,14 @@ impl Local {
         })
     }
 
-    /// What a profile asks of this machine: a GPU and node labels can't be had, CPUs are threads.
+    /// What a profile asks of this machine: node labels can't be had, CPUs are threads.
     fn threads(&mut self, name: &Name, hardware: &Hardware) -> Result<Option<NonZeroUsize>, UpError> {
-        let Hardware::Profile { name: profile, cpu, gpu, node_selector, .. } = hardware else {
+        // Validation refused a GPU.
+        let Hardware::Profile { name: profile, cpu, node_selector, .. } = hardware else {
             return Ok(None);
         };
         let refused = |problem: String| Err(UpError::Model { name: name.clone(), problem });
         let field = format!("openWeights.resources.profile {profile:?}");
-        if let Some(gpu) = gpu {
-            return refused(format!(
-                "{field} asks for {} {}, and `weighbridge up` computes on the CPU: remove resources, or name a \
-                 profile without gpu",
-                gpu.count, gpu.resource
-            ));
-        }
         if let Some((label, value)) = node_selector.iter().next() {
             return refused(format!(
                 "{field} asks for a node with the label {label}={value}, and this machine is no node: remove \

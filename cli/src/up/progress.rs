@@ -9,8 +9,8 @@ use weighbridge_inference_server::http::Phase;
 use super::local::Name;
 use crate::terminal::Terminal;
 
-/// A line is written each time this share of the bytes is done.
-const TENTHS: u64 = 10;
+/// Parts of a download that a line is written for; a phase that takes seconds gets one line.
+const DOWNLOAD_LINES: u64 = 10;
 
 /// The progress of one model.
 pub struct Progress {
@@ -55,14 +55,20 @@ impl Progress {
     }
 
     fn line(&self, what: String, measured: Option<(u64, u64)>) {
-        let tenth = measured.map_or(0, |(bytes, total)| bytes.saturating_mul(TENTHS) / total);
+        let parts = if what == "download" { DOWNLOAD_LINES } else { 1 };
+        let done = measured.map_or(0, |(bytes, total)| bytes.saturating_mul(parts) / total);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref() == Some(&(what.clone(), tenth)) {
+        let again =
+            last.as_ref().is_some_and(|(said, before)| *said == what && (parts == 1 || *before == done));
+        if again {
             return;
         }
-        let percent = measured.map(|(_, total)| format!(" {}% of {} MB", tenth * TENTHS, total / 1_000_000));
-        self.terminal.note(&format!("{}: {what}{}", self.name, percent.unwrap_or_default()));
-        *last = Some((what, tenth));
+        let size = measured.map(|(_, total)| match parts {
+            1 => format!(" {} MB", total / 1_000_000),
+            parts => format!(" {}% of {} MB", done * 100 / parts, total / 1_000_000),
+        });
+        self.terminal.note(&format!("{}: {what}{}", self.name, size.unwrap_or_default()));
+        *last = Some((what, done));
     }
 }
 

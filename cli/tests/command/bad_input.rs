@@ -1,0 +1,113 @@
+//! What can't be served ends with words that name the field, or the flag, and the fix.
+
+use crate::process::{SAMPLE, claim, err, examples, models, run};
+
+/// A ModelDeployment with `spec`, and what stands before it in the file.
+fn up(before: &str, spec: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.yaml");
+    let model = format!(
+        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: m}}\nspec: {spec}\n"
+    );
+    std::fs::write(&file, format!("{before}{model}")).unwrap();
+    let mut all = vec!["up", "--listen", "127.0.0.1:0", "-f", file.to_str().unwrap()];
+    all.extend(arguments);
+    let ended = run(&all);
+    (ended.status.code(), err(&ended))
+}
+
+#[test]
+fn each_bad_file_is_refused_in_words() {
+    let sample = models().join(SAMPLE);
+    let sample = sample.display();
+    let wrong =
+        format!("{{openWeights: {{source: 'file://{sample}', digest: 'sha256:{}'}}}}", "0".repeat(64));
+    let both = format!("{{openWeights: {{source: 'file://{sample}'}}, external: {{provider: p, model: m}}}}");
+    let long = format!("{{openWeights: {{source: 'file://{sample}', engine: {{contextLength: 9999999}}}}}}");
+    let unknown = format!("{{openWeights: {{source: 'file://{sample}', quantization: q4}}}}");
+    let profiled = format!("{{openWeights: {{source: 'file://{sample}', resources: {{profile: p}}}}}}");
+    let profile = |spec: &str| {
+        format!(
+            "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ResourceProfile\nmetadata: {{name: p}}\nspec: {spec}\n---\n"
+        )
+    };
+    let (gpu, labels, huge) = (
+        profile("{cpu: '1', memory: 1Gi, gpu: {count: 1}}"),
+        profile("{cpu: '1', memory: 1Gi, nodeSelector: {disk: fast}}"),
+        profile("{cpu: '4096', memory: 1Gi}"),
+    );
+    for (before, spec, words) in [
+        ("", unknown.as_str(), vec!["quantization"]),
+        ("", "{}", vec!["neither world is named", "openWeights", "external"]),
+        ("", &both, vec!["serve: OpenWeights", "serve: External"]),
+        ("", "{openWeights: {source: 'file:///nowhere/m.gguf'}}", vec!["source", "/nowhere/m.gguf"]),
+        ("", "{openWeights: {source: 's3://bucket/m.gguf'}}", vec!["source", "hf://"]),
+        ("", &wrong, vec!["digest", "0000", "b179c952"]),
+        ("", &long, vec!["context"]),
+        (
+            "",
+            "{openWeights: {source: 'pvc://models/m.gguf'}}",
+            vec!["openWeights.source", "--claim models=FOLDER"],
+        ),
+        ("", "{external: {provider: nobody, model: m}}", vec!["external.provider", "nobody"]),
+        ("", &profiled, vec!["openWeights.resources.profile", "does not exist"]),
+        (&gpu, &profiled, vec!["openWeights.resources.profile", "nvidia.com/gpu", "CPU"]),
+        (&labels, &profiled, vec!["disk=fast", "nodeSelector"]),
+        (&huge, &profiled, vec!["4096 CPUs", "this machine has"]),
+    ] {
+        let (code, said) = up(before, spec, &[]);
+        assert_eq!(code, Some(1), "{spec}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{spec}: {word:?} is not in: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let mut bytes = std::fs::read(models().join(SAMPLE)).unwrap();
+    bytes.truncate(1 << 20);
+    for content in [&bytes[..], b"not a model", b""] {
+        std::fs::write(&path, content).unwrap();
+        let (code, said) = up("", &format!("{{openWeights: {{source: 'file://{}'}}}}", path.display()), &[]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("default/m can't be served") && said.contains("the model file"), "{said}");
+    }
+}
+
+#[test]
+fn flags_are_named_where_they_are_at_fault() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let file = examples().join("smollm2.yaml");
+    let file = file.to_str().unwrap();
+    let claim = claim();
+    let external = examples().join("external-openai-compatible.yaml");
+    let external = external.to_str().unwrap();
+    for (arguments, words) in [
+        (vec!["up", "-f", "/nowhere/models.yaml"], vec!["/nowhere/models.yaml"]),
+        (
+            vec!["up", "-f", file, "--claim", &claim, "--listen", &port],
+            vec!["port is in use", "--listen HOST:PORT"],
+        ),
+        (vec!["up", "-f", file, "--claim", &claim, "--listen", "0.0.0.0:0"], vec!["--allow-remote"]),
+        (vec!["up", "-f", file, "--claim", "models"], vec!["NAME=FOLDER"]),
+        (vec!["up", "-f", file, "--claim", "models=/nowhere"], vec!["/nowhere"]),
+        (vec!["up", "-f", external], vec!["apiKeySecret", "--secret acme/api-key=env:VARIABLE"]),
+        (
+            vec!["up", "-f", external, "--secret", "acme/api-key=env:NOBODY_SET_THIS"],
+            vec!["NOBODY_SET_THIS", "not set"],
+        ),
+        (vec!["up", "-f", external, "--secret", "acme/api-key=sk-1"], vec!["env:VARIABLE", "file:PATH"]),
+    ] {
+        let ended = run(&arguments);
+        let said = err(&ended);
+        assert!(!ended.status.success(), "{arguments:?}");
+        for word in words {
+            assert!(said.contains(word), "{arguments:?}: {word:?} is not in: {said}");
+        }
+        assert!(!said.contains("sk-1"), "{said}");
+    }
+}

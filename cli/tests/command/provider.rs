@@ -1,0 +1,76 @@
+//! A closed model through `up`: the key reaches the provider and nobody else.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+
+use crate::process::Up;
+
+const CANARY: &str = "sk-canary-2718";
+
+/// Answers every call with the same completion and hands out the heads that it got.
+fn provider() -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (seen, heads) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if reader.read_line(&mut head).unwrap() == 0 {
+                    break;
+                }
+            }
+            let length = head
+                .to_lowercase()
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut body).unwrap();
+            seen.send(format!("{head}{}", String::from_utf8(body).unwrap())).unwrap();
+            let answer = r#"{"id":"x","object":"chat.completion","created":1,"model":"theirs","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+            let mut stream = stream;
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
+                answer.len()
+            )
+            .unwrap();
+        }
+    });
+    (address, heads)
+}
+
+#[test]
+fn the_key_comes_from_a_variable_and_goes_to_the_provider_alone() {
+    let (address, heads) = provider();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("external.yaml");
+    std::fs::write(
+        &file,
+        format!(
+            "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ExternalProvider\nmetadata: {{name: acme}}\n\
+             spec: {{kind: OpenAICompatible, baseURL: 'http://{address}/v1', allowPrivate: true, \
+             apiKeySecret: {{name: acme, key: api-key}}}}\n---\n\
+             apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: fast}}\n\
+             spec: {{external: {{provider: acme, model: theirs}}}}\n"
+        ),
+    )
+    .unwrap();
+    let from = ["--secret", "acme/api-key=env:ACME_KEY"];
+    let up = Up::start(&file, &from, &[("ACME_KEY", CANARY), ("RUST_LOG", "trace")]);
+    assert!(up.banner.contains("closed") && up.banner.contains("theirs at acme"), "{}", up.banner);
+    let reply =
+        up.post("/v1/chat/completions", r#"{"model":"fast","messages":[{"role":"user","content":"Hi"}]}"#);
+    assert_eq!(reply.status, 200);
+    let answer = reply.text();
+    assert!(answer.contains("Hello") && !answer.contains("canary"), "{answer}");
+    let asked = heads.recv().unwrap();
+    assert!(asked.contains(&format!("Bearer {CANARY}")) && asked.contains("\"model\":\"theirs\""), "{asked}");
+    up.interrupt();
+    let (code, said) = up.wait();
+    assert_eq!(code, Some(0));
+    let leaks: Vec<_> = said.lines().filter(|line| line.contains("canary")).collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
+}

@@ -1,0 +1,114 @@
+//! `up` with real weights: both names, streams, models that sleep, and how it ends.
+
+use std::fmt::Write as _;
+
+use crate::process::{SAMPLE, SAMPLE_DIGEST, Up, claim, examples, models};
+
+fn question(model: &str, tokens: u32, stream: bool) -> String {
+    format!(
+        r#"{{"model":"{model}","stream":{stream},"max_tokens":{tokens},"temperature":0,
+            "messages":[{{"role":"user","content":"Write a long story about a lighthouse."}}]}}"#
+    )
+}
+
+#[test]
+fn the_example_answers_by_both_of_its_names_and_says_how_to_ask() {
+    let up = Up::start(&examples().join("smollm2.yaml"), &["--claim", &claim()], &[]);
+    for line in [
+        format!("http://{}/v1/chat/completions", up.door),
+        "\"model\": \"smollm2\"".to_owned(),
+        format!("weighbridge chat smollm2 --url http://{}", up.door),
+    ] {
+        assert!(up.banner.contains(&line), "{}", up.banner);
+    }
+    for name in ["smollm2", "default/smollm2"] {
+        let reply = up.post("/v1/chat/completions", &question(name, 4, false));
+        assert_eq!(reply.status, 200);
+        let answer: serde_json::Value = serde_json::from_str(&reply.text()).unwrap();
+        assert_eq!(answer["model"], name);
+        assert_eq!(answer["usage"]["completion_tokens"], 4);
+        assert!(!answer["choices"][0]["message"]["content"].as_str().unwrap().is_empty());
+    }
+    assert!(up.get("/v1/models").text().contains("default/smollm2"));
+    let unknown = up.post("/v1/chat/completions", &question("other", 4, false));
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.text().contains("model_not_found"));
+}
+
+#[test]
+fn ctrl_c_lets_a_stream_finish_and_takes_nothing_new() {
+    let up = Up::start(&examples().join("smollm2.yaml"), &["--claim", &claim()], &[]);
+    let mut reply = up.post("/v1/chat/completions", &question("smollm2", 48, true));
+    assert!(reply.line().ends_with("\r\n"));
+    up.interrupt();
+    let rest = reply.text();
+    assert!(rest.contains("\"finish_reason\":\"length\"") && rest.contains("[DONE]"), "cut: {rest}");
+    let (code, said) = up.wait();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("finishing open streams"), "{said}");
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    let mut up = Up::start(&examples().join("smollm2.yaml"), &["--claim", &claim()], &[]);
+    let mut reply = up.post("/v1/chat/completions", &question("smollm2", 3000, true));
+    reply.line();
+    up.interrupt();
+    // Signals of one kind merge while one is pending: the second is sent once the first was seen.
+    up.hear("finishing open streams");
+    up.interrupt();
+    let (code, said) = up.wait();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(!reply.rest().contains("[DONE]"));
+}
+
+#[test]
+fn namespaces_are_honoured_and_a_model_at_zero_sleeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.yaml");
+    let mut yaml = String::new();
+    for (namespace, replicas) in [("team", 1), ("other", 0)] {
+        write!(
+            yaml,
+            "---\napiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\n\
+             metadata: {{name: m, namespace: {namespace}}}\n\
+             spec: {{replicas: {replicas}, openWeights: {{source: 'file://{}', digest: '{SAMPLE_DIGEST}', \
+             engine: {{contextLength: 64}}}}}}\n",
+            models().join(SAMPLE).display()
+        )
+        .unwrap();
+    }
+    std::fs::write(&file, yaml).unwrap();
+    let up = Up::start(&file, &["--default-namespace", "team"], &[]);
+    assert!(up.banner.contains("other/m") && up.banner.contains("(replicas is 0)"), "{}", up.banner);
+    assert_eq!(up.post("/v1/chat/completions", &question("m", 1, false)).status, 200);
+    let asleep = up.post("/v1/chat/completions", &question("other/m", 1, false));
+    assert_eq!(asleep.status, 503);
+    assert!(asleep.headers.contains("retry-after"), "{}", asleep.headers);
+    assert_eq!(up.post("/v1/chat/completions", &question("default/m", 1, false)).status, 404);
+    let long = question("m", 65, false);
+    let refused = up.post("/v1/chat/completions", &long.replace("lighthouse", &"lighthouse ".repeat(80)));
+    assert_eq!(refused.status, 400, "contextLength is enforced");
+}
+
+#[test]
+fn a_model_that_fails_takes_no_other_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.yaml");
+    std::fs::write(folder.path().join("broken.gguf"), b"GGUF\x03\0\0\0").unwrap();
+    let mut yaml = String::new();
+    for (name, path) in [("good", models().join(SAMPLE)), ("broken", folder.path().join("broken.gguf"))] {
+        write!(
+            yaml,
+            "---\napiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\n\
+             metadata: {{name: {name}}}\nspec: {{openWeights: {{source: 'file://{}'}}}}\n",
+            path.display()
+        )
+        .unwrap();
+    }
+    std::fs::write(&file, yaml).unwrap();
+    let up = Up::start(&file, &[], &[]);
+    assert_eq!(up.post("/v1/chat/completions", &question("good", 1, false)).status, 200);
+    assert_eq!(up.post("/v1/chat/completions", &question("broken", 1, false)).status, 503);
+    assert!(up.banner.contains("default/broken can't be served"), "{}", up.banner);
+}
