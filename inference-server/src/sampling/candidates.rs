@@ -4,35 +4,60 @@
 /// than an `f32` sum can hold, and most of a vocabulary is down there.
 const NEGLIGIBLE: f32 = -30.0;
 
+/// Lanes of the search for the greatest logit: one loop-carried comparison a lane, not a value.
+const LANES: usize = 16;
+
+/// The greatest finite logit of a row; `None` when there is none.
+pub(super) fn greatest(logits: &[f32]) -> Option<f32> {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, logit) in lanes.iter_mut().zip(chunk) {
+            // Not `max`: this is one instruction, and a NaN never wins it.
+            *lane = if *logit > *lane { *logit } else { *lane };
+        }
+    }
+    let most =
+        lanes.iter().chain(rest).copied().filter(|logit| !logit.is_nan()).fold(f32::NEG_INFINITY, f32::max);
+    if most == f32::INFINITY {
+        return logits.iter().copied().filter(|logit| logit.is_finite()).reduce(f32::max);
+    }
+    most.is_finite().then_some(most)
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    /// Token and weight; the greatest weight is 1.
+    /// Token and weight. The weight is a logarithm until [`Candidates::weigh`]; the greatest is then 1.
     list: Vec<(u32, f32)>,
 }
 
 impl Candidates {
-    /// Starts with every token of a row. `None` when no logit is finite.
-    pub(super) fn fill(&mut self, logits: &[f32], temperature: f32) -> Option<()> {
-        let most = logits.iter().copied().filter(|logit| logit.is_finite()).reduce(f32::max)?;
+    /// Starts with every token of a row that has at least `min_p` of the likeliest one's weight. `None`
+    /// when no logit is finite.
+    pub(super) fn fill(&mut self, logits: &[f32], temperature: f32, min_p: f32) -> Option<()> {
+        let most = greatest(logits)?;
+        let least = if min_p > 0.0 { min_p.ln().max(NEGLIGIBLE) } else { NEGLIGIBLE };
         self.list.clear();
         self.list.extend((0..).zip(logits).filter_map(|(id, logit)| {
             let exponent = (logit - most) / temperature;
             // Not `<`: a NaN must not pass.
-            (exponent >= NEGLIGIBLE && logit.is_finite()).then(|| (id, exponent.exp()))
+            (exponent >= least && logit.is_finite()).then_some((id, exponent))
         }));
         Some(())
     }
 
-    pub(super) fn keep_min_p(&mut self, min_p: f32) {
-        if min_p > 0.0 {
-            self.list.retain(|(_, weight)| *weight >= min_p);
-        }
-    }
-
+    /// Keeps the `top_k` likeliest; all when 0.
     pub(super) fn keep_top_k(&mut self, top_k: usize) {
         if top_k > 0 && top_k < self.list.len() {
             self.select(top_k);
             self.list.truncate(top_k);
+        }
+    }
+
+    /// Turns logarithms into weights: once few are left, for an exponential is what costs.
+    pub(super) fn weigh(&mut self) {
+        for (_, weight) in &mut self.list {
+            *weight = weight.exp();
         }
     }
 

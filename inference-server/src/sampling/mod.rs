@@ -65,10 +65,11 @@ impl Sampler {
         let token = if self.params.temperature == 0.0 {
             argmax(logits).ok_or(NoFiniteLogit)?
         } else {
-            scratch.0.fill(logits, self.params.temperature).ok_or(NoFiniteLogit)?;
-            scratch.0.keep_min_p(self.params.min_p);
-            scratch.0.keep_top_k(self.params.top_k as usize);
-            scratch.0.keep_top_p(self.params.top_p);
+            let SamplingParams { temperature, min_p, top_k, top_p, .. } = self.params;
+            scratch.0.fill(logits, temperature, min_p).ok_or(NoFiniteLogit)?;
+            scratch.0.keep_top_k(top_k as usize);
+            scratch.0.weigh();
+            scratch.0.keep_top_p(top_p);
             scratch.0.draw(uniform(&mut self.rng)).ok_or(NoFiniteLogit)?
         };
         self.penalties.note(token);
@@ -83,13 +84,8 @@ pub fn logprobs_of(logits: &[f32], token: u32, top: u32) -> TokenLogprobs {
 
 /// The first of the greatest finite logits.
 fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(u32, f32)> = None;
-    for (id, logit) in (0..).zip(logits.iter().copied()).filter(|(_, logit)| logit.is_finite()) {
-        if best.is_none_or(|(_, most)| logit > most) {
-            best = Some((id, logit));
-        }
-    }
-    best.map(|(id, _)| id)
+    let most = candidates::greatest(logits)?;
+    (0..).zip(logits).find(|(_, logit)| **logit == most).map(|(id, _)| id)
 }
 
 /// A number in `0 .. 1`, of 53 random bits.
