@@ -53,10 +53,11 @@ pub(super) mod block {
     /// Then 4 × 8 × 64 bytes: in unit `(p, j)`, low nibbles are weights `4j..4j+4` of sub-block `2p`, high
     /// nibbles of sub-block `2p + 1`.
     pub(in crate::kernels) const K_QUANTS: usize = 320;
-    /// `Q5_K`: then 8 × 64 bytes: bit `s` of unit `j` is the fifth bit in sub-block `s`.
+    /// `Q5_K`: then 8 × 64 bytes: bit `j` of unit `s` is the fifth bit of sub-block `s`'s unit `j`.
     pub(in crate::kernels) const Q5_K_HIGH: usize = 320 + 2048;
-    /// `Q6_K`: 16 f16 scales, 16 × 16 int8 scales, then 2 × 16 × 64 bytes of low and 2 × 8 × 64 of high bits,
-    /// grouped as in the file.
+    /// `Q6_K`: 16 f16 scales, 16 × 16 int8 scales, then 32 × 64 bytes of low and 16 × 64 of high bits. Of
+    /// sub-block `s`, units 0 and 1 are the low nibbles of units `2s` and `2s + 1`, 2 and 3 the high ones; bits
+    /// `2j` and `2j + 1` of unit `s` of the high bits are unit `j`'s.
     pub(in crate::kernels) const Q6_K_SCALES: usize = 32;
     pub(in crate::kernels) const Q6_K_LOW: usize = 288;
     pub(in crate::kernels) const Q6_K_HIGH: usize = 288 + 2048;
@@ -220,14 +221,15 @@ fn pack_block(kind: TensorType, stored: &[u8], lane: usize, out: &mut [u8]) {
                 spread::<4>(&stored[16..], &mut out[block::K_QUANTS..], lane);
             } else {
                 spread::<4>(&stored[48..], &mut out[block::K_QUANTS..], lane);
-                spread::<4>(&stored[16..48], &mut out[block::Q5_K_HIGH..], lane);
+                spread::<4>(&turn_fifth_bits(&stored[16..48]), &mut out[block::Q5_K_HIGH..], lane);
             }
         }
         TensorType::Q6K => {
             spread::<2>(&stored[208..], out, lane);
             spread::<1>(&stored[192..208], &mut out[block::Q6_K_SCALES..], lane);
-            spread::<4>(&stored[..128], &mut out[block::Q6_K_LOW..], lane);
-            spread::<4>(&stored[128..192], &mut out[block::Q6_K_HIGH..], lane);
+            let (low, high) = group_six_bits(&stored[..192]);
+            spread::<4>(&low, &mut out[block::Q6_K_LOW..], lane);
+            spread::<4>(&high, &mut out[block::Q6_K_HIGH..], lane);
         }
     }
 }
@@ -259,15 +261,67 @@ fn unpack_block(kind: TensorType, packed: &[u8], lane: usize, out: &mut [u8]) {
                 gather::<4>(&packed[block::K_QUANTS..], &mut out[16..], lane);
             } else {
                 gather::<4>(&packed[block::K_QUANTS..], &mut out[48..], lane);
-                gather::<4>(&packed[block::Q5_K_HIGH..], &mut out[16..48], lane);
+                let mut turned = [0; 32];
+                gather::<4>(&packed[block::Q5_K_HIGH..], &mut turned, lane);
+                out[16..48].copy_from_slice(&turn_fifth_bits(&turned));
             }
         }
         TensorType::Q6K => {
             gather::<2>(packed, &mut out[208..], lane);
             gather::<1>(&packed[block::Q6_K_SCALES..], &mut out[192..208], lane);
-            gather::<4>(&packed[block::Q6_K_LOW..], &mut out[..128], lane);
-            gather::<4>(&packed[block::Q6_K_HIGH..], &mut out[128..192], lane);
+            let (mut low, mut high) = ([0; 128], [0; 64]);
+            gather::<4>(&packed[block::Q6_K_LOW..], &mut low, lane);
+            gather::<4>(&packed[block::Q6_K_HIGH..], &mut high, lane);
+            ungroup_six_bits(&low, &high, &mut out[..192]);
         }
+    }
+}
+
+/// A row's fifth bits with sub-blocks and units exchanged: bit `s` of byte `4j + i` and bit `j` of byte `4s + i`.
+/// Its own inverse.
+fn turn_fifth_bits(bits: &[u8]) -> [u8; 32] {
+    let mut turned = [0; 32];
+    for (at, &byte) in bits.iter().enumerate().take(32) {
+        for bit in 0..8 {
+            turned[4 * bit + at % 4] |= (byte >> bit & 1) << (at / 4);
+        }
+    }
+    turned
+}
+
+/// Where weight `index` of a `Q6_K` block lies in the file: byte and shift of its low bits, then of its high
+/// bits among theirs.
+fn six_bits_in_file(index: usize) -> (usize, usize, usize, usize) {
+    let (half, quarter, l) = (index / 128, index % 128 / 32, index % 32);
+    (64 * half + 32 * (quarter % 2) + l, 4 * (quarter / 2), 32 * half + l, 2 * quarter)
+}
+
+/// The same in a panel's row.
+fn six_bits_in_panel(index: usize) -> (usize, usize, usize, usize) {
+    let (sub, unit, i) = (index / 16, index % 16 / 4, index % 4);
+    (8 * sub + 4 * (unit % 2) + i, 4 * (unit / 2), 4 * sub + i, 2 * unit)
+}
+
+/// A row's low and high bits in a panel's order, from the file's: 128 bytes of low, then 64 of high bits.
+fn group_six_bits(stored: &[u8]) -> ([u8; 128], [u8; 64]) {
+    let (mut low, mut high) = ([0; 128], [0; 64]);
+    for index in 0..256 {
+        let (from, shift, from_high, shift_high) = six_bits_in_file(index);
+        let (to, place, to_high, place_high) = six_bits_in_panel(index);
+        low[to] |= (stored[from] >> shift & 0x0F) << place;
+        high[to_high] |= (stored[128 + from_high] >> shift_high & 3) << place_high;
+    }
+    (low, high)
+}
+
+/// The inverse of [`group_six_bits`].
+fn ungroup_six_bits(low: &[u8; 128], high: &[u8; 64], stored: &mut [u8]) {
+    stored.fill(0);
+    for index in 0..256 {
+        let (to, place, to_high, place_high) = six_bits_in_file(index);
+        let (from, shift, from_high, shift_high) = six_bits_in_panel(index);
+        stored[to] |= (low[from] >> shift & 0x0F) << place;
+        stored[128 + to_high] |= (high[from_high] >> shift_high & 3) << place_high;
     }
 }
 

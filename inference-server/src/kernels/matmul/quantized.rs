@@ -183,30 +183,28 @@ unsafe fn subtract_minimums<S: Simd, const T: usize>(
     }
 }
 
-/// Calls `$call::<S, T, N>($args)` for each sub-block `N`, so that shifts and offsets are constants.
-macro_rules! each_sub_block {
-    ($call:ident, [$($n:literal)*], $args:tt) => { $( $call::<S, T, $n> $args; )* };
-}
-
-/// Adds sub-block `SUB`'s dot products times its scale, exact in f32 but for the last bits. `high` is where
-/// a block's fifth bits begin, if it has them.
+/// Adds the dot products, times their scale, of sub-block `2 * pair + HALF`, whose weights are the low (0) or
+/// high (1) nibbles of the pair's units; exact in f32 but for the last bits. `high` is where a block's fifth
+/// bits begin, if it has them.
 #[inline(always)]
-unsafe fn k_sub_block<S: Simd, const T: usize, const SUB: usize>(
+unsafe fn k_sub_block<S: Simd, const T: usize, const HALF: usize>(
     scaled: &mut [S::Float; T],
     packed: *const u8,
     high: Option<usize>,
     lane: usize,
-    rows: &[Row; T],
-    b: usize,
+    values: [*const i8; T],
+    pair: usize,
 ) {
+    let sub = 2 * pair + HALF;
+    let fifth = high.map(|high| load_unit::<S, T>(packed.add(high + sub * UNIT + lane * 4)));
     let mut dots = [S::splat_int(0); T];
     for j in 0..8 {
-        let both = load_unit::<S, T>(packed.add(block::K_QUANTS + (SUB / 2 * 8 + j) * UNIT + lane * 4));
-        let shifted = if SUB.is_multiple_of(2) { both } else { S::shift_right::<4>(both) };
+        let both = load_unit::<S, T>(packed.add(block::K_QUANTS + (pair * 8 + j) * UNIT + lane * 4));
+        let shifted = if HALF == 0 { both } else { S::shift_right::<4>(both) };
         let mut weights = S::and(shifted, S::splat_int(0x0F0F_0F0F));
-        if let Some(high) = high {
-            let bits = S::load_int(packed.add(high + j * UNIT + lane * 4));
-            let placed = match SUB {
+        if let Some(bits) = fifth {
+            // Unit `j`'s bit is bit `j`; its place is bit 4.
+            let placed = match j {
                 0 => S::shift_left::<4>(bits),
                 1 => S::shift_left::<3>(bits),
                 2 => S::shift_left::<2>(bits),
@@ -219,10 +217,10 @@ unsafe fn k_sub_block<S: Simd, const T: usize, const SUB: usize>(
             weights = S::or(weights, S::and(placed, S::splat_int(0x1010_1010)));
         }
         for t in 0..T {
-            dots[t] = S::dot(dots[t], weights, rows[t].values.add(b * 256 + SUB * 32 + 4 * j));
+            dots[t] = S::dot(dots[t], weights, values[t].add(sub * 32 + 4 * j));
         }
     }
-    let scale = S::load_u8(packed.add(block::K_SCALES + SUB * PANEL_ROWS + lane));
+    let scale = S::load_u8(packed.add(block::K_SCALES + sub * PANEL_ROWS + lane));
     for t in 0..T {
         scaled[t] = S::mul_add(S::to_float(dots[t]), scale, scaled[t]);
     }
@@ -244,7 +242,11 @@ unsafe fn k_tile<S: Simd, const T: usize>(
     for b in 0..columns / 256 {
         let packed = panel.add(b * block_bytes);
         let mut scaled = [S::splat(0.0); T];
-        each_sub_block!(k_sub_block, [0 1 2 3 4 5 6 7], (&mut scaled, packed, high, lane, &rows, b));
+        let values: [*const i8; T] = std::array::from_fn(|t| rows[t].values.add(b * 256));
+        for pair in 0..4 {
+            k_sub_block::<S, T, 0>(&mut scaled, packed, high, lane, values, pair);
+            k_sub_block::<S, T, 1>(&mut scaled, packed, high, lane, values, pair);
+        }
         let scale = S::load_f16(packed.add(lane * 2));
         for t in 0..T {
             let scale = S::mul(scale, S::splat(*rows[t].scales.add(b)));
@@ -280,40 +282,33 @@ impl Kernel for Q5K {
     }
 }
 
-/// Adds sub-block `SUB` of 16 weights of a `Q6_K` block: half `SUB % 2` of quarter `SUB % 8 / 2` of the block's
-/// half `SUB / 8`.
+/// Adds the dot products, times their scale, of sub-block `sub` of a `Q6_K` block.
 #[inline(always)]
-unsafe fn q6_sub_block<S: Simd, const T: usize, const SUB: usize>(
+unsafe fn q6_sub_block<S: Simd, const T: usize>(
     scaled: &mut [S::Float; T],
     packed: *const u8,
     lane: usize,
     rows: &[Row; T],
     b: usize,
+    sub: usize,
 ) {
-    let (half, quarter, first) = (SUB / 8, SUB % 8 / 2, SUB % 2 * 4);
-    let mut dots: [S::Int; T] =
-        std::array::from_fn(|t| S::splat_int(-32 * i32::from(*rows[t].sums16.add(b * 16 + SUB))));
-    for j in first..first + 4 {
-        let low_at = block::Q6_K_LOW + (half * 16 + quarter % 2 * 8 + j) * UNIT + lane * 4;
-        let low = load_unit::<S, T>(packed.add(low_at));
-        let high = S::load_int(packed.add(block::Q6_K_HIGH + (half * 8 + j) * UNIT + lane * 4));
-        let low = if quarter < 2 { low } else { S::shift_right::<4>(low) };
-        let high = match quarter {
-            0 => S::shift_left::<4>(high),
-            1 => S::shift_left::<2>(high),
-            2 => high,
-            _ => S::shift_right::<2>(high),
-        };
-        let low = S::and(low, S::splat_int(0x0F0F_0F0F));
-        let weights = S::or(low, S::and(high, S::splat_int(0x3030_3030)));
-        for t in 0..T {
-            let at = b * 256 + SUB * 16 + 4 * (j - first);
-            dots[t] = S::dot(dots[t], weights, rows[t].values.add(at));
-        }
-    }
-    let scale = S::load_i8(packed.add(block::Q6_K_SCALES + SUB * PANEL_ROWS + lane));
+    let (low_mask, high_mask) = (S::splat_int(0x0F0F_0F0F), S::splat_int(0x3030_3030));
+    let low = packed.add(block::Q6_K_LOW + sub * 2 * UNIT + lane * 4);
+    let (even, odd) = (load_unit::<S, T>(low), load_unit::<S, T>(low.add(UNIT)));
+    let high = load_unit::<S, T>(packed.add(block::Q6_K_HIGH + sub * UNIT + lane * 4));
+    let units = [
+        S::or(S::and(even, low_mask), S::and(S::shift_left::<4>(high), high_mask)),
+        S::or(S::and(odd, low_mask), S::and(S::shift_left::<2>(high), high_mask)),
+        S::or(S::and(S::shift_right::<4>(even), low_mask), S::and(high, high_mask)),
+        S::or(S::and(S::shift_right::<4>(odd), low_mask), S::and(S::shift_right::<2>(high), high_mask)),
+    ];
+    let scale = S::load_i8(packed.add(block::Q6_K_SCALES + sub * PANEL_ROWS + lane));
     for t in 0..T {
-        scaled[t] = S::mul_add(S::to_float(dots[t]), scale, scaled[t]);
+        let mut dots = S::splat_int(-32 * i32::from(*rows[t].sums16.add(b * 16 + sub)));
+        for (j, &weights) in units.iter().enumerate() {
+            dots = S::dot(dots, weights, rows[t].values.add(b * 256 + sub * 16 + 4 * j));
+        }
+        scaled[t] = S::mul_add(S::to_float(dots), scale, scaled[t]);
     }
 }
 
@@ -331,12 +326,9 @@ impl Kernel for Q6K {
         for b in 0..columns / 256 {
             let packed = panel.add(b * (block::Q6_K_HIGH + 16 * UNIT));
             let mut scaled = [S::splat(0.0); T];
-            let subs = &mut scaled;
-            each_sub_block!(
-                q6_sub_block,
-                [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15],
-                (subs, packed, lane, &rows, b)
-            );
+            for sub in 0..16 {
+                q6_sub_block::<S, T>(&mut scaled, packed, lane, &rows, b, sub);
+            }
             let scale = S::load_f16(packed.add(lane * 2));
             for t in 0..T {
                 let scale = S::mul(scale, S::splat(*rows[t].scales.add(b)));
