@@ -28,7 +28,11 @@ impl Events {
         for verb in [Verb::Created, Verb::Updated, Verb::Deleted] {
             let told: Vec<_> = changes.iter().filter(|change| change.verb == verb).collect();
             if !told.is_empty() {
-                let note = told.iter().map(|change| format!("{}: {}", change.child, change.why)).collect::<Vec<_>>().join("; ");
+                let note = told
+                    .iter()
+                    .map(|change| format!("{}: {}", change.child, change.why))
+                    .collect::<Vec<_>>()
+                    .join("; ");
                 self.tell(owner, EventType::Normal, verb.as_str(), "Apply", note).await;
             }
         }
@@ -36,7 +40,9 @@ impl Events {
 
     /// Ready has another reason.
     pub async fn ready(&self, owner: &Owner, change: &ReadyChange) {
-        let type_ = if change.good || matches!(change.reason.as_str(), "Progressing" | "ScaledToZero" | "ProxyNotReady") {
+        let type_ = if change.good
+            || matches!(change.reason.as_str(), "Progressing" | "ScaledToZero" | "ProxyNotReady")
+        {
             EventType::Normal
         } else {
             EventType::Warning
@@ -58,7 +64,8 @@ impl Events {
             secondary: None,
         };
         let parent = owner.object_reference();
-        let published = self.caller.write("create", "Event", self.recorder.publish(&event, &parent)).await;
+        let published =
+            self.caller.write("create", "Event", Box::pin(self.recorder.publish(&event, &parent))).await;
         if let Err(error) = published {
             tracing::warn!(%error, parent = %owner.name(), reason, "an Event was not taken");
         }

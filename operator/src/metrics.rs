@@ -58,21 +58,50 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("weighbridge");
         let reconciles = Family::default();
-        registry.register("reconcile", "Reconciles by outcome: ok, refused, or the category of the error", Family::clone(&reconciles));
+        registry.register(
+            "reconcile",
+            "Reconciles by outcome: ok, refused, or the category of the error",
+            Family::clone(&reconciles),
+        );
         let durations: Family<KindLabels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 15)));
         registry.register("reconcile_duration_seconds", "Time that a reconcile took", durations.clone());
         let writes = Family::default();
-        registry.register("reconcile_api_writes", "Writes to the apiserver by verb, kind and outcome", Family::clone(&writes));
+        registry.register(
+            "reconcile_api_writes",
+            "Writes to the apiserver by verb, kind and outcome",
+            Family::clone(&writes),
+        );
         let watch_errors = Family::default();
-        registry.register("reconcile_watch_errors", "Watches that ended with an error and were begun anew", Family::clone(&watch_errors));
+        registry.register(
+            "reconcile_watch_errors",
+            "Watches that ended with an error and were begun anew",
+            Family::clone(&watch_errors),
+        );
         let malformed = Family::default();
-        registry.register("reconcile_malformed_objects", "Watched objects that could not be read and were left out", Family::clone(&malformed));
+        registry.register(
+            "reconcile_malformed_objects",
+            "Watched objects that could not be read and were left out",
+            Family::clone(&malformed),
+        );
         let queue_full = Family::default();
-        registry.register("reconcile_queue_full", "Times that a watch waited for room in the queue of objects to reconcile", Family::clone(&queue_full));
+        registry.register(
+            "reconcile_queue_full",
+            "Times that a watch waited for room in the queue of objects to reconcile",
+            Family::clone(&queue_full),
+        );
         let leader = Gauge::default();
         registry.register("reconcile_leader", "1 while this process holds the Lease", leader.clone());
-        Metrics(Arc::new(Inner { registry, reconciles, durations, writes, watch_errors, malformed, queue_full, leader }))
+        Metrics(Arc::new(Inner {
+            registry,
+            reconciles,
+            durations,
+            writes,
+            watch_errors,
+            malformed,
+            queue_full,
+            leader,
+        }))
     }
 }
 
@@ -92,7 +121,8 @@ impl Metrics {
             WriteOutcome::Error => "error",
             WriteOutcome::Timeout => "timeout",
         };
-        let labels = WriteLabels { verb: verb.to_owned(), kind: kind.to_owned(), outcome: outcome.to_owned() };
+        let labels =
+            WriteLabels { verb: verb.to_owned(), kind: kind.to_owned(), outcome: outcome.to_owned() };
         self.0.writes.get_or_create(&labels).inc();
     }
 

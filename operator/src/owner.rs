@@ -40,11 +40,15 @@ impl Owner {
         let meta = parent.meta();
         let text = |value: &Option<String>, field: &str| {
             value.clone().filter(|value| !value.is_empty()).ok_or_else(|| {
-                Refusal::new(Reason::InvalidSpec, format!("metadata.{field} is empty: the object was never stored"))
+                Refusal::new(
+                    Reason::InvalidSpec,
+                    format!("metadata.{field} is empty: the object was never stored"),
+                )
             })
         };
         let name = text(&meta.name, "name")?;
-        let characters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        let characters =
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         let ends = name.starts_with(|first: char| first.is_ascii_lowercase()) && !name.ends_with('-');
         if name.len() > LONGEST_NAME || !characters || !ends {
             return Err(Refusal::new(

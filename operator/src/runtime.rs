@@ -42,7 +42,9 @@ pub enum RuntimeError {
     #[error("the client of the apiserver could not be built")]
     Client(#[source] Box<kube::Error>),
     /// A kind of ours can't be listed.
-    #[error("{kind} can't be listed: are the CustomResourceDefinitions installed, and may this ServiceAccount list them?")]
+    #[error(
+        "{kind} can't be listed: are the CustomResourceDefinitions installed, and may this ServiceAccount list them?"
+    )]
     Kind {
         /// The kind.
         kind: &'static str,

@@ -1,4 +1,5 @@
 //! What apply does when the server knows better than the cache. The server here only answers what it is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -38,7 +39,10 @@ impl Server {
         let (status, answer) = if parts.method == http::Method::GET {
             match self.objects.lock().expect("not poisoned").get(&path) {
                 Some(object) => (StatusCode::OK, object.clone()),
-                None => (StatusCode::NOT_FOUND, json!({"status": "Failure", "code": 404, "reason": "NotFound", "message": "none"})),
+                None => (
+                    StatusCode::NOT_FOUND,
+                    json!({"status": "Failure", "code": 404, "reason": "NotFound", "message": "none"}),
+                ),
             }
         } else {
             if !path.contains("/events") {
@@ -48,7 +52,10 @@ impl Server {
             echo["metadata"]["uid"] = json!("made");
             (StatusCode::OK, echo)
         };
-        Response::builder().status(status).body(Body::from(answer.to_string().into_bytes())).map_err(std::io::Error::other)
+        Response::builder()
+            .status(status)
+            .body(Body::from(answer.to_string().into_bytes()))
+            .map_err(std::io::Error::other)
     }
 
     fn put(&self, path: &str, object: Value) {
@@ -102,9 +109,11 @@ impl Case {
 
     fn plan(&self, observed: &ObservedModel) -> ModelPlan {
         let parent: ModelDeployment = serde_json::from_value(model(1)).expect("a model");
-        let references = ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+        let references =
+            ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
-        let images = Images { inference_server: "a".into(), gateway: "b".into(), gateway_namespace: "c".into() };
+        let images =
+            Images { inference_server: "a".into(), gateway: "b".into(), gateway_namespace: "c".into() };
         plan::model(&valid, observed, &images)
     }
 
@@ -114,7 +123,9 @@ impl Case {
 }
 
 fn seen(children: &[Value]) -> ObservedModel {
-    let deployments = children.iter().map(|child| Arc::new(serde_json::from_value::<Deployment>(child.clone()).expect("a child")));
+    let deployments = children
+        .iter()
+        .map(|child| Arc::new(serde_json::from_value::<Deployment>(child.clone()).expect("a child")));
     ObservedModel { deployments: deployments.collect(), services: Vec::new(), provider_ready: false }
 }
 
@@ -170,7 +181,11 @@ async fn a_later_object_of_the_same_name_is_not_deleted() {
         let case = Case::new();
         case.server.put(OLD, other);
         case.apply(&seen(&[old("1", "parent", 0)])).await.expect("nothing to do");
-        assert!(!case.server.writes().iter().any(|write| write.starts_with("DELETE")), "{:?}", case.server.writes());
+        assert!(
+            !case.server.writes().iter().any(|write| write.starts_with("DELETE")),
+            "{:?}",
+            case.server.writes()
+        );
     }
 }
 
@@ -185,7 +200,8 @@ async fn an_old_revision_that_answers_nothing_is_deleted_at_once() {
 #[tokio::test]
 async fn a_replacement_that_lost_its_pods_meanwhile_saves_the_old_revision() {
     let case = Case::new();
-    let name = case.plan(&seen(&[])).children.deployment.and_then(|child| child.metadata.name).expect("a name");
+    let name =
+        case.plan(&seen(&[])).children.deployment.and_then(|child| child.metadata.name).expect("a name");
     let new = |ready: i32| {
         let mut new = old("9", "parent", ready);
         new["metadata"]["name"] = json!(name);
@@ -225,7 +241,11 @@ async fn a_webhook_that_changes_what_we_ask_is_asked_once() {
     pass().await;
     let services = |writes: &[String]| writes.iter().filter(|write| write.contains("services")).count();
     assert_eq!(services(&case.server.writes()), 1);
-    case.means.settled.remember("1", &serde_json::to_value(case.plan(&seen(&[])).children.service).expect("JSON"), &theirs);
+    case.means.settled.remember(
+        "1",
+        &serde_json::to_value(case.plan(&seen(&[])).children.service).expect("JSON"),
+        &theirs,
+    );
     pass().await;
     assert_eq!(services(&case.server.writes()), 1, "it was asked again");
 }

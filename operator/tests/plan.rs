@@ -1,4 +1,5 @@
 //! What a plan says for files as people write them, and what holds for every plan.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use proptest::prelude::*;
@@ -31,7 +32,11 @@ fn shown(text: &str) -> String {
         .into_iter()
         .map(|plan| Shown {
             parent: format!("{} {}/{}", plan.kind, plan.namespace, plan.name),
-            why: plan.decisions.iter().map(|decision| format!("{}: {}", decision.what, decision.why)).collect(),
+            why: plan
+                .decisions
+                .iter()
+                .map(|decision| format!("{}: {}", decision.what, decision.why))
+                .collect(),
             objects: plan.objects,
         })
         .collect();
@@ -57,8 +62,13 @@ fn a_value_of_a_secret_is_in_no_plan() {
 #[test]
 fn a_profile_that_the_file_lacks_is_named() {
     let text = include_str!("fixtures/gpu.yaml").split_once("---").expect("two objects").1;
-    let error = plan_offline(&parse(text).expect("valid"), &images()).expect_err("the profile is not there").to_string();
-    assert!(error.contains("ModelDeployment team-a/big") && error.contains("ResourceProfile \"one-l4\""), "{error}");
+    let error = plan_offline(&parse(text).expect("valid"), &images())
+        .expect_err("the profile is not there")
+        .to_string();
+    assert!(
+        error.contains("ModelDeployment team-a/big") && error.contains("ResourceProfile \"one-l4\""),
+        "{error}"
+    );
 }
 
 /// Any model that the CRD takes, with a profile.

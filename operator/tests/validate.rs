@@ -1,30 +1,39 @@
 //! What can't be served, and what a person is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
 use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
-use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, Served};
+use weighbridge_operator::validate::{
+    self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, Served,
+};
 
 const NONE: ModelReferences =
     ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
 
 fn model(spec: Value) -> ModelDeployment {
-    serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
-        "metadata": {"name": "m", "namespace": "n", "uid": "u", "generation": 1}, "spec": spec}))
+    serde_json::from_value(
+        json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
+        "metadata": {"name": "m", "namespace": "n", "uid": "u", "generation": 1}, "spec": spec}),
+    )
     .expect("a ModelDeployment")
 }
 
 fn profile(spec: Value) -> Named<ResourceProfile> {
     Named::Found(
-        serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ResourceProfile",
-            "metadata": {"name": "p"}, "spec": spec}))
+        serde_json::from_value(
+            json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ResourceProfile",
+            "metadata": {"name": "p"}, "spec": spec}),
+        )
         .expect("a ResourceProfile"),
     )
 }
 
 fn provider(spec: Value) -> ExternalProvider {
-    serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
-        "metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec}))
+    serde_json::from_value(
+        json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
+        "metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec}),
+    )
     .expect("an ExternalProvider")
 }
 
@@ -48,9 +57,24 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             Reason::ProviderNotFound,
             vec!["external.provider", "\"p\""],
         ),
-        (json!({"openWeights": {"source": "s3://b/k"}}), NONE, Reason::InvalidSpec, vec!["openWeights.source", "hf://"]),
-        (json!({"openWeights": {"source": "file:///m.gguf"}}), NONE, Reason::InvalidSpec, vec!["openWeights.source", "pvc://"]),
-        (json!({"openWeights": {"source": "pvc://c/../f"}}), NONE, Reason::InvalidSpec, vec!["openWeights.source"]),
+        (
+            json!({"openWeights": {"source": "s3://b/k"}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.source", "hf://"],
+        ),
+        (
+            json!({"openWeights": {"source": "file:///m.gguf"}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.source", "pvc://"],
+        ),
+        (
+            json!({"openWeights": {"source": "pvc://c/../f"}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.source"],
+        ),
         (
             json!({"openWeights": {"source": "pvc://c/f", "revision": "main"}}),
             NONE,
@@ -111,15 +135,23 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
 fn the_arm_that_does_not_answer_is_checked_too() {
     let spec = json!({"serve": "External", "openWeights": {"source": "nonsense"}, "external": {"provider": "p", "model": "x"}});
     let key = json!({"name": "s", "key": "k"});
-    let found = provider(json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": key}));
+    let found =
+        provider(json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": key}));
     let references = ModelReferences { provider: Named::Found(found), ..NONE };
-    refused(validate::model(&model(spec), &references, Place::Cluster), Reason::InvalidSpec, &["openWeights.source"]);
+    refused(
+        validate::model(&model(spec), &references, Place::Cluster),
+        Reason::InvalidSpec,
+        &["openWeights.source"],
+    );
 }
 
 #[test]
 fn each_place_refuses_what_it_cant_enforce() {
     let file = model(json!({"openWeights": {"source": "file:///m.gguf"}}));
-    assert!(matches!(validate::model(&file, &NONE, Place::Machine).expect("fine here").served, Served::Open(_)));
+    assert!(matches!(
+        validate::model(&file, &NONE, Place::Machine).expect("fine here").served,
+        Served::Open(_)
+    ));
     refused(validate::model(&file, &NONE, Place::Cluster), Reason::InvalidSpec, &["file://", "pvc://"]);
     let claim = model(json!({"openWeights": {"source": "pvc://c/f"}}));
     for place in [Place::Machine, Place::Cluster] {
@@ -128,7 +160,11 @@ fn each_place_refuses_what_it_cant_enforce() {
     let gpu = model(json!({"openWeights": {"source": "pvc://c/f", "resources": {"profile": "p"}}}));
     let profile = profile(json!({"cpu": "1", "memory": "1Gi", "gpu": {}}));
     let found = ModelReferences { profile, ..NONE };
-    refused(validate::model(&gpu, &found, Place::Machine), Reason::InvalidSpec, &["openWeights.resources.profile", "CPU"]);
+    refused(
+        validate::model(&gpu, &found, Place::Machine),
+        Reason::InvalidSpec,
+        &["openWeights.resources.profile", "CPU"],
+    );
     assert!(validate::model(&gpu, &found, Place::Cluster).is_ok());
 }
 
@@ -163,6 +199,10 @@ fn each_bad_provider_is_refused_with_the_field_and_the_fix() {
     }
     let good = with("https://e.example/v1", false);
     for (key, word) in [(KeyLookup::SecretMissing, "create it"), (KeyLookup::KeyMissing, "add it")] {
-        refused(validate::provider(&good, ProviderReferences { key }), Reason::SecretNotFound, &["apiKeySecret", word]);
+        refused(
+            validate::provider(&good, ProviderReferences { key }),
+            Reason::SecretNotFound,
+            &["apiKeySecret", word],
+        );
     }
 }

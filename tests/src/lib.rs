@@ -2,5 +2,6 @@
 
 pub mod door;
 pub mod figures;
+pub mod operator;
 pub mod simulator;
 pub mod testbed;

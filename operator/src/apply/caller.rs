@@ -68,7 +68,11 @@ impl Caller {
     ///
     /// # Errors
     /// The apiserver's answer, or none in time.
-    pub async fn read<T>(&self, kind: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+    pub async fn read<T>(
+        &self,
+        kind: &str,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, CallError> {
         bounded("get", kind, call).await
     }
 

@@ -23,7 +23,9 @@ fn compare(path: &str, desired: &Value, observed: &Value, found: &mut Vec<String
             return;
         }
         (wanted, Value::Null) => is_empty(wanted),
-        (Value::String(wanted), Value::String(seen)) => wanted == seen || (in_quantities(path) && same_size(wanted, seen)),
+        (Value::String(wanted), Value::String(seen)) => {
+            wanted == seen || (in_quantities(path) && same_size(wanted, seen))
+        }
         (wanted, seen) => wanted == seen,
     };
     if !same {
@@ -31,7 +33,12 @@ fn compare(path: &str, desired: &Value, observed: &Value, found: &mut Vec<String
     }
 }
 
-fn compare_fields(path: &str, wanted: &Map<String, Value>, seen: &Map<String, Value>, found: &mut Vec<String>) {
+fn compare_fields(
+    path: &str,
+    wanted: &Map<String, Value>,
+    seen: &Map<String, Value>,
+    found: &mut Vec<String>,
+) {
     if is_atomic_map(path) && wanted.len() != seen.len() {
         found.push(path.to_owned());
         return;
@@ -130,7 +137,13 @@ mod tests {
             "egress": [{"ports": [{"port": 443}]}, {}], "template": {"spec": {"containers": [{"name": "e", "args": ["x", "y"]}]}}}});
         assert_eq!(
             differences(&desired, &observed),
-            ["spec.replicas", "spec.selector", "spec.ports[1]", "spec.egress", "spec.template.spec.containers[\"e\"].args"]
+            [
+                "spec.replicas",
+                "spec.selector",
+                "spec.ports[1]",
+                "spec.egress",
+                "spec.template.spec.containers[\"e\"].args"
+            ]
         );
     }
 }

@@ -11,7 +11,6 @@ mod settled;
 use std::fmt;
 use std::marker::PhantomData;
 
-use kube::ResourceExt;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ExternalProvider, ModelDeployment};
 
@@ -20,7 +19,9 @@ pub use pass::Means;
 pub use settled::Settled;
 
 use crate::owner::Owner;
-use crate::plan::{Applied, ModelChildren, ModelPlan, ObservedModel, ObservedProvider, ProviderChildren, ProviderPlan};
+use crate::plan::{
+    Applied, ModelChildren, ModelPlan, ObservedModel, ObservedProvider, ProviderChildren, ProviderPlan,
+};
 use crate::validate::Refusal;
 use pass::Pass;
 
@@ -66,7 +67,10 @@ impl ApplyError {
             ApplyError::NotOwned { .. } => Some(Refusal::new(Reason::ChildNotOwned, self.to_string())),
             ApplyError::Call(error) => {
                 let status = error.status().filter(|status| matches!(status.code, 400 | 403 | 422))?;
-                Some(Refusal::new(Reason::ChildRefused, format!("the apiserver refused a child: {}", status.message)))
+                Some(Refusal::new(
+                    Reason::ChildRefused,
+                    format!("the apiserver refused a child: {}", status.message),
+                ))
             }
             ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => None,
         }
@@ -139,20 +143,17 @@ async fn model_in(
     // The address first: a pod that is ready early is then found at once.
     let service = match service {
         Some(wanted) => {
-            let seen = observed.services.iter().find(|seen| seen.name_any() == wanted.name_any());
-            Some(pass.ensure(wanted, seen.map(AsRef::as_ref), "gateways find the engine's pods through it").await?)
+            Some(pass.ensure(wanted, &observed.services, "gateways find the engine's pods through it").await?)
         }
         None => None,
     };
     let deployment = match deployment {
-        Some(wanted) => {
-            let seen = observed.deployments.iter().find(|seen| seen.name_any() == wanted.name_any());
-            Some(pass.ensure(wanted, seen.map(AsRef::as_ref), why).await?)
-        }
+        Some(wanted) => Some(pass.ensure(wanted, &observed.deployments, why).await?),
         None => None,
     };
     for removal in removals {
-        pass.remove(removal).await?;
+        // Boxed like the slow half of `ensure`: a large future, seldom needed.
+        Box::pin(pass.remove(removal)).await?;
     }
     Ok(ModelChildren { deployment, service, state: PhantomData })
 }
@@ -182,11 +183,9 @@ async fn provider_in(
     let ProviderChildren { network_policy, service, deployment, state: _ } = children;
     let why = decisions.first().map(|decision| decision.why.as_str()).unwrap_or_default();
     // The policy first: the key is never in a pod that may call anywhere.
-    let seen = observed.network_policies.iter().find(|seen| seen.name_any() == network_policy.name_any());
-    let network_policy = pass.ensure(network_policy, seen.map(AsRef::as_ref), "the proxy may be called by gateways only").await?;
-    let seen = observed.services.iter().find(|seen| seen.name_any() == service.name_any());
-    let service = pass.ensure(service, seen.map(AsRef::as_ref), "gateways find the proxy through it").await?;
-    let seen = observed.deployments.iter().find(|seen| seen.name_any() == deployment.name_any());
-    let deployment = pass.ensure(deployment, seen.map(AsRef::as_ref), why).await?;
+    let why_policy = "the proxy may be called by gateways only";
+    let network_policy = pass.ensure(network_policy, &observed.network_policies, why_policy).await?;
+    let service = pass.ensure(service, &observed.services, "gateways find the proxy through it").await?;
+    let deployment = pass.ensure(deployment, &observed.deployments, why).await?;
     Ok(ProviderChildren { network_policy, service, deployment, state: PhantomData })
 }

@@ -1,4 +1,5 @@
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -37,7 +38,11 @@ pub trait Child:
 }
 
 impl<K> Child for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug
 {
 }
 
@@ -65,22 +70,31 @@ where
     }
 
     /// Makes `desired` so, and returns the server's view of it. Writes nothing where `observed` is so already.
-    pub async fn ensure<K: Child>(&mut self, desired: &K, observed: Option<&K>, why: &str) -> Result<K, ApplyError> {
-        let wanted = value(desired);
-        if let Some(seen) = observed
-            && self.owner.owns(seen)
-            && self.suffices(&wanted, seen)
+    pub async fn ensure<K: Child>(
+        &mut self,
+        desired: &K,
+        observed: &[Arc<K>],
+        why: &str,
+    ) -> Result<K, ApplyError> {
+        let (name, wanted) = (desired.name_any(), value(desired));
+        if let Some(seen) = observed.iter().find(|seen| seen.name_any() == name)
+            && self.owner.owns(&**seen)
+            && self.suffices(&wanted, &**seen)
         {
-            return Ok(seen.clone());
+            return Ok((**seen).clone());
         }
+        // Boxed: its calls make a large future, and most reconciles end above.
+        Box::pin(self.make(&name, wanted, why)).await
+    }
+
+    async fn make<K: Child>(&mut self, name: &str, wanted: Value, why: &str) -> Result<K, ApplyError> {
         self.confirm_parent().await?;
-        let (api, name) = (self.api::<K>(), desired.name_any());
-        let kind = K::kind(&());
-        match self.means.caller.read(&kind, api.get_opt(&name)).await? {
+        let (api, kind) = (self.api::<K>(), K::kind(&()));
+        match self.means.caller.read(&kind, api.get_opt(name)).await? {
             None => {
                 // Not forced: an object that somebody makes in this very moment is a conflict, not ours to take.
-                let made = self.patch(&api, &name, &wanted, false).await?;
-                self.note(Verb::Created, &kind, &name, why);
+                let made = self.patch(&api, name, &wanted, false).await?;
+                self.note(Verb::Created, &kind, name, why);
                 Ok(made)
             }
             Some(live) => self.correct(&api, live, wanted).await,
@@ -118,15 +132,22 @@ where
         let Removal { kind, name, uid, guard, why } = removal;
         self.confirm_parent().await?;
         let (kind_name, version) = match kind {
-            ChildKind::Deployment => ("Deployment", self.version_to_delete::<Deployment>(name, uid, guard, answers).await?),
-            ChildKind::Service => ("Service", self.version_to_delete::<Service>(name, uid, guard, |_| true).await?),
+            ChildKind::Deployment => {
+                ("Deployment", self.version_to_delete::<Deployment>(name, uid, guard, answers).await?)
+            }
+            ChildKind::Service => {
+                ("Service", self.version_to_delete::<Service>(name, uid, guard, |_| true).await?)
+            }
             ChildKind::NetworkPolicy => {
                 ("NetworkPolicy", self.version_to_delete::<NetworkPolicy>(name, uid, guard, |_| true).await?)
             }
         };
         let Some(resource_version) = version else { return Ok(()) };
         let parameters = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: Some(resource_version) }),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: Some(resource_version),
+            }),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
@@ -150,7 +171,8 @@ where
     ) -> Result<Option<String>, ApplyError> {
         let kind = K::kind(&());
         let live = self.means.caller.read(&kind, self.api::<K>().get_opt(name)).await?;
-        let Some(live) = live.filter(|live| live.uid().as_deref() == Some(uid) && self.owner.owns(live)) else {
+        let Some(live) = live.filter(|live| live.uid().as_deref() == Some(uid) && self.owner.owns(live))
+        else {
             return Ok(None);
         };
         if live.meta().deletion_timestamp.is_some() {
@@ -160,11 +182,16 @@ where
             Guard::SpecOnly => true,
             Guard::NothingReady => !answers(&live),
             Guard::ReplacedBy { name, ready } => {
-                let new = self.means.caller.read("Deployment", self.api::<Deployment>().get_opt(name)).await?;
+                let new =
+                    self.means.caller.read("Deployment", self.api::<Deployment>().get_opt(name)).await?;
                 new.is_some_and(|new| self.owner.owns(&new) && has_ready(&new, *ready))
             }
         };
-        if holds { Ok(live.resource_version()) } else { Err(ApplyError::GuardBroken { name: name.to_owned() }) }
+        if holds {
+            Ok(live.resource_version())
+        } else {
+            Err(ApplyError::GuardBroken { name: name.to_owned() })
+        }
     }
 
     async fn delete<K: Child>(&self, name: &str, parameters: &DeleteParams) -> Result<(), ApplyError> {
@@ -177,7 +204,13 @@ where
         }
     }
 
-    async fn patch<K: Child>(&self, api: &Api<K>, name: &str, body: &Value, force: bool) -> Result<K, ApplyError> {
+    async fn patch<K: Child>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        body: &Value,
+        force: bool,
+    ) -> Result<K, ApplyError> {
         let parameters = PatchParams { force, ..PatchParams::apply(MANAGED_BY) };
         let body = Patch::Apply(body);
         Ok(self.means.caller.write("apply", &K::kind(&()), api.patch(name, &parameters, &body)).await?)

@@ -55,7 +55,9 @@ impl ReconcileError {
             ReconcileError::Identify(_) => Category::Invalid,
             ReconcileError::Status(error) => of_call(error),
             ReconcileError::Apply(error) => match error {
-                ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => Category::Conflict,
+                ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => {
+                    Category::Conflict
+                }
                 ApplyError::NotOwned { .. } => Category::Invalid,
                 ApplyError::Call(error) => of_call(error),
             },

@@ -23,7 +23,10 @@ pub async fn run(context: Arc<Context>, queues: Queues) {
     let model_store = context.stores.models.clone();
     let provider_store = context.stores.providers.clone();
     tokio::join!(
-        drive(model_store, models, Arc::clone(&context), async |object, context| model::reconcile(object, context).await),
+        drive(model_store, models, Arc::clone(&context), async |object, context| model::reconcile(
+            object, context
+        )
+        .await),
         drive(provider_store, providers, Arc::clone(&context), async |object, context| {
             provider::reconcile(object, context).await
         }),
@@ -39,11 +42,14 @@ async fn drive<K, R>(
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
     R: AsyncFn(Arc<K>, &Context) -> Result<Action, ReconcileError> + Clone,
 {
-    let requests = stream::poll_fn(move |task| queue.poll_recv(task).map(|next| next.map(Ok::<_, Infallible>)));
+    let requests =
+        stream::poll_fn(move |task| queue.poll_recv(task).map(|next| next.map(Ok::<_, Infallible>)));
     let results = applier(
         move |object: Arc<K>, context: Arc<Context>| {
             let reconcile = reconcile.clone();
-            Box::pin(async move { observed(&*object, &context, reconcile(Arc::clone(&object), &context)).await })
+            Box::pin(
+                async move { observed(&*object, &context, reconcile(Arc::clone(&object), &context)).await },
+            )
         },
         |object: Arc<K>, error: &ReconcileError, context: Arc<Context>| after(&*object, error, &context),
         Arc::clone(&context),
@@ -98,7 +104,8 @@ fn tell(error: &controller::Error<ReconcileError, Infallible>, context: &Context
     match error {
         controller::Error::ReconcilerFailed(_, _) => {}
         controller::Error::ObjectNotFound(object) => {
-            let (kind, namespace) = (object.dyntype.kind.clone(), object.namespace.clone().unwrap_or_default());
+            let (kind, namespace) =
+                (object.dyntype.kind.clone(), object.namespace.clone().unwrap_or_default());
             context.backoff.succeeded(&backoff::key(&kind, &namespace, &object.name));
             tracing::debug!(%object, "gone before its turn");
         }

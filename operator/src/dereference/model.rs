@@ -27,7 +27,11 @@ pub struct Model {
 ///
 /// # Errors
 /// A Secret could not be looked at.
-pub async fn model(model: &ModelDeployment, stores: &Stores, secrets: &Secrets) -> Result<Model, SecretError> {
+pub async fn model(
+    model: &ModelDeployment,
+    stores: &Stores,
+    secrets: &Secrets,
+) -> Result<Model, SecretError> {
     let namespace = model.namespace().unwrap_or_default();
     let weights = model.spec.open_weights.as_ref();
     let profile = weights.and_then(|weights| weights.resources.as_ref()?.profile.as_ref());
@@ -39,7 +43,8 @@ pub async fn model(model: &ModelDeployment, stores: &Stores, secrets: &Secrets) 
         Some(named) => secrets.look(&namespace, named).await?,
         None => KeyLookup::Unnamed,
     };
-    let named = model.spec.external.as_ref().map(|external| ObjectRef::new(&external.provider).within(&namespace));
+    let named =
+        model.spec.external.as_ref().map(|external| ObjectRef::new(&external.provider).within(&namespace));
     let provider = named.as_ref().and_then(|named| stores.providers.get(named));
     let referenced = match (&named, &provider) {
         (None, _) => Named::Unnamed,

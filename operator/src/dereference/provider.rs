@@ -31,7 +31,9 @@ pub async fn provider(
     let namespace = provider.namespace().unwrap_or_default();
     let uid = provider.uid().unwrap_or_default();
     Ok(Provider {
-        references: ProviderReferences { key: secrets.look(&namespace, &provider.spec.api_key_secret).await? },
+        references: ProviderReferences {
+            key: secrets.look(&namespace, &provider.spec.api_key_secret).await?,
+        },
         observed: ObservedProvider {
             deployments: stores.deployments.of(&uid),
             services: stores.services.of(&uid),

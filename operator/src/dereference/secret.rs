@@ -5,8 +5,8 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use kube::{Api, Client, Resource};
-use serde::de::{Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
 use std::borrow::Cow;
 use weighbridge_crds::SecretKey;
 
@@ -47,11 +47,10 @@ impl Secrets {
     /// The apiserver did not say.
     pub async fn look(&self, namespace: &str, named: &SecretKey) -> Result<KeyLookup, SecretError> {
         let api: Api<KeysOnly> = Api::namespaced(self.client.clone(), namespace);
-        let found = self.caller.read("Secret", api.get_opt(&named.name)).await.map_err(|source| SecretError {
-            namespace: namespace.to_owned(),
-            name: named.name.clone(),
-            source,
-        })?;
+        let found =
+            self.caller.read("Secret", Box::pin(api.get_opt(&named.name))).await.map_err(|source| {
+                SecretError { namespace: namespace.to_owned(), name: named.name.clone(), source }
+            })?;
         Ok(match found {
             None => KeyLookup::SecretMissing,
             Some(secret) => match secret.data.get(&named.key) {

@@ -39,7 +39,8 @@ pub fn decide(lease: Option<&Lease>, me: &str, seen: &mut Option<Observation>, n
         Some(_) | None => now,
     };
     *seen = Some(Observation { version, changed_at });
-    let asked = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+    let asked =
+        spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
     let duration = asked.map_or(LEASE_DURATION, Duration::from_secs);
     match holder {
         "" => Step::Take,

@@ -72,7 +72,9 @@ impl Candidate {
                     known = Some(held);
                 }
                 Ok(None) => self.leadership.resign(),
-                Err(error) => tracing::warn!(%error, leading = self.leadership.holds(), "the Lease was not renewed"),
+                Err(error) => {
+                    tracing::warn!(%error, leading = self.leadership.holds(), "the Lease was not renewed")
+                }
             }
             self.metrics.leading(self.leadership.holds());
             tokio::select! {
@@ -89,7 +91,11 @@ impl Candidate {
     }
 
     /// One look and at most one write. `known` is our own Lease as last written, which spares the look.
-    async fn attempt(&self, known: Option<Lease>, seen: &mut Option<Observation>) -> Result<Option<Lease>, LeaseError> {
+    async fn attempt(
+        &self,
+        known: Option<Lease>,
+        seen: &mut Option<Observation>,
+    ) -> Result<Option<Lease>, LeaseError> {
         let lease = match known {
             Some(lease) => Some(lease),
             None => bounded(self.api.get_opt(&self.name)).await?,
@@ -98,11 +104,15 @@ impl Candidate {
         let written = match (step, lease) {
             (Step::Wait, _) => return Ok(None),
             (Step::Create, _) | (Step::Renew | Step::Take, None) => {
-                let lease = self.held(ObjectMeta {
-                    name: Some(self.name.clone()),
-                    namespace: Some(self.namespace.clone()),
-                    ..ObjectMeta::default()
-                }, 0, None);
+                let lease = self.held(
+                    ObjectMeta {
+                        name: Some(self.name.clone()),
+                        namespace: Some(self.namespace.clone()),
+                        ..ObjectMeta::default()
+                    },
+                    0,
+                    None,
+                );
                 self.counted("create", bounded(self.api.create(&PostParams::default(), &lease)).await)
             }
             (Step::Renew | Step::Take, Some(lease)) => {
@@ -111,7 +121,10 @@ impl Candidate {
                 let acquired = spec.acquire_time.filter(|_| step == Step::Renew);
                 // The resourceVersion in it is the precondition: of two candidates one is refused.
                 let lease = self.held(lease.metadata, transitions, acquired);
-                self.counted("update", bounded(self.api.replace(&self.name, &PostParams::default(), &lease)).await)
+                self.counted(
+                    "update",
+                    bounded(self.api.replace(&self.name, &PostParams::default(), &lease)).await,
+                )
             }
         };
         match written {

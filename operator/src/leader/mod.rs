@@ -4,8 +4,8 @@
 //! that no two clocks are ever compared. [`election`] decides and knows no client; [`lease`] acts.
 
 mod election;
-mod lease;
 mod leadership;
+mod lease;
 
 pub use election::{Observation, Step, decide};
 pub use leadership::Leadership;

@@ -21,7 +21,12 @@ const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 const WHOLE: i128 = 1_000_000_000;
 
 /// Pods of one revision, without the label that names it.
-pub fn template(owner: &Owner, open: &Open, images: &Images, decisions: &mut Vec<Decision>) -> PodTemplateSpec {
+pub fn template(
+    owner: &Owner,
+    open: &Open,
+    images: &Images,
+    decisions: &mut Vec<Decision>,
+) -> PodTemplateSpec {
     let weights = weights(&open.weights, decisions);
     let hardware = hardware(&open.hardware, decisions);
     let container = Container {
@@ -75,7 +80,8 @@ struct WeightsPart {
 /// Typed, never passed through: a tenant's text becomes the value of a flag, not a flag.
 fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart, threads: Option<i128>) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned()];
-    let mut flag = |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
+    let mut flag =
+        |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
     let hub = match &open.weights {
         Weights::Hub(hub) => Some(hub),
         Weights::Claim { .. } | Weights::File { .. } => None,
@@ -100,11 +106,17 @@ fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> WeightsPart {
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     };
-    let cache_mount =
-        VolumeMount { name: "cache".to_owned(), mount_path: CACHE_FOLDER.to_owned(), ..VolumeMount::default() };
+    let cache_mount = VolumeMount {
+        name: "cache".to_owned(),
+        mount_path: CACHE_FOLDER.to_owned(),
+        ..VolumeMount::default()
+    };
     match weights {
         Weights::Hub(HubFile { source, token, revision: _, endpoint: _ }) => {
-            decisions.push(Decision::new("an emptyDir at /cache", "weights come from a hub and the root is read-only"));
+            decisions.push(Decision::new(
+                "an emptyDir at /cache",
+                "weights come from a hub and the root is read-only",
+            ));
             if let Some(token) = token {
                 decisions.push(Decision::new(
                     format!("HF_TOKEN from Secret {}, key {}", token.name, token.key),
@@ -112,7 +124,8 @@ fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> WeightsPart {
                 ));
             }
             let env = token.as_ref().map(|token| {
-                let key = SecretKeySelector { name: token.name.clone(), key: token.key.clone(), optional: None };
+                let key =
+                    SecretKeySelector { name: token.name.clone(), key: token.key.clone(), optional: None };
                 vec![EnvVar {
                     name: "HF_TOKEN".to_owned(),
                     value: None,
@@ -231,7 +244,11 @@ fn place_on_gpu(
     decisions: &mut Vec<Decision>,
 ) {
     let Gpu { resource, count, product } = gpu;
-    let from = if overridden { "resources.gpus sets the count".to_owned() } else { format!("ResourceProfile {profile} says so") };
+    let from = if overridden {
+        "resources.gpus sets the count".to_owned()
+    } else {
+        format!("ResourceProfile {profile} says so")
+    };
     decisions.push(Decision::new(format!("{count} of {resource}"), from));
     if let Some(product) = product {
         node_selector.insert(GPU_PRODUCT_LABEL.to_owned(), product.clone());

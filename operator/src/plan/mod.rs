@@ -22,8 +22,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-pub use names::MANAGED_BY_KEY;
 pub use model::{ModelPlan, ObservedModel, model};
+pub use names::MANAGED_BY_KEY;
 pub use offline::{OfflineError, Planned, plan_offline, validate_local};
 pub use provider::{ObservedProvider, ProviderPlan, provider};
 pub use revision::Revision;

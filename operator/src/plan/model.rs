@@ -8,8 +8,8 @@ use kube::ResourceExt;
 use weighbridge_crds::labels;
 
 use super::{
-    ChildKind, Decision, Guard, Images, ModelChildren, Prepared, Removal, Revision, answers, engine_pod, has_ready, names,
-    service::service,
+    ChildKind, Decision, Guard, Images, ModelChildren, Prepared, Removal, Revision, answers, engine_pod,
+    has_ready, names, service::service,
 };
 use crate::owner::Owner;
 use crate::validate::{Closed, Open, Served, ValidatedModel};
@@ -83,7 +83,12 @@ fn open_weights(
     ModelPlan {
         children: ModelChildren {
             deployment: Some(deployment(owner, name, replicas, template, &revision)),
-            service: Some(service(owner, service_name, names::model_labels(owner), names::model_selector(owner))),
+            service: Some(service(
+                owner,
+                service_name,
+                names::model_labels(owner),
+                names::model_selector(owner),
+            )),
             state: PhantomData,
         },
         removals,
@@ -157,10 +162,14 @@ fn closed_api(owner: &Owner, closed: &Closed, observed: &ObservedModel) -> Model
     let mut removals = Vec::new();
     if observed.provider_ready {
         let why = || format!("external is served and the proxy of {provider} answers");
-        let deployments =
-            observed.deployments.iter().filter_map(|old| removal(ChildKind::Deployment, &**old, Guard::SpecOnly, why()));
-        let services =
-            observed.services.iter().filter_map(|old| removal(ChildKind::Service, &**old, Guard::SpecOnly, why()));
+        let deployments = observed
+            .deployments
+            .iter()
+            .filter_map(|old| removal(ChildKind::Deployment, &**old, Guard::SpecOnly, why()));
+        let services = observed
+            .services
+            .iter()
+            .filter_map(|old| removal(ChildKind::Service, &**old, Guard::SpecOnly, why()));
         removals.extend(deployments.chain(services));
     } else if !observed.deployments.is_empty() {
         decisions.push(Decision::new(

@@ -29,15 +29,8 @@ const NOT_PUBLIC_V4: [&str; 11] = [
 /// IPv6 ranges that are not public, or that embed an IPv4 address: unspecified and loopback, translated (NAT64,
 /// 6to4), unique local, link-local, multicast. Mapped addresses (`::ffff:0:0/96`) leave a host as IPv4, and the
 /// apiserver does not take them for IPv6.
-const NOT_PUBLIC_V6: [&str; 7] = [
-    "::/127",
-    "64:ff9b::/96",
-    "64:ff9b:1::/48",
-    "2002::/16",
-    "fc00::/7",
-    "fe80::/10",
-    "ff00::/8",
-];
+const NOT_PUBLIC_V6: [&str; 7] =
+    ["::/127", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "fc00::/7", "fe80::/10", "ff00::/8"];
 
 /// Who may call the proxy, and whom it may call.
 pub fn network_policy(

@@ -1,11 +1,12 @@
-use kube::{Resource, ResourceExt};
 use k8s_openapi::api::core::v1::Secret;
+use kube::{Resource, ResourceExt};
 use weighbridge_crds::manifest::Manifest;
 use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile, SecretKey};
 
 use super::{Decision, Images, ModelChildren, ObservedModel, Prepared, ProviderChildren};
 use crate::validate::{
-    self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, ValidatedModel, ValidatedProvider,
+    self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, ValidatedModel,
+    ValidatedProvider,
 };
 
 /// Stands in for the UID that a server would give. No server has it.
@@ -86,7 +87,11 @@ pub fn validate_local(
     Ok((models, providers))
 }
 
-fn one_model(model: &ModelDeployment, manifests: &[Manifest], images: &Images) -> Result<Planned, OfflineError> {
+fn one_model(
+    model: &ModelDeployment,
+    manifests: &[Manifest],
+    images: &Images,
+) -> Result<Planned, OfflineError> {
     let model = placed(model);
     let checked = validate::model(&model, &references(&model, manifests), Place::Cluster)
         .map_err(|source| refused(&model, source))?;
@@ -158,7 +163,9 @@ fn key_of(provider: &ExternalProvider, manifests: &[Manifest]) -> ProviderRefere
 
 fn secret_of(named: &SecretKey, namespace: Option<String>, manifests: &[Manifest]) -> KeyLookup {
     let secret = manifests.iter().find_map(|manifest| match manifest {
-        Manifest::Secret(secret) if secret.name_any() == named.name && placed::<Secret>(secret).namespace() == namespace => {
+        Manifest::Secret(secret)
+            if secret.name_any() == named.name && placed::<Secret>(secret).namespace() == namespace =>
+        {
             Some(secret)
         }
         _ => None,

@@ -54,7 +54,10 @@ pub fn provider(provider: &ValidatedProvider, images: &Images) -> ProviderPlan {
         spec: Some(DeploymentSpec {
             replicas: Some(1),
             revision_history_limit: Some(0),
-            selector: LabelSelector { match_labels: Some(names::provider_selector(owner)), match_expressions: None },
+            selector: LabelSelector {
+                match_labels: Some(names::provider_selector(owner)),
+                match_expressions: None,
+            },
             // A changed key or URL brings the new proxy up before the old one goes.
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, KeyToPath, PodSpec, PodTemplateSpec, ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
+    Container, KeyToPath, PodSpec, PodTemplateSpec, ResourceRequirements, SecretVolumeSource, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,7 +14,11 @@ use crate::validate::ValidatedProvider;
 const KEY_FOLDER: &str = "/var/run/secrets/weighbridge/provider";
 
 /// The proxy's pod, without the label that names its revision.
-pub fn template(provider: &ValidatedProvider, images: &Images, decisions: &mut Vec<Decision>) -> PodTemplateSpec {
+pub fn template(
+    provider: &ValidatedProvider,
+    images: &Images,
+    decisions: &mut Vec<Decision>,
+) -> PodTemplateSpec {
     let ValidatedProvider { owner, base_url, key, allow_private, key_seen } = provider;
     let seen = if *key_seen { "it exists" } else { "nobody looked for it: there is no cluster here" };
     decisions.push(Decision::new(

@@ -16,10 +16,17 @@ pub fn violations(pod: &PodSpec) -> Vec<String> {
     require(pod.host_ipc != Some(true), "hostIPC must not be set");
     require(pod.automount_service_account_token == Some(false), "automountServiceAccountToken must be false");
     let security = pod.security_context.as_ref();
-    require(security.and_then(|security| security.run_as_non_root) == Some(true), "pod runAsNonRoot must be true");
+    require(
+        security.and_then(|security| security.run_as_non_root) == Some(true),
+        "pod runAsNonRoot must be true",
+    );
     require(security.and_then(|security| security.run_as_user) != Some(0), "pod runAsUser must not be 0");
-    let seccomp = security.and_then(|security| security.seccomp_profile.as_ref()).map(|profile| profile.type_.as_str());
-    require(matches!(seccomp, Some("RuntimeDefault" | "Localhost")), "pod seccompProfile must be RuntimeDefault");
+    let seccomp =
+        security.and_then(|security| security.seccomp_profile.as_ref()).map(|profile| profile.type_.as_str());
+    require(
+        matches!(seccomp, Some("RuntimeDefault" | "Localhost")),
+        "pod seccompProfile must be RuntimeDefault",
+    );
     require(security.is_none_or(|security| security.sysctls.is_none()), "sysctls must not be set");
     for volume in pod.volumes.iter().flatten() {
         require(allowed(volume), &format!("volume {} has a type that is not allowed", volume.name));
@@ -47,10 +54,16 @@ fn of_container(container: &Container) -> Vec<&'static str> {
     require(security.run_as_non_root != Some(false), "runAsNonRoot must not be false");
     require(security.run_as_user != Some(0), "runAsUser must not be 0");
     require(security.read_only_root_filesystem == Some(true), "readOnlyRootFilesystem must be true");
-    require(security.proc_mount.as_deref().is_none_or(|mount| mount == "Default"), "procMount must be Default");
+    require(
+        security.proc_mount.as_deref().is_none_or(|mount| mount == "Default"),
+        "procMount must be Default",
+    );
     let capabilities = security.capabilities.as_ref();
     let dropped = capabilities.and_then(|capabilities| capabilities.drop.as_ref());
-    require(dropped.is_some_and(|names| names.iter().any(|name| name == "ALL")), "capabilities must drop ALL");
+    require(
+        dropped.is_some_and(|names| names.iter().any(|name| name == "ALL")),
+        "capabilities must drop ALL",
+    );
     let added = capabilities.and_then(|capabilities| capabilities.add.as_ref());
     require(
         added.is_none_or(|names| names.iter().all(|name| name == "NET_BIND_SERVICE")),

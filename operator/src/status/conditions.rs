@@ -4,7 +4,8 @@ use weighbridge_crds::ExternalProvider;
 use weighbridge_crds::condition::{self, Reason};
 
 /// Conditions that the operator writes, in their order. Others' conditions are left alone.
-pub const OURS: [&str; 4] = [condition::ACCEPTED, condition::SCHEDULED, condition::ENGINE_READY, condition::READY];
+pub const OURS: [&str; 4] =
+    [condition::ACCEPTED, condition::SCHEDULED, condition::ENGINE_READY, condition::READY];
 
 /// Longest message that the API takes is 32 KiB; nobody reads that much.
 const LONGEST_MESSAGE: usize = 1024;
@@ -51,7 +52,8 @@ pub fn merge(old: &[Condition], says: Vec<Says>, generation: i64, now: Timestamp
                 reason,
                 message: shortened(message),
                 observed_generation: Some(generation),
-                last_transition_time: before.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+                last_transition_time: before
+                    .map_or(Time(now), |condition| condition.last_transition_time.clone()),
             }
         })
         .collect()

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use weighbridge_crds::condition::{self, Reason};
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ModelDeploymentStatus, Served as ServedNow, labels};
+use weighbridge_crds::{
+    ExternalProvider, ModelDeployment, ModelDeploymentStatus, Served as ServedNow, labels,
+};
 
 use super::conditions::{Says, current, is_ready, merge, ours};
 use super::pods::PodsView;
@@ -83,7 +85,8 @@ fn open_says(
     children: &ModelChildren<Applied>,
     view: &PodsView<'_>,
 ) -> Vec<Says> {
-    let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, "the spec is valid and everything it names exists");
+    let accepted =
+        Says::yes(condition::ACCEPTED, Reason::Valid, "the spec is valid and everything it names exists");
     let wanted = usize::try_from(model.replicas).unwrap_or_default();
     if wanted == 0 {
         let message = "spec.replicas is 0: no pod is wanted";
@@ -109,14 +112,22 @@ fn open_says(
 pub(super) fn scheduled(wanted: usize, deployment: Option<&Deployment>, view: &PodsView<'_>) -> Says {
     let placed = view.placed();
     if placed >= wanted {
-        return Says::yes(condition::SCHEDULED, Reason::PodsScheduled, format!("{wanted} of {wanted} pods have a node"));
+        return Says::yes(
+            condition::SCHEDULED,
+            Reason::PodsScheduled,
+            format!("{wanted} of {wanted} pods have a node"),
+        );
     }
     if let Some(trouble) = view.unplaced() {
         let message = format!("{placed} of {wanted} pods have a node: {}", trouble.message);
         return Says::no(condition::SCHEDULED, trouble.reason, message);
     }
     if let Some(words) = deployment.and_then(pods_refused) {
-        return Says::no(condition::SCHEDULED, Reason::PodsRefused, format!("the apiserver refuses a pod: {words}"));
+        return Says::no(
+            condition::SCHEDULED,
+            Reason::PodsRefused,
+            format!("the apiserver refuses a pod: {words}"),
+        );
     }
     Says::no(condition::SCHEDULED, Reason::Progressing, format!("{placed} of {wanted} pods have a node"))
 }
@@ -124,20 +135,28 @@ pub(super) fn scheduled(wanted: usize, deployment: Option<&Deployment>, view: &P
 /// The words with which the apiserver refused a pod to the Deployment.
 fn pods_refused(deployment: &Deployment) -> Option<String> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let failure = conditions
+        .iter()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
     failure.message.clone()
 }
 
 pub(super) fn engine(wanted: usize, ready: usize, view: &PodsView<'_>) -> Says {
     if ready >= wanted {
-        return Says::yes(condition::ENGINE_READY, Reason::EngineAnswering, format!("{wanted} of {wanted} pods answer"));
+        return Says::yes(
+            condition::ENGINE_READY,
+            Reason::EngineAnswering,
+            format!("{wanted} of {wanted} pods answer"),
+        );
     }
     match view.not_running() {
         Some(trouble) => {
             let message = format!("{ready} of {wanted} pods answer: {}", trouble.message);
             Says::no(condition::ENGINE_READY, trouble.reason, message)
         }
-        None => Says::no(condition::ENGINE_READY, Reason::Progressing, format!("{ready} of {wanted} pods answer")),
+        None => {
+            Says::no(condition::ENGINE_READY, Reason::Progressing, format!("{ready} of {wanted} pods answer"))
+        }
     }
 }
 
@@ -171,6 +190,9 @@ fn closed_says(closed: &Closed, provider: Option<&ExternalProvider>) -> Vec<Says
 
 fn not_yet(type_: &'static str, name: &str, provider: Option<&ExternalProvider>) -> Says {
     let theirs = provider.and_then(|provider| current(provider, condition::READY));
-    let words = theirs.map_or_else(|| "is being set up".to_owned(), |ready| format!("is not ready: {}: {}", ready.reason, ready.message));
+    let words = theirs.map_or_else(
+        || "is being set up".to_owned(),
+        |ready| format!("is not ready: {}: {}", ready.reason, ready.message),
+    );
     Says::no(type_, Reason::ProxyNotReady, format!("ExternalProvider {name} {words}"))
 }

@@ -29,7 +29,9 @@ impl<'a> PodsView<'a> {
     /// Looks at `pods`, with `revision` as the current one.
     pub fn new(pods: &'a [Arc<Pod>], revision: Option<&str>) -> Self {
         let living: Vec<&Pod> = pods.iter().map(AsRef::as_ref).filter(|pod| is_living(pod)).collect();
-        let is_current = |pod: &&Pod| revision.is_some() && pod.labels().get(labels::REVISION).map(String::as_str) == revision;
+        let is_current = |pod: &&Pod| {
+            revision.is_some() && pod.labels().get(labels::REVISION).map(String::as_str) == revision
+        };
         let mut current: Vec<&Pod> = living.iter().copied().filter(is_current).collect();
         // The same words for the same state, whatever order pods come in.
         current.sort_by_key(|pod| pod.name_any());
@@ -38,12 +40,18 @@ impl<'a> PodsView<'a> {
 
     /// Ready pods of the current revision.
     pub fn ready(&self) -> usize {
-        self.current.iter().filter(|pod| condition(pod, "Ready").is_some_and(|ready| ready.status == "True")).count()
+        self.current
+            .iter()
+            .filter(|pod| condition(pod, "Ready").is_some_and(|ready| ready.status == "True"))
+            .count()
     }
 
     /// Pods of the current revision that have a node.
     pub fn placed(&self) -> usize {
-        self.current.iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())).count()
+        self.current
+            .iter()
+            .filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()))
+            .count()
     }
 
     /// Why a pod of the current revision has no node.
@@ -59,8 +67,14 @@ impl<'a> PodsView<'a> {
 
     /// Why a container of the current revision does not run. The gravest trouble is told.
     pub fn not_running(&self) -> Option<Trouble> {
-        let troubles = self.current.iter().filter(|pod| condition(pod, "Ready").is_none_or(|ready| ready.status != "True"));
-        troubles.flat_map(|pod| containers(pod)).filter_map(trouble).min_by_key(|trouble| rank(trouble.reason))
+        let troubles = self
+            .current
+            .iter()
+            .filter(|pod| condition(pod, "Ready").is_none_or(|ready| ready.status != "True"));
+        troubles
+            .flat_map(|pod| containers(pod))
+            .filter_map(trouble)
+            .min_by_key(|trouble| rank(trouble.reason))
     }
 }
 
@@ -101,12 +115,20 @@ fn trouble(container: &ContainerStatus) -> Option<Trouble> {
     if let Some(waiting) = waiting {
         let message = waiting.message.clone().unwrap_or_default();
         return match waiting.reason.as_deref().unwrap_or_default() {
-            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError"
-            | "RegistryUnavailable" | "SignatureValidationFailed" => Some(Trouble {
+            "ErrImagePull"
+            | "ImagePullBackOff"
+            | "InvalidImageName"
+            | "ErrImageNeverPull"
+            | "ImageInspectError"
+            | "RegistryUnavailable"
+            | "SignatureValidationFailed" => Some(Trouble {
                 reason: Reason::ImagePull,
                 message: format!("image {} could not be pulled: {message}", container.image),
             }),
-            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "PreCreateHookError"
+            "CreateContainerConfigError"
+            | "CreateContainerError"
+            | "RunContainerError"
+            | "PreCreateHookError"
             | "PostStartHookError" => Some(Trouble {
                 reason: Reason::ContainerRefused,
                 message: format!("the kubelet could not make the container: {message}"),

@@ -49,7 +49,11 @@ pub fn provider(
     }
 }
 
-fn applied(children: &ProviderChildren<Applied>, view: &PodsView<'_>, provider: &ExternalProvider) -> Vec<Says> {
+fn applied(
+    children: &ProviderChildren<Applied>,
+    view: &PodsView<'_>,
+    provider: &ExternalProvider,
+) -> Vec<Says> {
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, "the spec is valid and the key exists");
     let scheduled = scheduled(1, Some(&children.deployment), view);
     let mut engine = engine(1, view.ready(), view);

@@ -27,7 +27,8 @@ fn parent(replicas: i32, status: Option<&ModelDeploymentStatus>) -> ModelDeploym
 }
 
 fn children(failure: Option<&str>) -> ModelChildren<Applied> {
-    let conditions = failure.map(|message| json!([{"type": "ReplicaFailure", "status": "True", "message": message}]));
+    let conditions =
+        failure.map(|message| json!([{"type": "ReplicaFailure", "status": "True", "message": message}]));
     let deployment: Deployment =
         serde_json::from_value(json!({"metadata": {}, "spec": {"selector": {}, "template": {}}, "status": {"conditions": conditions}})).unwrap();
     ModelChildren { deployment: Some(deployment), service: None, state: PhantomData }
@@ -37,7 +38,12 @@ fn pod(name: &str, spec: Value, status: Value) -> Arc<Pod> {
     let labels = json!({"serving.weighbridge.dev/revision": revision().as_str()});
     let mut spec = spec;
     spec["containers"] = json!([]);
-    Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "spec": spec, "status": status})).unwrap())
+    Arc::new(
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "labels": labels}, "spec": spec, "status": status}),
+        )
+        .unwrap(),
+    )
 }
 
 fn on_node(name: &str, ready: bool, container: Value) -> Arc<Pod> {
@@ -48,29 +54,53 @@ fn on_node(name: &str, ready: bool, container: Value) -> Arc<Pod> {
     statuses["imageID"] = json!("");
     statuses["ready"] = json!(ready == "True");
     statuses["restartCount"] = json!(0);
-    pod(name, json!({"nodeName": "node"}), json!({"conditions": [{"type": "Ready", "status": ready}], "containerStatuses": [statuses]}))
+    pod(
+        name,
+        json!({"nodeName": "node"}),
+        json!({"conditions": [{"type": "Ready", "status": ready}], "containerStatuses": [statuses]}),
+    )
 }
 
 fn unplaced(message: &str) -> Arc<Pod> {
-    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+    let condition =
+        json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
     pod("p", json!({}), json!({"conditions": [condition]}))
 }
 
-fn derived(replicas: i32, failure: Option<&str>, pods: &[Arc<Pod>], old: Option<&ModelDeploymentStatus>) -> ModelDeploymentStatus {
+fn derived(
+    replicas: i32,
+    failure: Option<&str>,
+    pods: &[Arc<Pod>],
+    old: Option<&ModelDeploymentStatus>,
+) -> ModelDeploymentStatus {
     let parent = parent(replicas, old);
-    let references = ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+    let references =
+        ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
-    let outcome = ModelOutcome::Applied { model: Box::new(valid), children: Box::new(children(failure)), revision: Some(revision()) };
+    let outcome = ModelOutcome::Applied {
+        model: Box::new(valid),
+        children: Box::new(children(failure)),
+        revision: Some(revision()),
+    };
     model(&parent, &outcome, pods, None, Timestamp::UNIX_EPOCH)
 }
 
 fn reasons(status: &ModelDeploymentStatus) -> Vec<String> {
     let short = |status: &str| if status == "True" { "+" } else { "-" };
-    status.conditions.iter().map(|condition| format!("{}{}", short(&condition.status), condition.reason)).collect()
+    status
+        .conditions
+        .iter()
+        .map(|condition| format!("{}{}", short(&condition.status), condition.reason))
+        .collect()
 }
 
 fn message(status: &ModelDeploymentStatus, type_: &str) -> String {
-    status.conditions.iter().find(|condition| condition.type_ == type_).map(|condition| condition.message.clone()).unwrap_or_default()
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .map(|condition| condition.message.clone())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -81,22 +111,80 @@ fn each_state_of_the_pods_is_told_by_the_conditions() {
             "lastState": {"terminated": {"exitCode": 3, "reason": reason, "message": words}}})
     };
     let up = || on_node("up", true, json!({}));
-    let cases: Vec<(i32, Option<&str>, Vec<Arc<Pod>>, [&str; 3])> = vec![
+    type Case = (i32, Option<&'static str>, Vec<Arc<Pod>>, [&'static str; 3]);
+    let cases: Vec<Case> = vec![
         (0, None, vec![], ["+ScaledToZero", "-ScaledToZero", "-ScaledToZero"]),
         (1, None, vec![], ["-Progressing", "-Progressing", "-Progressing"]),
         (1, Some("exceeded quota"), vec![], ["-PodsRefused", "-Progressing", "-PodsRefused"]),
-        (1, None, vec![unplaced("0/3 nodes")], ["-InsufficientCapacity", "-Progressing", "-InsufficientCapacity"]),
-        (1, None, vec![unplaced("persistentvolumeclaim \"c\" not found")], ["-ClaimNotReady", "-Progressing", "-ClaimNotReady"]),
+        (
+            1,
+            None,
+            vec![unplaced("0/3 nodes")],
+            ["-InsufficientCapacity", "-Progressing", "-InsufficientCapacity"],
+        ),
+        (
+            1,
+            None,
+            vec![unplaced("persistentvolumeclaim \"c\" not found")],
+            ["-ClaimNotReady", "-Progressing", "-ClaimNotReady"],
+        ),
         (1, None, vec![on_node("p", false, json!({}))], ["+PodsScheduled", "-Progressing", "-Progressing"]),
-        (1, None, vec![on_node("p", false, waiting("ContainerCreating"))], ["+PodsScheduled", "-Progressing", "-Progressing"]),
-        (1, None, vec![on_node("p", false, waiting("ErrImagePull"))], ["+PodsScheduled", "-ImagePull", "-ImagePull"]),
-        (1, None, vec![on_node("p", false, waiting("CreateContainerConfigError"))], ["+PodsScheduled", "-ContainerRefused", "-ContainerRefused"]),
-        (1, None, vec![on_node("p", false, ended("OOMKilled", ""))], ["+PodsScheduled", "-OutOfMemory", "-OutOfMemory"]),
-        (1, None, vec![on_node("p", false, ended("Error", "boom"))], ["+PodsScheduled", "-CrashLoop", "-CrashLoop"]),
-        (1, None, vec![on_node("p", false, ended("Error", "{\"level\":\"INFO\",\"message\":\"can't fetch yet\"}\nError: digest: f has a, expected b"))], ["+PodsScheduled", "-DigestMismatch", "-DigestMismatch"]),
-        (1, None, vec![on_node("p", false, ended("Error", "Error: can't fetch hf://o/r/f: 401"))], ["+PodsScheduled", "-DownloadFailed", "-DownloadFailed"]),
+        (
+            1,
+            None,
+            vec![on_node("p", false, waiting("ContainerCreating"))],
+            ["+PodsScheduled", "-Progressing", "-Progressing"],
+        ),
+        (
+            1,
+            None,
+            vec![on_node("p", false, waiting("ErrImagePull"))],
+            ["+PodsScheduled", "-ImagePull", "-ImagePull"],
+        ),
+        (
+            1,
+            None,
+            vec![on_node("p", false, waiting("CreateContainerConfigError"))],
+            ["+PodsScheduled", "-ContainerRefused", "-ContainerRefused"],
+        ),
+        (
+            1,
+            None,
+            vec![on_node("p", false, ended("OOMKilled", ""))],
+            ["+PodsScheduled", "-OutOfMemory", "-OutOfMemory"],
+        ),
+        (
+            1,
+            None,
+            vec![on_node("p", false, ended("Error", "boom"))],
+            ["+PodsScheduled", "-CrashLoop", "-CrashLoop"],
+        ),
+        (
+            1,
+            None,
+            vec![on_node(
+                "p",
+                false,
+                ended(
+                    "Error",
+                    "{\"level\":\"INFO\",\"message\":\"can't fetch yet\"}\nError: digest: f has a, expected b",
+                ),
+            )],
+            ["+PodsScheduled", "-DigestMismatch", "-DigestMismatch"],
+        ),
+        (
+            1,
+            None,
+            vec![on_node("p", false, ended("Error", "Error: can't fetch hf://o/r/f: 401"))],
+            ["+PodsScheduled", "-DownloadFailed", "-DownloadFailed"],
+        ),
         (1, None, vec![up()], ["+PodsScheduled", "+EngineAnswering", "+Serving"]),
-        (2, None, vec![up(), on_node("p", false, ended("Error", "boom"))], ["+PodsScheduled", "-CrashLoop", "+Serving"]),
+        (
+            2,
+            None,
+            vec![up(), on_node("p", false, ended("Error", "boom"))],
+            ["+PodsScheduled", "-CrashLoop", "+Serving"],
+        ),
         (2, None, vec![up(), unplaced("0/3 nodes")], ["-InsufficientCapacity", "-Progressing", "+Serving"]),
     ];
     for (replicas, failure, pods, wanted) in cases {
@@ -110,11 +198,15 @@ fn each_state_of_the_pods_is_told_by_the_conditions() {
 
 #[test]
 fn the_scheduler_and_the_container_are_quoted() {
-    let unschedulable = derived(1, None, &[unplaced("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")], None);
+    let unschedulable =
+        derived(1, None, &[unplaced("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")], None);
     assert!(message(&unschedulable, "Ready").contains("3 Insufficient nvidia.com/gpu."));
     let crash = json!({"state": {"terminated": {"exitCode": 101, "reason": "Error", "message": "first\n\nlast words\n"}}});
     let crashed = derived(1, None, &[on_node("p", false, crash)], None);
-    assert_eq!(message(&crashed, "Ready"), "0 of 1 pods answer: the container ended with code 101 and said: first | last words");
+    assert_eq!(
+        message(&crashed, "Ready"),
+        "0 of 1 pods answer: the container ended with code 101 and said: first | last words"
+    );
 }
 
 #[test]
@@ -122,7 +214,8 @@ fn pods_of_another_revision_or_on_their_way_out_do_not_make_ready() {
     let mut old = (*on_node("old", true, json!({}))).clone();
     old.metadata.labels = Some([("serving.weighbridge.dev/revision".to_owned(), "other".to_owned())].into());
     let mut leaving = (*on_node("leaving", true, json!({}))).clone();
-    leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+    leaving.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
     let mut evicted = (*on_node("evicted", true, json!({}))).clone();
     evicted.status.get_or_insert_default().phase = Some("Failed".to_owned());
     let status = derived(1, None, &[Arc::new(old), Arc::new(leaving), Arc::new(evicted)], None);
@@ -132,12 +225,20 @@ fn pods_of_another_revision_or_on_their_way_out_do_not_make_ready() {
 
 #[test]
 fn the_order_of_pods_and_the_clock_change_nothing() {
-    let (a, b) = (on_node("a", false, json!({})), on_node("b", false, json!({"state": {"waiting": {"reason": "ErrImagePull"}}})));
+    let (a, b) = (
+        on_node("a", false, json!({})),
+        on_node("b", false, json!({"state": {"waiting": {"reason": "ErrImagePull"}}})),
+    );
     let first = derived(2, None, &[a.clone(), b.clone()], None);
     let parent = parent(2, Some(&first));
-    let references = ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+    let references =
+        ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
-    let outcome = ModelOutcome::Applied { model: Box::new(valid), children: Box::new(children(None)), revision: Some(revision()) };
+    let outcome = ModelOutcome::Applied {
+        model: Box::new(valid),
+        children: Box::new(children(None)),
+        revision: Some(revision()),
+    };
     assert_eq!(model(&parent, &outcome, &[b, a], None, Timestamp::MAX), first);
 }
 
@@ -148,10 +249,18 @@ fn a_time_of_transition_moves_with_the_status_only() {
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
     let refused = model(&parent, &refusal, &[], None, Timestamp::MAX);
     let time = |status: &ModelDeploymentStatus, type_: &str| {
-        status.conditions.iter().find(|condition| condition.type_ == type_).map(|condition| condition.last_transition_time.0)
+        status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .map(|condition| condition.last_transition_time.0)
     };
     assert_eq!(time(&refused, "Accepted"), Some(Timestamp::MAX), "True to False");
-    assert_eq!(time(&refused, "Ready"), Some(Timestamp::UNIX_EPOCH), "False stays False, with another reason");
+    assert_eq!(
+        time(&refused, "Ready"),
+        Some(Timestamp::UNIX_EPOCH),
+        "False stays False, with another reason"
+    );
 }
 
 #[test]
@@ -176,11 +285,20 @@ fn an_external_model_is_as_its_provider_says_of_its_present_spec() {
     };
     let mut parent = parent(1, None);
     parent.spec = serde_json::from_value(json!({"external": {"provider": "p", "model": "large"}})).unwrap();
-    for (found, wanted) in [(provider(2, "True"), "+Serving"), (provider(1, "True"), "-ProxyNotReady"), (provider(2, "False"), "-ProxyNotReady")] {
-        let references = ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Found(found.clone()) };
+    for (found, wanted) in [
+        (provider(2, "True"), "+Serving"),
+        (provider(1, "True"), "-ProxyNotReady"),
+        (provider(2, "False"), "-ProxyNotReady"),
+    ] {
+        let references = ModelReferences {
+            profile: Named::Unnamed,
+            token: KeyLookup::Unnamed,
+            provider: Named::Found(found.clone()),
+        };
         let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
         let none = ModelChildren { deployment: None, service: None, state: PhantomData };
-        let outcome = ModelOutcome::Applied { model: Box::new(valid), children: Box::new(none), revision: None };
+        let outcome =
+            ModelOutcome::Applied { model: Box::new(valid), children: Box::new(none), revision: None };
         let status = model(&parent, &outcome, &[], Some(&found), Timestamp::UNIX_EPOCH);
         assert_eq!(reasons(&status)[3], wanted);
     }

@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use weighbridge_crds::labels::MANAGED_BY;
-use weighbridge_crds::{ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, condition};
+use weighbridge_crds::{
+    ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, condition,
+};
 
 use super::conditions::ours;
 use crate::apply::{CallError, Caller};
@@ -62,9 +64,17 @@ pub async fn write_provider(
     Ok(change)
 }
 
-async fn write<K>(client: &Client, caller: &Caller, parent: &K, status: &impl Serialize) -> Result<(), CallError>
+async fn write<K>(
+    client: &Client,
+    caller: &Caller,
+    parent: &K,
+    status: &impl Serialize,
+) -> Result<(), CallError>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + DeserializeOwned
+        + Clone
+        + std::fmt::Debug,
 {
     let api: Api<K> = Api::namespaced(client.clone(), &parent.namespace().unwrap_or_default());
     // The UID is the precondition: an object of the same name made anew has a status of its own.
@@ -77,11 +87,15 @@ where
     let parameters = PatchParams::apply(MANAGED_BY).force();
     let body = Patch::Apply(body);
     let name = parent.name_any();
-    caller.write("apply-status", &K::kind(&()), api.patch_status(&name, &parameters, &body)).await.map(|_| ())
+    caller
+        .write("apply-status", &K::kind(&()), Box::pin(api.patch_status(&name, &parameters, &body)))
+        .await
+        .map(|_| ())
 }
 
 fn ready_change(old: &[Condition], new: &[Condition]) -> Option<ReadyChange> {
-    let ready = |conditions: &[Condition]| conditions.iter().find(|found| found.type_ == condition::READY).cloned();
+    let ready =
+        |conditions: &[Condition]| conditions.iter().find(|found| found.type_ == condition::READY).cloned();
     let now = ready(new)?;
     let changed = ready(old).is_none_or(|before| before.reason != now.reason || before.status != now.status);
     changed.then(|| ReadyChange { good: now.status == "True", reason: now.reason, message: now.message })

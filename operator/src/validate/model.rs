@@ -5,7 +5,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
-use weighbridge_crds::{External, Gpu, ModelDeployment, OpenWeights, ResourceProfile, Resources, SecretKey, World};
+use weighbridge_crds::{
+    External, Gpu, ModelDeployment, OpenWeights, ResourceProfile, Resources, SecretKey, World,
+};
 
 use super::provider::secret_key;
 use super::{ModelReferences, Named, Place, Refusal};
@@ -118,7 +120,11 @@ pub struct Closed {
 ///
 /// # Errors
 /// The field that can't be served at `place`, and what to write instead.
-pub fn model(model: &ModelDeployment, found: &ModelReferences, place: Place) -> Result<ValidatedModel, Refusal> {
+pub fn model(
+    model: &ModelDeployment,
+    found: &ModelReferences,
+    place: Place,
+) -> Result<ValidatedModel, Refusal> {
     let owner = Owner::of(model)?;
     let spec = &model.spec;
     if spec.replicas < 0 {
@@ -142,7 +148,9 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
     let OpenWeights { source: text, revision, digest, hub, resources, engine } = weights;
     let source: Source = text.parse().map_err(|error| Refusal::invalid(format!("openWeights.{error}")))?;
     if (revision.is_some() || hub.is_some()) && !matches!(source, Source::Hub { .. }) {
-        return Err(Refusal::invalid("openWeights.revision and openWeights.hub belong to hf sources only: remove them"));
+        return Err(Refusal::invalid(
+            "openWeights.revision and openWeights.hub belong to hf sources only: remove them",
+        ));
     }
     let weights = match (source, place) {
         (Source::Hub { .. }, _) => {

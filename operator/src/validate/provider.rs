@@ -43,7 +43,10 @@ impl BaseUrl {
 ///
 /// # Errors
 /// The field that can't be served, and what to write instead.
-pub fn provider(provider: &ExternalProvider, found: ProviderReferences) -> Result<ValidatedProvider, Refusal> {
+pub fn provider(
+    provider: &ExternalProvider,
+    found: ProviderReferences,
+) -> Result<ValidatedProvider, Refusal> {
     let owner = Owner::of(provider)?;
     let spec = &provider.spec;
     match spec.kind {
@@ -62,10 +65,16 @@ pub fn provider(provider: &ExternalProvider, found: ProviderReferences) -> Resul
 
 fn base_url(text: &str, allow_private: bool) -> Result<BaseUrl, Refusal> {
     let example = "such as https://api.example.com/v1";
-    let url = Url::parse(text).map_err(|error| Refusal::invalid(format!("baseURL {text:?}: {error}; write a URL {example}")))?;
-    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    let url = Url::parse(text)
+        .map_err(|error| Refusal::invalid(format!("baseURL {text:?}: {error}; write a URL {example}")))?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
     if !plain || url.host_str().is_none_or(str::is_empty) {
-        return Err(Refusal::invalid(format!("baseURL {text:?} must have a host and no user, query or fragment, {example}")));
+        return Err(Refusal::invalid(format!(
+            "baseURL {text:?} must have a host and no user, query or fragment, {example}"
+        )));
     }
     let port = match (url.scheme(), url.port_or_known_default()) {
         ("https", Some(port)) => port,
@@ -94,11 +103,15 @@ pub(super) fn secret_key(field: &str, named: &SecretKey, found: KeyLookup) -> Re
         KeyLookup::Assumed => Ok(false),
         KeyLookup::Unnamed | KeyLookup::SecretMissing => Err(Refusal::new(
             Reason::SecretNotFound,
-            format!("{field} names Secret {name:?}, which does not exist in this namespace: create it with the key {key:?}"),
+            format!(
+                "{field} names Secret {name:?}, which does not exist in this namespace: create it with the key {key:?}"
+            ),
         )),
         KeyLookup::KeyMissing => Err(Refusal::new(
             Reason::SecretNotFound,
-            format!("{field} names key {key:?}, which Secret {name:?} does not have or has empty: add it, or name another key"),
+            format!(
+                "{field} names key {key:?}, which Secret {name:?} does not have or has empty: add it, or name another key"
+            ),
         )),
     }
 }

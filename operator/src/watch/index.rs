@@ -91,7 +91,8 @@ impl<K: Resource<DynamicType = ()> + Clone> Index<K> {
                 let fresh = inner.listing.take().unwrap_or_default();
                 let old = std::mem::replace(&mut inner.objects, fresh);
                 inner.by_parent.clear();
-                let placed: Vec<_> = inner.objects.iter().map(|(key, object)| (key.clone(), Parent::of(&**object))).collect();
+                let placed: Vec<_> =
+                    inner.objects.iter().map(|(key, object)| (key.clone(), Parent::of(&**object))).collect();
                 let mut touched: Vec<_> = old.values().filter_map(|object| Parent::of(&**object)).collect();
                 for (key, parent) in placed {
                     if let Some(parent) = parent {

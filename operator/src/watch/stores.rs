@@ -94,7 +94,11 @@ impl Stores {
             triggers: triggers.clone(),
         };
         tasks.spawn(watching("ModelDeployment").primary(scope.api(client), models_writer, touched_by_model));
-        tasks.spawn(watching("ExternalProvider").primary(scope.api(client), providers_writer, touched_by_provider));
+        tasks.spawn(watching("ExternalProvider").primary(
+            scope.api(client),
+            providers_writer,
+            touched_by_provider,
+        ));
         let profiles = Api::all(client.clone());
         tasks.spawn(watching("ResourceProfile").primary(profiles, profiles_writer, touched_by_profile));
         tasks.spawn(watching("Deployment").children(scope.api(client), |stores| &stores.deployments));
@@ -125,7 +129,11 @@ impl Stores {
     }
 
     fn models_that(&self, holds: impl Fn(&ModelDeployment) -> bool) -> Vec<Touched> {
-        self.models.state_filter(|model| holds(model)).iter().map(|model| Touched::Model(reference(&**model))).collect()
+        self.models
+            .state_filter(|model| holds(model))
+            .iter()
+            .map(|model| Touched::Model(reference(&**model)))
+            .collect()
     }
 }
 
@@ -185,7 +193,14 @@ impl Watching {
         mut writer: Writer<K>,
         touched: fn(&Stores, &K) -> Vec<Touched>,
     ) where
-        K: Resource<DynamicType = ()> + Prune + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+        K: Resource<DynamicType = ()>
+            + Prune
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
     {
         let reader = writer.as_reader();
         let events = events(api, Config::default(), self.metrics.clone());
@@ -209,7 +224,14 @@ impl Watching {
     /// Watches a kind of Kubernetes, narrowed to our children.
     async fn children<K>(self, api: Api<DeserializeGuard<K>>, index: fn(&Stores) -> &Index<K>)
     where
-        K: Resource<DynamicType = ()> + Prune + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+        K: Resource<DynamicType = ()>
+            + Prune
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
     {
         let narrowed = Config::default().labels(&format!("{MANAGED_BY_KEY}={MANAGED_BY}"));
         let events = events(api, narrowed, self.metrics.clone());

@@ -16,7 +16,11 @@ use crate::metrics::Metrics;
 /// Guarantees: an object that can't be read is left out, named in the log and counted; it never ends the
 /// watch. What was readable before keeps its last readable view; apply finds on the server that it is old, and
 /// writes nothing on it.
-pub fn events<K>(api: Api<DeserializeGuard<K>>, config: Config, metrics: Metrics) -> impl Stream<Item = Event<K>> + Send
+pub fn events<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: Config,
+    metrics: Metrics,
+) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Prune + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -47,7 +51,10 @@ where
     }
 }
 
-fn guarded<K: Resource<DynamicType = ()> + Prune>(object: DeserializeGuard<K>, metrics: &Metrics) -> Option<K> {
+fn guarded<K: Resource<DynamicType = ()> + Prune>(
+    object: DeserializeGuard<K>,
+    metrics: &Metrics,
+) -> Option<K> {
     match object.0 {
         Ok(mut object) => {
             object.prune();
@@ -56,7 +63,8 @@ fn guarded<K: Resource<DynamicType = ()> + Prune>(object: DeserializeGuard<K>, m
         Err(invalid) => {
             let kind = K::kind(&());
             metrics.malformed(&kind);
-            let (namespace, name) = (invalid.metadata.namespace.unwrap_or_default(), invalid.metadata.name.unwrap_or_default());
+            let (namespace, name) =
+                (invalid.metadata.namespace.unwrap_or_default(), invalid.metadata.name.unwrap_or_default());
             tracing::error!(%kind, namespace, name, error = %invalid.error, "an object can't be read and is left out");
             None
         }
@@ -74,9 +82,7 @@ mod tests {
 
     /// A list with a malformed object in it, then a watch with one.
     async fn answer(request: Request<Body>) -> Result<Response<Body>, std::io::Error> {
-        let service = |name: &str, spec: serde_json::Value| {
-            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "n", "resourceVersion": "1"}, "spec": spec})
-        };
+        let service = |name: &str, spec: serde_json::Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "n", "resourceVersion": "1"}, "spec": spec});
         let body = if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
             let events = [service("broken-later", json!("text")), service("good-later", json!({}))];
             events.map(|object| format!("{}\n", json!({"type": "ADDED", "object": object}))).concat()
@@ -101,6 +107,10 @@ mod tests {
         }));
         assert_eq!(names.next().await.as_deref(), Some("good"));
         assert_eq!(names.next().await.as_deref(), Some("good-later"));
-        assert!(metrics.text().contains("weighbridge_reconcile_malformed_objects_total{kind=\"Service\"} 2"), "{}", metrics.text());
+        assert!(
+            metrics.text().contains("weighbridge_reconcile_malformed_objects_total{kind=\"Service\"} 2"),
+            "{}",
+            metrics.text()
+        );
     }
 }

@@ -32,7 +32,9 @@ async fn a_missing_key_is_named_and_no_pod_is_made_until_it_is_there() -> Result
     provider(&bench).await?;
     bench
         .provider_says("acme", "Accepted", "names the Secret", |condition| {
-            condition.reason == "SecretNotFound" && condition.message.contains("\"account\"") && condition.message.contains("\"token\"")
+            condition.reason == "SecretNotFound"
+                && condition.message.contains("\"account\"")
+                && condition.message.contains("\"token\"")
         })
         .await?;
     secret(&bench, "other").await?;
@@ -59,7 +61,11 @@ async fn one_proxy_serves_every_model_and_alone_holds_the_key() -> Result<()> {
     secret(&bench, "token").await?;
     for name in ["one", "two"] {
         bench.model(name, json!({"external": {"provider": "acme", "model": "large"}})).await?;
-        bench.model_says(name, "Accepted", "no provider yet", |condition| condition.reason == "ProviderNotFound").await?;
+        bench
+            .model_says(name, "Accepted", "no provider yet", |condition| {
+                condition.reason == "ProviderNotFound"
+            })
+            .await?;
     }
     provider(&bench).await?;
     for name in ["one", "two"] {
@@ -71,7 +77,8 @@ async fn one_proxy_serves_every_model_and_alone_holds_the_key() -> Result<()> {
     assert_eq!(pods.len(), 1, "external models own no pods");
     let pod = pods[0].spec.as_ref().context("a pod")?;
     let mounts = pod.volumes.iter().flatten().filter_map(|volume| volume.secret.as_ref());
-    let mounts: Vec<_> = mounts.map(|secret| (secret.secret_name.clone(), secret.items.as_ref().map(Vec::len))).collect();
+    let mounts: Vec<_> =
+        mounts.map(|secret| (secret.secret_name.clone(), secret.items.as_ref().map(Vec::len))).collect();
     assert_eq!(mounts, [(Some("account".to_owned()), Some(1))]);
     assert!(bench.api::<NetworkPolicy>().get("acme-proxy").await?.spec.is_some());
 
@@ -80,8 +87,10 @@ async fn one_proxy_serves_every_model_and_alone_holds_the_key() -> Result<()> {
     everything += &serde_json::to_string(&bench.api::<Deployment>().list(&ListParams::default()).await?)?;
     everything += &serde_json::to_string(&pods)?;
     everything += &serde_json::to_string(&bench.api::<Event>().list(&ListParams::default()).await?)?;
-    everything += &serde_json::to_string(&bench.api::<ModelDeployment>().list(&ListParams::default()).await?)?;
-    everything += &serde_json::to_string(&bench.api::<ExternalProvider>().list(&ListParams::default()).await?)?;
+    everything +=
+        &serde_json::to_string(&bench.api::<ModelDeployment>().list(&ListParams::default()).await?)?;
+    everything +=
+        &serde_json::to_string(&bench.api::<ExternalProvider>().list(&ListParams::default()).await?)?;
     everything += &bench.operator.said();
     assert!(!everything.contains(CANARY), "the key leaked");
 
@@ -108,11 +117,17 @@ async fn a_swap_of_worlds_takes_the_engine_down_when_the_proxy_answers() -> Resu
     bench.model_is_ready("m").await?;
     wait::until_gone(&bench.api::<Deployment>(), &engine).await?;
     wait::until_gone(&bench.api::<Service>(), "m-engine").await?;
-    let closed = wait::until(&bench.api::<ModelDeployment>(), "m", "no pods are counted", |model: &ModelDeployment| {
-        model.status.as_ref().is_some_and(|status| status.replicas == 0)
-    })
+    let closed = wait::until(
+        &bench.api::<ModelDeployment>(),
+        "m",
+        "no pods are counted",
+        |model: &ModelDeployment| model.status.as_ref().is_some_and(|status| status.replicas == 0),
+    )
     .await?;
-    assert_eq!(closed.status.and_then(|status| status.served).map(|served| served.backend), Some("Closed".to_owned()));
+    assert_eq!(
+        closed.status.and_then(|status| status.served).map(|served| served.backend),
+        Some("Closed".to_owned())
+    );
     bench.model("m", both("OpenWeights")).await?;
     bench.model_is_ready("m").await?;
     assert!(bench.api::<Deployment>().get_opt(&engine).await?.is_some(), "the same revision again");
@@ -125,7 +140,11 @@ async fn a_swap_of_worlds_takes_the_engine_down_when_the_proxy_answers() -> Resu
             _ => wait::until_gone(&bench.api::<NetworkPolicy>(), "acme-proxy").await?,
         }
     }
-    bench.model_says("m", "Accepted", "its other arm names nobody", |condition| condition.reason == "ProviderNotFound").await?;
+    bench
+        .model_says("m", "Accepted", "its other arm names nobody", |condition| {
+            condition.reason == "ProviderNotFound"
+        })
+        .await?;
     assert!(bench.api::<Deployment>().get_opt(&engine).await?.is_some(), "what answers is not taken down");
     Ok(())
 }

@@ -19,7 +19,9 @@ fn revision_of(model: &ModelDeployment) -> String {
 #[tokio::test]
 async fn a_model_gets_its_children_and_becomes_ready() -> Result<()> {
     let bench = Bench::new("open").await?;
-    let made = bench.model("smol", json!({"openWeights": {"source": SOURCE, "engine": {"contextLength": 2048}}})).await?;
+    let made = bench
+        .model("smol", json!({"openWeights": {"source": SOURCE, "engine": {"contextLength": 2048}}}))
+        .await?;
     let model = bench.model_is_ready("smol").await?;
     let revision = revision_of(&model);
     let deployment: Deployment = bench.api().get(&format!("smol-{revision}")).await?;
@@ -30,10 +32,17 @@ async fn a_model_gets_its_children_and_becomes_ready() -> Result<()> {
     }
     let status = model.status.context("a status")?;
     assert_eq!((status.replicas, status.ready_replicas), (1, 1));
-    assert_eq!(status.served.map(|served| (served.backend, served.model)), Some(("Open".to_owned(), SOURCE.to_owned())));
+    assert_eq!(
+        status.served.map(|served| (served.backend, served.model)),
+        Some(("Open".to_owned(), SOURCE.to_owned()))
+    );
     for type_ in ["Accepted", "Scheduled", "EngineReady", "Ready"] {
         let condition = status.conditions.iter().find(|condition| condition.type_ == type_).context(type_)?;
-        assert_eq!((condition.status.as_str(), condition.observed_generation), ("True", model.metadata.generation), "{type_}");
+        assert_eq!(
+            (condition.status.as_str(), condition.observed_generation),
+            ("True", model.metadata.generation),
+            "{type_}"
+        );
     }
     // What gateways read: the Service's label is on its EndpointSlices.
     let slices: Vec<EndpointSlice> = wait::until_all(
@@ -43,13 +52,24 @@ async fn a_model_gets_its_children_and_becomes_ready() -> Result<()> {
         |slices: &[EndpointSlice]| slices.iter().any(|slice| !slice.endpoints.is_empty()),
     )
     .await?;
-    assert!(slices[0].ports.iter().flatten().any(|port| port.name.as_deref() == Some("http") && port.port == Some(8000)));
+    assert!(
+        slices[0]
+            .ports
+            .iter()
+            .flatten()
+            .any(|port| port.name.as_deref() == Some("http") && port.port == Some(8000))
+    );
     wait::until_all(
         &bench.api(),
         kube::runtime::watcher::Config::default(),
         "Events of what was made and of Ready",
         |events: &[Event]| {
-            let told = |reason: &str| events.iter().any(|event| event.involved_object.name.as_deref() == Some("smol") && event.reason.as_deref() == Some(reason));
+            let told = |reason: &str| {
+                events.iter().any(|event| {
+                    event.involved_object.name.as_deref() == Some("smol")
+                        && event.reason.as_deref() == Some(reason)
+                })
+            };
             told("Created") && told("Serving")
         },
     )
@@ -69,11 +89,15 @@ async fn gpus_are_asked_for_and_a_model_that_asks_too_many_says_so() -> Result<(
     bench.model_is_ready("fits").await?;
     let pods: Api<Pod> = bench.api();
     let pods = pods.list(&ListParams::default().labels(&format!("{}=fits", labels::MODEL))).await?;
-    assert_eq!(pods.items[0].spec.as_ref().and_then(|spec| spec.node_name.as_ref()), bench.namespace.nodes().first());
+    assert_eq!(
+        pods.items[0].spec.as_ref().and_then(|spec| spec.node_name.as_ref()),
+        bench.namespace.nodes().first()
+    );
 
     bench.model("greedy", asks(8)).await?;
     let says = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        condition.reason == "InsufficientCapacity" && condition.message.contains("Insufficient nvidia.com/gpu")
+        condition.reason == "InsufficientCapacity"
+            && condition.message.contains("Insufficient nvidia.com/gpu")
     };
     bench.model_says("greedy", "Scheduled", "the scheduler's words", says).await?;
     bench.model_says("greedy", "Ready", "the same reason", says).await?;
@@ -95,7 +119,9 @@ async fn what_befalls_a_pod_reaches_the_model_in_words_and_passes() -> Result<()
         bench.namespace.pods_fare(fare).await?;
         for type_ in ["EngineReady", "Ready"] {
             bench
-                .model_says("m", type_, reason, move |condition| condition.reason == reason && condition.message.contains(words))
+                .model_says("m", type_, reason, move |condition| {
+                    condition.reason == reason && condition.message.contains(words)
+                })
                 .await?;
         }
     }
@@ -114,9 +140,22 @@ async fn what_befalls_a_pod_reaches_the_model_in_words_and_passes() -> Result<()
 async fn a_file_of_one_machine_is_refused_and_a_mended_spec_recovers() -> Result<()> {
     let bench = Bench::new("mend").await?;
     bench.model("m", json!({"openWeights": {"source": "file:///srv/m.gguf"}})).await?;
-    bench.model_says("m", "Accepted", "names pvc://", |condition| condition.reason == "InvalidSpec" && condition.message.contains("pvc://")).await?;
-    bench.model("m", json!({"openWeights": {"source": SOURCE, "resources": {"profile": bench.namespace.name()}}})).await?;
-    bench.model_says("m", "Ready", "the missing profile", |condition| condition.reason == "ResourceProfileNotFound").await?;
+    bench
+        .model_says("m", "Accepted", "names pvc://", |condition| {
+            condition.reason == "InvalidSpec" && condition.message.contains("pvc://")
+        })
+        .await?;
+    bench
+        .model(
+            "m",
+            json!({"openWeights": {"source": SOURCE, "resources": {"profile": bench.namespace.name()}}}),
+        )
+        .await?;
+    bench
+        .model_says("m", "Ready", "the missing profile", |condition| {
+            condition.reason == "ResourceProfileNotFound"
+        })
+        .await?;
     bench.profile(json!({"cpu": "100m", "memory": "64Mi"})).await?;
     bench.model_is_ready("m").await?;
     Ok(())
@@ -125,21 +164,40 @@ async fn a_file_of_one_machine_is_refused_and_a_mended_spec_recovers() -> Result
 #[tokio::test]
 async fn a_new_revision_comes_up_beside_the_old_one_which_then_goes() -> Result<()> {
     let bench = Bench::new("revise").await?;
-    let with = |context: i32| json!({"openWeights": {"source": SOURCE, "engine": {"contextLength": context}}});
+    let with =
+        |context: i32| json!({"openWeights": {"source": SOURCE, "engine": {"contextLength": context}}});
     bench.model("m", with(1024)).await?;
     let old = revision_of(&bench.model_is_ready("m").await?);
     // Pods of the next revision are not ready yet: the old one must stay.
-    bench.namespace.script(&[testbed::Rule { pods: [(labels::REVISION.to_owned(), old.clone())].into(), fare: Behaviour::Ready }, testbed::Rule { pods: Default::default(), fare: Behaviour::NeverReady }]).await?;
+    bench
+        .namespace
+        .script(&[
+            testbed::Rule {
+                pods: [(labels::REVISION.to_owned(), old.clone())].into(),
+                fare: Behaviour::Ready,
+            },
+            testbed::Rule { pods: Default::default(), fare: Behaviour::NeverReady },
+        ])
+        .await?;
     bench.model("m", with(2048)).await?;
-    let model = bench.model_says("m", "Ready", "counts only the new revision", |condition| condition.reason == "Progressing").await?;
+    let model = bench
+        .model_says("m", "Ready", "counts only the new revision", |condition| {
+            condition.reason == "Progressing"
+        })
+        .await?;
     let new = revision_of(&model);
     assert_ne!(new, old);
     let deployments: Api<Deployment> = bench.api();
     wait::until(&deployments, &format!("m-{new}"), "a pod that is not ready", |new| {
-        new.status.as_ref().is_some_and(|status| status.updated_replicas == Some(1) && status.ready_replicas.is_none())
+        new.status
+            .as_ref()
+            .is_some_and(|status| status.updated_replicas == Some(1) && status.ready_replicas.is_none())
     })
     .await?;
-    assert!(deployments.get(&format!("m-{old}")).await?.metadata.deletion_timestamp.is_none(), "the old revision answers");
+    assert!(
+        deployments.get(&format!("m-{old}")).await?.metadata.deletion_timestamp.is_none(),
+        "the old revision answers"
+    );
     bench.namespace.pods_fare(Behaviour::Ready).await?;
     bench.model_is_ready("m").await?;
     wait::until_gone(&deployments, &format!("m-{old}")).await?;
@@ -163,8 +221,21 @@ async fn a_scale_survives_the_yaml_applied_again() -> Result<()> {
     bench.model("m", spec.clone()).await?;
     let name = format!("m-{}", revision_of(&bench.model_is_ready("m").await?));
     let models: Api<ModelDeployment> = bench.api();
-    models.patch_scale("m", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(json!({"spec": {"replicas": 3}}))).await?;
-    let ready = |count: i32| move |model: &ModelDeployment| model.status.as_ref().is_some_and(|status| status.ready_replicas == count && status.replicas == count);
+    models
+        .patch_scale(
+            "m",
+            &kube::api::PatchParams::default(),
+            &kube::api::Patch::Merge(json!({"spec": {"replicas": 3}})),
+        )
+        .await?;
+    let ready = |count: i32| {
+        move |model: &ModelDeployment| {
+            model
+                .status
+                .as_ref()
+                .is_some_and(|status| status.ready_replicas == count && status.replicas == count)
+        }
+    };
     wait::until(&models, "m", "three ready pods", ready(3)).await?;
     let scale = models.get_scale("m").await?;
     assert_eq!(scale.status.as_ref().map(|status| status.replicas), Some(3));
@@ -176,7 +247,13 @@ async fn a_scale_survives_the_yaml_applied_again() -> Result<()> {
     assert_eq!(again.spec.replicas, 3, "the YAML says nothing of replicas");
     assert_eq!(bench.api::<Deployment>().get(&name).await?.spec.and_then(|spec| spec.replicas), Some(3));
 
-    models.patch_scale("m", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(json!({"spec": {"replicas": 0}}))).await?;
+    models
+        .patch_scale(
+            "m",
+            &kube::api::PatchParams::default(),
+            &kube::api::Patch::Merge(json!({"spec": {"replicas": 0}})),
+        )
+        .await?;
     bench.model_says("m", "Ready", "says why", |condition| condition.reason == "ScaledToZero").await?;
     wait::until(&models, "m", "no pods", ready(0)).await?;
     Ok(())
@@ -190,7 +267,13 @@ async fn deletion_takes_every_child_along() -> Result<()> {
     bench.api::<ModelDeployment>().delete("m", &DeleteParams::default()).await?;
     wait::until_gone(&bench.api::<Deployment>(), &name).await?;
     wait::until_gone(&bench.api::<Service>(), "m-engine").await?;
-    wait::until_all(&bench.api::<Pod>(), kube::runtime::watcher::Config::default(), "no pod", |pods: &[Pod]| pods.is_empty()).await?;
+    wait::until_all(
+        &bench.api::<Pod>(),
+        kube::runtime::watcher::Config::default(),
+        "no pod",
+        |pods: &[Pod]| pods.is_empty(),
+    )
+    .await?;
     // The name can be used again at once.
     bench.model("m", json!({"openWeights": {"source": SOURCE}})).await?;
     bench.model_is_ready("m").await?;
@@ -204,22 +287,34 @@ async fn drift_is_repaired() -> Result<()> {
     let name = format!("m-{}", revision_of(&bench.model_is_ready("m").await?));
     let deployments: Api<Deployment> = bench.api();
     let before = deployments.get(&name).await?;
-    let container = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(|pod| pod.containers[0].clone());
+    let container = |deployment: &Deployment| {
+        deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.template.spec.as_ref())
+            .map(|pod| pod.containers[0].clone())
+    };
     let wanted = (container(&before), before.labels().clone(), before.owner_references().to_vec());
 
-    let patch: kube::api::Patch<serde_json::Value> = kube::api::Patch::Strategic(json!({"spec": {"replicas": 5,
+    let patch: kube::api::Patch<serde_json::Value> =
+        kube::api::Patch::Strategic(json!({"spec": {"replicas": 5,
         "template": {"spec": {"containers": [{"name": "engine", "image": "images.example/other:1"}]}}}}));
     deployments.patch(&name, &kube::api::PatchParams::default(), &patch).await?;
     let same = {
         let wanted = wanted.clone();
         move |deployment: &Deployment| {
             deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(1)
-                && (container(deployment), deployment.labels().clone(), deployment.owner_references().to_vec()) == wanted
+                && (
+                    container(deployment),
+                    deployment.labels().clone(),
+                    deployment.owner_references().to_vec(),
+                ) == wanted
         }
     };
     wait::until(&deployments, &name, "image and replicas as planned", same.clone()).await?;
     // A label by which we watch, and the owner reference by which we know it, taken away.
-    merge(&deployments, &name, json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}})).await?;
+    merge(&deployments, &name, json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}))
+        .await?;
     wait::until(&deployments, &name, "the label again", same.clone()).await?;
     merge(&deployments, &name, json!({"metadata": {"ownerReferences": null}})).await?;
     wait::until(&deployments, &name, "the owner again", same).await?;
@@ -230,7 +325,11 @@ async fn drift_is_repaired() -> Result<()> {
     wait::until(&services, "m-engine", "made anew", move |service: &Service| service.uid() != old).await?;
     merge(&services, "m-engine", json!({"spec": {"selector": {"else": "where"}}})).await?;
     wait::until(&services, "m-engine", "the selector as planned", |service: &Service| {
-        service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| selector.len() == 1)
+        service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.selector.as_ref())
+            .is_some_and(|selector| selector.len() == 1)
     })
     .await?;
     Ok(())

@@ -12,7 +12,7 @@ use serde_json::json;
 use weighbridge_crds::{ExternalProvider, ModelDeployment};
 use weighbridge_tests::testbed::{self, TestNamespace, wait};
 
-use super::harness::{Bench, Operator, SOURCE, apply, merge};
+use super::harness::{Bench, SOURCE, apply, merge, operator};
 
 #[tokio::test]
 async fn ten_reconciles_of_each_object_write_nothing() -> Result<()> {
@@ -21,9 +21,18 @@ async fn ten_reconciles_of_each_object_write_nothing() -> Result<()> {
     apply(&secrets, "account", json!({"stringData": {"token": "x"}})).await?;
     let provider = json!({"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1", "apiKeySecret": {"name": "account", "key": "token"}});
     bench.provider("acme", provider).await?;
-    let profile = bench.profile(json!({"cpu": "0.5", "memory": "1024Mi", "tolerations": [{"key": "a", "operator": "Exists"}]})).await?;
+    let profile = bench
+        .profile(
+            json!({"cpu": "0.5", "memory": "1024Mi", "tolerations": [{"key": "a", "operator": "Exists"}]}),
+        )
+        .await?;
     bench.model("far", json!({"external": {"provider": "acme", "model": "large"}})).await?;
-    bench.model("near", json!({"openWeights": {"source": SOURCE, "resources": {"profile": profile}}, "replicas": 2})).await?;
+    bench
+        .model(
+            "near",
+            json!({"openWeights": {"source": SOURCE, "resources": {"profile": profile}}, "replicas": 2}),
+        )
+        .await?;
     bench.model("bad", json!({"openWeights": {"source": "file:///m.gguf"}})).await?;
     bench.model_is_ready("far").await?;
     bench.model_says("near", "EngineReady", "both pods", |condition| condition.status == "True").await?;
@@ -31,7 +40,9 @@ async fn ten_reconciles_of_each_object_write_nothing() -> Result<()> {
 
     let mut before = bench.operator.writes().await?;
     for round in 0..10 {
-        for (kind, names) in [("ModelDeployment", vec!["far", "near", "bad"]), ("ExternalProvider", vec!["acme"])] {
+        for (kind, names) in
+            [("ModelDeployment", vec!["far", "near", "bad"]), ("ExternalProvider", vec!["acme"])]
+        {
             for name in names {
                 let done = bench.operator.count("weighbridge_reconcile_total", &[kind]).await?;
                 let touch = json!({"metadata": {"annotations": {"touched": round.to_string()}}});
@@ -52,7 +63,10 @@ async fn ten_reconciles_of_each_object_write_nothing() -> Result<()> {
         }
     }
     assert_eq!(bench.operator.writes().await?, before, "writes in nine rounds after the first");
-    assert_eq!(bench.operator.count("weighbridge_reconcile_api_writes_total", &["outcome=\"error\""]).await?, 0.0);
+    assert_eq!(
+        bench.operator.count("weighbridge_reconcile_api_writes_total", &["outcome=\"error\""]).await?,
+        0.0
+    );
     Ok(())
 }
 
@@ -63,7 +77,7 @@ async fn a_restarted_operator_writes_nothing_over_what_is_there() -> Result<()> 
     bench.model_is_ready("m").await?;
     bench.operator.signal("TERM").await?;
     assert!(bench.operator.ended().await?.success());
-    let fresh = Operator::start(bench.namespace.name(), "fresh").await?;
+    let fresh = operator(bench.namespace.name(), "fresh").await?;
     let began = Instant::now();
     while fresh.count("weighbridge_reconcile_total", &["ModelDeployment", "ok"]).await? < 1.0 {
         anyhow::ensure!(began.elapsed() < wait::DEADLINE, "nothing was reconciled");
@@ -81,29 +95,49 @@ async fn of_two_operators_only_the_leader_writes_and_a_stopped_one_never_again()
     let client = testbed::client().await?;
     let namespace = TestNamespace::create(&client, "lead").await?;
     let leases: Api<Lease> = namespace.api();
-    let first = Operator::start(namespace.name(), "first").await?;
-    wait::until(&leases, "weighbridge-operator", "the first leads", |lease: &Lease| holder(lease) == Some("first")).await?;
-    let mut second = Operator::start(namespace.name(), "second").await?;
+    let first = operator(namespace.name(), "first").await?;
+    wait::until(&leases, "weighbridge-operator", "the first leads", |lease: &Lease| {
+        holder(lease) == Some("first")
+    })
+    .await?;
+    let mut second = operator(namespace.name(), "second").await?;
     let bench = Bench { client, namespace, operator: first };
     bench.model("m", json!({"openWeights": {"source": SOURCE}})).await?;
     bench.model_is_ready("m").await?;
-    assert_eq!(second.count("weighbridge_reconcile_api_writes_total", &[]).await?, 0.0, "the second does not lead");
+    assert_eq!(
+        second.count("weighbridge_reconcile_api_writes_total", &[]).await?,
+        0.0,
+        "the second does not lead"
+    );
 
     // The last write about a model that became ready is the Event that says so.
-    wait::until_all(&bench.api::<Event>(), kube::runtime::watcher::Config::default(), "the Event of Ready", |events: &[Event]| {
-        events.iter().any(|event| event.reason.as_deref() == Some("Serving"))
-    })
+    wait::until_all(
+        &bench.api::<Event>(),
+        kube::runtime::watcher::Config::default(),
+        "the Event of Ready",
+        |events: &[Event]| events.iter().any(|event| event.reason.as_deref() == Some("Serving")),
+    )
     .await?;
     let before = bench.operator.writes().await?;
     // A leader that is stopped loses the Lease, and comes back as a zombie with work in its queue.
     bench.operator.signal("STOP").await?;
-    wait::until(&leases, "weighbridge-operator", "the second leads", |lease: &Lease| holder(lease) == Some("second")).await?;
+    wait::until(&leases, "weighbridge-operator", "the second leads", |lease: &Lease| {
+        holder(lease) == Some("second")
+    })
+    .await?;
     bench.model("m", json!({"openWeights": {"source": SOURCE, "engine": {"contextLength": 999}}})).await?;
     bench.model_is_ready("m").await?;
     bench.operator.signal("CONT").await?;
-    let model = bench.model("m", json!({"openWeights": {"source": SOURCE, "engine": {"contextLength": 998}}})).await?;
+    let model = bench
+        .model("m", json!({"openWeights": {"source": SOURCE, "engine": {"contextLength": 998}}}))
+        .await?;
     bench.model_is_ready("m").await?;
-    assert_eq!(bench.operator.writes().await?, before, "the zombie wrote after generation {:?}", model.metadata.generation);
+    assert_eq!(
+        bench.operator.writes().await?,
+        before,
+        "the zombie wrote after generation {:?}",
+        model.metadata.generation
+    );
 
     let began = Instant::now();
     second.signal("TERM").await?;
@@ -111,7 +145,10 @@ async fn of_two_operators_only_the_leader_writes_and_a_stopped_one_never_again()
     let took = began.elapsed();
     let lease = leases.get("weighbridge-operator").await?;
     assert_ne!(holder(&lease), Some("second"), "it was given back in {took:?}");
-    wait::until(&leases, "weighbridge-operator", "the first leads again", |lease: &Lease| holder(lease) == Some("first")).await?;
+    wait::until(&leases, "weighbridge-operator", "the first leads again", |lease: &Lease| {
+        holder(lease) == Some("first")
+    })
+    .await?;
     assert!(began.elapsed() < Duration::from_secs(15), "sooner than an abandoned Lease runs out");
     bench.model("m", json!({"openWeights": {"source": SOURCE}})).await?;
     bench.model_is_ready("m").await?;
@@ -142,15 +179,23 @@ async fn a_deployment_of_an_earlier_model_of_the_same_name_is_not_deleted() -> R
     let bench = Bench::new("stale").await?;
     bench.model("m", json!({"openWeights": {"source": SOURCE}})).await?;
     let old = bench.model_is_ready("m").await?;
-    let old_name = format!("m-{}", old.status.as_ref().and_then(|status| status.revision.clone()).unwrap_or_default());
+    let old_name =
+        format!("m-{}", old.status.as_ref().and_then(|status| status.revision.clone()).unwrap_or_default());
     // Orphaned, so that it outlives its model and is nobody's.
     bench.api::<ModelDeployment>().delete("m", &DeleteParams::orphan()).await?;
     wait::until_gone(&bench.api::<ModelDeployment>(), "m").await?;
     let deployments: Api<Deployment> = bench.api();
-    let orphan = wait::until(&deployments, &old_name, "no owner", |child: &Deployment| child.owner_references().is_empty()).await?;
+    let orphan = wait::until(&deployments, &old_name, "no owner", |child: &Deployment| {
+        child.owner_references().is_empty()
+    })
+    .await?;
     merge(&bench.api::<Service>(), "m-engine", json!({"metadata": {"labels": {"kept": "yes"}}})).await?;
     bench.model("m", json!({"openWeights": {"source": SOURCE}})).await?;
-    bench.model_says("m", "Accepted", "the old Service is not ours", |condition| condition.reason == "ChildNotOwned").await?;
+    bench
+        .model_says("m", "Accepted", "the old Service is not ours", |condition| {
+            condition.reason == "ChildNotOwned"
+        })
+        .await?;
     bench.api::<Service>().delete("m-engine", &DeleteParams::default()).await?;
     let new = bench.model_is_ready("m").await?;
     assert_ne!(new.uid(), old.uid());
