@@ -10,7 +10,7 @@ use super::{AttentionShape, KvCache, SequenceQueries};
 use crate::kv::BLOCK_SIZE;
 
 /// Positions between two rescalings.
-const SEGMENT: usize = 256;
+pub(super) const SEGMENT: usize = 256;
 /// Largest head that is served, in elements.
 pub(in crate::kernels) const MAX_HEAD: usize = 512;
 
@@ -23,13 +23,21 @@ pub(super) struct TileJob<'a> {
     pub(super) group: usize,
     pub(super) shape: AttentionShape,
     pub(super) queries: &'a [f32],
-    pub(super) out: SharedSlice<'a, f32>,
+    pub(super) results: Results<'a>,
+}
+
+/// Where results go.
+#[derive(Clone, Copy)]
+pub(super) enum Results<'a> {
+    /// Every visible position was seen: finished rows, into the step's matrix.
+    Finished(SharedSlice<'a, f32>),
+    /// Positions `from .. to` alone: partial rows of `head + 2` elements, into the task's own part.
+    Partial { from: usize, to: usize, rows: SharedSlice<'a, f32>, offset: usize },
 }
 
 impl TileJob<'_> {
-    /// Row and head of the `index`th (token, head of the group) pair.
     fn place(&self, index: usize) -> (usize, usize) {
-        (self.sequence.first_row + index / self.group, self.kv_head * self.group + index % self.group)
+        place(self.sequence, self.kv_head, self.group, index)
     }
 
     fn query(&self, index: usize) -> *const f32 {
@@ -42,6 +50,16 @@ impl TileJob<'_> {
     }
 }
 
+/// Row and query head of the `index`th (token, head of the group) pair.
+pub(super) fn place(
+    sequence: &SequenceQueries<'_>,
+    kv_head: usize,
+    group: usize,
+    index: usize,
+) -> (usize, usize) {
+    (sequence.first_row + index / group, kv_head * group + index % group)
+}
+
 /// Attends rows `first .. first + count` of the job's head.
 ///
 /// # Safety
@@ -52,28 +70,31 @@ pub(super) unsafe fn attend<S: Simd>(job: &TileJob<'_>, first: usize, count: usi
     let mut row = first;
     while row < first + count {
         match first + count - row {
-            1 => tile::<S, 1>(job, row),
-            2 => tile::<S, 2>(job, row),
-            3 => tile::<S, 3>(job, row),
-            _ => tile::<S, 4>(job, row),
+            1 => tile::<S, 1>(job, first, row),
+            2 => tile::<S, 2>(job, first, row),
+            3 => tile::<S, 3>(job, first, row),
+            _ => tile::<S, 4>(job, first, row),
         }
         row += 4;
     }
 }
 
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize>(job: &TileJob<'_>, first: usize) {
+unsafe fn tile<S: Simd, const R: usize>(job: &TileJob<'_>, base: usize, first: usize) {
     let width = job.cache.shape().value_width();
     let visible: [usize; R] = std::array::from_fn(|r| job.visible(first + r));
     let queries: [*const f32; R] = std::array::from_fn(|r| job.query(first + r));
-    let longest = visible[R - 1];
+    let (from, to) = match job.results {
+        Results::Finished(_) => (0, visible[R - 1]),
+        Results::Partial { from, to, .. } => (from, to.min(visible[R - 1])),
+    };
     let mut highest = [f32::NEG_INFINITY; R];
     let mut total = [0.0f32; R];
     let mut sums = [[0.0f32; MAX_HEAD]; R];
     let mut scores = [[0.0f32; SEGMENT]; R];
 
-    for start in (0..longest).step_by(SEGMENT) {
-        let length = SEGMENT.min(longest - start);
+    for start in (from..to).step_by(SEGMENT) {
+        let length = SEGMENT.min(to - start);
         score_segment::<S, R>(job, &queries, start, length, &mut scores);
         let mut rescale = [0.0f32; R];
         for r in 0..R {
@@ -97,11 +118,35 @@ unsafe fn tile<S: Simd, const R: usize>(job: &TileJob<'_>, first: usize) {
     }
     let head = job.cache.shape().head;
     for r in 0..R {
-        let (row, query_head) = job.place(first + r);
-        let out = job.out.part(row * job.shape.out_width + query_head * head, head);
-        let inverse = 1.0 / total[r];
-        out.iter_mut().zip(&sums[r]).for_each(|(out, sum)| *out = sum * inverse);
+        match job.results {
+            Results::Finished(rows) => {
+                let (row, query_head) = job.place(first + r);
+                let out = rows.part(row * job.shape.out_width + query_head * head, head);
+                let inverse = 1.0 / total[r];
+                out.iter_mut().zip(&sums[r]).for_each(|(out, sum)| *out = sum * inverse);
+            }
+            Results::Partial { rows, offset, .. } => {
+                let out = rows.part(offset + (first - base + r) * (head + 2), head + 2);
+                out[..head].copy_from_slice(&sums[r][..head]);
+                out[head] = highest[r];
+                out[head + 1] = total[r];
+            }
+        }
     }
+}
+
+/// One row from its partial rows, each `[head + 2]`: sums, highest score, total.
+pub(super) fn merge<'p>(parts: impl Iterator<Item = &'p [f32]> + Clone, out: &mut [f32]) {
+    let head = out.len();
+    let highest = parts.clone().map(|part| part[head]).fold(f32::NEG_INFINITY, f32::max);
+    let mut total = 0.0;
+    out.fill(0.0);
+    for part in parts {
+        let weight = (part[head] - highest).exp();
+        total += part[head + 1] * weight;
+        out.iter_mut().zip(part).for_each(|(out, sum)| *out += sum * weight);
+    }
+    out.iter_mut().for_each(|out| *out /= total);
 }
 
 /// Scores of `length` positions from `start` on.

@@ -98,6 +98,9 @@ fn decodes_chunks_and_mixtures_equal_the_reference() {
     let cases = [
         Case { heads: 9, kv_heads: 3, head: 64, sequences: vec![(0, 1), (15, 1), (16, 1), (300, 1)] },
         Case { heads: 4, kv_heads: 1, head: 128, sequences: vec![(0, 33), (250, 20)] },
+        // Long enough to be shared out by positions, alone and with a chunk whose rows see different ends.
+        Case { heads: 3, kv_heads: 1, head: 64, sequences: vec![(1300, 1)] },
+        Case { heads: 2, kv_heads: 1, head: 32, sequences: vec![(1023, 6), (255, 2)] },
         Case { heads: 2, kv_heads: 2, head: 80, sequences: vec![(513, 3), (7, 1)] },
         Case { heads: 5, kv_heads: 1, head: 20, sequences: vec![(3, 18)] },
         Case { heads: 8, kv_heads: 1, head: 16, sequences: vec![(40, 5)] },
