@@ -56,7 +56,12 @@ impl Common {
     }
 
     fn limits(&self) -> Limits {
-        Limits { body_bytes: self.max_body_bytes, connections: self.max_connections, ..Limits::default() }
+        Limits {
+            body_bytes: self.max_body_bytes,
+            connections: self.max_connections,
+            requests: self.max_connections,
+            ..Limits::default()
+        }
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Limits {
     pub buffered_bytes: usize,
     /// Connections open at once. An idle stream costs about 20 KB, so this many fit 320 MB.
     pub connections: usize,
+    /// Requests open at once, over all connections: as many as connections, for most carry one.
+    pub requests: usize,
     /// Bytes of one answer that is not a stream. It is held whole, since its usage is at the end.
     pub answer_bytes: usize,
     /// Bytes of one event of a stream. Real ones are below 1 MB, images included.
@@ -23,6 +25,7 @@ impl Default for Limits {
             body_bytes: 32 << 20,
             buffered_bytes: 512 << 20,
             connections: 16_384,
+            requests: 16_384,
             answer_bytes: 64 << 20,
             event_bytes: 4 << 20,
         }

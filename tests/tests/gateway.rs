@@ -271,8 +271,8 @@ async fn metrics_equal_what_the_upstream_counted() {
     assert_eq!(metric(door, "weighbridge_time_to_first_token_seconds_count", &[]).await, 9.0);
     assert_eq!(metric(door, "weighbridge_request_duration_seconds_count", &[]).await, 15.0);
     let gaps = metric(door, "weighbridge_inter_token_latency_seconds_count", &["model=\"normal\""]).await;
-    // Each stream has its pieces and the end; the first of them makes no gap.
-    assert_eq!(gaps, 3.0 * COMPLETION_TOKENS as f64);
+    // The first piece of a stream makes no gap, nor does its end, which brings no token.
+    assert_eq!(gaps, 3.0 * (COMPLETION_TOKENS - 1) as f64);
     assert_eq!(metric(door, "weighbridge_requests_in_flight", &[]).await, 0.0);
 }
 
@@ -377,6 +377,27 @@ async fn a_stream_that_falls_silent_is_ended_with_an_error() {
     bed.simulator.wait_for(|counts| counts.abandoned == 1).await;
     settled(&bed.door, 504, 1.0).await;
     assert_eq!(metric(&bed.door, "weighbridge_streams_cut_total", &["cause=\"idle\""]).await, 1.0);
+}
+
+#[tokio::test]
+async fn requests_are_bounded_and_the_bound_is_counted() {
+    let limits = Limits { requests: 1, ..Limits::default() };
+    let mut bed = bed_with(GatewayConfig { limits, ..GatewayConfig::new("team") }).await;
+    let mut other = Client::connect(bed.door.address).await.expect("connected");
+    let mut silent = std::pin::pin!(bed.client.post(CHAT, ask("silent", "")));
+    tokio::select! {
+        answered = &mut silent => panic!("{answered:?}"),
+        () = bed.simulator.wait_for(|counts| counts.waiting == 1) => {}
+    }
+    let refused = other.post(CHAT, ask("normal", "")).await.expect("answered");
+    assert_eq!((refused.status.as_u16(), error_of(&refused)["code"].as_str()), (503, Some("server_busy")));
+    assert!(refused.headers.contains_key("retry-after"));
+    bed.simulator.release(1);
+    assert_eq!(silent.await.expect("answered").status, StatusCode::OK);
+    assert_eq!(other.post(CHAT, ask("normal", "")).await.expect("answered").status, StatusCode::OK);
+    assert!(metrics(&bed.door).await.lines().any(|line| {
+        line.strip_prefix("weighbridge_requests_full_total ").is_some_and(|count| count != "0")
+    }));
 }
 
 #[tokio::test]

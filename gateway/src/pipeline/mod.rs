@@ -23,7 +23,7 @@ use self::record::Record;
 use crate::directory::Directory;
 use crate::forward::Upstream;
 use crate::metrics::GatewayMetrics;
-use crate::server::{Body, BodyBudget, Handler, ServerMetrics, error_response};
+use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, error_response};
 use crate::{GatewayConfig, Limits, Timeouts};
 
 /// Everything that the stages share.
@@ -33,6 +33,7 @@ pub(crate) struct Pipeline {
     timeouts: Timeouts,
     directory: Directory,
     upstream: Upstream<HttpConnector>,
+    slots: RequestSlots,
     bodies: Arc<BodyBudget>,
     metrics: GatewayMetrics,
 }
@@ -50,6 +51,7 @@ impl Pipeline {
             timeouts: config.timeouts.clone(),
             directory,
             upstream: Upstream::plain(&config.timeouts),
+            slots: RequestSlots::new(config.limits.requests, server.requests_full),
             bodies: BodyBudget::new(config.limits.buffered_bytes, server.bodies_full),
             metrics,
         }
@@ -78,6 +80,7 @@ impl Pipeline {
         request: Request<Incoming>,
         record: &mut Record,
     ) -> Result<translate::Answer, ApiError> {
+        record.hold(self.slots.take()?);
         let call = self.admit(operation, request).await?;
         record.name(&call.target);
         let upstream = self.forward(&call, record).await?;

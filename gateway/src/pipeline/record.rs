@@ -11,6 +11,7 @@ use weighbridge_wire::openai::edit::UsageView;
 use super::admit::Operation;
 use crate::directory::{Lease, Target};
 use crate::metrics::{Cut, CutLabels, Direction, GatewayMetrics, ModelLabels, RequestLabels, TokenLabels};
+use crate::server::RequestSlot;
 
 /// Status of a request whose client left, as nginx writes it.
 const CLIENT_LEFT: u16 = 499;
@@ -23,6 +24,7 @@ pub(super) struct Record {
     started: Instant,
     named: Option<Named>,
     lease: Option<Lease>,
+    slot: Option<RequestSlot>,
     code: u16,
     stream: bool,
     usage: Option<UsageView>,
@@ -50,6 +52,7 @@ impl Record {
             started: Instant::now(),
             named: None,
             lease: None,
+            slot: None,
             code: CLIENT_LEFT,
             stream: false,
             usage: None,
@@ -58,6 +61,11 @@ impl Record {
             last_piece: None,
             cut: None,
         }
+    }
+
+    /// The request keeps its place until it is settled.
+    pub(super) fn hold(&mut self, slot: RequestSlot) {
+        self.slot = Some(slot);
     }
 
     /// The request is for `target`.

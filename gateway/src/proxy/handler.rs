@@ -21,7 +21,9 @@ use super::key::KeyFile;
 use super::metrics::ProxyMetrics;
 use super::{ProxyConfig, ProxyConfigError};
 use crate::forward::{Pieces, REQUEST_HEADERS, RESPONSE_HEADERS, Upstream, UpstreamBody, copy_allowed};
-use crate::server::{Body, BodyBudget, BodyError, Handler, ServerMetrics, error_response, receive};
+use crate::server::{
+    Body, BodyBudget, BodyError, Handler, RequestSlot, RequestSlots, ServerMetrics, error_response, receive,
+};
 use crate::{Limits, Timeouts};
 
 /// Paths that are forwarded, as a caller and as the provider writes them. Nothing else leaves the cluster.
@@ -39,6 +41,7 @@ pub(super) struct Proxy {
     upstream: Upstream<ProviderConnector>,
     limits: Limits,
     timeouts: Timeouts,
+    slots: RequestSlots,
     bodies: Arc<BodyBudget>,
     metrics: ProxyMetrics,
 }
@@ -57,6 +60,7 @@ impl Proxy {
             upstream: Upstream::new(provider_connector(config)?, &config.timeouts),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
+            slots: RequestSlots::new(config.limits.requests, server.requests_full),
             bodies: BodyBudget::new(config.limits.buffered_bytes, server.bodies_full),
             metrics,
         })
@@ -145,7 +149,11 @@ impl Handler for Proxy {
         if request.method() != Method::POST {
             return error_response(&ApiError::method_not_allowed(request.method().as_str(), path));
         }
-        let counted = Counted::begin(&self.metrics);
+        let slot = match self.slots.take() {
+            Ok(slot) => slot,
+            Err(error) => return error_response(&error),
+        };
+        let counted = Counted::begin(&self.metrics, slot);
         self.pass(at_provider, request, counted).await
     }
 }
@@ -159,12 +167,13 @@ enum Passed {
 struct Counted {
     metrics: ProxyMetrics,
     code: u16,
+    _slot: RequestSlot,
 }
 
 impl Counted {
-    fn begin(metrics: &ProxyMetrics) -> Self {
+    fn begin(metrics: &ProxyMetrics, slot: RequestSlot) -> Self {
         metrics.in_flight.inc();
-        Self { metrics: metrics.clone(), code: CALLER_LEFT }
+        Self { metrics: metrics.clone(), code: CALLER_LEFT, _slot: slot }
     }
 
     fn end(mut self, code: u16) {

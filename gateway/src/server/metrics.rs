@@ -12,6 +12,8 @@ pub(crate) struct ServerMetrics {
     pub connections: Gauge,
     /// Times that a connection had to wait because as many as allowed were open.
     pub connections_full: Counter,
+    /// Requests refused because as many as allowed were open.
+    pub requests_full: Counter,
     /// Requests refused because the bodies held at once reached their bound.
     pub bodies_full: Counter,
 }
@@ -19,12 +21,17 @@ pub(crate) struct ServerMetrics {
 impl ServerMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { connections, connections_full, bodies_full } = &metrics;
+        let Self { connections, connections_full, requests_full, bodies_full } = &metrics;
         registry.register("weighbridge_connections", "Connections open now", connections.clone());
         registry.register(
             "weighbridge_connections_full",
             "Times a connection waited because as many as allowed were open",
             connections_full.clone(),
+        );
+        registry.register(
+            "weighbridge_requests_full",
+            "Requests refused because as many as allowed were open",
+            requests_full.clone(),
         );
         registry.register(
             "weighbridge_request_bodies_full",

@@ -8,6 +8,7 @@ mod listen;
 mod metrics;
 mod receive;
 mod shutdown;
+mod slots;
 
 pub(crate) use admin::Admin;
 pub(crate) use body::{Body, BodyError, error_response, json_response};
@@ -16,3 +17,4 @@ pub use listen::{Listeners, ServeError};
 pub(crate) use metrics::ServerMetrics;
 pub(crate) use receive::{BodyBudget, Received, receive};
 pub use shutdown::Shutdown;
+pub(crate) use slots::{RequestSlot, RequestSlots};

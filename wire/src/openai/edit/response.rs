@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{quoted, span, splice};
@@ -88,8 +87,8 @@ impl<'a> ResponseView<'a> {
         self.usage.is_some() && self.choices == Choices::Empty
     }
 
-    /// Whether some choice brings text, a piece of a tool call, or the end of the answer. The opening chunk,
-    /// with its role and empty text, does not.
+    /// Whether some choice brings text or a piece of a tool call. The opening chunk, with its role and empty
+    /// text, does not; nor does the closing one, with its reason and nothing else: no token came with it.
     pub fn speaks(&self) -> bool {
         self.choices == Choices::Speaking
     }
@@ -130,8 +129,6 @@ struct Top<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
-    #[serde(default)]
-    finish_reason: Option<IgnoredAny>,
     #[serde(borrow, default)]
     text: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -160,8 +157,7 @@ impl Choice<'_> {
         let says = |value: Option<&RawValue>| {
             value.is_some_and(|value| !matches!(value.get(), "null" | r#""""# | "[]" | "{}"))
         };
-        self.finish_reason.is_some()
-            || says(self.text)
+        says(self.text)
             || self.delta.as_ref().is_some_and(|delta| {
                 says(delta.content)
                     || says(delta.refusal)
@@ -200,7 +196,8 @@ mod tests {
         );
         assert!(!opening.speaks() && opening.usage().is_none() && !opening.is_usage_chunk());
         assert!(view(r#"{"choices":[{"delta":{"content":"a"}}]}"#).speaks());
-        assert!(view(r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#).speaks());
+        assert!(!view(r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#).speaks());
+        assert!(view(r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"length"}]}"#).speaks());
         assert!(view(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#).speaks());
         assert!(view(r#"{"choices":[{"text":"a"}]}"#).speaks());
         let last = view(
