@@ -213,7 +213,7 @@ mod tests {
         for bad in [
             &format!("acme/api-key={CANARY}"),
             &format!("acme/api-key=text:{CANARY}"),
-            &format!("{CANARY}"),
+            CANARY,
             &format!("acme={CANARY}"),
             "acme/api-key=env:",
             "/k=env:V",

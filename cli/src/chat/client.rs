@@ -30,7 +30,7 @@ pub enum CallError {
     Connect {
         url: Url,
         #[source]
-        source: hyper_util::client::legacy::Error,
+        source: Box<hyper_util::client::legacy::Error>,
     },
     #[error("TLS can't be set up")]
     Tls(#[source] rustls::Error),
@@ -103,7 +103,8 @@ impl Client {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let response = self.http.request(request).await;
-        let response = response.map_err(|source| CallError::Connect { url: self.url.clone(), source })?;
+        let response = response
+            .map_err(|source| CallError::Connect { url: self.url.clone(), source: Box::new(source) })?;
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
             return Err(refusal(parts.status.as_u16(), body).await);

@@ -15,9 +15,9 @@ use crate::secret::SecretError;
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
     #[error(transparent)]
-    File(FileError),
+    File(Box<FileError>),
     #[error(transparent)]
-    Refused(OfflineError),
+    Refused(Box<OfflineError>),
     #[error("the file names no ModelDeployment: there is nothing to serve")]
     Nothing,
     #[error("{kind} {name} is in the file twice: remove one")]
@@ -35,10 +35,10 @@ pub enum UpError {
         kind: &'static str,
         name: Name,
         #[source]
-        source: SecretError,
+        source: Box<SecretError>,
     },
     #[error(transparent)]
-    SecretFlag(SecretError),
+    SecretFlag(Box<SecretError>),
     #[error("no folder for fetched weights: set --cache-folder, WEIGHBRIDGE_CACHE or HOME")]
     NoCacheFolder,
     #[error(
@@ -61,16 +61,16 @@ pub enum UpError {
     Engine {
         name: Name,
         #[source]
-        source: EngineError,
+        source: Box<EngineError>,
     },
     #[error("the provider proxy of ExternalProvider {name} ended")]
     Proxy {
         name: Name,
         #[source]
-        source: DoorError,
+        source: Box<DoorError>,
     },
     #[error("the door ended")]
-    Door(#[source] DoorError),
+    Door(#[source] Box<DoorError>),
     #[error("a part of the process failed with an internal error")]
     Panicked,
     #[error("can't print the address")]

@@ -83,8 +83,9 @@ impl Local {
     /// # Errors
     /// The first thing in the file or the flags that can't be served here.
     pub fn read(args: &UpArgs) -> Result<Self, UpError> {
-        let manifests = manifest_file::read(&args.file).map_err(UpError::File)?;
-        let (models, providers) = validate_local(&manifests).map_err(UpError::Refused)?;
+        let manifests = manifest_file::read(&args.file).map_err(|error| UpError::File(Box::new(error)))?;
+        let (models, providers) =
+            validate_local(&manifests).map_err(|error| UpError::Refused(Box::new(error)))?;
         if models.is_empty() {
             return Err(UpError::Nothing);
         }
@@ -93,7 +94,7 @@ impl Local {
         let reading = Reading {
             claims: args.claim.iter().cloned().collect(),
             secrets: Secrets::new(&manifests, &args.secret, &args.default_namespace)
-                .map_err(UpError::SecretFlag)?,
+                .map_err(|error| UpError::SecretFlag(Box::new(error)))?,
             cache_folder: cache_folder(args)?,
             args,
         };
@@ -200,8 +201,11 @@ impl Local {
             return Ok(());
         }
         let key = reading.secrets.path(&name.namespace, &provider.key, "apiKeySecret");
-        let key =
-            key.map_err(|source| UpError::Secret { kind: "ExternalProvider", name: name.clone(), source })?;
+        let key = key.map_err(|source| UpError::Secret {
+            kind: "ExternalProvider",
+            name: name.clone(),
+            source: Box::new(source),
+        })?;
         let base_url = Url::parse(provider.base_url.as_str())
             .map_err(|error| UpError::Model { name: name.clone(), problem: format!("baseURL: {error}") })?;
         self.proxies.push(Proxy { name, base_url, allow_private: provider.allow_private, key });
@@ -241,7 +245,7 @@ fn access(name: &Name, hub: &HubFile, reading: &Reading<'_>) -> Result<HubAccess
             let value = value.map_err(|source| UpError::Secret {
                 kind: "ModelDeployment",
                 name: name.clone(),
-                source,
+                source: Box::new(source),
             })?;
             Some(Token::new(value.expose_secret()).map_err(invalid)?)
         }

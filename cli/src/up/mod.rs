@@ -98,7 +98,7 @@ impl Serving {
                 }
                 () = shutdown.aborted() => return Err(UpError::Interrupted),
                 ended = &mut door => {
-                    ended.map_err(UpError::Door)?;
+                    ended.map_err(|error| UpError::Door(Box::new(error)))?;
                     break;
                 }
             }

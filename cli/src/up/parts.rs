@@ -55,7 +55,7 @@ impl Parts {
         config.drain_timeout = self.drain_timeout;
         let failed = {
             let name = name.clone();
-            move |source| UpError::Engine { name, source }
+            move |source| UpError::Engine { name, source: Box::new(source) }
         };
         let server = Server::bind(config).await.map_err(failed.clone())?;
         let address = server.address();
@@ -96,7 +96,7 @@ impl Parts {
             let ended = serve_proxy(config, Listeners { public, admin: None }, stop).await;
             // The path of the key is valid while this lives.
             drop(key);
-            ended.map_err(|source| UpError::Proxy { name: served, source })
+            ended.map_err(|source| UpError::Proxy { name: served, source: Box::new(source) })
         });
         Ok(address)
     }

@@ -38,7 +38,9 @@ impl Progress {
             Phase::Fetching { step, bytes, total } => ((*step).to_owned(), Some((*bytes, *total))),
             Phase::Loading { bytes, total } => ("load".to_owned(), Some((*bytes, *total))),
             Phase::Ready | Phase::Draining | Phase::Failed(_) => return self.clear(),
-            Phase::Opening | Phase::Warming => (phase.to_string(), None),
+            // Milliseconds long, and what the server says before it begins to fetch.
+            Phase::Opening => return,
+            Phase::Warming => (phase.to_string(), None),
         };
         let measured = measured.filter(|(_, total)| *total > 0);
         match &self.bar {
