@@ -50,7 +50,9 @@ async fn bind(public: std::net::SocketAddr, admin: std::net::SocketAddr) -> anyh
     let listen = |address| async move {
         TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
     };
-    Ok(Listeners { public: listen(public).await?, admin: Some(listen(admin).await?) })
+    let (public, admin) = (listen(public).await?, listen(admin).await?);
+    tracing::info!(public = %public.local_addr()?, admin = %admin.local_addr()?, "listening");
+    Ok(Listeners { public, admin: Some(admin) })
 }
 
 /// Serves every model of `directory` until `shutdown`, then lets open requests finish within

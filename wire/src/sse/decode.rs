@@ -40,7 +40,9 @@ pub enum DecodeError {
 pub struct Frame {
     raw: Bytes,
     name: Option<Range<usize>>,
-    data: Vec<Range<usize>>,
+    data: Option<Range<usize>>,
+    /// Further lines of data; nearly every event has one line, and an empty list costs no memory.
+    more: Vec<Range<usize>>,
 }
 
 impl Decoder {
@@ -122,21 +124,26 @@ struct Line {
 
 impl Frame {
     fn read(raw: Bytes, skip: usize) -> Self {
-        let (mut name, mut data) = (None, Vec::new());
+        let (mut name, mut data, mut more) = (None, None, Vec::new());
         let mut start = skip;
         while let Some(rest) = raw.get(start..).filter(|rest| !rest.is_empty()) {
             let length = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
             let end = start + length;
             let line = raw.get(start..end).unwrap_or_default();
             if let Some(offset) = value_offset(line, b"data") {
-                data.push(start + offset..end);
+                let range = start + offset..end;
+                if data.is_none() {
+                    data = Some(range);
+                } else {
+                    more.push(range);
+                }
             } else if let Some(offset) = value_offset(line, b"event") {
                 name = Some(start + offset..end);
             }
             let crlf = raw.get(end) == Some(&b'\r') && raw.get(end + 1) == Some(&b'\n');
             start = end + if crlf { 2 } else { 1 };
         }
-        Self { raw, name, data }
+        Self { raw, name, data, more }
     }
 
     /// The frame's bytes, comments and line ends included.
@@ -153,13 +160,13 @@ impl Frame {
     /// The event's data, its lines joined by LF. `None` where the frame has no `data` line: a comment or
     /// a lone blank line, which is no event.
     pub fn data(&self) -> Option<Cow<'_, [u8]>> {
-        let (first, more) = self.data.split_first()?;
+        let first = self.data.as_ref()?;
         let line = |range: &Range<usize>| self.raw.get(range.clone()).unwrap_or_default();
-        if more.is_empty() {
+        if self.more.is_empty() {
             return Some(Cow::Borrowed(line(first)));
         }
         let mut joined = line(first).to_vec();
-        for range in more {
+        for range in &self.more {
             joined.push(b'\n');
             joined.extend_from_slice(line(range));
         }
@@ -168,10 +175,7 @@ impl Frame {
 
     /// Where the data lies in [`Frame::raw`], if it is on one line.
     pub fn data_span(&self) -> Option<Range<usize>> {
-        match self.data.as_slice() {
-            [only] => Some(only.clone()),
-            _ => None,
-        }
+        self.data.clone().filter(|_| self.more.is_empty())
     }
 }
 
