@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use weighbridge_crds::labels::{self, MANAGED_BY};
 
 use super::compare::differences;
-use super::{ApplyError, Caller, Change, Settled, Verb};
+use super::{ApplyError, CallError, Caller, Change, Settled, Verb};
 use crate::events::Events;
 use crate::owner::{Owner, controller_uid};
 use crate::plan::{ChildKind, Guard, Removal, answers, has_ready};
@@ -88,9 +88,12 @@ where
     }
 
     async fn make<K: Child>(&mut self, name: &str, wanted: Value, why: &str) -> Result<K, ApplyError> {
-        self.confirm_parent().await?;
         let (api, kind) = (self.api::<K>(), K::kind(&()));
-        match self.means.caller.read(&kind, api.get_opt(name)).await? {
+        // At once, for both are needed and neither depends on the other.
+        let live = self.means.caller.read(&kind, api.get_opt(name));
+        let (parent, live) = futures::join!(self.parent_is_current(), live);
+        self.confirm(parent?)?;
+        match live? {
             None => {
                 // Not forced: an object that somebody makes in this very moment is a conflict, not ours to take.
                 let made = self.patch(&api, name, &wanted, false).await?;
@@ -130,7 +133,8 @@ where
     /// Deletes what a plan wants gone, if its guard still holds on the server.
     pub async fn remove(&mut self, removal: &Removal) -> Result<(), ApplyError> {
         let Removal { kind, name, uid, guard, why } = removal;
-        self.confirm_parent().await?;
+        let current = self.parent_is_current().await?;
+        self.confirm(current)?;
         let (kind_name, version) = match kind {
             ChildKind::Deployment => {
                 ("Deployment", self.version_to_delete::<Deployment>(name, uid, guard, answers).await?)
@@ -217,17 +221,20 @@ where
     }
 
     /// The cached parent must be the one on the server: a decision on an old spec is never written.
-    async fn confirm_parent(&mut self) -> Result<(), ApplyError> {
+    async fn parent_is_current(&self) -> Result<bool, CallError> {
         if self.confirmed {
-            return Ok(());
+            return Ok(true);
         }
         let live = self.means.caller.read(self.owner.kind(), self.parent.get_opt(self.owner.name())).await?;
-        let current = live.is_some_and(|live| {
+        Ok(live.is_some_and(|live| {
             let meta = &live.metadata;
             meta.uid.as_deref() == Some(self.owner.uid())
                 && meta.generation == Some(self.owner.generation())
                 && meta.deletion_timestamp.is_none()
-        });
+        }))
+    }
+
+    fn confirm(&mut self, current: bool) -> Result<(), ApplyError> {
         self.confirmed = current;
         if current { Ok(()) } else { Err(ApplyError::StaleParent) }
     }

@@ -5,6 +5,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use weighbridge_crds::condition::Reason;
 use weighbridge_crds::labels::MANAGED_BY;
 use weighbridge_crds::{
     ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, condition,
@@ -93,10 +94,14 @@ where
         .map(|_| ())
 }
 
+/// The first word on an object is news only if it is bad: that its children were made is an Event already.
 fn ready_change(old: &[Condition], new: &[Condition]) -> Option<ReadyChange> {
     let ready =
         |conditions: &[Condition]| conditions.iter().find(|found| found.type_ == condition::READY).cloned();
     let now = ready(new)?;
-    let changed = ready(old).is_none_or(|before| before.reason != now.reason || before.status != now.status);
+    let changed = match ready(old) {
+        Some(before) => before.reason != now.reason || before.status != now.status,
+        None => now.reason != Reason::Progressing.as_str(),
+    };
     changed.then(|| ReadyChange { good: now.status == "True", reason: now.reason, message: now.message })
 }
