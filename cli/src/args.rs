@@ -66,6 +66,9 @@ pub struct ChatArgs {
     /// A system message before the first question.
     #[arg(long)]
     pub system: Option<String>,
+    /// How freely tokens are drawn, 0 to 2; small models want little [default: the server's].
+    #[arg(long)]
+    pub temperature: Option<f64>,
     /// Longest answer, in tokens [default: the model's own end, or the end of its context].
     #[arg(long)]
     pub max_tokens: Option<u64>,

@@ -11,7 +11,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 use weighbridge_wire::openai::chat::ChatCompletionChunk;
 use weighbridge_wire::openai::{ErrorBody, FinishReason, parse};
@@ -52,8 +52,8 @@ pub enum CallError {
 pub struct Client {
     http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: Url,
-    model: String,
-    max_tokens: Option<u64>,
+    /// What is asked for beside the conversation.
+    settings: Map<String, Value>,
 }
 
 /// An answer under way.
@@ -88,16 +88,19 @@ impl Client {
             .enable_http1()
             .wrap_connector(tcp);
         let http = HttpClient::builder(TokioExecutor::new()).build(tls);
-        Ok(Self { http, url, model: args.model.clone(), max_tokens: args.max_tokens })
+        let mut settings = Map::new();
+        settings.insert("model".to_owned(), json!(args.model));
+        settings.insert("stream".to_owned(), json!(true));
+        settings.extend(args.temperature.map(|degree| ("temperature".to_owned(), json!(degree))));
+        settings.extend(args.max_tokens.map(|most| ("max_tokens".to_owned(), json!(most))));
+        Ok(Self { http, url, settings })
     }
 
     /// Asks with the whole conversation.
     pub async fn ask(&self, messages: &[Value]) -> Result<Answer, CallError> {
-        let mut question = json!({ "model": self.model, "stream": true, "messages": messages });
-        if let (Some(most), Some(fields)) = (self.max_tokens, question.as_object_mut()) {
-            fields.insert("max_tokens".to_owned(), json!(most));
-        }
-        let mut request = Request::new(Full::from(question.to_string()));
+        let mut question = self.settings.clone();
+        question.insert("messages".to_owned(), Value::from(messages));
+        let mut request = Request::new(Full::from(Value::Object(question).to_string()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.url.as_str().parse().map_err(|_| CallError::Url(self.url.clone()))?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use weighbridge_gateway::directory::World;
+
 use super::models::{Model, State};
 
 /// The address, the models, and a line to paste.
@@ -29,11 +31,16 @@ pub fn banner(door: SocketAddr, default_namespace: &str, models: &[Model]) -> St
     if let Some(model) = models.iter().find(|model| matches!(model.state, State::Ready(_))) {
         let name = called(model);
         let at = if url == "http://127.0.0.1:8080" { String::new() } else { format!(" --url {url}") };
+        // Small open models ramble at OpenAI's default of 1; closed ones may refuse any other.
+        let (field, flag) = match model.world {
+            World::Open => ("\"temperature\": 0.2, ", " --temperature 0.2"),
+            World::Closed => ("", ""),
+        };
         let _ = write!(
             text,
             "\nAsk it something:\n\n  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \
-             -d '{{\"model\": \"{name}\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \
-             \"Why is the sky blue?\"}}]}}'\n\n  weighbridge chat {name}{at}\n\n"
+             -d '{{\"model\": \"{name}\", \"stream\": true, {field}\"messages\": [{{\"role\": \"user\", \"content\": \
+             \"Why is the sky blue?\"}}]}}'\n\n  weighbridge chat {name}{at}{flag}\n\n"
         );
     }
     text.push_str("Ctrl-C lets open streams finish and ends; a second Ctrl-C ends at once.\n");

@@ -150,6 +150,12 @@ impl Local {
             Weights::Hub(hub) => {
                 request.revision.clone_from(&hub.revision);
                 request.hub = access(&name, hub, reading)?;
+                if hub.endpoint.is_some() && hub.token.is_none() && std::env::var_os("HF_TOKEN").is_some() {
+                    self.notices.push(format!(
+                        "{name}: HF_TOKEN goes to the public hub only, not to openWeights.hub.endpoint; name a \
+                         token for it in openWeights.hub.tokenSecret"
+                    ));
+                }
             }
         }
         Ok(Engine {

@@ -28,7 +28,17 @@ fn each_line_is_a_question_and_errors_are_told() {
     assert!(err(&talked).contains("reached its longest length"));
 
     let with_version = format!("{url}/v1/");
-    let system = ["smollm2", "--url", &with_version, "--system", "Be brief.", "--max-tokens", "2"];
+    let system = [
+        "smollm2",
+        "--url",
+        &with_version,
+        "--system",
+        "Be brief.",
+        "--max-tokens",
+        "2",
+        "--temperature",
+        "0",
+    ];
     assert!(chat(&system, "Hi").status.success());
 
     let unknown = chat(&["nobody", "--url", &url], "Hi\n");

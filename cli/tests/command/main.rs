@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod chat;
+mod hub;
 mod plan;
 mod process;
 mod provider;

@@ -14,9 +14,12 @@ fn question(model: &str, tokens: u32, stream: bool) -> String {
 #[test]
 fn the_example_answers_by_both_of_its_names_and_says_how_to_ask() {
     let up = Up::start(&examples().join("smollm2.yaml"), &["--claim", &claim()], &[]);
+    let pasted = up.banner.split("-d '").nth(1).unwrap().split('\'').next().unwrap();
+    let mut reply = up.post("/v1/chat/completions", pasted);
+    assert_eq!((reply.status, reply.line().is_empty()), (200, false), "{pasted}");
+    drop(reply);
     for line in [
-        format!("http://{}/v1/chat/completions", up.door),
-        "\"model\": \"smollm2\"".to_owned(),
+        format!("curl -N http://{}/v1/chat/completions", up.door),
         format!("weighbridge chat smollm2 --url http://{}", up.door),
     ] {
         assert!(up.banner.contains(&line), "{}", up.banner);
