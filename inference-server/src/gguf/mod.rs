@@ -24,6 +24,5 @@ pub use metadata::Metadata;
 pub use tensor::{TensorInfo, TensorType};
 pub use value::{Array, Value, ValueType};
 
-
 #[cfg(test)]
 mod tests;

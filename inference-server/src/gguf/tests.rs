@@ -239,7 +239,10 @@ fn alignment_is_a_power_of_two_in_bounds() {
     let mut raw = Raw::new(3, 0, 1);
     raw.string(b"general.alignment").u32(8).string(b"32");
     assert!(matches!(raw.parse(), Err(GgufError::Alignment { value: 0, .. })));
-    assert!(matches!(one_tensor(&[8], 0, 16, 64).parse(), Err(GgufError::TensorAlignment { offset: 16, .. })));
+    assert!(matches!(
+        one_tensor(&[8], 0, 16, 64).parse(),
+        Err(GgufError::TensorAlignment { offset: 16, .. })
+    ));
 }
 
 #[test]
