@@ -3,7 +3,8 @@
 
     talk.py --base-url http://HOST/v1 --counts FILE MODEL…
 
-A stream without a usage counts nothing, because its client has nothing to count by.
+llama.cpp's Python server sends no usage with a stream, whatever is asked for. All that anyone downstream can count
+then are the pieces of text, which are tokens there: the client counts those, as the gateway does.
 """
 
 import argparse
@@ -19,12 +20,13 @@ def chat(client, model, question, stream):
     request = {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 48, "temperature": 0}
     if not stream:
         answer = client.chat.completions.create(**request)
-        return answer.choices[0].message.content, answer.usage
-    text, usage = "", None
+        return answer.choices[0].message.content, answer.usage.model_dump()
+    pieces, usage = [], None
     for chunk in client.chat.completions.create(**request, stream=True, stream_options={"include_usage": True}):
         usage = chunk.usage or usage
-        text += "".join(choice.delta.content or "" for choice in chunk.choices)
-    return text, usage
+        pieces += [choice.delta.content for choice in chunk.choices if choice.delta.content]
+    counted = usage.model_dump() if usage else {"prompt_tokens": 0, "completion_tokens": len(pieces)}
+    return "".join(pieces), counted
 
 
 def main():
@@ -44,8 +46,7 @@ def main():
                 raise SystemExit(f"{model} said nothing to {question!r}")
             way = "streamed" if stream else "whole"
             print(f"{model:<16} {way:<9} {question:<29} {' '.join(text.split())[:60]}…")
-            if usage is not None:
-                counts.add(counted, model, usage.model_dump())
+            counts.add(counted, model, usage)
     counts.save(args.counts, counted)
 
 
