@@ -35,4 +35,4 @@ for place in /etc/cni /opt/cni /opt/containerd /run/containerd /run/netns /var/l
     /var/lib/containerd /var/log/containers /var/log/pods /usr/libexec/kubernetes; do
     find "$place" 2>/dev/null || true
 done
-find /tmp -maxdepth 1 -name 'weighbridge-node*' | sort
+find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'weighbridge-node*' | sort

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use rustix::process::geteuid;
@@ -23,6 +23,7 @@ use super::wait;
 mod containerd;
 mod kubelet;
 mod network;
+mod owner;
 mod service;
 mod sweep;
 mod sysctls;
@@ -56,8 +57,12 @@ impl Drop for Sweep {
 
 impl NodeCluster {
     /// Starts everything, and waits until the node is ready and offers `gpus` stand-in GPUs.
-    pub async fn start(programs: &Programs, folder: &Path, gpus: u32) -> Result<Self> {
+    pub async fn start(programs: &Programs, gpus: u32) -> Result<Self> {
         ensure!(geteuid().is_root(), "a node needs root: it starts containers");
+        let folder = &folder();
+        if let Some(owner) = owner::find(folder) {
+            bail!("a node is up already, kept by `{}`; `make cluster-down` stops it", owner.command);
+        }
         sweep::sweep(folder);
         ensure!(
             !Path::new("/sys/fs/cgroup/kubepods").exists()
@@ -66,6 +71,7 @@ impl NodeCluster {
         );
         let logs = folder.join("logs");
         fs::create_dir_all(&logs)?;
+        owner::claim(folder)?;
         let sweep = Sweep(folder.to_owned());
         sysctls::remember(&folder.join("sysctls.json"))?;
         network::create()?;

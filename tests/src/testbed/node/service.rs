@@ -10,15 +10,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Signal, kill_process};
 
-use super::{NodeCluster, built_images, containerd, folder, sweep};
-use crate::testbed::flags;
+use super::owner::Owner;
+use super::{NodeCluster, built_images, containerd, folder, owner, sweep};
 use crate::testbed::interruptions::Interruptions;
 use crate::testbed::programs::{Level, Programs};
+use crate::testbed::{audit, flags};
 
-/// Files of the folder: who keeps the cluster, and the sign that it is ready.
-const KEEPER: &str = "keeper.pid";
+/// The sign in the folder that the cluster is ready.
 const READY: &str = "ready";
 
 /// Starts a cluster that outlives this program; one that is up already gets this checkout's images.
@@ -30,8 +30,11 @@ pub async fn up(gpus: u32) -> Result<()> {
         load().await?;
         writeln!(out, "the cluster was up already; its images are this checkout's now")?;
     } else {
-        let programs = Programs::prepare(Level::Node)?;
-        sweep::sweep(&folder);
+        // Here as well as in the keeper, so that a long build is seen.
+        Programs::prepare(Level::Node)?;
+        if owner::find(&folder).is_none() {
+            sweep::sweep(&folder);
+        }
         let log = env::temp_dir().join("weighbridge-node.log");
         let mut keeper = start_keeper(gpus, &log)?;
         while !folder.join(READY).exists() {
@@ -43,7 +46,6 @@ pub async fn up(gpus: u32) -> Result<()> {
         }
         let _ = fs::remove_file(&log);
         writeln!(out, "the cluster is up after {:.1} s", begun.elapsed().as_secs_f32())?;
-        drop(programs);
     }
     writeln!(out, "kubeconfig: {}", flags::kubeconfig(&folder).display())?;
     writeln!(
@@ -78,13 +80,11 @@ fn start_keeper(gpus: u32, log: &Path) -> Result<Child> {
 pub async fn serve(gpus: u32) -> Result<()> {
     let mut interruptions = Interruptions::new()?;
     let programs = Programs::prepare(Level::Node)?;
-    let folder = folder();
     let cluster = tokio::select! {
-        cluster = Box::pin(NodeCluster::start(&programs, &folder, gpus)) => cluster?,
+        cluster = Box::pin(NodeCluster::start(&programs, gpus)) => cluster?,
         _ = interruptions.next() => return Ok(()),
     };
-    fs::write(folder.join(KEEPER), std::process::id().to_string())?;
-    fs::write(folder.join(READY), "")?;
+    fs::write(folder().join(READY), "")?;
     interruptions.next().await;
     drop(cluster);
     Ok(())
@@ -93,10 +93,12 @@ pub async fn serve(gpus: u32) -> Result<()> {
 /// Stops the cluster and removes what it left, also when its keeper died.
 pub fn down() -> Result<()> {
     let folder = folder();
-    if let Some(keeper) = keeper(&folder) {
-        kill_process(keeper, Signal::TERM).context("tell the cluster's keeper to stop")?;
+    if let Some(owner) = owner::find(&folder) {
+        // A test that has the node removes it itself, and must not lose it in the middle.
+        ensure!(is_keeper(&owner), "the node is in use by `{}`", owner.command);
+        kill_process(owner.process, Signal::TERM).context("tell the cluster's keeper to stop")?;
         let deadline = Instant::now() + Duration::from_secs(60);
-        while test_kill_process(keeper).is_ok() {
+        while owner::find(&folder).is_some() {
             ensure!(Instant::now() < deadline, "the cluster's keeper does not stop");
             sleep(Duration::from_millis(50));
         }
@@ -114,21 +116,16 @@ pub fn print_environment() -> Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "export KUBECONFIG='{}'", kubeconfig.display())?;
     writeln!(out, "export {}='{}'", crate::testbed::KUBECONFIG, kubeconfig.display())?;
+    writeln!(out, "export {}='{}'", audit::FILE, flags::audit_log(&folder).display())?;
     let folders: Vec<String> = programs.folders().map(|folder| folder.display().to_string()).collect();
     writeln!(out, "export PATH='{}':\"$PATH\"", folders.join(":"))?;
     Ok(())
 }
 
 fn is_up(folder: &Path) -> bool {
-    keeper(folder).is_some() && folder.join(READY).exists()
+    owner::find(folder).is_some_and(|owner| is_keeper(&owner)) && folder.join(READY).exists()
 }
 
-/// The living keeper of the cluster in `folder`.
-fn keeper(folder: &Path) -> Option<Pid> {
-    let id: i32 = fs::read_to_string(folder.join(KEEPER)).ok()?.trim().parse().ok()?;
-    // The number may be another program's by now.
-    let line = fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
-    let words: Vec<&str> = line.split('\0').collect();
-    let ours = words.first().is_some_and(|program| program.ends_with("testbed")) && words.contains(&"serve");
-    Pid::from_raw(id).filter(|_| ours)
+fn is_keeper(owner: &Owner) -> bool {
+    owner.command.contains("testbed serve ")
 }
