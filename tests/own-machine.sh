@@ -23,11 +23,14 @@ if [[ ${1:-} == --inside ]]; then
         *) mount -t cgroup -o "${controller##*/}" none "$controller" ;;
         esac
     done
-    # Programs of a node write here wherever their state is.
-    for folder in /var/lib/kubelet /var/lib/cni /var/log/containers /run/containerd /run/netns; do
-        mkdir -p "$folder"
-        mount -t tmpfs none "$folder"
+    # Programs of a node write here wherever their state is: what they write stays in our folder.
+    for folder in /run /var/lib /var/log; do
+        layer=$TMPDIR/layers/${folder//\//-}
+        mkdir -p "$layer/upper" "$layer/work"
+        mount -t overlay -o "lowerdir=$folder,upperdir=$layer/upper,workdir=$layer/work" none "$folder"
     done
+    # In those layers only: a node that is up outside is not to be seen here.
+    rm -rf /run/containerd /run/netns /var/lib/cni /var/lib/kubelet /var/log/containers /var/log/pods
     # Not exec: this shell is process 1 here, and buries orphans as a machine's would.
     status=0
     "$@" || status=$?
@@ -54,18 +57,12 @@ remove() { # PROCESS
     done
     rm -rf "${TMPDIR:-/tmp}/$prefix-$1"
 }
-leave() {
-    remove $$
-    for folder in /var/lib/kubelet /var/lib/cni /var/log/containers /run/containerd; do
-        rmdir "$folder" 2>/dev/null || true
-    done
-}
 # What runs that were killed outright left.
 for folder in "${TMPDIR:-/tmp}/$prefix"-*; do
     owner=${folder##*-}
     [[ $owner == '*' || -d /proc/$owner ]] || remove "$owner"
 done
-trap leave EXIT
+trap 'remove $$' EXIT
 mkdir -m 700 "$temporary"
 made=()
 

@@ -10,11 +10,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-use weighbridge_tests::testbed::node::NodeCluster;
+use weighbridge_tests::testbed::node::{self, NodeCluster};
 use weighbridge_tests::testbed::{Level, Programs, TestNamespace, wait};
 
 const PROBE: &str = "images.weighbridge.local/testbed/probe:1";
@@ -41,6 +42,32 @@ async fn a_real_node_runs_pods_gives_them_devices_and_leaves_nothing_behind() ->
     }
     assert_eq!(difference(&before, &machine_state()?), "", "the node left something on this machine");
     Ok(())
+}
+
+#[test]
+fn down_leaves_nothing_even_when_the_keeper_was_killed() -> Result<()> {
+    Programs::prepare(Level::Node)?;
+    if std::env::var_os(INSIDE).is_none() {
+        return again_on_a_machine_of_its_own();
+    }
+    let before = machine_state()?;
+    testbed(&["up", "--gpus", "0"])?;
+    let refusal = testbed(&["serve", "--gpus", "0"]).unwrap_err().to_string();
+    assert!(refusal.contains("a node is up already"), "{refusal}");
+    let owner = std::fs::read_to_string(node::folder().join("owner"))?;
+    let keeper = owner.split(' ').next().and_then(|id| Pid::from_raw(id.parse().ok()?));
+    kill_process(keeper.context("the owner's note")?, Signal::KILL)?;
+    let refusal = testbed(&["env"]).unwrap_err().to_string();
+    assert!(refusal.contains("no cluster is up"), "{refusal}");
+    testbed(&["down"])?;
+    assert_eq!(difference(&before, &machine_state()?), "", "the node left something on this machine");
+    Ok(())
+}
+
+fn testbed(arguments: &[&str]) -> Result<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_testbed")).args(arguments).output()?;
+    ensure!(output.status.success(), "testbed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Runs this test once more where it meets no cluster that somebody has up.

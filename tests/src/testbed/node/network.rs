@@ -1,6 +1,6 @@
 //! The node's network: one bridge that holds pods, and routes that let nothing out.
 
-use std::path::Path;
+use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -35,7 +35,9 @@ pub fn create() -> Result<()> {
 
 /// Whether the bridge is there.
 pub fn exists() -> bool {
-    Path::new("/sys/class/net").join(BRIDGE).exists()
+    // Not /sys, which shows the network of whoever mounted it.
+    let links = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    links.lines().any(|line| line.trim_start().starts_with(&format!("{BRIDGE}:")))
 }
 
 /// Removes the bridge, with its routes, and kube-proxy's tables, as far as they are there.

@@ -40,6 +40,7 @@ pub async fn up(gpus: u32) -> Result<()> {
         while !folder.join(READY).exists() {
             if let Some(status) = keeper.try_wait()? {
                 let words = fs::read_to_string(&log).unwrap_or_default();
+                let _ = fs::remove_file(&log);
                 bail!("the cluster did not start ({status}):\n{words}");
             }
             sleep(Duration::from_millis(50));

@@ -172,8 +172,10 @@ fn remove_matching(folder: &str, ours: impl Fn(&Path) -> bool) {
 }
 
 fn remove_if_empty(folder: &str) {
+    use io::ErrorKind::{DirectoryNotEmpty, NotFound, ResourceBusy};
     match fs::remove_dir(folder) {
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+        // Busy is a folder that something is mounted on, which is not ours to remove.
+        Err(error) if !matches!(error.kind(), NotFound | DirectoryNotEmpty | ResourceBusy) => {
             warn!(%error, folder, "an empty folder was left behind");
         }
         _ => {}
