@@ -110,14 +110,21 @@ async fn of_two_operators_only_the_leader_writes_and_a_stopped_one_never_again()
         "the second does not lead"
     );
 
-    // The last write about a model that became ready is the Event that says so.
-    wait::until_all(
+    // The last write about a model that became ready is the Event that says so. The apiserver shows it before
+    // the operator hears that it was taken, and counts it.
+    let events = wait::until_all(
         &bench.api::<Event>(),
         kube::runtime::watcher::Config::default(),
         "the Event of Ready",
         |events: &[Event]| events.iter().any(|event| event.reason.as_deref() == Some("Serving")),
     )
     .await?;
+    let told = events.iter().filter(|event| event.reporting_instance.as_deref() == Some("first")).count();
+    let began = Instant::now();
+    let taken = ["kind=\"Event\"", "outcome=\"success\""];
+    while bench.operator.count("weighbridge_reconcile_api_writes_total", &taken).await? < told as f64 {
+        anyhow::ensure!(began.elapsed() < wait::DEADLINE, "{told} Events are there and fewer are counted");
+    }
     let before = bench.operator.writes().await?;
     // A leader that is stopped loses the Lease, and comes back as a zombie with work in its queue.
     bench.operator.signal("STOP").await?;
