@@ -21,7 +21,8 @@ sample: ## Fetch the sample weights once: pinned, checked, kept outside the repo
 
 test: lint test-setup ## Everything: lints, units, goldens, real clients, the real control plane
 	$(CARGO) build --locked --workspace --all-targets
-	$(CARGO) run -q --locked -p weighbridge-tests --bin testbed -- run -- $(CARGO) test --locked --workspace
+	# The program itself, not `cargo run -p`: one package alone is another set of features, and a second build.
+	$${CARGO_TARGET_DIR:-target}/debug/testbed run -- $(CARGO) test --locked --workspace
 
 test-setup: sample control-plane clients
 

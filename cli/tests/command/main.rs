@@ -4,6 +4,7 @@
 mod bad_input;
 mod chat;
 mod hub;
+mod official_client;
 mod plan;
 mod process;
 mod provider;
