@@ -7,6 +7,7 @@
 //!
 //! These tests need the sample file: without it they fail and say how to get it.
 #![allow(clippy::unwrap_used, clippy::panic)] // A golden or model that cannot be read fails the test.
+#![allow(clippy::print_stdout)] // The issue of each comparison is read by people, passed or not.
 
 use std::path::{Path, PathBuf};
 
