@@ -7,7 +7,8 @@ use std::process::Command;
 #[test]
 fn a_stand_in_driver_library_loads_inside_the_inference_servers_image() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let binaries = std::env::current_exe().unwrap().join("../..");
+    let test = std::env::current_exe().unwrap();
+    let binaries = test.ancestors().nth(2).unwrap();
     let program = binaries.join("weighbridge-inference-server");
     assert!(program.is_file(), "{} is not built: `make test` builds it first", program.display());
     // Its own folder: the release images may be in use by a cluster.
