@@ -502,6 +502,9 @@ def compare(arguments):
     # No verdict: on ordinary prompts another CPU's kernels give another text, and that is no fault of anybody.
     print(f"note  smollm2/greedy_ordinary.json, quantised: {greedy('smollm2/greedy_ordinary.json', lambda p: p['quantised'], 20)[1]}")
 
+    for row in load("smollm2/greedy_ordinary.json")[1]["agreement"]:
+        print(f"note  llama.cpp against itself, {row['variant']}: {row['same_token']} of {row['steps']} tokens, {row['whole_texts']} of 20 texts")
+
     a, b = load("smollm2/perplexity.json")
     ratio = b["perplexity"] / a["perplexity"] - 1
     same = a["token_count"] == b["token_count"] and abs(ratio) <= 0.005
@@ -577,7 +580,8 @@ def measure(arguments, conversations, floor=None):
         if run is not None:
             paths[name] = (prompt, run[0])
             ends[name] = next((i for i, token in enumerate(run[0]) if maker.llama.is_end(token)), None)
-    print(f"{len(paths)} of {len(conversations)} kept above the floor of {floor}", file=sys.stderr, flush=True)
+    if floor is not None:
+        print(f"{len(paths)} of {len(conversations)} kept above the floor of {floor}", file=sys.stderr, flush=True)
     measured = {name: {} for name in paths}
     for label, engine in variants(arguments.model):
         for name, (prompt, tokens) in paths.items():
