@@ -142,13 +142,12 @@ fn f32_greedy_tokens_and_logits_are_llama_cpps() {
 }
 
 /// The file as it is: 64 greedy tokens, decoded one by one, for 20 prompts on which llama.cpp's variants agree.
-/// At most 3 may differ, and only where llama.cpp's lead is within the rounding noise of two engines.
+/// At most 3 may differ, and only in a near-tie, except for the known miss.
 #[test]
 fn greedy_tokens_are_llama_cpps() {
-    /// Wider than the issue's `near_tie` of 0.05, which one prompt misses (`happy-birthday`, a lead of 0.30; the
-    /// other 19 are equal). Our logits are as far from the exact ones as llama.cpp's (0.09 to 0.19, measured), so
-    /// a difference of two logits deviates by some 0.3 between the engines.
-    const NOISE: f64 = 0.5;
+    /// Falls short of the bar: llama.cpp leads by 0.30 where ours differs, with AVX-512 and with AVX2. To be
+    /// mended, never joined by another.
+    const KNOWN_MISS: &str = "happy-birthday";
     let golden = golden("greedy.json");
     let mut backend = load(&sample());
     let run = |prompt: &[u32], expected: &[u32]| {
@@ -163,8 +162,10 @@ fn greedy_tokens_are_llama_cpps() {
         }
         (found.len(), found)
     };
-    let (wrong, ties) = compare(&golden, NOISE, run, |prompt| prompt);
-    assert!(wrong.is_empty() && ties.len() <= 3, "wrong {wrong:?}, within noise {ties:?}");
+    let near_tie = golden["near_tie"].as_f64().unwrap();
+    let (wrong, ties) = compare(&golden, near_tie, run, |prompt| prompt);
+    assert!(wrong.iter().all(|name| name == KNOWN_MISS), "wrong {wrong:?}");
+    assert!(wrong.len() + ties.len() <= 3, "wrong {wrong:?}, near-ties {ties:?}");
 }
 
 /// The file as it is, on prompts that nobody chose: fed llama.cpp's tokens, our best token is the same as often
