@@ -7,8 +7,9 @@ set -euo pipefail
 section() { printf '== %s\n' "$1"; }
 
 section processes
-# By name only, because numbers differ: a node's programs, and what our images run.
-ps -eo args --no-headers | awk '{print $1, $2}' |
+# By name only, because numbers differ: a node's programs, and what our images run. Dead ones hold nothing but
+# their number until process 1 buries them.
+ps -eo stat,args --no-headers | awk '$1 !~ /^Z/ {print $2, $3}' |
     grep -E '(containerd|coredns|/kube|etcd|testbed serve)|^/(pause|probe|weighbridge)' | sort || true
 section mounts
 # Image builds mount and unmount at any time; they are not a node's.

@@ -27,7 +27,8 @@ stop() {
     local status=$? process
     # Why something in the background did not do its part stands in its log.
     ((status == 0)) || tail -n 20 "$work"/*.log >&2 || true
-    for process in "${started[@]}"; do kill "$process" 2>/dev/null && wait "$process" 2>/dev/null; done
+    # A process that was told to stop says so in its status, which is not this script's.
+    for process in "${started[@]}"; do kill "$process" 2>/dev/null && wait "$process" 2>/dev/null || true; done
     rm -rf "$work"
 }
 trap stop EXIT
