@@ -83,12 +83,73 @@ impl<'de> Deserialize<'de> for Prompt {
 
 struct PromptVisitor;
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum PromptItem {
     Text(String),
     Token(u32),
     Tokens(Vec<u32>),
+}
+
+/// Written out because `#[serde(untagged)]` loses which item was wrong, and why.
+impl<'de> Deserialize<'de> for PromptItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+struct ItemVisitor;
+
+impl<'de> Visitor<'de> for ItemVisitor {
+    type Value = PromptItem;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, a token id or a list of token ids")
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<PromptItem, E> {
+        Ok(PromptItem::Text(value.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<PromptItem, E> {
+        Ok(PromptItem::Text(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<PromptItem, E> {
+        u32::try_from(value).map(PromptItem::Token).map_err(|_| no_token(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<PromptItem, E> {
+        u32::try_from(value).map(PromptItem::Token).map_err(|_| no_token(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<PromptItem, E> {
+        Err(no_token(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<PromptItem, A::Error> {
+        let mut tokens = Vec::new();
+        while let Some(TokenId(token)) = seq.next_element()? {
+            tokens.push(token);
+        }
+        Ok(PromptItem::Tokens(tokens))
+    }
+}
+
+fn no_token<E: Error>(value: impl fmt::Display) -> E {
+    E::custom(format!("must be a token id (0 or more) or a string, got {value}"))
+}
+
+/// An item of a list in the list.
+struct TokenId(u32);
+
+impl<'de> Deserialize<'de> for TokenId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match PromptItem::deserialize(deserializer)? {
+            PromptItem::Token(token) => Ok(Self(token)),
+            PromptItem::Text(_) | PromptItem::Tokens(_) => {
+                Err(D::Error::custom("must be a token id: a list in the list holds nothing else"))
+            }
+        }
+    }
 }
 
 impl<'de> Visitor<'de> for PromptVisitor {
@@ -175,6 +236,7 @@ pub struct CompletionChoice {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parse;
     use super::*;
 
     fn prompt(text: &str) -> Result<Prompt, serde_json::Error> {
@@ -189,6 +251,23 @@ mod tests {
         assert_eq!(prompt("[[1],[2,3]]").expect("lists"), Prompt::TokenLists(vec![vec![1], vec![2, 3]]));
         assert!(prompt(r#"["a",1]"#).is_err());
         assert!(prompt("[]").is_err());
-        assert!(prompt("[-1]").is_err());
+    }
+
+    /// With `#[serde(untagged)]` each of these said "data did not match any variant".
+    #[test]
+    fn a_wrong_item_is_named_with_what_it_must_be() {
+        for (items, param, words) in [
+            ("[1,-2]", "prompt[1]", "must be a token id (0 or more) or a string, got -2"),
+            ("[1.5]", "prompt[0]", "must be a token id (0 or more) or a string, got 1.5"),
+            ("[4294967296]", "prompt[0]", "must be a token id (0 or more) or a string, got 4294967296"),
+            ("[[1],[2,-3]]", "prompt[1][1]", "must be a token id (0 or more) or a string, got -3"),
+            (r#"[["a"]]"#, "prompt[0][0]", "must be a token id: a list in the list holds nothing else"),
+            ("[null]", "prompt[0]", "expected a string, a token id or a list of token ids"),
+        ] {
+            let body = format!(r#"{{"model":"m","prompt":{items}}}"#);
+            let error = parse::<CompletionRequest>(body.as_bytes()).expect_err(items).body.error;
+            assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
+            assert!(error.message.contains(words), "{}", error.message);
+        }
     }
 }

@@ -19,7 +19,7 @@ pub use field::MAX_STOP_SEQUENCES;
 pub use logprobs::{ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob};
 pub use model::{Model, ModelList};
 pub use parse::parse;
-pub use usage::{CompletionTokensDetails, PromptTokensDetails, StreamOptions, Usage};
+pub use usage::{CompletionTokensDetails, PROMPT_TOKENS_HEADER, PromptTokensDetails, StreamOptions, Usage};
 
 use serde::{Deserialize, Serialize};
 

@@ -26,13 +26,27 @@ fn refusal(path: &str, error: &serde_json::Error) -> ApiError {
             // serde_json adds a position that means nothing to someone who sent one line.
             let text = error.to_string();
             let text = text.split(" at line ").next().unwrap_or_default();
-            if path == "." {
-                return ApiError::invalid_request(missing_field(text), text);
+            let inside = (path != ".").then_some(path);
+            match (missing_field(text), inside) {
+                (Some(field), None) => missing(field, field),
+                (Some(field), Some(path)) => missing(&format!("{path}.{field}"), field),
+                (None, None) => ApiError::invalid_request(None, text),
+                (None, Some(path)) => ApiError::invalid_request(Some(path), &format!("`{path}`: {text}")),
             }
-            ApiError::invalid_request(Some(path), &format!("`{path}`: {text}"))
         }
         Category::Io | Category::Syntax | Category::Eof => ApiError::invalid_json(&error.to_string()),
     }
+}
+
+fn missing(param: &str, field: &str) -> ApiError {
+    let fix = match field {
+        "model" => "name the model to use",
+        "messages" => r#"give the conversation, such as [{"role": "user", "content": "Hello"}]"#,
+        "prompt" => "give the text to go on from",
+        "role" => "say who speaks, such as \"user\"",
+        _ => "add it",
+    };
+    ApiError::invalid_request(Some(param), &format!("`{param}` is missing: {fix}."))
 }
 
 fn missing_field(text: &str) -> Option<&str> {
@@ -42,6 +56,7 @@ fn missing_field(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::super::chat::ChatCompletionRequest;
+    use super::super::completion::CompletionRequest;
     use super::*;
 
     fn refused(body: &str) -> ApiError {
@@ -79,9 +94,23 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_field_is_named() {
-        let error = refused(r#"{"model":"m"}"#);
-        assert_eq!(error.body.error.param.as_deref(), Some("messages"));
+    fn a_missing_field_is_named_with_the_fix() {
+        for (body, param, fix) in [
+            (r#"{"messages":[]}"#, "model", "`model` is missing: name the model"),
+            (r#"{"model":"m"}"#, "messages", "`messages` is missing: give the conversation"),
+            (
+                r#"{"model":"m","messages":[{"content":"x"}]}"#,
+                "messages[0].role",
+                "is missing: say who speaks",
+            ),
+        ] {
+            let error = refused(body).body.error;
+            assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
+            assert!(error.message.contains(fix), "{}", error.message);
+        }
+        let error = parse::<CompletionRequest>(br#"{"model":"m"}"#).expect_err("no prompt").body.error;
+        assert_eq!(error.param.as_deref(), Some("prompt"));
+        assert!(error.message.contains("give the text"), "{}", error.message);
     }
 
     #[test]

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Extra;
 
+/// Header of a streamed answer of our engine: the tokens of its prompt, known before the first token is drawn.
+/// A stream that ends early never comes to its usage, and would else be metered as if it had read nothing.
+pub const PROMPT_TOKENS_HEADER: &str = "x-weighbridge-prompt-tokens";
+
 /// What a request used, in tokens. `prompt_tokens` includes the cached ones and `completion_tokens` the
 /// reasoning ones; the details only split them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,14 +40,6 @@ impl Usage {
             total_tokens: prompt.saturating_add(completion),
             ..Self::default()
         }
-    }
-
-    /// The same with `cached` of the prompt tokens read from a cache.
-    #[must_use]
-    pub fn with_cached(mut self, cached: u64) -> Self {
-        let details = PromptTokensDetails { cached_tokens: Some(cached), ..Default::default() };
-        self.prompt_tokens_details = Some(details);
-        self
     }
 }
 
