@@ -247,7 +247,20 @@ impl FetchError {
             | FetchError::Stalled { .. }
             | FetchError::Short { .. }
             | FetchError::LocationExpired(_) => true,
-            _ => false,
+            FetchError::TokenMissing
+            | FetchError::TokenRefused
+            | FetchError::Forbidden
+            | FetchError::NoSuchRevision(_)
+            | FetchError::NoSuchFile
+            | FetchError::Endpoint(_)
+            | FetchError::Token(_)
+            | FetchError::TooManyRedirects(_)
+            | FetchError::BadRedirect(_)
+            | FetchError::Protocol { .. }
+            | FetchError::RangesIgnored
+            | FetchError::Changed { .. }
+            | FetchError::GaveUp { .. }
+            | FetchError::Write(_) => false,
         }
     }
 
@@ -259,11 +272,10 @@ impl FetchError {
         }
     }
 
+    /// The wait that the hub asked for; no other failure carries one.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            FetchError::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        }
+        let FetchError::Status { retry_after, .. } = self else { return None };
+        *retry_after
     }
 
     fn field(&self) -> Option<&'static str> {
@@ -276,7 +288,17 @@ impl FetchError {
             FetchError::NoSuchFile => Some("source"),
             FetchError::Endpoint(_) => Some("hub.endpoint"),
             FetchError::GaveUp { last, .. } => last.field(),
-            _ => None,
+            FetchError::Status { .. }
+            | FetchError::Transport { .. }
+            | FetchError::Stalled { .. }
+            | FetchError::Short { .. }
+            | FetchError::LocationExpired(_)
+            | FetchError::TooManyRedirects(_)
+            | FetchError::BadRedirect(_)
+            | FetchError::Protocol { .. }
+            | FetchError::RangesIgnored
+            | FetchError::Changed { .. }
+            | FetchError::Write(_) => None,
         }
     }
 }

@@ -14,8 +14,11 @@ pub enum GgufError {
         #[source]
         source: std::io::Error,
     },
+    /// A download that never began, or a file made to be written to.
+    #[error("the file is empty: fetch it again")]
+    Empty,
     /// The first four bytes are not `GGUF`.
-    #[error("not a GGUF file: it begins with {found:02x?}; convert the model to GGUF, or name its format")]
+    #[error("not a GGUF file: it begins with {found:02x?}; convert the model to GGUF")]
     Magic {
         /// The first bytes, as many as there are.
         found: Vec<u8>,

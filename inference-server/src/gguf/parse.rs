@@ -54,6 +54,9 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, GgufError> {
 }
 
 fn magic_and_version(reader: &mut Reader<'_>) -> Result<(), GgufError> {
+    if reader.remaining() == 0 {
+        return Err(GgufError::Empty);
+    }
     let length = reader.remaining().min(4);
     let magic = reader.take(length, &|| "magic".to_owned())?;
     if magic != b"GGUF" {

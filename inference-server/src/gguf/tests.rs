@@ -155,6 +155,7 @@ fn a_file_cut_anywhere_is_refused_without_a_panic() {
 fn magic_version_and_byte_order() {
     assert!(matches!(parse(b"GGML....").unwrap_err(), GgufError::Magic { .. }));
     assert!(matches!(parse(b"GG").unwrap_err(), GgufError::Magic { .. }));
+    assert_eq!(parse(b"").unwrap_err().to_string(), "the file is empty: fetch it again");
     assert!(matches!(Raw::new(1, 0, 0).parse(), Err(GgufError::Version { version: 1 })));
     assert!(matches!(Raw::new(4, 0, 0).parse(), Err(GgufError::Version { version: 4 })));
     assert!(matches!(Raw::new(3u32.swap_bytes(), 0, 0).parse(), Err(GgufError::BigEndian)));

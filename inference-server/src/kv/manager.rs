@@ -1,6 +1,6 @@
-//! The pool: blocks out, blocks in, counted by reference.
+//! The pool: blocks out, blocks in.
 
-use super::{BLOCK_SIZE, BlockId, blocks_for};
+use super::{BlockId, blocks_for};
 
 /// The pool is short of blocks; nothing was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,21 +24,16 @@ impl BlockTable {
     pub fn blocks(&self) -> &[BlockId] {
         &self.0
     }
-
-    /// Positions that the table has room for.
-    pub fn capacity(&self) -> usize {
-        self.0.len() * BLOCK_SIZE
-    }
 }
 
 /// Hands out the blocks of a pool of fixed size.
 ///
-/// Guarantees: a block has one owner unless it was shared; a reservation takes all it asks for or
-/// nothing; a block whose last owner freed it is free at once.
+/// Guarantees: a block has one owner; a reservation takes all it asks for or nothing; what its owner
+/// freed is free at once.
 #[derive(Debug)]
 pub struct BlockManager {
-    /// Owners of each block; 0 is free.
-    references: Vec<u32>,
+    /// Blocks in the pool, free or not.
+    total: usize,
     /// Free blocks, the last one handed out first: it is the likeliest to be in a CPU cache.
     free: Vec<BlockId>,
 }
@@ -46,12 +41,12 @@ pub struct BlockManager {
 impl BlockManager {
     /// A pool of `blocks` blocks, all free.
     pub fn new(blocks: u32) -> Self {
-        Self { references: vec![0; blocks as usize], free: (0..blocks).rev().map(BlockId).collect() }
+        Self { total: blocks as usize, free: (0..blocks).rev().map(BlockId).collect() }
     }
 
     /// Blocks in the pool.
     pub fn total(&self) -> usize {
-        self.references.len()
+        self.total
     }
 
     /// Blocks without an owner.
@@ -81,32 +76,12 @@ impl BlockManager {
         let Some(rest) = self.free.len().checked_sub(wanted) else {
             return Err(OutOfBlocks { wanted, free: self.free.len() });
         };
-        for block in self.free.drain(rest..).rev() {
-            self.references[block.0 as usize] = 1;
-            table.0.push(block);
-        }
+        table.0.extend(self.free.drain(rest..).rev());
         Ok(())
     }
 
-    /// A second table over the first `tokens` positions of `table`, whole blocks only: a block that is
-    /// only partly filled would be written by both owners.
-    pub fn share(&mut self, table: &BlockTable, tokens: usize) -> BlockTable {
-        let whole = (tokens / BLOCK_SIZE).min(table.0.len());
-        let shared = table.0[..whole].to_vec();
-        for block in &shared {
-            self.references[block.0 as usize] += 1;
-        }
-        BlockTable(shared)
-    }
-
-    /// Gives `table` back. Blocks that another table shares stay with that one.
+    /// Gives `table` back.
     pub fn free(&mut self, table: BlockTable) {
-        for block in table.0.into_iter().rev() {
-            let owners = &mut self.references[block.0 as usize];
-            *owners = owners.saturating_sub(1);
-            if *owners == 0 {
-                self.free.push(block);
-            }
-        }
+        self.free.extend(table.0.into_iter().rev());
     }
 }

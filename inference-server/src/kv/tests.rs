@@ -31,21 +31,8 @@ fn growing_keeps_the_blocks_already_held() {
     let before = table.blocks().to_vec();
     pool.reserve(&mut table, BLOCK_SIZE + 1).unwrap();
     assert_eq!(table.blocks()[..1], before);
-    assert_eq!(table.capacity(), 2 * BLOCK_SIZE);
+    assert_eq!(table.blocks().len(), 2);
     pool.free(table);
-}
-
-#[test]
-fn a_shared_block_outlives_its_first_owner() {
-    let mut pool = BlockManager::new(4);
-    let mut table = BlockTable::default();
-    pool.reserve(&mut table, 3 * BLOCK_SIZE).unwrap();
-    let shared = pool.share(&table, 2 * BLOCK_SIZE + 5);
-    assert_eq!(shared.blocks(), &table.blocks()[..2], "a partly filled block is never shared");
-    pool.free(table);
-    assert_eq!(pool.available(), 2);
-    pool.free(shared);
-    assert_eq!(pool.available(), 4);
 }
 
 /// What a test may do to the pool; indexes are taken modulo the number of live tables.
@@ -53,7 +40,6 @@ fn a_shared_block_outlives_its_first_owner() {
 enum Act {
     Open,
     Grow(usize, usize),
-    Share(usize, usize),
     Free(usize),
 }
 
@@ -61,13 +47,12 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         Just(Act::Open),
         (any::<usize>(), 0..400_usize).prop_map(|(table, tokens)| Act::Grow(table, tokens)),
-        (any::<usize>(), 0..400_usize).prop_map(|(table, tokens)| Act::Share(table, tokens)),
         any::<usize>().prop_map(Act::Free),
     ]
 }
 
 proptest! {
-    /// Whatever the order, every block is either free or in a table, and freeing all restores the pool.
+    /// Whatever the order, every block is either free or in one table, and freeing all restores the pool.
     #[test]
     fn no_block_leaks(blocks in 0..64_u32, acts in prop::collection::vec(act(), 0..200)) {
         let mut pool = BlockManager::new(blocks);
@@ -80,21 +65,19 @@ proptest! {
                     let table = &mut tables[at % live];
                     let before = (pool.available(), table.blocks().len());
                     match pool.reserve(table, tokens) {
-                        Ok(()) => prop_assert!(table.capacity() >= tokens),
+                        Ok(()) => prop_assert!(table.blocks().len() >= blocks_for(tokens)),
                         Err(_) => prop_assert_eq!((pool.available(), table.blocks().len()), before),
                     }
-                }
-                Act::Share(at, tokens) if live > 0 => {
-                    let shared = pool.share(&tables[at % live], tokens);
-                    tables.push(shared);
                 }
                 Act::Free(at) if live > 0 => pool.free(tables.swap_remove(at % live)),
                 _ => {}
             }
             let mut owned: Vec<_> = tables.iter().flat_map(|table| table.blocks().iter().copied()).collect();
+            let held = owned.len();
             owned.sort_unstable();
             owned.dedup();
-            prop_assert_eq!(owned.len() + pool.available(), blocks as usize);
+            prop_assert_eq!(owned.len(), held, "no block has two owners");
+            prop_assert_eq!(held + pool.available(), blocks as usize);
         }
         for table in tables {
             pool.free(table);

@@ -183,9 +183,11 @@ async fn the_context_is_the_models_and_is_enforced() {
 async fn a_file_that_is_no_model_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(sample()).unwrap();
-    for (name, content) in
-        [("text.gguf", b"no model at all".to_vec()), ("cut.gguf", bytes[..bytes.len() / 2].to_vec())]
-    {
+    for (name, content, fix) in [
+        ("text.gguf", b"no model at all".to_vec(), "convert the model to GGUF"),
+        ("cut.gguf", bytes[..bytes.len() / 2].to_vec(), "fetch it again"),
+        ("empty.gguf", Vec::new(), "the file is empty: fetch it again"),
+    ] {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         let config = ServerConfig::new(([127, 0, 0, 1], 0).into(), ModelFile::Path(path), "m");
@@ -193,6 +195,7 @@ async fn a_file_that_is_no_model_is_refused_in_words() {
         let error = server.run(std::future::pending(), Arc::new(|_| ())).await.unwrap_err();
         assert!(matches!(error, ServeError::File(_)), "{error}");
         assert!(error.to_string().starts_with("the model file: "), "{error}");
+        assert!(error.to_string().contains(fix), "{error}");
     }
     let absent = ModelFile::Path(folder.path().join("absent.gguf"));
     let server = Server::bind(ServerConfig::new(([127, 0, 0, 1], 0).into(), absent, "m")).await.unwrap();
