@@ -1,4 +1,4 @@
-//! The one place that maps a file.
+//! The one place that maps a file, and beside the kernels the only one with `unsafe`.
 #![allow(unsafe_code)] // mmap: the kernel cannot promise that nobody changes the file underneath.
 
 use std::fs::File;
@@ -11,11 +11,17 @@ use memmap2::{Mmap, UncheckedAdvice};
 pub(super) struct Mapping(Mmap);
 
 impl Mapping {
-    /// Maps `file`. The caller keeps to files that are replaced by rename, never rewritten in place.
+    /// Maps `file`, which nobody may rewrite or shorten in place until the mapping is dropped: that is, while
+    /// the model loads. Afterwards the weights are in memory of our own.
     pub(super) fn open(file: &File) -> std::io::Result<Self> {
-        // SAFETY: the mapping is read-only and only ever seen as bytes, for which every value is valid.
-        // A writer could still change bytes under a reader: model files are fetched to a temporary name,
-        // verified and renamed, so nobody writes to one that is open here.
+        // SAFETY: the mapping is read-only and seen as bytes only, for which every value is valid; that they
+        // stay the same is the system's promise only where nobody writes to the file.
+        // - `hf://`: ours to keep. A file is fetched to another name, verified, renamed, and never opened for
+        //   writing again; a newer one takes the name and leaves this one as it is.
+        // - `file://` and `pvc://`: somebody else's, whom no lock binds, so it is assumed that they replace
+        //   files by rename too. Bytes rewritten meanwhile give wrong weights and nothing worse: text and
+        //   offsets are copied out before they are checked. A file cut short ends the process with SIGBUS
+        //   at the first page past its new end; a pod then starts again and says that the file is truncated.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self(map))
     }

@@ -79,10 +79,8 @@ impl<'a> Reader<'a> {
         if length > limit {
             return Err(GgufError::Count { field: format!("length of {}", field()), count: length, limit });
         }
-        let bytes = self.take(length, field)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(GgufError::Utf8 { field: field() }),
-        }
+        // Copied first, then checked: see `mapping` on files that change underneath.
+        let bytes = self.take(length, field)?.to_vec();
+        String::from_utf8(bytes).map_err(|_| GgufError::Utf8 { field: field() })
     }
 }
