@@ -110,6 +110,7 @@ pub struct Metrics {
     duration: Family<ModelLabels, Histogram, fn() -> Histogram>,
     streams_cut: Family<CauseLabels, Counter>,
     connections_full: Counter,
+    write_stalls: Counter,
     cold_start: Family<PhaseLabels, Gauge<f64, AtomicU64>>,
     engine: EngineGauges,
 }
@@ -136,6 +137,7 @@ impl Metrics {
             duration: Family::new_with_constructor(seconds()),
             streams_cut: Family::default(),
             connections_full: Counter::default(),
+            write_stalls: Counter::default(),
             cold_start: Family::default(),
             engine: EngineGauges::default(),
             registry: Registry::default(),
@@ -154,6 +156,8 @@ impl Metrics {
         r.register("engine_streams_cut", "Answers that did not reach their end", metrics.streams_cut.clone());
         let help = "Connections that had to wait for a place";
         r.register("engine_connections_full", help, metrics.connections_full.clone());
+        let help = "Connections given up because the client took nothing of what was written to it";
+        r.register("engine_write_stalls", help, metrics.write_stalls.clone());
         r.register_with_unit(
             "cold_start",
             "Time of each phase until ready",
@@ -220,6 +224,11 @@ impl Metrics {
     /// Notes a connection that found no place.
     pub fn connections_full(&self) {
         self.connections_full.inc();
+    }
+
+    /// Notes a connection whose client stopped reading.
+    pub fn write_stalled(&self) {
+        self.write_stalls.inc();
     }
 
     /// Notes how long a phase of the start took.

@@ -1,6 +1,7 @@
 //! The accept loop: hyper with timers on, bounded connections, graceful end.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -219,9 +220,9 @@ impl<H: Handler> Accept<H> {
         let connection =
             builder(self.settings.headers).serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watcher().watch(connection);
-        let (headers, open) = (self.settings.headers, self.metrics.connections.clone());
+        let (headers, metrics) = (self.settings.headers, self.metrics.clone());
         tokio::spawn(async move {
-            open.inc();
+            metrics.connections.inc();
             let mut connection = std::pin::pin!(connection);
             let silent = async {
                 tokio::time::sleep(headers).await;
@@ -232,13 +233,16 @@ impl<H: Handler> Accept<H> {
             tokio::select! {
                 ended = &mut connection => {
                     if let Err(error) = ended {
+                        if is_stall(&*error) {
+                            metrics.write_stalls.inc();
+                        }
                         tracing::debug!(%error, "a connection ended early");
                     }
                 }
                 () = silent => {}
                 () = cut.cancelled() => {}
             }
-            open.dec();
+            metrics.connections.dec();
             drop(slot);
         });
     }
@@ -267,6 +271,12 @@ fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
     // Nagle's algorithm would hold small chunks back for the client's delayed ACK: 40 ms a stream.
     stream.set_nodelay(true)?;
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(write_stall))
+}
+
+/// Whether the kernel gave the connection up, because its client took nothing for too long.
+fn is_stall(error: &(dyn Error + 'static)) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) || error.source().is_some_and(is_stall)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub(crate) struct ServerMetrics {
     pub connections: Gauge,
     /// Times that a connection had to wait because as many as allowed were open.
     pub connections_full: Counter,
+    /// Connections given up because the client took nothing.
+    pub write_stalls: Counter,
     /// Requests refused because as many as allowed were open.
     pub requests_full: Counter,
     /// Requests refused because the bodies held at once reached their bound.
@@ -21,12 +23,17 @@ pub(crate) struct ServerMetrics {
 impl ServerMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { connections, connections_full, requests_full, bodies_full } = &metrics;
+        let Self { connections, connections_full, write_stalls, requests_full, bodies_full } = &metrics;
         registry.register("weighbridge_connections", "Connections open now", connections.clone());
         registry.register(
             "weighbridge_connections_full",
             "Times a connection waited because as many as allowed were open",
             connections_full.clone(),
+        );
+        registry.register(
+            "weighbridge_write_stalls",
+            "Connections given up because the client took nothing of what was written to it",
+            write_stalls.clone(),
         );
         registry.register(
             "weighbridge_requests_full",

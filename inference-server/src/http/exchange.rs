@@ -80,8 +80,8 @@ async fn answer<E: Endpoint>(
     record.accepted(ModelLabels::new(&model), prompt_tokens, count);
     let choices = Choices::new(streams);
     if stream {
-        let usage = include_usage.then_some(prompt_tokens);
-        let begun = stream::begin(endpoint.chunks(include_usage), choices, count, usage).await?;
+        let of = stream::Asked { choices: count, prompt_tokens, include_usage };
+        let begun = stream::begin(endpoint.chunks(include_usage), choices, of).await?;
         return Ok(Answer::Stream(Box::new(begun)));
     }
     let collected =

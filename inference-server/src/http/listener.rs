@@ -2,14 +2,18 @@
 //!
 //! `axum::serve` has no knob for any of this.
 
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,9 +25,6 @@ use crate::metrics::Metrics;
 /// Those beyond wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// A request's head has this long to arrive; hyper's own default, which is off without a timer.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -32,6 +33,21 @@ const MAX_HTTP2_STREAMS: u32 = 256;
 
 /// Time for idle connections to close once the server has no more to say.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client may keep us waiting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For the head of a request; hyper's own default, which is off without a timer.
+    pub(super) head: Duration,
+    /// For taking what was written to it: as long as our gateway gives its own clients.
+    pub(super) write_stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(30), write_stall: Duration::from_secs(60) }
+    }
+}
 
 /// The address cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +64,7 @@ pub struct Listener {
     address: SocketAddr,
     places: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    patience: Patience,
 }
 
 impl Listener {
@@ -62,7 +79,14 @@ impl Listener {
             Ok((socket, address))
         };
         let (socket, address) = bound.await.map_err(|source| ListenerError { address, source })?;
-        Ok(Self { socket, address, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), metrics })
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        Ok(Self { socket, address, places, metrics, patience: Patience::default() })
+    }
+
+    /// With less patience, for tests.
+    #[cfg(test)]
+    pub(super) fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// The address that is bound.
@@ -74,13 +98,15 @@ impl Listener {
     pub async fn serve(self, router: Router, stop: CancellationToken) {
         let open = GracefulShutdown::new();
         while let Some((stream, place)) = stop.run_until_cancelled(self.accept()).await {
-            let service = TowerToHyperService::new(router.clone());
-            let builder = builder();
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            let connection = open.watch(connection);
+            let connection =
+                converse(TokioIo::new(stream), router.clone(), self.patience.head, open.watcher());
+            let metrics = Arc::clone(&self.metrics);
             tokio::spawn(async move {
                 // A client that breaks off or speaks no HTTP is no fault of ours.
                 if let Err(error) = connection.await {
+                    if is_stall(&*error) {
+                        metrics.write_stalled();
+                    }
                     tracing::debug!(%error, "a connection ended early");
                 }
                 drop(place);
@@ -101,11 +127,10 @@ impl Listener {
                 std::future::pending().await
             };
             match self.socket.accept().await {
-                Ok((stream, _)) => {
-                    // A token is one small packet, and must not wait for the next.
-                    stream.set_nodelay(true).ok();
-                    return (stream, place);
-                }
+                Ok((stream, _)) => match tune(&stream, self.patience.write_stall) {
+                    Ok(()) => return (stream, place),
+                    Err(error) => tracing::debug!(%error, "the client left before its connection was set up"),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     // Out of file descriptors: give connections time to close instead of spinning.
@@ -116,12 +141,59 @@ impl Listener {
     }
 }
 
-/// Serves one connection, with every timer on.
-pub(super) fn builder() -> auto::Builder<TokioExecutor> {
+/// Sends each token at once, and gives up on a client that takes nothing for `write_stall`.
+fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
+    // A token is one small packet, and must not wait for the next.
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(write_stall))
+}
+
+/// Serves one connection to its end, with every timer on.
+///
+/// # Errors
+/// What ended it before its time.
+pub(super) async fn converse<I>(
+    io: I,
+    router: Router,
+    head: Duration,
+    open: Watcher,
+) -> Result<(), Box<dyn Error + Send + Sync>>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let began = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (router, began) = (TowerToHyperService::new(router), Arc::clone(&began));
+        service_fn(move |request| {
+            began.store(true, Ordering::Relaxed);
+            router.call(request)
+        })
+    };
+    let connection = open.watch(builder(head).serve_connection(io, service).into_owned());
+    // hyper-util waits without limit for the bytes that tell HTTP/1 from HTTP/2.
+    let silent = async {
+        tokio::time::sleep(head).await;
+        if began.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = connection => ended,
+        () = silent => Err("no request came".into()),
+    }
+}
+
+fn builder(head: Duration) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(MAX_HEAD);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_HTTP2_STREAMS);
     builder.http2().max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
-    builder.http2().keep_alive_interval(HEADER_TIMEOUT);
+    builder.http2().keep_alive_interval(head);
     builder
+}
+
+/// Whether the kernel gave the connection up, because its client took nothing for too long.
+fn is_stall(error: &(dyn Error + 'static)) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) || error.source().is_some_and(is_stall)
 }

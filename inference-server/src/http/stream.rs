@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use tokio::time::timeout;
-use weighbridge_wire::openai::{ApiError, Usage};
+use weighbridge_wire::openai::{ApiError, PROMPT_TOKENS_HEADER, Usage};
 use weighbridge_wire::sse;
 
 use super::choices::{ChoiceEvent, Choices};
@@ -36,25 +36,33 @@ pub(super) struct BegunStream<D> {
     dialect: D,
     first: ChoiceEvent,
     choices: Choices,
-    count: usize,
-    usage_of: Option<usize>,
+    of: Asked,
 }
 
-/// Waits for the first event, so that an early failure still has its own status. With `usage_of`, the
-/// tokens of the prompts, a usage chunk ends the stream.
+/// What was asked for, as far as a stream has to know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// Choices of the answer.
+    pub(super) choices: usize,
+    /// Tokens of all prompts, each counted once.
+    pub(super) prompt_tokens: usize,
+    /// Whether a usage chunk ends the stream.
+    pub(super) include_usage: bool,
+}
+
+/// Waits for the first event, so that an early failure still has its own status.
 ///
 /// # Errors
 /// When the first event is a failure.
 pub(super) async fn begin<D: Dialect>(
     dialect: D,
     mut choices: Choices,
-    count: usize,
-    usage_of: Option<usize>,
+    of: Asked,
 ) -> Result<BegunStream<D>, ApiError> {
     match choices.next().await {
         Some((_, Event::Failed(failure))) => Err(error::from_generate(&failure)),
         None => Err(ApiError::internal("The engine has stopped.")),
-        Some(first) => Ok(BegunStream { dialect, first, choices, count, usage_of }),
+        Some(first) => Ok(BegunStream { dialect, first, choices, of }),
     }
 }
 
@@ -67,10 +75,9 @@ pub(super) trait Begun {
 impl<D: Dialect> Begun for BegunStream<D> {
     fn into_response(self: Box<Self>, mut record: Record) -> Response {
         record.streaming();
-        let BegunStream { dialect, first, choices, count, usage_of } = *self;
-        let begun = vec![false; count];
-        let mut writer =
-            Writer { dialect, choices, record, usage_of, begun, completion_tokens: 0, done: false };
+        let BegunStream { dialect, first, choices, of } = *self;
+        let begun = vec![false; of.choices];
+        let mut writer = Writer { dialect, choices, record, of, begun, completion_tokens: 0, done: false };
         let opening = writer.write(Some(first));
         let frames = futures::stream::unfold((writer, Some(opening)), |(mut writer, opening)| async {
             let frame = match opening {
@@ -82,6 +89,8 @@ impl<D: Dialect> Begun for BegunStream<D> {
         let mut response = Response::new(Body::from_stream(frames));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        // Whoever meters may never see the usage, if its client leaves early.
+        headers.insert(HeaderName::from_static(PROMPT_TOKENS_HEADER), HeaderValue::from(of.prompt_tokens));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         // nginx buffers whole answers without it.
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
@@ -93,7 +102,7 @@ struct Writer<D> {
     dialect: D,
     choices: Choices,
     record: Record,
-    usage_of: Option<usize>,
+    of: Asked,
     begun: Vec<bool>,
     completion_tokens: usize,
     done: bool,
@@ -159,8 +168,8 @@ impl<D: Dialect> Writer<D> {
     }
 
     fn end(&mut self, frame: &mut Vec<u8>) {
-        if let Some(prompt_tokens) = self.usage_of {
-            let usage = Usage::new(prompt_tokens as u64, self.completion_tokens as u64);
+        if self.of.include_usage {
+            let usage = Usage::new(self.of.prompt_tokens as u64, self.completion_tokens as u64);
             sse::event(&self.dialect.usage(usage), frame);
         }
         sse::event(sse::DONE, frame);

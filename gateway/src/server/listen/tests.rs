@@ -1,5 +1,6 @@
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -12,6 +13,16 @@ impl Handler for Hello {
     }
 }
 
+/// Answers without end.
+struct Endless;
+
+impl Handler for Endless {
+    async fn handle(self: Arc<Self>, _: Request<Incoming>) -> Response<Body> {
+        let piece = || Ok(Frame::data(Bytes::from_static(&[b'x'; 4096])));
+        Response::new(StreamBody::new(futures::stream::repeat_with(piece)).boxed_unsync())
+    }
+}
+
 fn settings(connections: usize, headers: Duration) -> Settings {
     let limits = Limits { connections, ..Limits::default() };
     let timeouts = Timeouts { headers, ..Timeouts::default() };
@@ -19,11 +30,18 @@ fn settings(connections: usize, headers: Duration) -> Settings {
 }
 
 async fn listening(settings: Settings) -> (std::net::SocketAddr, ServerMetrics, Shutdown) {
+    listening_with(settings, Hello).await
+}
+
+async fn listening_with(
+    settings: Settings,
+    handler: impl Handler,
+) -> (std::net::SocketAddr, ServerMetrics, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address");
     let (metrics, shutdown) = (ServerMetrics::default(), Shutdown::new());
     let (counted, stop) = (metrics.clone(), shutdown.clone());
-    tokio::spawn(async move { serve_public(&settings, listener, Arc::new(Hello), counted, &stop).await });
+    tokio::spawn(async move { serve_public(&settings, listener, Arc::new(handler), counted, &stop).await });
     (address, metrics, shutdown)
 }
 
@@ -69,6 +87,21 @@ async fn too_many_headers_are_refused() {
         .await
         .expect("written");
     assert!(until_closed(stream).await.starts_with("HTTP/1.1 431"));
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_dropped_and_counted() {
+    let settings =
+        Settings { write_stall: Duration::from_millis(20), ..settings(8, Duration::from_secs(30)) };
+    let (address, metrics, _) = listening_with(settings, Endless).await;
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+    let counted = async {
+        while metrics.write_stalls.get() == 0 || metrics.connections.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), counted).await.expect("it holds its place for a minute");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::support::{MODEL, TestServer, chat};
+use super::support::{MODEL, TestServer, chat, completion};
 
 const PATH: &str = "/v1/chat/completions";
 
@@ -48,6 +48,26 @@ async fn a_stream_opens_flows_ends_and_tells_its_usage() {
             .iter()
             .all(|chunk| chunk["id"] == chunks[0]["id"] && chunk["object"] == "chat.completion.chunk")
     );
+}
+
+/// The gateway meters by it when the client leaves before the usage.
+#[tokio::test]
+async fn a_stream_says_at_its_start_how_long_the_prompt_is() {
+    let server = TestServer::start().await;
+    for (path, body, tokens) in [
+        (PATH, chat("tuv", json!({"stream": true})), 25),
+        // Two prompts of two choices each: a prompt is read once.
+        ("/v1/completions", completion(json!(["ab", "c"]), json!({"stream": true, "n": 2})), 3),
+    ] {
+        // One step: the answer has begun, and its end is not computed yet.
+        server.gate.close();
+        server.gate.permit(1);
+        let response = server.send("POST", path, body.to_string().into_bytes()).await;
+        assert_eq!(response.headers()["x-weighbridge-prompt-tokens"], tokens.to_string());
+        server.gate.open();
+        drop(response);
+        server.until(|load| load.used_blocks == 0).await;
+    }
 }
 
 #[tokio::test]
