@@ -44,7 +44,10 @@ use crate::SecretKey;
     validation = Rule::new("!has(self.serve) || self.serve != 'OpenWeights' || has(self.openWeights)")
         .message("serve is OpenWeights but openWeights is not set: set it, or serve: External"),
     validation = Rule::new("!has(self.serve) || self.serve != 'External' || has(self.external)")
-        .message("serve is External but external is not set: set it, or serve: OpenWeights")
+        .message("serve is External but external is not set: set it, or serve: OpenWeights"),
+    validation = Rule::new("has(self.openWeights) || !has(self.replicas) || self.replicas <= 1")
+        .message("replicas counts engine pods, and a model with external alone has none: set replicas: 1, or 0 to take it out of service")
+        .field_path(".replicas")
 )]
 pub struct ModelDeploymentSpec {
     /// Which world answers; needed only where both arms are set.
@@ -56,7 +59,8 @@ pub struct ModelDeploymentSpec {
     /// A model at a closed API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,
-    /// Engine pods. Written by people at creation and by `/scale` afterwards; an external model has none.
+    /// Engine pods. Written by people at creation and by `/scale` afterwards. An external model has none: there 0
+    /// takes it out of service, and more than 1 is kept for `openWeights`.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
@@ -138,8 +142,14 @@ pub struct OpenWeights {
 /// Where an `hf` source is fetched from.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.tokenSecret) || !has(self.endpoint) || self.endpoint.matches('^(https://|http://(localhost|127\\\\.0\\\\.0\\\\.1|\\\\[::1\\\\])(:[0-9]+)?(/|$))')")
+        .message("a hub endpoint without TLS would get the token in the clear: use https://, or remove tokenSecret")
+        .field_path(".endpoint")
+)]
 pub struct Hub {
-    /// Base URL of a server that speaks the hub's paths. Default: the public hub.
+    /// Base URL of a server that speaks the hub's paths. Default: the public hub. With a token it is https, but for
+    /// this machine's own `localhost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"))]
     pub endpoint: Option<String>,

@@ -23,6 +23,14 @@ use serde::{Deserialize, Serialize};
     cel
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("isQuantity(string(self.cpu)) && quantity(string(self.cpu)).isGreaterThan(quantity('0'))")
+        .message("cpu is not a quantity above zero: write 4 or 500m")
+        .field_path(".cpu"),
+    validation = Rule::new("isQuantity(string(self.memory)) && quantity(string(self.memory)).isGreaterThan(quantity('0'))")
+        .message("memory is not a quantity above zero: write 16Gi or 512Mi")
+        .field_path(".memory")
+)]
 pub struct ResourceProfileSpec {
     /// CPU requested, and the engine's thread count when whole.
     pub cpu: Quantity,

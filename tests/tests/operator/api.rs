@@ -1,24 +1,29 @@
 //! What the apiserver itself takes and refuses, by the CRDs.
 
 use anyhow::Result;
-use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weighbridge_crds::{ExternalProvider, ModelDeployment};
+use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
 use weighbridge_tests::testbed::{self, TestNamespace};
 
-use super::harness::SOURCE;
+use super::harness::{SOURCE, apply};
 
 fn dry_run() -> PostParams {
     PostParams { dry_run: true, field_manager: None }
 }
 
-async fn refusal(api: &Api<ModelDeployment>, name: &str, spec: Value) -> Result<String> {
+/// What the apiserver says of an object; nothing where it takes it.
+async fn refusal<K>(api: &Api<K>, name: &str, spec: Value) -> Result<String>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+{
     let request = http::Request::post(format!("{}?dryRun=All&fieldValidation=Strict", api.resource_url()));
-    let body = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
+    let body = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": K::kind(&()),
         "metadata": {"name": name}, "spec": spec});
     let request = request.header("content-type", "application/json").body(serde_json::to_vec(&body)?)?;
-    match api.clone().into_client().request::<ModelDeployment>(request).await {
+    match api.clone().into_client().request::<K>(request).await {
         Ok(_) => Ok(String::new()),
         Err(kube::Error::Api(status)) => Ok(status.message.clone()),
         Err(error) => Err(error.into()),
@@ -58,6 +63,17 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
             "unknown field \"spec.openWeights.flavour\"",
         ),
         ("m", json!({"openWeights": {"source": SOURCE}, "replicas": -1}), "replicas"),
+        (
+            "m",
+            json!({"external": {"provider": "p", "model": "m"}, "replicas": 2}),
+            "replicas counts engine pods, and a model with external alone has none: set replicas: 1",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com",
+                "tokenSecret": {"name": "s", "key": "k"}}})),
+            "token in the clear: use https://",
+        ),
         (&long, open(json!({"source": SOURCE})), "longer than 40"),
         ("1m", open(json!({"source": SOURCE})), "begin with a letter"),
     ];
@@ -70,6 +86,67 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         "hub": {"endpoint": "https://hub.example.com", "tokenSecret": {"name": "s", "key": "k"}},
         "resources": {"profile": "p", "gpus": 2}, "engine": {"contextLength": 4096, "maxSequences": 8}}));
     assert_eq!(refusal(&api, "good", full).await?, "");
+    let external = json!({"provider": "p", "model": "m"});
+    for good in [
+        json!({"external": external, "replicas": 0}),
+        json!({"serve": "External", "external": external, "openWeights": {"source": SOURCE}, "replicas": 3}),
+        open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),
+        open(json!({"source": SOURCE, "hub": {"endpoint": "http://localhost:8080",
+            "tokenSecret": {"name": "s", "key": "k"}}})),
+    ] {
+        assert_eq!(refusal(&api, "good", good).await?, "");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_scale_beyond_what_an_external_model_has_is_refused() -> Result<()> {
+    let client = testbed::client().await?;
+    let namespace = TestNamespace::create(&client, "scale-external").await?;
+    let api: Api<ModelDeployment> = namespace.api();
+    apply(&api, "m", json!({"spec": {"external": {"provider": "p", "model": "m"}}})).await?;
+    let scale = async |replicas: i32| {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        api.patch_scale("m", &PatchParams::default(), &patch).await
+    };
+    scale(0).await?;
+    scale(1).await?;
+    match scale(2).await {
+        Err(kube::Error::Api(status)) => {
+            assert!(status.message.contains("replicas counts engine pods"), "{}", status.message)
+        }
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_apiserver_refuses_bad_profiles_with_the_field_and_the_fix() -> Result<()> {
+    let api: Api<ResourceProfile> = Api::all(testbed::client().await?);
+    for (spec, words) in [
+        (json!({"cpu": "many", "memory": "1Gi"}), "cpu is not a quantity above zero: write 4"),
+        (json!({"cpu": "0", "memory": "1Gi"}), "cpu is not a quantity above zero"),
+        (json!({"cpu": "-1", "memory": "1Gi"}), "cpu is not a quantity above zero"),
+        (json!({"cpu": 0, "memory": "1Gi"}), "cpu is not a quantity above zero"),
+        (json!({"cpu": "1", "memory": "1 Gi"}), "memory is not a quantity above zero: write 16Gi"),
+        (json!({"cpu": "1", "memory": ""}), "memory is not a quantity above zero"),
+        (json!({"cpu": 0.5, "memory": "1Gi"}), "spec.cpu"),
+        (json!({"memory": "1Gi"}), "spec.cpu: Required"),
+        (json!({"cpu": "1", "memory": "1Gi", "gpu": {"count": 0}}), "spec.gpu.count"),
+        (json!({"cpu": "1", "memory": "1Gi", "gpu": {"count": 65}}), "spec.gpu.count"),
+        (json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "gpu"}}), "spec.gpu.resource"),
+        (json!({"cpu": "1", "memory": "1Gi", "price": 1}), "unknown field \"spec.price\""),
+    ] {
+        let said = refusal(&api, "p", spec.clone()).await?;
+        assert!(said.contains(words), "{spec}: {words:?} is not in {said:?}");
+    }
+    for good in [
+        json!({"cpu": 4, "memory": "1.5Gi"}),
+        json!({"cpu": "500m", "memory": "1e9", "gpu": {}, "nodeSelector": {"disk": "fast"},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}]}),
+    ] {
+        assert_eq!(refusal(&api, "p", good).await?, "");
+    }
     Ok(())
 }
 
