@@ -1,10 +1,13 @@
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
-use kube::{CustomResourceExt, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{CustomResourceExt, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::schema;
+use super::{native, schema};
 use crate::{ExternalProvider, ModelDeployment, ResourceProfile};
 
 /// One object of a file.
@@ -66,12 +69,37 @@ pub enum ManifestError {
         /// Each names a field and the fix.
         problems: Vec<String>,
     },
+    /// Two objects that a cluster would hold as one.
+    #[error("{kind} {name} is in the file twice: remove one, or give it another metadata.name")]
+    Twice {
+        /// `kind` of both.
+        kind: String,
+        /// `namespace/name`, or the name alone where the kind has no namespace.
+        name: String,
+    },
+}
+
+impl Manifest {
+    /// Kind and name under which a cluster would hold it; none for what is skipped.
+    fn identity(&self) -> Option<(&'static str, String)> {
+        let within = |metadata: &ObjectMeta| {
+            let namespace = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+            format!("{}/{}", namespace.unwrap_or("default"), metadata.name.as_deref().unwrap_or_default())
+        };
+        match self {
+            Manifest::ModelDeployment(model) => Some(("ModelDeployment", within(model.meta()))),
+            Manifest::ExternalProvider(provider) => Some(("ExternalProvider", within(provider.meta()))),
+            Manifest::ResourceProfile(profile) => Some(("ResourceProfile", profile.name_any())),
+            Manifest::Secret(secret) => Some(("Secret", within(secret.meta()))),
+            Manifest::Other { .. } => None,
+        }
+    }
 }
 
 /// Reads every object of a file as strictly as the apiserver would.
 ///
 /// # Errors
-/// The first object that can't be used, with all its problems.
+/// The first object that can't be used, with all its problems; or two of one kind and name.
 pub fn parse(text: &str) -> Result<Vec<Manifest>, ManifestError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| ManifestError::Yaml(error.to_string()))?;
@@ -79,7 +107,16 @@ pub fn parse(text: &str) -> Result<Vec<Manifest>, ManifestError> {
     if objects.is_empty() {
         return Err(ManifestError::Empty);
     }
-    objects.into_iter().enumerate().map(|(position, object)| one(position + 1, object)).collect()
+    let numbered = objects.into_iter().enumerate();
+    let manifests: Vec<Manifest> =
+        numbered.map(|(position, object)| one(position + 1, object)).collect::<Result<_, _>>()?;
+    let mut seen = BTreeSet::new();
+    for (kind, name) in manifests.iter().filter_map(Manifest::identity) {
+        if !seen.insert((kind, name.clone())) {
+            return Err(ManifestError::Twice { kind: kind.to_owned(), name });
+        }
+    }
+    Ok(manifests)
 }
 
 fn one(index: usize, object: Value) -> Result<Manifest, ManifestError> {
@@ -102,9 +139,7 @@ fn one(index: usize, object: Value) -> Result<Manifest, ManifestError> {
             let profile: ResourceProfile = strict(kind, name, object)?;
             ruled(profile.validate_cel(), profile, Manifest::ResourceProfile)
         }
-        ("v1", "Secret") => serde_json::from_value(object)
-            .map(|secret| Manifest::Secret(Box::new(secret)))
-            .map_err(|error| ManifestError::Invalid { kind, name, problems: vec![error.to_string()] }),
+        ("v1", "Secret") => secret(kind, name, object),
         (ours, _) if ours.starts_with("serving.weighbridge.dev/") => {
             Err(ManifestError::UnknownKind { index, api_version, kind })
         }
@@ -115,17 +150,41 @@ fn one(index: usize, object: Value) -> Result<Manifest, ManifestError> {
 fn strict<T: CustomResourceExt + DeserializeOwned>(
     kind: String,
     name: String,
-    object: Value,
+    mut object: Value,
 ) -> Result<T, ManifestError> {
+    if let Some(metadata) = object.get_mut("metadata") {
+        native::drop_nulls(metadata);
+    }
     let crd = T::crd();
     let root: Option<&JSONSchemaProps> =
         crd.spec.versions.first().and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
-    let mut body = object.clone();
-    if let Some(fields) = body.as_object_mut() {
-        // The apiserver types these itself: a CRD's schema does not list them.
-        fields.retain(|field, _| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata"));
+    let mut root = root.cloned().unwrap_or_default();
+    // The apiserver types these itself: a CRD's schema does not list them.
+    let own = [
+        ("apiVersion", native::schema_of::<String>()),
+        ("kind", native::schema_of::<String>()),
+        ("metadata", native::schema_of::<ObjectMeta>()),
+    ];
+    root.properties.get_or_insert_default().extend(own.map(|(field, schema)| (field.to_owned(), schema)));
+    read(kind, name, schema::problems(&root, &object), object)
+}
+
+/// As strict as with our own kinds. No problem repeats a value: it may be a key.
+fn secret(kind: String, name: String, mut object: Value) -> Result<Manifest, ManifestError> {
+    native::drop_nulls(&mut object);
+    let mut problems = schema::problems(&native::schema_of::<Secret>(), &object);
+    if problems.is_empty() {
+        problems = native::not_base64(&object);
     }
-    let mut problems = root.map(|root| schema::problems(root, &body)).unwrap_or_default();
+    read(kind, name, problems, object).map(|secret| Manifest::Secret(Box::new(secret)))
+}
+
+fn read<T: DeserializeOwned>(
+    kind: String,
+    name: String,
+    mut problems: Vec<String>,
+    object: Value,
+) -> Result<T, ManifestError> {
     if problems.is_empty() {
         match serde_json::from_value(object) {
             Ok(parsed) => return Ok(parsed),

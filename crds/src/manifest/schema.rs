@@ -38,18 +38,27 @@ fn walk(schema: &JSONSchemaProps, value: &Value, path: &str, found: &mut Vec<Str
             }
         }
         Value::Number(number) => {
+            let whole = number.is_i64() || number.is_u64();
             if schema.x_kubernetes_int_or_string == Some(true) {
+                if !whole {
+                    found.push(format!("{path}: {number} is neither whole nor text: put it in quotes"));
+                }
                 return;
             }
-            let whole = number.is_i64() || number.is_u64();
-            let fits =
-                matches!((schema.type_.as_deref(), whole), (Some("number"), _) | (Some("integer"), true));
-            if !fits {
-                found.push(format!(
-                    "{path}: {number} is not {}",
-                    schema.type_.as_deref().unwrap_or("expected here")
-                ));
-                return;
+            match (schema.type_.as_deref(), whole) {
+                (Some("number"), _) | (Some("integer"), true) => {}
+                (Some("integer"), false) => {
+                    found.push(format!("{path}: {number} is not integer"));
+                    return;
+                }
+                // The number itself is not repeated: it may be a key that somebody forgot to quote.
+                (declared, _) => {
+                    let expected = declared.unwrap_or("something else");
+                    found.push(format!(
+                        "{path}: a number was given, {expected} is expected: put it in quotes"
+                    ));
+                    return;
+                }
             }
             let amount = number.as_f64().unwrap_or(f64::NAN);
             if schema.minimum.is_some_and(|minimum| amount < minimum)

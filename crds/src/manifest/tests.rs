@@ -23,6 +23,16 @@ fn model(spec: &str) -> String {
     )
 }
 
+fn profile(spec: &str) -> String {
+    format!(
+        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ResourceProfile\nmetadata: {{ name: p }}\nspec: {spec}\n"
+    )
+}
+
+fn secret(fields: &str) -> String {
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{ name: s }}\n{fields}\n")
+}
+
 fn provider(spec: &str) -> String {
     format!(
         "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ExternalProvider\nmetadata: {{ name: acme }}\nspec: {spec}\n"
@@ -108,6 +118,39 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             provider("{ kind: OpenAICompatible, baseURL: 'https://host/' }"),
             &["spec.apiKeySecret", "required"],
         ),
+        (
+            model("{ replicas: 2, external: { provider: p, model: m } }"),
+            &["spec.replicas", "external alone has none", "replicas: 1"],
+        ),
+        (
+            model(
+                "{ openWeights: { source: 'hf://o/r/f', hub: { endpoint: 'http://hub', tokenSecret: { name: s, key: k } } } }",
+            ),
+            &["spec.openWeights.hub.endpoint", "in the clear", "https://"],
+        ),
+        (
+            model(
+                "{ openWeights: { source: 'hf://o/r/f', hub: { endpoint: 'http://localhost.example', tokenSecret: { name: s, key: k } } } }",
+            ),
+            &["in the clear"],
+        ),
+        (profile("{ cpu: many, memory: 1Gi }"), &["spec.cpu", "not a quantity above zero", "500m"]),
+        (profile("{ cpu: '0', memory: 1Gi }"), &["spec.cpu", "not a quantity above zero"]),
+        (profile("{ cpu: 0.5, memory: 1Gi }"), &["spec.cpu", "put it in quotes"]),
+        (profile("{ cpu: 1, memory: '-1Gi' }"), &["spec.memory", "not a quantity above zero", "16Gi"]),
+        (profile("{ cpu: 1, memory: 1gi }"), &["spec.memory", "not a quantity above zero"]),
+        (profile("{ cpu: 1, memory: 1Gi, gpu: { count: 0 } }"), &["spec.gpu.count", "1 to 64"]),
+        (
+            GOOD.replace("name: chat", "name: chat, labelz: { a: b }"),
+            &["metadata.labelz", "unknown field", "labels"],
+        ),
+        (
+            GOOD.replace("name: chat", "name: chat, labels: { a: 1 }"),
+            &["metadata.labels.a", "put it in quotes"],
+        ),
+        (format!("{GOOD}specs: {{}}\n"), &["specs: unknown field", "spec"]),
+        (secret("stringDat: { k: v }"), &["stringDat: unknown field", "stringData"]),
+        (secret("data: { k: 'not base64' }"), &["data.k", "stringData"]),
     ];
     for (text, wanted) in cases {
         let all = problems_of(text).join("; ");
@@ -115,6 +158,61 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             assert!(all.contains(words), "{text}\nsaid: {all}\nmissing: {words}");
         }
     }
+}
+
+#[test]
+fn a_value_of_a_secret_is_in_no_refusal() {
+    for fields in [
+        "stringData: { k: 8150815 }",
+        "data: { k: 8150815 }",
+        "stringData: { k: [a8150815] }",
+        "data: { k: 'x 8150815' }",
+    ] {
+        let all = problems_of(&secret(fields)).join("; ");
+        assert!(!all.contains("8150815") && all.contains("ata.k"), "{all}");
+    }
+}
+
+#[test]
+fn takes_what_the_apiserver_takes() {
+    let empty = "creationTimestamp: null, labels: null, ownerReferences: [{ apiVersion: v1, kind: Own, name: own, uid: u }]";
+    let hub = "hub: { endpoint: 'http://127.0.0.1:8080/hub', tokenSecret: { name: s, key: k } }";
+    for text in [
+        GOOD.replace("name: chat", &format!("name: chat, {empty}")),
+        secret("data: { k: dg== }\nstringData: { l: v }\ntype: Opaque\nimmutable: null"),
+        profile("{ cpu: 4, memory: '1e9', gpu: {} }"),
+        profile("{ cpu: 500m, memory: 1.5Gi }"),
+        model("{ replicas: 0, external: { provider: p, model: m } }"),
+        model(
+            "{ replicas: 5, serve: External, external: { provider: p, model: m }, openWeights: { source: 'pvc://m/f' } }",
+        ),
+        model(&format!("{{ openWeights: {{ source: 'hf://o/r/f', {hub} }} }}")),
+        model("{ openWeights: { source: 'hf://o/r/f', hub: { endpoint: 'http://mirror' } } }"),
+    ] {
+        assert!(parse(&text).is_ok(), "{text}: {:?}", parse(&text));
+    }
+}
+
+#[test]
+fn an_object_may_be_in_a_file_once() {
+    let other = |text: &str| text.replace("metadata: {", "metadata: { namespace: other,");
+    let own = |text: &str| text.replace("metadata: {", "metadata: { namespace: default,");
+    let key =
+        provider("{ kind: OpenAICompatible, baseURL: 'https://h/', apiKeySecret: { name: s, key: k } }");
+    for (text, name) in [
+        (GOOD, "ModelDeployment default/chat"),
+        (&key, "ExternalProvider default/acme"),
+        (&secret("stringData: {}"), "Secret default/s"),
+        (&profile("{ cpu: 1, memory: 1Gi }"), "ResourceProfile p"),
+    ] {
+        let error = parse(&format!("{text}\n---\n{}", own(text))).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("twice: remove one"), "{error}");
+        let elsewhere = parse(&format!("{text}\n---\n{}", other(text)));
+        assert_eq!(elsewhere.is_err(), name.starts_with("ResourceProfile"), "{elsewhere:?}");
+    }
+    // One name, four kinds; and what is skipped is a cluster's business.
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: acme }\n";
+    assert!(parse(&format!("{map}---\n{map}---\n{key}")).is_ok());
 }
 
 #[test]
