@@ -43,18 +43,17 @@ impl Figures {
         Ok(())
     }
 
-    /// Writes `target/bench/BENCH.json` and returns its path.
+    /// Writes `target/bench/BENCH.json`. Says nothing: a benchmark's output ends with its figures.
     ///
     /// # Errors
     /// Where it can't be written.
-    pub fn write(&self) -> anyhow::Result<PathBuf> {
+    pub fn write(&self) -> anyhow::Result<()> {
         let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench"));
         std::fs::create_dir_all(&folder).context("can't make target/bench")?;
         let path = folder.join(format!("{}.json", self.bench));
         let record = Record { bench: &self.bench, cpu: cpu(), figures: &self.figures };
         std::fs::write(&path, serde_json::to_string_pretty(&record)? + "\n")
-            .with_context(|| format!("can't write {}", path.display()))?;
-        Ok(path)
+            .with_context(|| format!("can't write {}", path.display()))
     }
 }
 

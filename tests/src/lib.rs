@@ -2,6 +2,7 @@
 
 pub mod door;
 pub mod figures;
+pub mod measured;
 pub mod operator;
 pub mod simulator;
 pub mod testbed;

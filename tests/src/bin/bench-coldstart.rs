@@ -3,16 +3,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use weighbridge_tests::figures::{Figures, median};
+use weighbridge_tests::measured::{MEGABYTE, memory, sample};
 
 const RUNS: usize = 9;
-const MEGABYTE: f64 = 1e6;
 /// SmolLM2: 30 layers, keys and values, 3 heads of 64, two bytes each.
 const KV_BYTES_A_TOKEN: u64 = 30 * 2 * 3 * 64 * 2;
 const QUESTION: &str = r#"{"model":"smollm2","stream":true,"stream_options":{"include_usage":true},"max_tokens":32,"messages":[{"role":"user","content":"Why is the sky blue?"}]}"#;
@@ -28,17 +28,14 @@ struct Run {
 
 fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let models = models()?;
-    let weights = models.join("smollm2-135m-instruct-q4_1.gguf");
+    let weights = sample()?;
+    let models = weights.parent().context("the sample is in no folder")?;
     // Reading it puts it into the page cache.
-    let bytes =
-        std::fs::read(&weights).with_context(|| format!("no {}: run make sample", weights.display()))?;
-    let weight_bytes = bytes.len() as u64;
-    drop(bytes);
+    let weight_bytes = std::fs::read(&weights)?.len() as u64;
 
     let mut runs = Vec::new();
     for _ in 0..RUNS {
-        runs.push(run(&root, &models)?);
+        runs.push(run(&root, models)?);
     }
     let of = |value: &dyn Fn(&Run) -> f64| median(&mut runs.iter().map(value).collect::<Vec<_>>());
     let over =
@@ -54,12 +51,6 @@ fn main() -> anyhow::Result<()> {
     figures.add("rss_mb", of(&|run| run.rss as f64 / MEGABYTE), "MB")?;
     figures.write()?;
     Ok(())
-}
-
-fn models() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("WEIGHBRIDGE_CACHE").map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/weighbridge"));
-    Ok(cache.or_else(home).context("neither WEIGHBRIDGE_CACHE nor HOME is set")?.join("models"))
 }
 
 fn run(root: &Path, models: &Path) -> anyhow::Result<Run> {
@@ -83,7 +74,7 @@ fn measure(child: &mut Child, began: Instant) -> anyhow::Result<Run> {
     let address = address(child)?;
     let serving = began.elapsed();
     let (first_token, tokens) = ask(&address, began)?;
-    let (rss, peak_rss) = (memory(child.id(), "VmRSS:")?, memory(child.id(), "VmHWM:")?);
+    let (rss, peak_rss) = (memory(child.id(), "VmRSS")?, memory(child.id(), "VmHWM")?);
     Ok(Run { serving, first_token, rss, peak_rss, tokens })
 }
 
@@ -125,12 +116,4 @@ fn ask(address: &str, began: Instant) -> anyhow::Result<(Duration, u64)> {
     }
     lines.read_to_string(&mut answer)?;
     Ok((first.context("no token came")?, tokens.context("no usage came")?))
-}
-
-/// A size of `/proc/PID/status`, in bytes.
-fn memory(process: u32, field: &str) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such line")?;
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes * 1024)
 }

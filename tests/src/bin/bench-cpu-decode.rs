@@ -15,6 +15,7 @@ use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, Seque
 use weighbridge_inference_server::gguf::GgufFile;
 use weighbridge_inference_server::kv::{BLOCK_SIZE, BlockId};
 use weighbridge_tests::figures::{Figures, quantile};
+use weighbridge_tests::measured::sample;
 
 /// Measures decode and prefill beside llama.cpp.
 #[derive(Parser)]
@@ -83,21 +84,8 @@ fn main() -> Result<()> {
         let best = quantile(ours, 1.0) / quantile(peer, 1.0);
         figures.add(&format!("{prefix}_best_round_ratio"), best, "ratio")?;
     }
-    let path = figures.write()?;
-    writeln!(out, "written to {}", path.display())?;
+    figures.write()?;
     Ok(())
-}
-
-/// The sample that `examples/fetch-smollm2.sh` keeps.
-fn sample() -> Result<PathBuf> {
-    let cache = match std::env::var_os("WEIGHBRIDGE_CACHE") {
-        Some(cache) => PathBuf::from(cache),
-        None => {
-            PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache/weighbridge")
-        }
-    };
-    let path = cache.join("models/smollm2-135m-instruct-q4_1.gguf");
-    if path.is_file() { Ok(path) } else { bail!("{} is missing: run make sample", path.display()) }
 }
 
 /// Our engine's backend, called as the engine calls it.

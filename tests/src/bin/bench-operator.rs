@@ -4,7 +4,7 @@
 //! Runs under `testbed run`; the operator is the release build beside this program.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,11 +13,13 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weighbridge_crds::{ExternalProvider, ModelDeployment};
 use weighbridge_tests::figures::{Figures, quantile};
+use weighbridge_tests::measured::{cpu_time, rss_mb};
 use weighbridge_tests::operator::Operator;
 use weighbridge_tests::testbed::{self, TestNamespace, wait};
 
@@ -68,14 +70,18 @@ async fn main() -> Result<()> {
     figures.add("writes_per_model", (operator.writes().await? - settled) / args.models as f64, "writes")?;
     figures.add("operator_rss_mb", rss_mb(operator.id()?)?, "MB")?;
 
-    let before = (operator.writes().await?, operator.reconciles("ModelDeployment").await?);
-    touch_all(&models, &operator).await?;
-    let reconciles = operator.reconciles("ModelDeployment").await? - before.1;
-    ensure!(reconciles >= (ROUNDS * args.models) as f64, "only {reconciles} reconciles were made");
-    figures.add("idle_reconciles", reconciles, "count")?;
+    let before = (operator.writes().await?, operator.reconciles("").await?);
+    let providers: Api<ExternalProvider> = namespace.api();
+    for round in 0..ROUNDS {
+        touch_all(&models, &operator, round).await?;
+        touch_all(&providers, &operator, round).await?;
+        // A provider's change may have its models looked at once more: those must not count for the next round.
+        quiet(&operator).await?;
+    }
+    figures.add("idle_reconciles", operator.reconciles("").await? - before.1, "count")?;
     figures.add("idle_writes", operator.writes().await? - before.0, "writes")?;
     figures.add("operator_rss_after_mb", rss_mb(operator.id()?)?, "MB")?;
-    figures.add("operator_cpu_seconds", cpu_seconds(operator.id()?)?, "s")?;
+    figures.add("operator_cpu_seconds", cpu_time(operator.id()?)?.as_secs_f64(), "s")?;
     figures.write()?;
     Ok(())
 }
@@ -154,7 +160,8 @@ fn is_ready(model: &ModelDeployment) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// Waits until the Events of the last readiness are written: no write and no reconcile within a second.
+/// Waits until nothing is left to do, the Events of the last readiness included: no write and no reconcile
+/// within a second.
 async fn quiet(operator: &Operator) -> Result<()> {
     let began = Instant::now();
     let mut last = (-1.0, -1.0);
@@ -169,37 +176,23 @@ async fn quiet(operator: &Operator) -> Result<()> {
     }
 }
 
-/// Lets every model be reconciled in each round, by a change that means nothing.
-async fn touch_all(models: &Api<ModelDeployment>, operator: &Operator) -> Result<()> {
-    let names: Vec<_> = models.list(&Default::default()).await?.iter().map(ResourceExt::name_any).collect();
-    for round in 0..ROUNDS {
-        let wanted = operator.reconciles("ModelDeployment").await? + names.len() as f64;
-        for name in &names {
-            let touch = json!({"metadata": {"annotations": {"touched": round.to_string()}}});
-            models.patch(name, &PatchParams::default(), &Patch::Merge(touch)).await?;
-        }
-        let began = Instant::now();
-        while operator.reconciles("ModelDeployment").await? < wanted {
-            ensure!(began.elapsed() < wait::DEADLINE, "not every model was reconciled");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+/// Lets every object of a kind be reconciled once more, by a change that means nothing.
+async fn touch_all<K>(objects: &Api<K>, operator: &Operator, round: usize) -> Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let kind = K::kind(&());
+    let names: Vec<_> = objects.list(&Default::default()).await?.iter().map(ResourceExt::name_any).collect();
+    ensure!(!names.is_empty(), "there is no {kind} to touch");
+    let wanted = operator.reconciles(&kind).await? + names.len() as f64;
+    for name in &names {
+        let touch = json!({"metadata": {"annotations": {"touched": round.to_string()}}});
+        objects.patch(name, &PatchParams::default(), &Patch::Merge(touch)).await?;
+    }
+    let began = Instant::now();
+    while operator.reconciles(&kind).await? < wanted {
+        ensure!(began.elapsed() < wait::DEADLINE, "not every {kind} was reconciled");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
-}
-
-fn rss_mb(process: u32) -> Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
-}
-
-/// CPU time of all its threads so far.
-fn cpu_seconds(process: u32) -> Result<f64> {
-    let mut nanoseconds: u64 = 0;
-    for thread in std::fs::read_dir(Path::new("/proc").join(process.to_string()).join("task"))? {
-        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-        let spent: u64 = text.split_whitespace().next().context("an empty schedstat")?.parse()?;
-        nanoseconds += spent;
-    }
-    Ok(nanoseconds as f64 / 1e9)
 }

@@ -1,14 +1,15 @@
 //! `make bench B=gateway`: what the gateway adds to a request, beside the same request sent directly.
 //!
-//! Upstream, gateway and load generator are three processes, so that the gateway's CPU time is its own.
-//! Rounds are interleaved and medians reported. Metrics and the access log are on.
+//! The gateway is the release build of `weighbridge-gateway` beside this program, started as a pod starts it; the
+//! cluster that it follows is an apiserver of four fixed lists, in here. Upstream, gateway and load generator are
+//! three processes, so that the gateway's memory and CPU time are its own. Rounds are interleaved and medians
+//! reported. Metrics and the access log are on.
 
-mod gateway;
+mod apiserver;
 mod load;
 mod process;
 mod upstream;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,8 +25,9 @@ const SEQUENTIAL: usize = 1000;
 const BURSTS: usize = 100;
 const CLIENTS: usize = 16;
 const CLOSED_LOOP: Duration = Duration::from_secs(2);
-const MEGABYTE: usize = 1 << 20;
-/// Requests of one round with a megabyte of prompt.
+/// Bytes of a large prompt: a megabyte.
+const LARGE_PROMPT: usize = 1_000_000;
+/// Requests of one round with it.
 const LARGE: usize = 30;
 
 #[derive(Parser)]
@@ -34,27 +36,25 @@ struct Arguments {
     role: Option<Role>,
 }
 
-/// The other two processes.
+/// What else this program is.
 #[derive(Subcommand)]
 enum Role {
     /// Answers every request with the same bytes.
     Upstream,
-    /// The gateway over one upstream.
-    Gateway { upstream: SocketAddr },
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().role {
         Some(Role::Upstream) => upstream::run().await,
-        Some(Role::Gateway { upstream }) => gateway::run(upstream).await,
         None => bench().await,
     }
 }
 
 async fn bench() -> anyhow::Result<()> {
-    let upstream = Child::start(&["upstream"]).await.context("no upstream")?;
-    let gateway = Child::start(&["gateway", &upstream.address.to_string()]).await.context("no gateway")?;
+    let upstream = Child::upstream().await.context("no upstream")?;
+    let apiserver = apiserver::start(upstream.address).await?;
+    let gateway = Child::gateway(apiserver).await.context("no gateway")?;
     let mut figures = Figures::new("gateway");
     let (direct, through) = (upstream.address, gateway.address);
 
@@ -95,7 +95,7 @@ async fn bench() -> anyhow::Result<()> {
     figures.add("burst_added_ms", median(&mut added), "ms")?;
     figures.add("chunk_cpu_us", median(&mut chunk_cpu), "us")?;
 
-    let large = Load::chat(MEGABYTE, false)?;
+    let large = Load::chat(LARGE_PROMPT, false)?;
     let mut added = Vec::new();
     for _ in 0..ROUNDS {
         let base = sequential(direct, &large, LARGE).await?;
