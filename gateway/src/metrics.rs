@@ -93,6 +93,8 @@ pub(crate) struct GatewayMetrics {
     pub request_duration: DurationFamily,
     pub streams_cut: Family<CutLabels, Counter>,
     pub connect_retries: Family<ModelLabels, Counter>,
+    /// Answers whose input is in no count.
+    pub usage_missing: Family<ModelLabels, Counter>,
 }
 
 impl GatewayMetrics {
@@ -108,6 +110,7 @@ impl GatewayMetrics {
             request_duration: Family::new_with_constructor(durations),
             streams_cut: Family::default(),
             connect_retries: Family::default(),
+            usage_missing: Family::default(),
         };
         let Self {
             requests,
@@ -118,6 +121,7 @@ impl GatewayMetrics {
             request_duration,
             streams_cut,
             connect_retries,
+            usage_missing,
         } = &metrics;
         registry.register(
             "weighbridge_requests",
@@ -149,6 +153,11 @@ impl GatewayMetrics {
             "weighbridge_connect_retries",
             "Requests tried at another endpoint after one could not be connected to",
             connect_retries.clone(),
+        );
+        registry.register(
+            "weighbridge_usage_missing",
+            "Answers, whole or cut, without a token count of their prompt: weighbridge_tokens lacks their input",
+            usage_missing.clone(),
         );
         metrics
     }

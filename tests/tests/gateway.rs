@@ -10,9 +10,10 @@ use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, entry};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator, completion, events};
 
 const CHAT: &str = "/v1/chat/completions";
-const MODELS: [&str; 20] = [
+const MODELS: [&str; 21] = [
     "normal",
     "gated",
+    "told",
     "drip",
     "burst",
     "no-usage",
@@ -274,6 +275,63 @@ async fn metrics_equal_what_the_upstream_counted() {
     // The first piece of a stream makes no gap, nor does its end, which brings no token.
     assert_eq!(gaps, 3.0 * (COMPLETION_TOKENS - 1) as f64);
     assert_eq!(metric(door, "weighbridge_requests_in_flight", &[]).await, 0.0);
+}
+
+/// A client that leaves never lets the usage come, and its prompt was read all the same.
+#[tokio::test]
+async fn a_stream_that_is_left_counts_the_prompt_and_the_pieces_seen() {
+    let Bed { simulator, door, mut client } = bed().await;
+    let streamed = ask("told", r#","stream":true"#);
+    let tokens = async |direction: &str| {
+        metric(&door, "weighbridge_tokens_total", &[&format!("direction=\"{direction}\"")]).await
+    };
+    // The opening chunk, and two with text.
+    simulator.release(3);
+    let mut stream = client.open(Method::POST, CHAT, &[], streamed.clone()).await.expect("begun");
+    assert!(!stream.headers.contains_key("x-weighbridge-prompt-tokens"), "it is for the meter");
+    for _ in 0..3 {
+        stream.event().await.expect("an event");
+    }
+    drop((stream, client));
+    settled(&door, 499, 1.0).await;
+    assert_eq!((tokens("input").await, tokens("output").await), (PROMPT_TOKENS as f64, 2.0));
+
+    // Read to its end, the usage says the same again, and it counts once.
+    simulator.wait_for(|counts| counts.abandoned == 1).await;
+    simulator.release(8);
+    let mut client = Client::connect(door.address).await.expect("connected");
+    client.post(CHAT, streamed).await.expect("answered");
+    settled(&door, 200, 1.0).await;
+    let (input, output) = (2 * PROMPT_TOKENS, 2 + COMPLETION_TOKENS);
+    assert_eq!((tokens("input").await, tokens("output").await), (input as f64, output as f64));
+    assert_eq!(metric(&door, "weighbridge_usage_missing_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_said_its_usage_is_counted_as_that() {
+    let simulator = Simulator::start().await.expect("a simulator");
+    let entry = |model: &&str| entry(model, World::Closed, &[simulator.address()]);
+    let entries = ["normal", "no-usage", "cut", "status-500"].iter().map(entry).collect();
+    let door =
+        Door::gateway(GatewayConfig::new("team"), Directory::from_entries(entries)).await.expect("a gateway");
+    let mut client = Client::connect(door.address).await.expect("connected");
+    for (model, more) in [
+        ("normal", ""),
+        ("normal", r#","stream":true"#),
+        ("no-usage", r#","stream":true"#),
+        ("cut", r#","stream":true"#),
+        ("status-500", ""),
+    ] {
+        client.post(CHAT, ask(model, more)).await.expect("answered");
+    }
+    for code in [502, 500] {
+        settled(&door, code, 1.0).await;
+    }
+    settled(&door, 200, 3.0).await;
+    for (model, count) in [("normal", 0.0), ("no-usage", 1.0), ("cut", 1.0), ("status-500", 0.0)] {
+        let labels = [&format!("model=\"{model}\"")[..], "world=\"closed\"", "provider=\"acme\""];
+        assert_eq!(metric(&door, "weighbridge_usage_missing_total", &labels).await, count, "{model}");
+    }
 }
 
 #[tokio::test]

@@ -84,6 +84,16 @@ async fn the_key_is_added_and_what_the_caller_brought_stays_behind() {
     assert_eq!(names, ["authorization", "content-length", "host", "user-agent", "x-request-id"]);
 }
 
+/// The gateway meters by it, so only an engine of ours may say it.
+#[tokio::test]
+async fn a_providers_word_on_prompt_tokens_stays_behind() {
+    let mut bed = bed().await;
+    bed.simulator.release(8);
+    let answer = bed.client.post(CHAT, ask("told", r#","stream":true"#)).await.expect("answered");
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(!answer.headers.contains_key("x-weighbridge-prompt-tokens"), "{:?}", answer.headers);
+}
+
 #[tokio::test]
 async fn only_two_paths_are_forwarded() {
     let mut bed = bed().await;
@@ -147,6 +157,8 @@ async fn a_provider_that_cannot_be_reached_is_a_502() {
         let mut client = Client::connect(door.address).await.expect("connected");
         let answer = client.post(CHAT, ask("normal", "")).await.expect("answered");
         assert_eq!((answer.status, code(&answer)), (StatusCode::BAD_GATEWAY, "provider_unreachable".into()));
+        let said = answer.text().expect("text");
+        assert!(said.contains("check baseURL of ExternalProvider `acme`"), "{said}");
     }
     assert_eq!(simulator.counts().requests, 0);
 }

@@ -28,6 +28,8 @@ pub(super) struct Record {
     code: u16,
     stream: bool,
     usage: Option<UsageView>,
+    /// What the upstream said at the stream's start; the usage at its end says it again.
+    prompt_tokens: Option<u64>,
     /// Pieces of text seen in a stream: about one token each.
     pieces: u64,
     first_piece: Option<Duration>,
@@ -56,6 +58,7 @@ impl Record {
             code: CLIENT_LEFT,
             stream: false,
             usage: None,
+            prompt_tokens: None,
             pieces: 0,
             first_piece: None,
             last_piece: None,
@@ -101,9 +104,10 @@ impl Record {
         (self.code, self.usage) = (status, usage);
     }
 
-    /// A stream has begun; until it ends, its client may leave.
-    pub(super) fn stream_began(&mut self) {
-        self.stream = true;
+    /// A stream has begun, over a prompt of this many tokens if the upstream knows; until it ends, its client
+    /// may leave.
+    pub(super) fn stream_began(&mut self, prompt_tokens: Option<u64>) {
+        (self.stream, self.prompt_tokens) = (true, prompt_tokens);
     }
 
     /// `pieces` of text arrived together.
@@ -153,11 +157,16 @@ impl Record {
             named.in_flight.dec();
             named.request_duration.observe(took.as_secs_f64());
         }
-        for (direction, count) in tokens(self.usage, self.pieces) {
+        let seen = Seen { prompt_tokens: self.prompt_tokens, pieces: self.pieces };
+        for (direction, count) in tokens(self.usage, seen) {
             if count > 0 {
                 let labels = TokenLabels { model: labels.clone(), direction };
                 self.metrics.tokens.get_or_create(&labels).inc_by(count);
             }
+        }
+        let answered = self.stream || (200..300).contains(&self.code);
+        if answered && self.usage.is_none() && self.prompt_tokens.is_none() {
+            self.metrics.usage_missing.get_or_create(&labels).inc();
         }
         if let Some(cause) = self.cut {
             self.metrics.streams_cut.get_or_create(&CutLabels { model: labels.clone(), cause }).inc();
@@ -179,7 +188,7 @@ impl Record {
             cut = self.cut.map(|cut| format!("{cut:?}")),
             milliseconds = took.as_secs_f64() * 1e3,
             first_token_milliseconds = self.first_piece.map(|first| first.as_secs_f64() * 1e3),
-            input_tokens = self.usage.map(|usage| usage.prompt_tokens),
+            input_tokens = self.usage.map(|usage| usage.prompt_tokens).or(self.prompt_tokens),
             output_tokens = self.usage.map_or(self.pieces, |usage| usage.completion_tokens),
         );
     }
@@ -191,9 +200,21 @@ impl Drop for Record {
     }
 }
 
-/// Tokens by direction, disjoint. Without a usage, a cut stream counts for the pieces seen of it.
-fn tokens(usage: Option<UsageView>, pieces: u64) -> [(Direction, u64); 5] {
-    let usage = usage.unwrap_or(UsageView { completion_tokens: pieces, ..UsageView::default() });
+/// What is known of an answer without its usage.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    prompt_tokens: Option<u64>,
+    pieces: u64,
+}
+
+/// Tokens by direction, disjoint. Without a usage, a stream counts for the prompt that it named at its start
+/// and the pieces seen of it.
+fn tokens(usage: Option<UsageView>, seen: Seen) -> [(Direction, u64); 5] {
+    let usage = usage.unwrap_or(UsageView {
+        prompt_tokens: seen.prompt_tokens.unwrap_or(0),
+        completion_tokens: seen.pieces,
+        ..UsageView::default()
+    });
     let prompt = usage.prompt_tokens_details.unwrap_or_default();
     let completion = usage.completion_tokens_details.unwrap_or_default();
     // A provider whose parts exceed the whole must not make a count wrap.
@@ -225,7 +246,7 @@ mod tests {
             prompt_tokens_details: Some(details),
             completion_tokens_details: Some(details),
         };
-        let counts = tokens(Some(usage), 99);
+        let counts = tokens(Some(usage), Seen { prompt_tokens: Some(99), pieces: 99 });
         assert_eq!(counts.map(|(_, count)| count), [65, 13, 30, 5, 7]);
         assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 120);
     }
@@ -243,11 +264,14 @@ mod tests {
             prompt_tokens_details: Some(details),
             completion_tokens_details: Some(details),
         };
-        assert_eq!(tokens(Some(usage), 0).map(|(_, count)| count), [0, 0, 3, 0, 2]);
+        assert_eq!(tokens(Some(usage), Seen::default()).map(|(_, count)| count), [0, 0, 3, 0, 2]);
     }
 
     #[test]
     fn a_cut_stream_counts_what_was_seen() {
-        assert_eq!(tokens(None, 4).map(|(_, count)| count), [0, 4, 0, 0, 0]);
+        let seen = Seen { prompt_tokens: None, pieces: 4 };
+        assert_eq!(tokens(None, seen).map(|(_, count)| count), [0, 4, 0, 0, 0]);
+        let seen = Seen { prompt_tokens: Some(7), ..seen };
+        assert_eq!(tokens(None, seen).map(|(_, count)| count), [7, 4, 0, 0, 0]);
     }
 }

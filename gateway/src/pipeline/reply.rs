@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use weighbridge_wire::openai::PROMPT_TOKENS_HEADER;
 
 use crate::directory::Target;
 use crate::forward::{RESPONSE_HEADERS, copy_allowed};
@@ -17,6 +18,12 @@ pub(super) fn upstream_headers(from: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
     copy_allowed(from, &mut headers, RESPONSE_HEADERS);
     headers
+}
+
+/// The tokens of a stream's prompt, where the engine says them at its start. For the meter only: it stays
+/// behind like every header that is not listed, and a provider's proxy lets none of that name through.
+pub(super) fn prompt_tokens(headers: &HeaderMap) -> Option<u64> {
+    headers.get(PROMPT_TOKENS_HEADER)?.to_str().ok()?.parse().ok()
 }
 
 /// Sets `headers` in `to`.

@@ -26,7 +26,9 @@ pub(super) fn unanswered(provider: &str, error: &ForwardError) -> ApiError {
     match error {
         ForwardError::Connect(_) => ApiError::upstream(
             "provider_unreachable",
-            &format!("Provider `{provider}` can't be connected to."),
+            &format!(
+                "Provider `{provider}` can't be connected to: check baseURL of ExternalProvider `{provider}`."
+            ),
         ),
         ForwardError::Broken(_) => ApiError::upstream(
             "provider_broken",

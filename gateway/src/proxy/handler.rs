@@ -107,8 +107,10 @@ impl Proxy {
 
         let sent = Instant::now();
         let response = self.upstream.send(request).await.map_err(|error| {
-            tracing::warn!(error = %key.redact(&crate::forward::chain(&error)), "the provider did not answer");
-            failure::unanswered(&self.provider, &error)
+            let answer = failure::unanswered(&self.provider, &error);
+            let error = key.redact(&crate::forward::chain(&error));
+            tracing::warn!(%error, answer = answer.body.error.message, "the provider did not answer");
+            answer
         })?;
         self.metrics.first_byte.observe(sent.elapsed().as_secs_f64());
         let (mut head, body) = response.into_parts();

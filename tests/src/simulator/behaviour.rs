@@ -7,6 +7,8 @@ pub enum Behaviour {
     Normal,
     /// `gated`: the same, each event only when the test releases it.
     Gated,
+    /// `told`: as `gated`, with the prompt's tokens in the answer's head, where our engine says them.
+    Told,
     /// `drip`: the same, each byte its own chunk.
     Drip,
     /// `paced`: the same, 20 ms between events; for people, not for tests.
@@ -49,6 +51,7 @@ impl Behaviour {
         Some(match model {
             "normal" => Self::Normal,
             "gated" => Self::Gated,
+            "told" => Self::Told,
             "drip" => Self::Drip,
             "paced" => Self::Paced,
             "burst" => Self::Burst,

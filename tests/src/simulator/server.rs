@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
+use weighbridge_wire::openai::PROMPT_TOKENS_HEADER;
 
 use super::answer::{COMPLETION_TOKENS, PROMPT_TOKENS, completion};
 use super::state::{Open, State};
@@ -248,6 +249,9 @@ fn streamed(state: Arc<State>, asked: &Asked) -> Response<Body> {
     let frames = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    if asked.behaviour == Behaviour::Told {
+        response.headers_mut().insert(PROMPT_TOKENS_HEADER, HeaderValue::from(PROMPT_TOKENS));
+    }
     response
 }
 

@@ -38,7 +38,7 @@ pub(super) fn steps(asked: &Asked) -> Vec<Step> {
     let begun = || events.iter().take(opening + BEFORE_BREAK).cloned().map(send);
     let broken = Step::Count { input: 0, output: BEFORE_BREAK as u64 };
     match asked.behaviour {
-        Behaviour::Gated => {
+        Behaviour::Gated | Behaviour::Told => {
             events.into_iter().flat_map(|event| [Step::Gate, send(event)]).chain([reported]).collect()
         }
         Behaviour::Paced => {

@@ -26,7 +26,7 @@ use crate::server::{Body, json_response};
 /// An answer ready to be delivered.
 pub(super) enum Answer {
     Whole { target: Arc<Target>, response: Response<bytes::Bytes>, usage: Option<UsageView> },
-    Stream { target: Arc<Target>, response: Response<Box<Relay>> },
+    Stream { target: Arc<Target>, response: Response<Box<Relay>>, prompt_tokens: Option<u64> },
 }
 
 /// Reads as much of the upstream's answer as it takes to know that it is one.
@@ -40,11 +40,13 @@ pub(super) async fn answer(
 ) -> Result<Answer, ApiError> {
     let target = Arc::clone(&call.target);
     let (mut head, body) = upstream.into_parts();
-    let headers = reply::upstream_headers(&head.headers);
+    let (headers, prompt_tokens) =
+        (reply::upstream_headers(&head.headers), reply::prompt_tokens(&head.headers));
     if head.status == StatusCode::OK && reply::is_event_stream(&head.headers) && call.stream {
         let relay = Relay::open(body, call, limits).await?;
         head.headers = headers;
-        return Ok(Answer::Stream { target, response: Response::from_parts(head, Box::new(relay)) });
+        let response = Response::from_parts(head, Box::new(relay));
+        return Ok(Answer::Stream { target, response, prompt_tokens });
     }
     let (bytes, usage) = whole::read(&head, body, &call, limits).await?;
     head.headers = headers;
@@ -63,8 +65,8 @@ impl Answer {
                 reply::name(response.headers_mut(), &target, record.endpoint_name());
                 response
             }
-            Self::Stream { target, response } => {
-                record.stream_began();
+            Self::Stream { target, response, prompt_tokens } => {
+                record.stream_began(prompt_tokens);
                 let (head, relay) = response.into_parts();
                 let mut headers = head.headers;
                 reply::name(&mut headers, &target, record.endpoint_name());

@@ -81,7 +81,7 @@ impl Relay {
         }
         match relay.passed.ended {
             Some(Ended::Cut { error, .. }) => Err(error),
-            _ => Ok(relay),
+            Some(Ended::Whole) | None => Ok(relay),
         }
     }
 
