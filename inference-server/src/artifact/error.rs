@@ -14,7 +14,7 @@ use super::{CheckedAgainst, Digest};
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// Nothing is there.
-    #[error("source: no file at {}", path.display())]
+    #[error("source: no file at {}: check openWeights.source, and that the file is there", path.display())]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
@@ -39,6 +39,14 @@ pub enum ArtifactError {
     ClaimNotMounted {
         /// Name of the claim.
         claim: String,
+    },
+    /// A claim's folder that is none: the flag is at fault, not the source.
+    #[error("--claim {claim}={}: no such folder: name the one with the claim's files", folder.display())]
+    NoClaimFolder {
+        /// Name of the claim.
+        claim: String,
+        /// What was named for it.
+        folder: PathBuf,
     },
     /// A path, or a link on it, that leads out of its folder.
     #[error("source: {} leads out of {}: keep the file, and what links point at, inside", path.display(), folder.display())]
@@ -92,6 +100,7 @@ impl ArtifactError {
             | ArtifactError::NotAFile { .. }
             | ArtifactError::Read { .. }
             | ArtifactError::ClaimNotMounted { .. }
+            | ArtifactError::NoClaimFolder { .. }
             | ArtifactError::Escapes { .. }
             | ArtifactError::Fetch { .. }
             | ArtifactError::Cache(_) => Reason::DownloadFailed,
@@ -102,7 +111,9 @@ impl ArtifactError {
     pub fn field(&self) -> Option<&'static str> {
         match self {
             ArtifactError::DigestMismatch { against: CheckedAgainst::Pin, .. } => Some("digest"),
-            ArtifactError::DigestMismatch { .. } | ArtifactError::Cache(_) => None,
+            ArtifactError::DigestMismatch { .. }
+            | ArtifactError::NoClaimFolder { .. }
+            | ArtifactError::Cache(_) => None,
             ArtifactError::Fetch { source, .. } => source.field(),
             ArtifactError::Missing { .. }
             | ArtifactError::NotAFile { .. }

@@ -24,6 +24,9 @@ pub(super) async fn claim(
         .claims
         .get(claim)
         .ok_or_else(|| ArtifactError::ClaimNotMounted { claim: claim.to_owned() })?;
+    if !folder.is_dir() {
+        return Err(ArtifactError::NoClaimFolder { claim: claim.to_owned(), folder: folder.clone() });
+    }
     checked(inside(folder, file)?, request.digest.as_ref(), progress).await
 }
 

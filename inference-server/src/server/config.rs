@@ -52,6 +52,9 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// Name of the context's setting in [`ServeError::Config`]; whoever offers it under another name can tell.
+    pub const CONTEXT_LENGTH: &str = "context length";
+
     /// The usual settings for `model` under `name`, on `listen`.
     pub fn new(listen: SocketAddr, model: ModelFile, name: impl Into<String>) -> Self {
         Self {
@@ -81,7 +84,10 @@ impl ServerConfig {
             return wrong("max waiting", "0 lets nobody in; it must be at least 1");
         }
         if self.context_length.is_some_and(|context| context < 2) {
-            return wrong("context length", "it must hold a token of prompt and one of answer: at least 2");
+            return wrong(
+                Self::CONTEXT_LENGTH,
+                "it must hold a token of prompt and one of answer: at least 2",
+            );
         }
         Ok(())
     }
@@ -90,8 +96,10 @@ impl ServerConfig {
     pub(super) fn context_for(&self, built: usize) -> Result<usize, ServeError> {
         match self.context_length {
             Some(asked) if asked > built => Err(ServeError::Config {
-                field: "context length",
-                problem: format!("{asked} is more than the {built} tokens that the model was built for"),
+                field: Self::CONTEXT_LENGTH,
+                problem: format!(
+                    "{asked} is more than the {built} tokens that the model was built for; set {built} or less"
+                ),
             }),
             Some(asked) => Ok(asked),
             None => Ok(built.min(DEFAULT_CONTEXT)),

@@ -14,7 +14,7 @@ pub enum LoadError {
     Model(#[from] ModelError),
     /// It does not fit into memory.
     #[error(
-        "{arithmetic}; choose a smaller model or quantisation, lower the KV memory, or give the process more memory"
+        "{arithmetic}; choose a smaller model or quantisation, lower the context length, the sequences at once or the KV memory, or give the process more memory"
     )]
     Memory {
         /// The sum and what is available, in words.
