@@ -104,7 +104,24 @@ fn rank(reason: Reason) -> u8 {
         Reason::CrashLoop => 3,
         Reason::ContainerRefused => 4,
         Reason::ImagePull => 5,
-        _ => 6,
+        // Nothing that a container says.
+        Reason::Valid
+        | Reason::InvalidSpec
+        | Reason::ResourceProfileNotFound
+        | Reason::ProviderNotFound
+        | Reason::SecretNotFound
+        | Reason::ChildNotOwned
+        | Reason::ChildRefused
+        | Reason::PodsRefused
+        | Reason::ClaimNotReady
+        | Reason::PodsScheduled
+        | Reason::InsufficientCapacity
+        | Reason::Progressing
+        | Reason::ScaledToZero
+        | Reason::EngineAnswering
+        | Reason::ProxyAnswering
+        | Reason::ProxyNotReady
+        | Reason::Serving => 6,
     }
 }
 
