@@ -8,12 +8,14 @@ use weighbridge_crds::manifest::{self, Manifest, ManifestError};
 /// A file that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
+    /// It can't be read.
     #[error("can't read {}", path.display())]
     Read {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
+    /// It holds something that can't be used.
     #[error("{}", path.display())]
     Manifest {
         path: PathBuf,

@@ -24,6 +24,7 @@ enum RunError {
     Runtime(#[source] io::Error),
 }
 
+/// Does what was asked for; what goes wrong is said on stderr.
 pub fn run(cli: Cli) -> ExitCode {
     let terminal = Terminal::new();
     let error = match command(cli.command, &terminal) {

@@ -12,6 +12,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Both streams, with no bar on them.
     pub fn new() -> Self {
         Self { bars: MultiProgress::new() }
     }
@@ -41,6 +42,7 @@ impl Terminal {
         io::stderr().is_terminal()
     }
 
+    /// The bars on stderr, to add one.
     pub fn bars(&self) -> &MultiProgress {
         &self.bars
     }

@@ -22,28 +22,38 @@ use crate::args::ChatArgs;
 /// Bytes of one event, and of an error's body: far above what any server sends.
 const LARGEST_EVENT: usize = 4 << 20;
 
+/// A question that got no whole answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// `--url` leads nowhere.
     #[error("--url {0} is no address of a door: write http://HOST:PORT")]
     Url(Url),
+    /// No connection.
     #[error("nothing answers at {url}: is `weighbridge up` running? Another address is named with --url")]
     Connect {
         url: Url,
         #[source]
         source: Box<hyper_util::client::legacy::Error>,
     },
+    /// No TLS on this machine.
     #[error("TLS can't be set up")]
     Tls(#[source] rustls::Error),
+    /// The door, or what is behind it, said no.
     #[error("{message} (HTTP {status})")]
     Refused { status: u16, message: String },
+    /// The connection ended in mid-answer.
     #[error("the answer broke off")]
     Broken(#[source] hyper::Error),
+    /// An error came as an event in mid-answer.
     #[error("the answer broke off: {0}")]
     Failed(String),
+    /// The stream ended, but not as streams end.
     #[error("the answer ended without [DONE]: it may be cut")]
     Unfinished,
+    /// Not server-sent events.
     #[error("the answer is no event stream")]
     Stream(#[source] DecodeError),
+    /// An event that is no chunk of an answer.
     #[error("an event of the answer makes no sense: {0}")]
     Event(String),
 }
@@ -66,6 +76,10 @@ pub struct Answer {
 }
 
 impl Client {
+    /// A client of the door at `--url`, for one model.
+    ///
+    /// # Errors
+    /// `--url` is no address, or TLS can't be set up.
     pub fn new(args: &ChatArgs) -> Result<Self, CallError> {
         let refused = || CallError::Url(args.url.clone());
         let mut url = args.url.clone();

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 /// What came.
 pub enum Line {
+    /// A line, without its end.
     Text(String),
     /// Ctrl-C.
     Stopped,
@@ -20,6 +21,7 @@ pub struct Input {
 }
 
 impl Input {
+    /// Begins to read.
     pub fn new() -> Self {
         // One line ahead is all a person can type before the answer.
         let (sender, lines) = mpsc::channel(1);
@@ -39,6 +41,10 @@ impl Input {
         self.typed
     }
 
+    /// The next line, once it is there.
+    ///
+    /// # Errors
+    /// stdin failed.
     pub async fn next(&mut self) -> io::Result<Line> {
         Ok(match self.lines.recv().await.transpose()? {
             Some(text) => Line::Text(text),

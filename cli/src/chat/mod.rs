@@ -16,14 +16,19 @@ use crate::terminal::{Terminal, in_words};
 use client::{Answer, CallError, Client};
 use input::{Input, Line};
 
+/// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
+    /// A question got no whole answer, and nobody is there to ask again.
     #[error(transparent)]
     Call(CallError),
+    /// stdin failed.
     #[error("can't read what you type")]
     Read(#[source] io::Error),
+    /// stdout is gone.
     #[error("can't write the answer")]
     Write(#[source] io::Error),
+    /// Ctrl-C, where nobody types.
     #[error("interrupted")]
     Interrupted,
 }

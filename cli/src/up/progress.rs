@@ -21,6 +21,7 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// A bar where a person watches, none elsewhere.
     pub fn new(name: Name, terminal: &Terminal) -> Self {
         let bar = terminal.is_watched().then(|| {
             let bar = terminal.bars().add(ProgressBar::no_length());
