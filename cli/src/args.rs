@@ -3,17 +3,21 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
+use weighbridge_operator::plan::PullPolicy;
 
 /// Serves open weights and closed APIs behind one URL.
 #[derive(Debug, Parser)]
 #[command(name = "weighbridge", version, about)]
 pub struct Cli {
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
+/// The three things that it does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the models of a file on this machine, with no cluster.
@@ -24,6 +28,7 @@ pub enum Command {
     Plan(PlanArgs),
 }
 
+/// Flags of `up`.
 #[derive(Debug, Args)]
 pub struct UpArgs {
     /// YAML with ModelDeployments and what they name.
@@ -56,6 +61,7 @@ pub struct UpArgs {
     pub drain_timeout: u64,
 }
 
+/// Flags of `chat`.
 #[derive(Debug, Args)]
 pub struct ChatArgs {
     /// The model's name: bare, or namespace/name.
@@ -74,6 +80,7 @@ pub struct ChatArgs {
     pub max_tokens: Option<u64>,
 }
 
+/// Flags of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     /// YAML with ModelDeployments and what they name.
@@ -85,6 +92,12 @@ pub struct PlanArgs {
     /// Image of the gateway, as the operator would be told.
     #[arg(long, default_value = concat!("images.weighbridge.local/gateway:", env!("CARGO_PKG_VERSION")))]
     pub gateway_image: String,
+    /// When nodes pull the images, as the operator would be told.
+    #[arg(long, value_enum, default_value_t)]
+    pub image_pull_policy: PullPolicy,
+    /// Secret for pulling the images, as the operator would be told. May be given again.
+    #[arg(long = "image-pull-secret", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub image_pull_secrets: Vec<String>,
     /// Namespace of the gateway's pods.
     #[arg(long, default_value = "weighbridge-system")]
     pub gateway_namespace: String,

@@ -8,25 +8,37 @@ use crate::args::PlanArgs;
 use crate::manifest_file::{self, FileError};
 use crate::terminal::Terminal;
 
+/// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
+    /// The file can't be used.
     #[error(transparent)]
     File(FileError),
+    /// An object of it can't be served.
     #[error(transparent)]
     Refused(OfflineError),
+    /// Nothing in it makes anything.
     #[error("the file names no ModelDeployment and no ExternalProvider: there is nothing to plan")]
     Nothing,
+    /// A defect of ours: a plan that is no YAML.
     #[error("a planned object can't be written as YAML: {0}")]
     Yaml(String),
+    /// stdout is gone.
     #[error("can't write the plan")]
     Write(#[source] io::Error),
 }
 
+/// Prints the plan of a file.
+///
+/// # Errors
+/// The first thing in the file that can't be planned, or a stdout that is gone.
 pub fn plan(args: &PlanArgs, terminal: &Terminal) -> Result<(), PlanError> {
     let manifests = manifest_file::read(&args.file).map_err(PlanError::File)?;
     let images = Images {
         inference_server: args.inference_server_image.clone(),
         gateway: args.gateway_image.clone(),
+        pull_policy: args.image_pull_policy,
+        pull_secrets: args.image_pull_secrets.clone(),
         gateway_namespace: args.gateway_namespace.clone(),
     };
     let planned = plan_offline(&manifests, &images).map_err(PlanError::Refused)?;

@@ -15,13 +15,16 @@ use weighbridge_crds::manifest::Manifest;
 /// A key that can't be had. No message holds a value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// Not of the flag's form.
     #[error(
         "--secret {name}: write [NAMESPACE/]NAME/KEY=env:VARIABLE or =file:PATH; a key itself may not stand on \
          the command line, where every process of the machine can read it"
     )]
     Form { name: String },
+    /// The variable has no text.
     #[error("--secret {name}: the environment variable {variable} is not set or not text")]
     Variable { name: String, variable: String },
+    /// The file can't be read.
     #[error("--secret {name}: {} can't be read", path.display())]
     File {
         name: String,
@@ -29,12 +32,15 @@ pub enum SecretError {
         #[source]
         source: io::Error,
     },
+    /// Neither the file nor a flag has it.
     #[error(
         "{field} names key {key:?} of Secret {name:?}, which is not in the file: add --secret {name}/{key}=env:VARIABLE"
     )]
     Missing { field: String, name: String, key: String },
+    /// A key is text.
     #[error("Secret {name:?}: its key {key:?} is not text")]
     NotText { name: String, key: String },
+    /// No memory for a key.
     #[error("a key can't be handed to the proxy in this process")]
     Memory(#[source] io::Error),
 }
@@ -54,12 +60,17 @@ enum Origin {
 }
 
 /// Every key that can be had.
-#[derive(Debug, Default)]
-pub struct Secrets(BTreeMap<Place, Origin>);
+#[derive(Debug)]
+pub struct Secrets {
+    keys: BTreeMap<Place, Origin>,
+    /// Where a `--secret` that names no namespace is put; an error names the flag that would be found.
+    default_namespace: String,
+}
 
 /// A key as a path: it lives while this does.
 #[derive(Debug)]
 pub struct KeyPath {
+    /// Where it is read.
     pub path: PathBuf,
     _memory: Option<OwnedFd>,
 }
@@ -71,13 +82,13 @@ impl Secrets {
         arguments: &[String],
         default_namespace: &str,
     ) -> Result<Self, SecretError> {
-        let mut secrets = Self::default();
+        let mut keys = BTreeMap::new();
         for manifest in manifests {
             let Manifest::Secret(secret) = manifest else { continue };
             let namespace = secret.namespace().unwrap_or_else(|| "default".to_owned());
             let mut add = |key: &String, value: &[u8]| {
                 let place = Place { namespace: namespace.clone(), name: secret.name_any(), key: key.clone() };
-                secrets.0.insert(place, Origin::Inline(SecretSlice::from(value.to_vec())));
+                keys.insert(place, Origin::Inline(SecretSlice::from(value.to_vec())));
             };
             // The apiserver lets stringData win where both are given.
             secret.data.iter().flatten().for_each(|(key, value)| add(key, &value.0));
@@ -85,9 +96,9 @@ impl Secrets {
         }
         for argument in arguments {
             let (place, origin) = parse(argument, default_namespace)?;
-            secrets.0.insert(place, origin);
+            keys.insert(place, origin);
         }
-        Ok(secrets)
+        Ok(Self { keys, default_namespace: default_namespace.to_owned() })
     }
 
     /// The value of one key, named by `field`.
@@ -128,9 +139,13 @@ impl Secrets {
     fn find(&self, namespace: &str, key: &SecretKey, field: &str) -> Result<(&Place, &Origin), SecretError> {
         let SecretKey { name, key } = key;
         let place = Place { namespace: namespace.to_owned(), name: name.clone(), key: key.clone() };
-        self.0.get_key_value(&place).ok_or_else(|| SecretError::Missing {
+        self.keys.get_key_value(&place).ok_or_else(|| SecretError::Missing {
             field: field.to_owned(),
-            name: if namespace == "default" { name.clone() } else { format!("{namespace}/{name}") },
+            name: if namespace == self.default_namespace {
+                name.clone()
+            } else {
+                format!("{namespace}/{name}")
+            },
             key: key.clone(),
         })
     }
@@ -182,6 +197,24 @@ mod tests {
         let manifests = weighbridge_crds::manifest::parse(&file).unwrap();
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         Secrets::new(&manifests, &arguments, "default")
+    }
+
+    /// Whoever does what the message says has the key: a bare name goes where --default-namespace says.
+    #[test]
+    fn the_flag_that_is_asked_for_is_the_one_that_is_found() {
+        for (default_namespace, asked, flag) in [
+            ("team", "default", "--secret default/acme/api-key="),
+            ("team", "team", "--secret acme/api-key="),
+            ("default", "default", "--secret acme/api-key="),
+            ("default", "team", "--secret team/acme/api-key="),
+        ] {
+            let secrets = Secrets::new(&[], &[], default_namespace).unwrap();
+            let error = secrets.read(asked, &key(), "apiKeySecret").unwrap_err().to_string();
+            assert!(error.contains(flag), "{default_namespace}: {error}");
+            let given = format!("{}file:/dev/null", flag.trim_start_matches("--secret "));
+            let secrets = Secrets::new(&[], &[given], default_namespace).unwrap();
+            assert!(secrets.read(asked, &key(), "apiKeySecret").is_ok(), "{default_namespace}");
+        }
     }
 
     #[test]

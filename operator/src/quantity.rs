@@ -1,8 +1,16 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+/// One, in billionths.
+const ONE: i128 = 1_000_000_000;
+
 /// Size of a quantity in billionths, so that `1`, `1000m` and `1e0` are equal. `None` if it is none.
 pub fn nanos(quantity: &Quantity) -> Option<i128> {
     parse(&quantity.0)
+}
+
+/// The quantity as a number, where it is a whole one.
+pub fn whole(quantity: &Quantity) -> Option<i128> {
+    nanos(quantity).filter(|size| size % ONE == 0).map(|size| size / ONE)
 }
 
 /// As [`nanos`], for a quantity inside JSON.
@@ -29,7 +37,6 @@ pub fn parse(text: &str) -> Option<i128> {
 
 /// What one unit of the suffix is in billionths, as a fraction.
 fn scale(suffix: &str) -> Option<(i128, i128)> {
-    const ONE: i128 = 1_000_000_000;
     let fraction = match suffix {
         "" => (ONE, 1),
         "n" => (ONE, ONE),

@@ -1,8 +1,9 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 
-use crate::plan::Images;
+use crate::plan::{Images, PullPolicy};
 
 /// Runs open weights and closed APIs as ModelDeployments ask for them.
 #[derive(Clone, Debug, Parser)]
@@ -14,6 +15,12 @@ pub struct Settings {
     /// Image of the gateway, which provider proxies run.
     #[arg(long, env = "WEIGHBRIDGE_GATEWAY_IMAGE")]
     pub gateway_image: String,
+    /// When nodes pull the two images for engine and proxy pods.
+    #[arg(long, env = "WEIGHBRIDGE_IMAGE_PULL_POLICY", value_enum, default_value_t)]
+    pub image_pull_policy: PullPolicy,
+    /// Secret for pulling them, by name: it must be in each namespace that has models. May be given again.
+    #[arg(long = "image-pull-secret", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub image_pull_secrets: Vec<String>,
     /// Namespace of the operator's own pod, where its Lease is.
     #[arg(long, env = "POD_NAMESPACE", default_value = "weighbridge-system")]
     pub namespace: String,
@@ -52,6 +59,8 @@ impl Settings {
         Images {
             inference_server: self.inference_server_image.clone(),
             gateway: self.gateway_image.clone(),
+            pull_policy: self.image_pull_policy,
+            pull_secrets: self.image_pull_secrets.clone(),
             gateway_namespace: self.gateway_namespace.clone().unwrap_or_else(|| self.namespace.clone()),
         }
     }

@@ -12,8 +12,8 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use weighbridge_crds::ModelDeployment;
 use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
-use weighbridge_operator::leader::Leadership;
-use weighbridge_operator::plan::{self, Images, ModelPlan, ObservedModel};
+use weighbridge_operator::leader::{Candidate, Leadership};
+use weighbridge_operator::plan::{self, Images, ModelPlan, ObservedModel, PullPolicy};
 use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place};
 use weighbridge_operator::{Events, Metrics, Owner};
 
@@ -85,6 +85,16 @@ fn old(uid: &str, owner: &str, ready: i32) -> Value {
 const PARENT: &str = "/apis/serving.weighbridge.dev/v1alpha1/namespaces/n/modeldeployments/m";
 const OLD: &str = "/apis/apps/v1/namespaces/n/deployments/m-old";
 
+fn images() -> Images {
+    Images {
+        inference_server: "a".into(),
+        gateway: "b".into(),
+        pull_policy: PullPolicy::IfNotPresent,
+        pull_secrets: Vec::new(),
+        gateway_namespace: "c".into(),
+    }
+}
+
 struct Case {
     server: Server,
     means: Means,
@@ -92,8 +102,14 @@ struct Case {
 }
 
 impl Case {
-    fn new() -> Self {
-        Self::led_by(Leadership::sole())
+    /// Leads as a real candidate does, with a Lease on a server of its own.
+    async fn new() -> Self {
+        let lease = Server::default().client();
+        let candidate = Candidate::new(lease, NAMESPACE, "lease", "me".to_owned(), Metrics::default());
+        let leadership = candidate.leadership();
+        tokio::spawn(candidate.run(std::future::pending()));
+        leadership.gained().await;
+        Self::led_by(leadership)
     }
 
     fn led_by(leadership: Leadership) -> Self {
@@ -112,9 +128,7 @@ impl Case {
         let references =
             ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
-        let images =
-            Images { inference_server: "a".into(), gateway: "b".into(), gateway_namespace: "c".into() };
-        plan::model(&valid, observed, &images)
+        plan::model(&valid, observed, &images())
     }
 
     async fn apply(&self, observed: &ObservedModel) -> Result<(), ApplyError> {
@@ -129,9 +143,29 @@ fn seen(children: &[Value]) -> ObservedModel {
     ObservedModel { deployments: deployments.collect(), services: Vec::new(), provider_ready: false }
 }
 
+#[test]
+fn an_external_model_at_zero_waits_for_no_proxy_before_its_engine_goes() {
+    for (replicas, going) in [(1, 0), (0, 1)] {
+        let mut parent = model(1);
+        parent["spec"] = json!({"external": {"provider": "p", "model": "x"}, "replicas": replicas});
+        let provider = json!({"metadata": {"name": "p", "namespace": NAMESPACE, "uid": "u"},
+            "spec": {"kind": "OpenAICompatible", "baseURL": "https://e.example/v1",
+                "apiKeySecret": {"name": "s", "key": "k"}}});
+        let references = ModelReferences {
+            profile: Named::Unnamed,
+            token: KeyLookup::Unnamed,
+            provider: Named::Found(serde_json::from_value(provider).expect("a provider")),
+        };
+        let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
+        let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
+        let plan = plan::model(&valid, &seen(&[old("1", "parent", 1)]), &images());
+        assert_eq!(plan.removals.len(), going, "replicas {replicas}: {:?}", plan.removals);
+    }
+}
+
 #[tokio::test]
 async fn children_that_are_not_there_are_made_the_address_first() {
-    let case = Case::new();
+    let case = Case::new().await;
     case.apply(&seen(&[])).await.expect("applied");
     let writes = case.server.writes();
     assert_eq!(writes.len(), 2, "{writes:?}");
@@ -141,7 +175,7 @@ async fn children_that_are_not_there_are_made_the_address_first() {
 
 #[tokio::test]
 async fn a_spec_that_is_old_by_now_is_never_written() {
-    let case = Case::new();
+    let case = Case::new().await;
     for newer in [model(2), {
         let mut other = model(1);
         other["metadata"]["uid"] = json!("another");
@@ -168,7 +202,7 @@ async fn who_does_not_lead_writes_nothing() {
 
 #[tokio::test]
 async fn an_old_revision_that_answers_after_all_is_not_deleted() {
-    let case = Case::new();
+    let case = Case::new().await;
     case.server.put(OLD, old("1", "parent", 1));
     let result = case.apply(&seen(&[old("1", "parent", 0)])).await;
     assert!(matches!(result, Err(ApplyError::GuardBroken { .. })), "{result:?}");
@@ -178,7 +212,7 @@ async fn an_old_revision_that_answers_after_all_is_not_deleted() {
 #[tokio::test]
 async fn a_later_object_of_the_same_name_is_not_deleted() {
     for other in [old("2", "parent", 0), old("1", "somebody", 0)] {
-        let case = Case::new();
+        let case = Case::new().await;
         case.server.put(OLD, other);
         case.apply(&seen(&[old("1", "parent", 0)])).await.expect("nothing to do");
         assert!(
@@ -191,7 +225,7 @@ async fn a_later_object_of_the_same_name_is_not_deleted() {
 
 #[tokio::test]
 async fn an_old_revision_that_answers_nothing_is_deleted_at_once() {
-    let case = Case::new();
+    let case = Case::new().await;
     case.server.put(OLD, old("1", "parent", 0));
     case.apply(&seen(&[old("1", "parent", 0)])).await.expect("applied");
     assert!(case.server.writes().contains(&format!("DELETE {OLD}")), "{:?}", case.server.writes());
@@ -199,7 +233,7 @@ async fn an_old_revision_that_answers_nothing_is_deleted_at_once() {
 
 #[tokio::test]
 async fn a_replacement_that_lost_its_pods_meanwhile_saves_the_old_revision() {
-    let case = Case::new();
+    let case = Case::new().await;
     let name =
         case.plan(&seen(&[])).children.deployment.and_then(|child| child.metadata.name).expect("a name");
     let new = |ready: i32| {
@@ -218,7 +252,7 @@ async fn a_replacement_that_lost_its_pods_meanwhile_saves_the_old_revision() {
 
 #[tokio::test]
 async fn a_foreign_object_with_a_childs_name_is_not_taken() {
-    let case = Case::new();
+    let case = Case::new().await;
     case.server.put(
         "/api/v1/namespaces/n/services/m-engine",
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "m-engine", "namespace": NAMESPACE, "uid": "theirs"}}),
@@ -230,7 +264,7 @@ async fn a_foreign_object_with_a_childs_name_is_not_taken() {
 
 #[tokio::test]
 async fn a_webhook_that_changes_what_we_ask_is_asked_once() {
-    let case = Case::new();
+    let case = Case::new().await;
     let wanted = case.plan(&seen(&[])).children;
     let mut theirs = serde_json::to_value(wanted.service.expect("a Service")).expect("JSON");
     theirs["metadata"]["uid"] = json!("1");

@@ -6,12 +6,14 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_crds::manifest::{Manifest, parse};
-use weighbridge_operator::plan::{Images, Planned, plan_offline, restricted};
+use weighbridge_operator::plan::{Images, Planned, PullPolicy, plan_offline, restricted};
 
 fn images() -> Images {
     Images {
         inference_server: "images.example/inference-server:1".to_owned(),
         gateway: "images.example/gateway:1".to_owned(),
+        pull_policy: PullPolicy::IfNotPresent,
+        pull_secrets: Vec::new(),
         gateway_namespace: "weighbridge-system".to_owned(),
     }
 }
@@ -69,6 +71,59 @@ fn a_profile_that_the_file_lacks_is_named() {
         error.contains("ModelDeployment team-a/big") && error.contains("ResourceProfile \"one-l4\""),
         "{error}"
     );
+    assert!(error.contains("add it to the file") && !error.contains("kubectl"), "{error}");
+}
+
+#[test]
+fn a_provider_that_the_file_lacks_is_named() {
+    let text = include_str!("fixtures/external.yaml").rsplit_once("---").expect("three objects").1;
+    let error = plan_offline(&parse(text).expect("valid"), &images()).expect_err("no provider").to_string();
+    assert!(error.contains("ExternalProvider \"acme\"") && error.contains("add it to the file"), "{error}");
+}
+
+#[test]
+fn a_registry_that_wants_a_secret_gets_it_for_engines_and_proxies() {
+    let with = Images {
+        pull_policy: PullPolicy::Always,
+        pull_secrets: vec!["one".to_owned(), "two".to_owned()],
+        ..images()
+    };
+    for text in [include_str!("fixtures/cpu.yaml"), include_str!("fixtures/external.yaml")] {
+        let plans = plan_offline(&parse(text).expect("valid"), &with).expect("plannable");
+        let pods = deployments(&plans);
+        assert_eq!(pods.len(), 1);
+        let pod = pods[0].spec.clone().and_then(|spec| spec.template.spec).expect("a pod");
+        let names: Vec<_> =
+            pod.image_pull_secrets.into_iter().flatten().map(|reference| reference.name).collect();
+        assert_eq!(names, ["one", "two"]);
+        assert_eq!(pod.containers[0].image_pull_policy.as_deref(), Some("Always"));
+        let told = plans.iter().flat_map(|plan| &plan.decisions);
+        assert!(told.into_iter().any(|decision| decision.what.contains("Secret one, two")), "{plans:?}");
+        // Without them nothing is in the template that could change its revision.
+        let plain = deployments(&planned(text)).remove(0);
+        let pod = plain.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        assert_eq!(pod.image_pull_secrets, None);
+    }
+}
+
+#[test]
+fn what_replicas_say_of_an_external_model_is_decided_in_words() {
+    let said = |replicas: i32| {
+        let open = "serve: External, openWeights: {source: 'pvc://c/f'}";
+        let text = include_str!("fixtures/external.yaml").replace(
+            "spec:\n  external:\n    provider: acme\n    model: large-1",
+            &format!("spec: {{replicas: {replicas}, {open}, external: {{provider: acme, model: large-1}}}}"),
+        );
+        let plan = planned(&text).pop().expect("the model is last");
+        assert_eq!((plan.kind.as_str(), plan.objects.len()), ("ModelDeployment", 0));
+        plan.decisions
+            .iter()
+            .map(|decision| format!("{}: {}\n", decision.what, decision.why))
+            .collect::<String>()
+    };
+    assert!(said(0).contains("no call goes to the provider: spec.replicas is 0"), "{}", said(0));
+    assert!(!said(1).contains("replicas"), "{}", said(1));
+    assert!(said(3).contains("spec.replicas 3 is kept for openWeights"), "{}", said(3));
 }
 
 /// Any model that the CRD takes, with a profile.

@@ -94,12 +94,44 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             vec!["openWeights.engine.maxSequences"],
         ),
         (json!({"openWeights": {"source": hf}, "replicas": -1}), NONE, Reason::InvalidSpec, vec!["replicas"]),
+        (
+            json!({"external": {"provider": "p", "model": "x"}, "replicas": 2}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["replicas is 2", "set replicas: 1", "0 to take it out of service"],
+        ),
         (with(json!({"gpus": 1})), NONE, Reason::InvalidSpec, vec!["resources.gpus", "resources.profile"]),
         (
             with(json!({"profile": "p"})),
             ModelReferences { profile: Named::Missing, ..NONE },
             Reason::ResourceProfileNotFound,
             vec!["openWeights.resources.profile", "kubectl get rprof"],
+        ),
+        (
+            with(json!({"profile": "p"})),
+            ModelReferences { profile: Named::NotInFile, ..NONE },
+            Reason::ResourceProfileNotFound,
+            vec!["openWeights.resources.profile", "add it to the file"],
+        ),
+        (
+            json!({"external": {"provider": "p", "model": "x"}}),
+            ModelReferences { provider: Named::NotInFile, ..NONE },
+            Reason::ProviderNotFound,
+            vec!["external.provider", "add it to the file"],
+        ),
+        (
+            json!({"openWeights": {"source": hf,
+                "hub": {"endpoint": "http://hub.example", "tokenSecret": {"name": "s", "key": "k"}}}}),
+            ModelReferences { token: KeyLookup::Present, ..NONE },
+            Reason::InvalidSpec,
+            vec!["openWeights.hub.endpoint", "in the clear", "https://", "tokenSecret"],
+        ),
+        (
+            json!({"openWeights": {"source": hf,
+                "hub": {"endpoint": "http://localhost.example", "tokenSecret": {"name": "s", "key": "k"}}}}),
+            ModelReferences { token: KeyLookup::Present, ..NONE },
+            Reason::InvalidSpec,
+            vec!["in the clear"],
         ),
         (
             with(json!({"profile": "p", "gpus": 1})),
@@ -128,6 +160,43 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
     ];
     for (spec, references, reason, words) in cases {
         refused(validate::model(&model(spec), &references, Place::Cluster), reason, &words);
+    }
+}
+
+#[test]
+fn a_token_goes_over_tls_or_stays_on_the_machine() {
+    let hub = |endpoint: &str, with_token: bool| {
+        let mut hub = json!({"endpoint": endpoint});
+        if with_token {
+            hub["tokenSecret"] = json!({"name": "s", "key": "k"});
+        }
+        let found = ModelReferences { token: KeyLookup::Present, ..NONE };
+        let model = model(json!({"openWeights": {"source": "hf://o/r/f", "hub": hub}}));
+        validate::model(&model, &found, Place::Cluster).is_ok()
+    };
+    for endpoint in ["https://hub.example", "http://localhost:1", "http://127.0.0.1/hub", "http://[::1]:8"] {
+        assert!(hub(endpoint, true), "{endpoint}");
+    }
+    assert!(hub("http://hub.example", false), "nothing secret is sent");
+    assert!(!hub("http://10.0.0.1", true));
+}
+
+#[test]
+fn an_external_model_may_sleep_and_may_keep_replicas_for_the_other_arm() {
+    let key = json!({"name": "s", "key": "k"});
+    let found =
+        provider(json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": key}));
+    let references = ModelReferences { provider: Named::Found(found), ..NONE };
+    let checked = |spec: Value| validate::model(&model(spec), &references, Place::Cluster).expect("fine");
+    let external = json!({"provider": "p", "model": "x"});
+    assert_eq!(checked(json!({"external": external, "replicas": 0})).replicas, 0);
+    for (replicas, kept) in [(0, None), (1, None), (4, Some(4))] {
+        let both = json!({"serve": "External", "external": external, "replicas": replicas,
+            "openWeights": {"source": "hf://o/r/f"}});
+        match checked(both).served {
+            Served::Closed(closed) => assert_eq!(closed.kept_replicas, kept),
+            Served::Open(open) => panic!("{open:?}"),
+        }
     }
 }
 

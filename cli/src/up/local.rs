@@ -5,7 +5,6 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use secrecy::ExposeSecret as _;
 use url::Url;
 use weighbridge_crds::manifest::Manifest;
@@ -23,7 +22,9 @@ use crate::secret::{KeyPath, Secrets};
 /// `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
+    /// Where it is.
     pub namespace: String,
+    /// The name there.
     pub name: String,
 }
 
@@ -36,39 +37,65 @@ impl fmt::Display for Name {
 /// One engine in this process.
 #[derive(Debug)]
 pub struct Engine {
+    /// The model.
     pub name: Name,
+    /// `openWeights.source` as written.
     pub source: String,
+    /// What to look for or fetch.
     pub request: ArtifactRequest,
+    /// `openWeights.engine.contextLength`.
     pub context_length: Option<usize>,
+    /// `openWeights.engine.maxSequences`.
     pub max_sequences: Option<usize>,
+    /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
 }
 
 /// A model that a provider answers.
 #[derive(Debug)]
 pub struct External {
+    /// The model.
     pub name: Name,
+    /// Who answers.
     pub provider: Name,
+    /// The provider's name for it.
     pub model: String,
+}
+
+/// A model with `replicas: 0`.
+#[derive(Debug)]
+pub struct Asleep {
+    /// The model.
+    pub name: Name,
+    /// Who would answer, where a closed API would.
+    pub provider: Option<String>,
 }
 
 /// One provider's proxy in this process.
 #[derive(Debug)]
 pub struct Proxy {
+    /// The provider.
     pub name: Name,
+    /// Where its API is.
     pub base_url: Url,
+    /// Whether it may be on a private address.
     pub allow_private: bool,
+    /// Its key.
     pub key: KeyPath,
 }
 
 /// Everything that is served, and what a person should know of it.
 #[derive(Debug, Default)]
 pub struct Local {
+    /// Models with open weights.
     pub engines: Vec<Engine>,
-    /// Models with `replicas: 0`.
-    pub asleep: Vec<Name>,
+    /// Models with `replicas: 0`, of both worlds.
+    pub asleep: Vec<Asleep>,
+    /// Models that providers answer.
     pub externals: Vec<External>,
+    /// Providers that a served model names.
     pub proxies: Vec<Proxy>,
+    /// What a person should know before anything starts.
     pub notices: Vec<String>,
 }
 
@@ -89,8 +116,6 @@ impl Local {
         if models.is_empty() {
             return Err(UpError::Nothing);
         }
-        unique("ModelDeployment", models.iter().map(|model| name(&model.owner)))?;
-        unique("ExternalProvider", providers.iter().map(|provider| name(&provider.owner)))?;
         let reading = Reading {
             claims: args.claim.iter().cloned().collect(),
             secrets: Secrets::new(&manifests, &args.secret, &args.default_namespace)
@@ -112,11 +137,19 @@ impl Local {
     fn add_model(&mut self, model: &ValidatedModel, reading: &Reading<'_>) -> Result<(), UpError> {
         let name = name(&model.owner);
         match &model.served {
+            Served::Closed(closed) if model.replicas == 0 => {
+                self.asleep.push(Asleep { name, provider: Some(closed.provider.clone()) });
+            }
             Served::Closed(closed) => {
+                if let Some(kept) = closed.kept_replicas {
+                    self.notices.push(format!(
+                        "{name}: replicas {kept} is kept for openWeights; external is served, which has no pods"
+                    ));
+                }
                 let provider = Name { namespace: name.namespace.clone(), name: closed.provider.clone() };
                 self.externals.push(External { name, provider, model: closed.model.clone() });
             }
-            Served::Open(_) if model.replicas == 0 => self.asleep.push(name),
+            Served::Open(_) if model.replicas == 0 => self.asleep.push(Asleep { name, provider: None }),
             Served::Open(open) => {
                 if model.replicas > 1 {
                     self.notices.push(format!(
@@ -168,10 +201,10 @@ impl Local {
         })
     }
 
-    /// What a profile asks of this machine: node labels can't be had, CPUs are threads.
+    /// What a profile asks of this machine: node labels can't be had, CPUs are threads, the rest is a cluster's.
     fn threads(&mut self, name: &Name, hardware: &Hardware) -> Result<Option<NonZeroUsize>, UpError> {
         // Validation refused a GPU.
-        let Hardware::Profile { name: profile, cpu, node_selector, .. } = hardware else {
+        let Hardware::Profile { name: profile, node_selector, tolerations, .. } = hardware else {
             return Ok(None);
         };
         let refused = |problem: String| Err(UpError::Model { name: name.clone(), problem });
@@ -183,18 +216,20 @@ impl Local {
             ));
         }
         let there = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = whole_cpus(cpu);
+        let threads = hardware.threads();
         if let Some(asked) = threads.filter(|asked| asked.get() > there) {
             return refused(format!(
                 "{field} asks for {asked} CPUs, and this machine has {there}: name a smaller profile"
             ));
         }
-        self.notices.push(format!(
-            "{name}: profile {profile:?} sets {}; its memory is a bound of clusters and not enforced here",
-            threads.map_or("no thread count (its cpu is not whole)".to_owned(), |count| format!(
-                "{count} threads"
-            ))
-        ));
+        let sets = threads
+            .map_or("no thread count (its cpu is not whole)".to_owned(), |count| format!("{count} threads"));
+        let rest = if tolerations.is_empty() {
+            "its memory is a bound of clusters and not enforced here"
+        } else {
+            "its memory and its tolerations are for clusters and do nothing here"
+        };
+        self.notices.push(format!("{name}: profile {profile:?} sets {sets}; {rest}"));
         Ok(threads)
     }
 
@@ -265,42 +300,8 @@ fn name(owner: &weighbridge_operator::Owner) -> Name {
     Name { namespace: owner.namespace().to_owned(), name: owner.name().to_owned() }
 }
 
-fn unique(kind: &'static str, names: impl Iterator<Item = Name>) -> Result<(), UpError> {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        if !seen.insert(name.clone()) {
-            return Err(UpError::Twice { kind, name });
-        }
-    }
-    Ok(())
-}
-
 fn cache_folder(args: &UpArgs) -> Result<PathBuf, UpError> {
     let home = || Some(Path::new(&std::env::var_os("HOME")?).join(".cache/weighbridge"));
     let folder = args.cache_folder.clone().or_else(home).ok_or(UpError::NoCacheFolder)?;
     Ok(folder.join("artifacts"))
-}
-
-/// The CPUs of a profile as threads, when they are whole: `4` or `4000m`.
-fn whole_cpus(cpu: &Quantity) -> Option<NonZeroUsize> {
-    let text = cpu.0.trim();
-    let count = match text.strip_suffix('m') {
-        Some(thousandths) => thousandths.parse::<usize>().ok().filter(|count| count % 1000 == 0)? / 1000,
-        None => text.parse().ok()?,
-    };
-    NonZeroUsize::new(count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_cpus_are_threads() {
-        let cpus = |text: &str| whole_cpus(&Quantity(text.to_owned())).map(NonZeroUsize::get);
-        assert_eq!((cpus("4"), cpus("2000m")), (Some(4), Some(2)));
-        for other in ["0", "500m", "1500m", "0.5", "4k", ""] {
-            assert_eq!(cpus(other), None, "{other}");
-        }
-    }
 }

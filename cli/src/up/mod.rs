@@ -43,7 +43,8 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
         terminal.note(notice);
     }
     let drain = Drain { delay: Duration::ZERO, timeout: Duration::from_secs(args.drain_timeout) };
-    let (ready, becomes_ready) = mpsc::unbounded_channel();
+    // Each engine becomes ready once in its life, so that there is room for whatever can be said.
+    let (ready, becomes_ready) = mpsc::channel(local.engines.len().max(1));
     let (parts, models, addresses) = start(local, drain.timeout, terminal, ready).await?;
     let directory = Directory::from_entries(models.iter().map(Model::entry).collect());
     let config = GatewayConfig { drain, ..GatewayConfig::new(args.default_namespace.clone()) };
@@ -78,7 +79,7 @@ impl Serving {
     async fn run(
         mut self,
         door: impl Future<Output = Result<(), weighbridge_gateway::ServeError>>,
-        mut becomes_ready: mpsc::UnboundedReceiver<Name>,
+        mut becomes_ready: mpsc::Receiver<Name>,
         shutdown: Shutdown,
     ) -> Result<(), UpError> {
         let mut door = Box::pin(door);
@@ -150,7 +151,7 @@ async fn start(
     local: Local,
     drain_timeout: Duration,
     terminal: &Terminal,
-    ready: mpsc::UnboundedSender<Name>,
+    ready: mpsc::Sender<Name>,
 ) -> Result<(Parts, Vec<Model>, BTreeMap<Name, SocketAddr>), UpError> {
     let Local { engines, asleep, externals, proxies, notices: _ } = local;
     let (mut parts, mut models, mut addresses) = (Parts::new(drain_timeout), Vec::new(), BTreeMap::new());
@@ -197,6 +198,10 @@ fn listen(flag: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error
 /// What goes wrong is said between the bars; RUST_LOG asks for more.
 fn log_to(terminal: &Terminal) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Colours are for eyes that want them: in a file or a pipe they are noise.
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = terminal.is_watched() && !unwanted;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
     let terminal = terminal.clone();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || terminal.clone()).init();
+    lines.with_writer(move || terminal.clone()).init();
 }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use weighbridge_gateway::directory::{Entry, EntryEndpoint, World};
 
-use super::local::{Engine, External, Name};
+use super::local::{Asleep, Engine, External, Name};
 
 /// How far a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +23,13 @@ pub enum State {
 /// One model, as callers know it.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// `namespace/name`.
     pub name: Name,
+    /// Who answers.
     pub world: World,
     /// Where it comes from, for people.
     pub origin: String,
+    /// How far it is.
     pub state: State,
     provider: Option<String>,
     upstream_model: String,
@@ -34,6 +37,7 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model whose engine is yet to load.
     pub fn open(engine: &Engine) -> Self {
         Self::new(
             engine.name.clone(),
@@ -43,11 +47,18 @@ impl Model {
         )
     }
 
-    pub fn asleep(name: Name) -> Self {
-        let reason = "replicas is 0".to_owned();
-        Self::new(name, World::Open, "not started".to_owned(), State::Asleep(reason))
+    /// A model with `replicas: 0`, in either world.
+    pub fn asleep(asleep: Asleep) -> Self {
+        let Asleep { name, provider } = asleep;
+        let (world, origin) = match &provider {
+            None => (World::Open, "not started".to_owned()),
+            Some(provider) => (World::Closed, format!("not called at {provider}")),
+        };
+        let state = State::Asleep("replicas is 0".to_owned());
+        Self { provider, ..Self::new(name, world, origin, state) }
     }
 
+    /// A model that its provider's proxy answers.
     pub fn closed(external: &External, proxy: SocketAddr) -> Self {
         let External { name, provider, model } = external;
         let origin = format!("{model} at {}", provider.name);
@@ -65,6 +76,7 @@ impl Model {
         Self { name, world, origin, state, provider: None, upstream_model, created }
     }
 
+    /// What the door is told of it now.
     pub fn entry(&self) -> Entry {
         let (endpoints, unready_reason) = match &self.state {
             State::Ready(address) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weighbridge_gateway::{Drain, Limits, Listeners, ProxyConfig, Shutdown, Timeouts, serve_proxy};
@@ -26,6 +27,7 @@ pub type Ended = (Name, Result<(), UpError>);
 
 /// The running parts.
 pub struct Parts {
+    /// Each ends by itself only when something is wrong.
     pub running: JoinSet<Ended>,
     stop_engines: CancellationToken,
     stop_proxies: Shutdown,
@@ -33,6 +35,7 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Nothing runs yet.
     pub fn new(drain_timeout: Duration) -> Self {
         let (running, stop_engines, stop_proxies) =
             (JoinSet::new(), CancellationToken::new(), Shutdown::new());
@@ -44,7 +47,7 @@ impl Parts {
         &mut self,
         engine: Engine,
         terminal: &Terminal,
-        ready: mpsc::UnboundedSender<Name>,
+        ready: mpsc::Sender<Name>,
     ) -> Result<SocketAddr, UpError> {
         let Engine { name, request, context_length, max_sequences, threads, source: _ } = engine;
         let model = ModelFile::Source(Box::new(request));
@@ -55,7 +58,7 @@ impl Parts {
         config.drain_timeout = self.drain_timeout;
         let failed = {
             let name = name.clone();
-            move |source| UpError::Engine { name, source: Box::new(source) }
+            move |error| UpError::engine(name, error)
         };
         let server = Server::bind(config).await.map_err(failed.clone())?;
         let address = server.address();
@@ -64,8 +67,11 @@ impl Parts {
             let name = name.clone();
             Arc::new(move |phase: &Phase| {
                 progress.show(phase);
-                if *phase == Phase::Ready {
-                    ready.send(name.clone()).ok();
+                // A full queue holds it already; a closed one is that of a process that ends.
+                if *phase == Phase::Ready
+                    && let Err(TrySendError::Full(name)) = ready.try_send(name.clone())
+                {
+                    tracing::warn!(%name, "became ready more than once");
                 }
             })
         };

@@ -31,34 +31,76 @@ fn each_bad_file_is_refused_in_words() {
             "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ResourceProfile\nmetadata: {{name: p}}\nspec: {spec}\n---\n"
         )
     };
-    let (gpu, labels, huge) = (
+    let (gpu, labels, huge, taken) = (
         profile("{cpu: '1', memory: 1Gi, gpu: {count: 1}}"),
         profile("{cpu: '1', memory: 1Gi, nodeSelector: {disk: fast}}"),
         profile("{cpu: '4096', memory: 1Gi}"),
+        profile("{cpu: 9.000k, memory: 1Gi}"),
     );
     for (before, spec, words) in [
         ("", unknown.as_str(), vec!["quantization"]),
         ("", "{}", vec!["neither world is named", "openWeights", "external"]),
         ("", &both, vec!["serve: OpenWeights", "serve: External"]),
-        ("", "{openWeights: {source: 'file:///nowhere/m.gguf'}}", vec!["source", "/nowhere/m.gguf"]),
+        (
+            "",
+            "{openWeights: {source: 'file:///nowhere/m.gguf'}}",
+            vec!["no file at /nowhere/m.gguf: check openWeights.source, and that the file is there"],
+        ),
         ("", "{openWeights: {source: 's3://bucket/m.gguf'}}", vec!["source", "hf://"]),
         ("", &wrong, vec!["digest", "0000", "b179c952"]),
-        ("", &long, vec!["context"]),
+        ("", &long, vec!["openWeights.engine.contextLength: 9999999 is more than", "set 8192 or less"]),
         (
             "",
             "{openWeights: {source: 'pvc://models/m.gguf'}}",
             vec!["openWeights.source", "--claim models=FOLDER"],
         ),
-        ("", "{external: {provider: nobody, model: m}}", vec!["external.provider", "nobody"]),
-        ("", &profiled, vec!["openWeights.resources.profile", "does not exist"]),
+        (
+            "",
+            "{external: {provider: nobody, model: m}}",
+            vec!["external.provider", "\"nobody\"", "add it to the file"],
+        ),
+        (
+            "",
+            "{replicas: 2, external: {provider: p, model: m}}",
+            vec!["spec.replicas", "set replicas: 1, or 0"],
+        ),
+        ("", &profiled, vec!["openWeights.resources.profile", "add it to the file"]),
+        (
+            "",
+            "{openWeights: {source: 'hf://o/r/f', hub: {endpoint: 'http://hub', tokenSecret: {name: s, key: k}}}}",
+            vec!["spec.openWeights.hub", "in the clear", "https://"],
+        ),
         (&gpu, &profiled, vec!["openWeights.resources.profile", "nvidia.com/gpu", "CPU"]),
         (&labels, &profiled, vec!["disk=fast", "nodeSelector"]),
         (&huge, &profiled, vec!["4096 CPUs", "this machine has"]),
+        (&taken, &profiled, vec!["9000 CPUs"]),
+        (&format!("{gpu}{gpu}"), &profiled, vec!["ResourceProfile p", "twice", "remove one"]),
     ] {
         let (code, said) = up(before, spec, &[]);
         assert_eq!(code, Some(1), "{spec}: {said}");
         for word in words {
             assert!(said.contains(word), "{spec}: {word:?} is not in: {said}");
+        }
+    }
+}
+
+#[test]
+fn both_doors_read_a_file_equally_strictly() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.yaml");
+    let model = "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {name: m}\n\
+                 spec: {openWeights: {source: 'pvc://c/f'}}\n";
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringDat: {k: v}\n---\n";
+    for (text, words) in [
+        (model.replace("name: m", "name: m, labelz: {a: b}"), "metadata.labelz: unknown field"),
+        (format!("{secret}{model}"), "stringDat: unknown field"),
+        (format!("{model}---\n{model}"), "ModelDeployment default/m is in the file twice"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        for verb in ["up", "plan"] {
+            let ended = run(&[verb, "-f", file.to_str().unwrap()]);
+            assert_eq!(ended.status.code(), Some(1), "{verb}");
+            assert!(err(&ended).contains(words), "{verb}: {words:?} is not in: {}", err(&ended));
         }
     }
 }
@@ -94,8 +136,15 @@ fn flags_are_named_where_they_are_at_fault() {
         ),
         (vec!["up", "-f", file, "--claim", &claim, "--listen", "0.0.0.0:0"], vec!["--allow-remote"]),
         (vec!["up", "-f", file, "--claim", "models"], vec!["NAME=FOLDER"]),
-        (vec!["up", "-f", file, "--claim", "models=/nowhere"], vec!["/nowhere"]),
+        (
+            vec!["up", "-f", file, "--claim", "models=/nowhere"],
+            vec!["--claim models=/nowhere: no such folder"],
+        ),
         (vec!["up", "-f", external], vec!["apiKeySecret", "--secret acme/api-key=env:VARIABLE"]),
+        (
+            vec!["up", "-f", external, "--default-namespace", "team", "--secret", "acme/api-key=env:HOME"],
+            vec!["--secret default/acme/api-key=env:VARIABLE"],
+        ),
         (
             vec!["up", "-f", external, "--secret", "acme/api-key=env:NOBODY_SET_THIS"],
             vec!["NOBODY_SET_THIS", "not set"],

@@ -13,7 +13,10 @@ fn each_example_is_planned_with_reasons_as_yaml() {
             "external-openai-compatible.yaml",
             vec!["kind: NetworkPolicy", "name: acme-proxy", "api.openai.com"],
         ),
-        ("gpu.yaml", vec!["nvidia.com/gpu", "NVIDIA-H100-80GB-HBM3", "effect: NoSchedule"]),
+        (
+            "gpu.yaml",
+            vec!["nvidia.com/gpu", "NVIDIA-H100-80GB-HBM3", "effect: NoSchedule", "no GPU backend yet"],
+        ),
     ] {
         let planned = run(&["plan", "-f", examples().join(file).to_str().unwrap()]);
         assert!(planned.status.success(), "{}", err(&planned));

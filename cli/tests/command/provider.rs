@@ -73,4 +73,5 @@ fn the_key_comes_from_a_variable_and_goes_to_the_provider_alone() {
     assert_eq!(code, Some(0));
     let leaks: Vec<_> = said.lines().filter(|line| line.contains("canary")).collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
+    assert!(said.contains("TRACE") && !said.contains('\x1b'), "a pipe gets no colours");
 }

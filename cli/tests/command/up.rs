@@ -95,6 +95,33 @@ fn namespaces_are_honoured_and_a_model_at_zero_sleeps() {
 }
 
 #[test]
+fn what_does_nothing_here_is_said_and_an_external_model_at_zero_sleeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.yaml");
+    let yaml = format!(
+        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ResourceProfile\nmetadata: {{name: tainted}}\n\
+         spec: {{cpu: 1000m, memory: 1Gi, tolerations: [{{operator: Exists}}]}}\n---\n\
+         apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: open}}\n\
+         spec: {{openWeights: {{source: 'file://{}', resources: {{profile: tainted}}}}}}\n---\n\
+         apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ExternalProvider\nmetadata: {{name: acme}}\n\
+         spec: {{kind: OpenAICompatible, baseURL: 'https://e.example/v1', apiKeySecret: {{name: s, key: k}}}}\n---\n\
+         apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: closed}}\n\
+         spec: {{replicas: 0, external: {{provider: acme, model: theirs}}}}\n",
+        models().join(SAMPLE).display()
+    );
+    std::fs::write(&file, yaml).unwrap();
+    // No --secret: who sleeps needs no key.
+    let mut up = Up::start(&file, &[], &[]);
+    up.hear("sets 1 threads; its memory and its tolerations are for clusters and do nothing here");
+    assert!(up.banner.contains("closed  not called at acme  (replicas is 0)"), "{}", up.banner);
+    assert_eq!(up.post("/v1/chat/completions", &question("open", 1, false)).status, 200);
+    let asleep = up.post("/v1/chat/completions", &question("closed", 1, false));
+    assert_eq!(asleep.status, 503);
+    assert!(asleep.headers.contains("retry-after"), "{}", asleep.headers);
+    assert!(asleep.text().contains("replicas is 0"));
+}
+
+#[test]
 fn a_model_that_fails_takes_no_other_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("models.yaml");

@@ -16,12 +16,6 @@ impl Leadership {
         Leadership(Arc::new(watch::Sender::new(None)))
     }
 
-    /// Leads for ever: for tests and tools that are alone.
-    pub fn sole() -> Self {
-        let far = Instant::now() + std::time::Duration::from_secs(10 * 365 * 24 * 3600);
-        Leadership(Arc::new(watch::Sender::new(Some(far))))
-    }
-
     /// Whether this process may write now.
     pub fn holds(&self) -> bool {
         self.0.borrow().is_some_and(|until| Instant::now() < until)

@@ -10,15 +10,14 @@ use weighbridge_crds::Gpu;
 
 use super::{Decision, Images, names, pod};
 use crate::owner::Owner;
-use crate::quantity;
 use crate::validate::{Hardware, HubFile, Open, Weights};
 
 const CACHE_FOLDER: &str = "/cache";
 const MODELS_FOLDER: &str = "/models";
 const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 
-/// One core in the billionths that quantities are counted in.
-const WHOLE: i128 = 1_000_000_000;
+/// What people are told where a model gets a GPU.
+pub const GPU_NOT_USED: &str = "this engine has no GPU backend yet: the device is held and not used";
 
 /// Pods of one revision, without the label that names it.
 pub fn template(
@@ -32,8 +31,8 @@ pub fn template(
     let container = Container {
         name: "engine".to_owned(),
         image: Some(images.inference_server.clone()),
-        image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(arguments(owner, open, &weights, hardware.threads)),
+        image_pull_policy: Some(images.pull_policy.as_str().to_owned()),
+        args: Some(arguments(owner, open, &weights)),
         env: weights.env,
         ports: Some(pod::ports()),
         resources: Some(hardware.resources),
@@ -54,6 +53,7 @@ pub fn template(
         "310 s to end",
         "open streams get five minutes to finish, and the server ten seconds more to stop",
     ));
+    let image_pull_secrets = images.references(decisions);
     PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(names::model_labels(owner)), ..ObjectMeta::default() }),
         spec: Some(PodSpec {
@@ -61,6 +61,7 @@ pub fn template(
             enable_service_links: Some(false),
             security_context: Some(pod::pod_security()),
             termination_grace_period_seconds: Some(310),
+            image_pull_secrets,
             containers: vec![container],
             volumes: Some(weights.volumes),
             node_selector: hardware.node_selector,
@@ -78,7 +79,7 @@ struct WeightsPart {
 }
 
 /// Typed, never passed through: a tenant's text becomes the value of a flag, not a flag.
-fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart, threads: Option<i128>) -> Vec<String> {
+fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned()];
     let mut flag =
         |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
@@ -95,7 +96,7 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart, threads: Option<
     flag("hub-endpoint", hub.and_then(|hub| hub.endpoint.clone()));
     flag("context-length", open.context_length.map(|tokens| tokens.to_string()));
     flag("max-sequences", open.max_sequences.map(|sequences| sequences.to_string()));
-    flag("threads", threads.map(|threads| threads.to_string()));
+    flag("threads", open.hardware.threads().map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
     arguments
 }
@@ -174,7 +175,6 @@ struct HardwarePart {
     resources: ResourceRequirements,
     node_selector: Option<BTreeMap<String, String>>,
     tolerations: Option<Vec<Toleration>>,
-    threads: Option<i128>,
 }
 
 fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart {
@@ -190,7 +190,6 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
                 resources: requirements(requests, [("memory", quantity("4Gi"))]),
                 node_selector: None,
                 tolerations: None,
-                threads: None,
             }
         }
         Hardware::Profile { name, cpu, memory, gpu, gpus_overridden, node_selector, tolerations } => {
@@ -199,8 +198,7 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
                 format!("ResourceProfile {name} says so; CPU has no limit, so that idle cores are used"),
             ));
             // More threads than cores asked for would only wait for each other on a full node.
-            let threads = quantity::nanos(cpu).filter(|size| size % WHOLE == 0).map(|size| size / WHOLE);
-            if let Some(threads) = threads {
+            if let Some(threads) = hardware.threads() {
                 decisions.push(Decision::new(format!("{threads} threads"), "the profile's CPU is whole"));
             }
             let mut requests = vec![("cpu", cpu.clone()), ("memory", memory.clone())];
@@ -216,7 +214,6 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
                 resources: requirements(requests, limits),
                 node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
                 tolerations: Some(tolerations).filter(|taints| !taints.is_empty()),
-                threads,
             }
         }
     }
@@ -250,6 +247,7 @@ fn place_on_gpu(
         format!("ResourceProfile {profile} says so")
     };
     decisions.push(Decision::new(format!("{count} of {resource}"), from));
+    decisions.push(Decision::new("the model is computed on the CPU", GPU_NOT_USED));
     if let Some(product) = product {
         node_selector.insert(GPU_PRODUCT_LABEL.to_owned(), product.clone());
         decisions.push(Decision::new(

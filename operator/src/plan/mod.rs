@@ -5,6 +5,7 @@
 //! `apply` only carries out.
 
 mod engine_pod;
+mod images;
 mod model;
 mod names;
 mod network_policy;
@@ -22,22 +23,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+pub use engine_pod::GPU_NOT_USED;
+pub use images::{Images, PullPolicy};
 pub use model::{ModelPlan, ObservedModel, model};
 pub use names::MANAGED_BY_KEY;
 pub use offline::{OfflineError, Planned, plan_offline, validate_local};
 pub use provider::{ObservedProvider, ProviderPlan, provider};
 pub use revision::Revision;
-
-/// What the operator was started with and every plan leans on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
-    /// Image of the open-weights server.
-    pub inference_server: String,
-    /// Image of the gateway, which is also the provider proxy.
-    pub gateway: String,
-    /// Namespace of the gateway's pods: only they may call a proxy.
-    pub gateway_namespace: String,
-}
 
 /// One decision of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,7 +46,7 @@ pub fn model(model: &ValidatedModel, observed: &ObservedModel, images: &Images) 
     let ValidatedModel { owner, replicas, served } = model;
     match served {
         Served::Open(open) => open_weights(owner, *replicas, open, observed, images),
-        Served::Closed(closed) => closed_api(owner, closed, observed),
+        Served::Closed(closed) => closed_api(owner, *replicas, closed, observed),
     }
 }
 
@@ -153,15 +153,32 @@ fn replaced(
     None
 }
 
-fn closed_api(owner: &Owner, closed: &Closed, observed: &ObservedModel) -> ModelPlan {
-    let Closed { provider, model } = closed;
+fn closed_api(owner: &Owner, replicas: i32, closed: &Closed, observed: &ObservedModel) -> ModelPlan {
+    let Closed { provider, model, kept_replicas } = closed;
+    let asleep = replicas == 0;
     let mut decisions = vec![Decision::new(
         "no pods",
         format!("external is served: calls go to {model} through the proxy of ExternalProvider {provider}"),
     )];
+    if asleep {
+        decisions.push(Decision::new(
+            "no call goes to the provider",
+            "spec.replicas is 0, which takes the model out of service in either world",
+        ));
+    }
+    if let Some(kept) = kept_replicas {
+        decisions.push(Decision::new(
+            format!("spec.replicas {kept} is kept for openWeights"),
+            "it counts engine pods, and external is served, which has none",
+        ));
+    }
     let mut removals = Vec::new();
-    if observed.provider_ready {
-        let why = || format!("external is served and the proxy of {provider} answers");
+    // Asleep, nothing is called: there is no proxy to wait for.
+    if observed.provider_ready || asleep {
+        let why = || match asleep {
+            true => "external is served and spec.replicas is 0".to_owned(),
+            false => format!("external is served and the proxy of {provider} answers"),
+        };
         let deployments = observed
             .deployments
             .iter()

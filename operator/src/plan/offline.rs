@@ -136,24 +136,29 @@ fn references(model: &ModelDeployment, manifests: &[Manifest]) -> ModelReference
 }
 
 fn named<T: Clone>(name: Option<&str>, find: impl FnOnce(&str) -> Option<T>) -> Named<T> {
-    name.map_or(Named::Unnamed, |name| find(name).map_or(Named::Missing, Named::Found))
+    name.map_or(Named::Unnamed, |name| find(name).map_or(Named::NotInFile, Named::Found))
 }
 
 fn profile_of(name: &str, manifests: &[Manifest]) -> Option<ResourceProfile> {
     manifests.iter().find_map(|manifest| match manifest {
-        Manifest::ResourceProfile(profile) if profile.name_any() == name => Some((**profile).clone()),
-        _ => None,
+        Manifest::ResourceProfile(profile) => (profile.name_any() == name).then(|| (**profile).clone()),
+        Manifest::ModelDeployment(_)
+        | Manifest::ExternalProvider(_)
+        | Manifest::Secret(_)
+        | Manifest::Other { .. } => None,
     })
 }
 
 fn provider_of(name: &str, namespace: Option<String>, manifests: &[Manifest]) -> Option<ExternalProvider> {
     manifests.iter().find_map(|manifest| match manifest {
-        Manifest::ExternalProvider(provider)
-            if provider.name_any() == name && placed(&**provider).namespace() == namespace =>
-        {
-            Some((**provider).clone())
+        Manifest::ExternalProvider(provider) => {
+            let is_meant = provider.name_any() == name && placed(&**provider).namespace() == namespace;
+            is_meant.then(|| (**provider).clone())
         }
-        _ => None,
+        Manifest::ModelDeployment(_)
+        | Manifest::ResourceProfile(_)
+        | Manifest::Secret(_)
+        | Manifest::Other { .. } => None,
     })
 }
 
@@ -163,12 +168,15 @@ fn key_of(provider: &ExternalProvider, manifests: &[Manifest]) -> ProviderRefere
 
 fn secret_of(named: &SecretKey, namespace: Option<String>, manifests: &[Manifest]) -> KeyLookup {
     let secret = manifests.iter().find_map(|manifest| match manifest {
-        Manifest::Secret(secret)
-            if secret.name_any() == named.name && placed::<Secret>(secret).namespace() == namespace =>
-        {
-            Some(secret)
+        Manifest::Secret(secret) => {
+            let is_meant =
+                secret.name_any() == named.name && placed::<Secret>(secret).namespace() == namespace;
+            is_meant.then_some(secret)
         }
-        _ => None,
+        Manifest::ModelDeployment(_)
+        | Manifest::ExternalProvider(_)
+        | Manifest::ResourceProfile(_)
+        | Manifest::Other { .. } => None,
     });
     let Some(secret) = secret else { return KeyLookup::Assumed };
     let plain = secret.string_data.as_ref().is_some_and(|data| data.contains_key(&named.key));

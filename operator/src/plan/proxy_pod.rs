@@ -40,7 +40,7 @@ pub fn template(
     let container = Container {
         name: "proxy".to_owned(),
         image: Some(images.gateway.clone()),
-        image_pull_policy: Some("IfNotPresent".to_owned()),
+        image_pull_policy: Some(images.pull_policy.as_str().to_owned()),
         args: Some(arguments),
         ports: Some(pod::ports()),
         resources: Some(resources()),
@@ -61,6 +61,7 @@ pub fn template(
         "310 s to end",
         "the proxy drains for at most 300 s, and has ten seconds more to stop",
     ));
+    let image_pull_secrets = images.references(decisions);
     PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(names::provider_labels(owner)), ..ObjectMeta::default() }),
         spec: Some(PodSpec {
@@ -68,6 +69,7 @@ pub fn template(
             enable_service_links: Some(false),
             security_context: Some(pod::pod_security()),
             termination_grace_period_seconds: Some(310),
+            image_pull_secrets,
             containers: vec![container],
             volumes: Some(vec![key_volume(&key.name, &key.key)]),
             ..PodSpec::default()

@@ -10,7 +10,7 @@ use weighbridge_crds::{
 
 use super::conditions::{Says, current, is_ready, merge, ours};
 use super::pods::PodsView;
-use crate::plan::{Applied, ModelChildren, Revision};
+use crate::plan::{Applied, GPU_NOT_USED, ModelChildren, Revision};
 use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
 
 /// How far reconcile came with a ModelDeployment.
@@ -49,8 +49,8 @@ pub fn model(
                     (open_says(model, open, children, &view), served("Open", open.source.clone()))
                 }
                 Served::Closed(closed) => {
-                    let Closed { provider: name, model } = closed;
-                    (closed_says(closed, provider), served("Closed", format!("{name}/{model}")))
+                    let says = closed_says(model.replicas, closed, provider);
+                    (says, served("Closed", format!("{}/{}", closed.provider, closed.model)))
                 }
             };
             (says, revision, Some(served))
@@ -85,20 +85,18 @@ fn open_says(
     children: &ModelChildren<Applied>,
     view: &PodsView<'_>,
 ) -> Vec<Says> {
-    let accepted =
-        Says::yes(condition::ACCEPTED, Reason::Valid, "the spec is valid and everything it names exists");
+    // Who pays for a GPU is told where they look first: beside Accepted, and beside Ready.
+    let gpu = open.hardware.gpu().map_or_else(String::new, |_| format!("; {GPU_NOT_USED}"));
+    let valid = format!("the spec is valid and everything it names exists{gpu}");
+    let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
     let wanted = usize::try_from(model.replicas).unwrap_or_default();
     if wanted == 0 {
-        let message = "spec.replicas is 0: no pod is wanted";
-        let scheduled = Says::yes(condition::SCHEDULED, Reason::ScaledToZero, message);
-        let engine = Says::no(condition::ENGINE_READY, Reason::ScaledToZero, message);
-        let ready = engine.as_type(condition::READY);
-        return vec![accepted, scheduled, engine, ready];
+        return asleep(accepted, "spec.replicas is 0: no pod is wanted");
     }
     let ready = view.ready();
     let scheduled = scheduled(wanted, children.deployment.as_ref(), view);
     let engine = engine(wanted, ready, view);
-    let answers = format!("{ready} of {wanted} pods answer for {}", open.source);
+    let answers = format!("{ready} of {wanted} pods answer for {}{gpu}", open.source);
     let ready = if ready > 0 {
         Says::yes(condition::READY, Reason::Serving, answers)
     } else if scheduled.good {
@@ -106,6 +104,14 @@ fn open_says(
     } else {
         scheduled.as_type(condition::READY)
     };
+    vec![accepted, scheduled, engine, ready]
+}
+
+/// The same in both worlds: nothing stands in the way, and nothing answers.
+fn asleep(accepted: Says, message: &str) -> Vec<Says> {
+    let scheduled = Says::yes(condition::SCHEDULED, Reason::ScaledToZero, message);
+    let engine = Says::no(condition::ENGINE_READY, Reason::ScaledToZero, message);
+    let ready = engine.as_type(condition::READY);
     vec![accepted, scheduled, engine, ready]
 }
 
@@ -160,14 +166,19 @@ pub(super) fn engine(wanted: usize, ready: usize, view: &PodsView<'_>) -> Says {
     }
 }
 
-/// An external model is as its provider's proxy is.
-fn closed_says(closed: &Closed, provider: Option<&ExternalProvider>) -> Vec<Says> {
-    let Closed { provider: name, model } = closed;
-    let mut says = vec![Says::yes(
-        condition::ACCEPTED,
-        Reason::Valid,
-        format!("the spec is valid and ExternalProvider {name} exists"),
-    )];
+/// An external model is as its provider's proxy is, or out of service.
+fn closed_says(replicas: i32, closed: &Closed, provider: Option<&ExternalProvider>) -> Vec<Says> {
+    let Closed { provider: name, model, kept_replicas } = closed;
+    let kept = kept_replicas.map_or_else(String::new, |kept| {
+        format!("; spec.replicas {kept} is kept for openWeights: external is served, which has no pods")
+    });
+    let valid = format!("the spec is valid and ExternalProvider {name} exists{kept}");
+    let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
+    if replicas == 0 {
+        let message = format!("spec.replicas is 0: no call goes to ExternalProvider {name}");
+        return asleep(accepted, &message);
+    }
+    let mut says = vec![accepted];
     for type_ in [condition::SCHEDULED, condition::ENGINE_READY] {
         says.push(match provider.and_then(|provider| current(provider, type_)) {
             Some(theirs) => Says {

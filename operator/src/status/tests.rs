@@ -273,33 +273,82 @@ fn a_spec_that_is_refused_still_tells_what_answers() {
     assert_eq!((refused.revision, refused.served, refused.ready_replicas), (first.revision, first.served, 1));
 }
 
+/// A provider whose status speaks of `generation`; its spec is of generation 2.
+fn provider(generation: i64, status: &str) -> ExternalProvider {
+    serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
+        "metadata": {"name": "p", "namespace": "n", "uid": "x", "generation": 2},
+        "spec": {"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": {"name": "s", "key": "k"}},
+        "status": {"conditions": [{"type": "Ready", "status": status, "reason": "Why", "message": "words",
+            "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}))
+    .unwrap()
+}
+
+/// The status of a model with `spec`, which names `found`.
+fn external(spec: Value, found: &ExternalProvider) -> ModelDeploymentStatus {
+    let mut parent = parent(1, None);
+    parent.spec = serde_json::from_value(spec).unwrap();
+    let references = ModelReferences {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        provider: Named::Found(found.clone()),
+    };
+    let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
+    let none = ModelChildren { deployment: None, service: None, state: PhantomData };
+    let outcome = ModelOutcome::Applied { model: Box::new(valid), children: Box::new(none), revision: None };
+    model(&parent, &outcome, &[], Some(found), Timestamp::UNIX_EPOCH)
+}
+
 #[test]
 fn an_external_model_is_as_its_provider_says_of_its_present_spec() {
-    let provider = |generation: i64, status: &str| -> ExternalProvider {
-        serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
-            "metadata": {"name": "p", "namespace": "n", "uid": "x", "generation": 2},
-            "spec": {"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": {"name": "s", "key": "k"}},
-            "status": {"conditions": [{"type": "Ready", "status": status, "reason": "Why", "message": "words",
-                "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}))
-        .unwrap()
-    };
-    let mut parent = parent(1, None);
-    parent.spec = serde_json::from_value(json!({"external": {"provider": "p", "model": "large"}})).unwrap();
     for (found, wanted) in [
         (provider(2, "True"), "+Serving"),
         (provider(1, "True"), "-ProxyNotReady"),
         (provider(2, "False"), "-ProxyNotReady"),
     ] {
-        let references = ModelReferences {
-            profile: Named::Unnamed,
-            token: KeyLookup::Unnamed,
-            provider: Named::Found(found.clone()),
-        };
-        let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
-        let none = ModelChildren { deployment: None, service: None, state: PhantomData };
-        let outcome =
-            ModelOutcome::Applied { model: Box::new(valid), children: Box::new(none), revision: None };
-        let status = model(&parent, &outcome, &[], Some(&found), Timestamp::UNIX_EPOCH);
+        let status = external(json!({"external": {"provider": "p", "model": "large"}}), &found);
         assert_eq!(reasons(&status)[3], wanted);
     }
+}
+
+#[test]
+fn an_external_model_at_zero_sleeps_like_an_open_one() {
+    let found = provider(2, "True");
+    let spec = json!({"external": {"provider": "p", "model": "large"}, "replicas": 0});
+    let status = external(spec, &found);
+    assert_eq!(reasons(&status), reasons(&derived(0, None, &[], None)));
+    assert!(message(&status, "Ready").contains("spec.replicas is 0: no call goes to ExternalProvider p"));
+}
+
+#[test]
+fn replicas_kept_for_the_other_arm_are_told() {
+    let spec = json!({"serve": "External", "external": {"provider": "p", "model": "large"},
+        "openWeights": {"source": "hf://o/r/f"}, "replicas": 4});
+    let accepted = message(&external(spec, &provider(2, "True")), "Accepted");
+    assert!(accepted.contains("spec.replicas 4 is kept for openWeights"), "{accepted}");
+}
+
+#[test]
+fn a_gpu_that_is_held_and_not_used_is_told() {
+    let mut parent = parent(1, None);
+    let weights = json!({"openWeights": {"source": "hf://o/r/f", "resources": {"profile": "p"}}});
+    parent.spec = serde_json::from_value(weights).unwrap();
+    let says = |gpu: Value| {
+        let profile = serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1",
+            "kind": "ResourceProfile", "metadata": {"name": "p"},
+            "spec": {"cpu": "1", "memory": "1Gi", "gpu": gpu}}))
+        .unwrap();
+        let (token, provider) = (KeyLookup::Unnamed, Named::Unnamed);
+        let references = ModelReferences { profile: Named::Found(profile), token, provider };
+        let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
+        let outcome = ModelOutcome::Applied {
+            model: Box::new(valid),
+            children: Box::new(children(None)),
+            revision: Some(revision()),
+        };
+        let pods = [on_node("p", true, json!({}))];
+        let status = model(&parent, &outcome, &pods, None, Timestamp::UNIX_EPOCH);
+        ["Accepted", "Ready"].map(|type_| message(&status, type_).contains("held and not used"))
+    };
+    assert_eq!(says(json!({})), [true, true]);
+    assert_eq!(says(Value::Null), [false, false]);
 }

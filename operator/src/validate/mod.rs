@@ -2,11 +2,13 @@
 //!
 //! Pure: knows no client and no clock. Nothing after this step looks at a spec again.
 
+mod hardware;
 mod model;
 mod provider;
 mod references;
 
-pub use model::{Closed, Hardware, HubFile, Open, Served, ValidatedModel, Weights, model};
+pub use hardware::Hardware;
+pub use model::{Closed, HubFile, Open, Served, ValidatedModel, Weights, model};
 pub use provider::{BaseUrl, ValidatedProvider, provider};
 pub use references::{KeyLookup, ModelReferences, Named, ProviderReferences};
 

@@ -1,25 +1,19 @@
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::Toleration;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::ResourceExt;
+use url::{Host, Url};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
-use weighbridge_crds::{
-    External, Gpu, ModelDeployment, OpenWeights, ResourceProfile, Resources, SecretKey, World,
-};
+use weighbridge_crds::{External, Hub, ModelDeployment, OpenWeights, SecretKey, World};
 
+use super::hardware::{Hardware, hardware};
 use super::provider::secret_key;
 use super::{ModelReferences, Named, Place, Refusal};
 use crate::owner::Owner;
-use crate::quantity;
 
 /// A ModelDeployment that can be planned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidatedModel {
     /// The ModelDeployment itself.
     pub owner: Owner,
-    /// Engine pods wanted.
+    /// Engine pods wanted. A closed model has none, and at 0 it is out of service like an open one.
     pub replicas: i32,
     /// The arm that answers.
     pub served: Served,
@@ -83,30 +77,6 @@ pub struct HubFile {
     pub token: Option<SecretKey>,
 }
 
-/// What each replica runs on.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Hardware {
-    /// No profile is named.
-    Unnamed,
-    /// A ResourceProfile, with `resources.gpus` put in.
-    Profile {
-        /// Name of the ResourceProfile.
-        name: String,
-        /// CPU requested.
-        cpu: Quantity,
-        /// Memory requested and at most used.
-        memory: Quantity,
-        /// GPUs, with the count that holds.
-        gpu: Option<Gpu>,
-        /// Whether `resources.gpus` set the count.
-        gpus_overridden: bool,
-        /// Labels that a node must have.
-        node_selector: BTreeMap<String, String>,
-        /// Taints that a node may have.
-        tolerations: Vec<Toleration>,
-    },
-}
-
 /// A model at a closed API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
@@ -114,6 +84,8 @@ pub struct Closed {
     pub provider: String,
     /// The provider's name for the model.
     pub model: String,
+    /// Engine pods that `spec.replicas` holds for `openWeights`, which is beside it and does not answer now.
+    pub kept_replicas: Option<i32>,
 }
 
 /// Checks a model and everything that it names. Both arms are checked, also where one of them answers.
@@ -130,11 +102,20 @@ pub fn model(
     if spec.replicas < 0 {
         return Err(Refusal::invalid(format!("replicas is {}: set 0 or more", spec.replicas)));
     }
+    // The CRD says the same; an older one does not.
+    if spec.replicas > 1 && spec.open_weights.is_none() {
+        return Err(Refusal::invalid(format!(
+            "replicas is {}, but it counts engine pods, and a model with external alone has none: \
+             set replicas: 1, or 0 to take it out of service",
+            spec.replicas
+        )));
+    }
     let open = spec.open_weights.as_ref().map(|weights| open(weights, found, place)).transpose()?;
     let closed = spec.external.as_ref().map(|external| closed(external, found)).transpose()?;
+    let kept_replicas = Some(spec.replicas).filter(|replicas| *replicas > 1);
     let served = match (spec.world(), open, closed) {
         (Some(World::OpenWeights), Some(open), _) => Served::Open(Box::new(open)),
-        (Some(World::External), _, Some(closed)) => Served::Closed(closed),
+        (Some(World::External), _, Some(closed)) => Served::Closed(Closed { kept_replicas, ..closed }),
         (Some(_) | None, _, _) => {
             return Err(Refusal::invalid(
                 "no world answers: set openWeights or external, and with both set add serve: OpenWeights or serve: External",
@@ -159,6 +140,7 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
             if let Some(named) = &token {
                 secret_key("openWeights.hub.tokenSecret", named, found.token)?;
             }
+            hub.map_or(Ok(()), token_travels_safely)?;
             Weights::Hub(HubFile {
                 source: text.clone(),
                 revision: revision.clone(),
@@ -187,91 +169,49 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
     })
 }
 
+/// As with a provider's key: a token is sent over TLS, or does not leave the machine.
+fn token_travels_safely(hub: &Hub) -> Result<(), Refusal> {
+    let Hub { endpoint, token_secret } = hub;
+    let (Some(endpoint), Some(_)) = (endpoint, token_secret) else { return Ok(()) };
+    let url = Url::parse(endpoint).map_err(|error| {
+        Refusal::invalid(format!(
+            "openWeights.hub.endpoint {endpoint:?}: {error}; write a URL such as https://hub.example.com"
+        ))
+    })?;
+    let stays = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "https" || stays {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "openWeights.hub.endpoint {endpoint:?} would get the token of openWeights.hub.tokenSecret in the clear: \
+         use https://, or remove tokenSecret"
+    )))
+}
+
 fn at_least(field: &str, value: Option<i32>, least: u32) -> Result<Option<u32>, Refusal> {
     let Some(value) = value else { return Ok(None) };
     let checked = u32::try_from(value).ok().filter(|value| *value >= least);
     checked.map(Some).ok_or_else(|| Refusal::invalid(format!("{field} is {value}: set {least} or more")))
 }
 
-fn hardware(asked: &Resources, found: &ModelReferences, place: Place) -> Result<Hardware, Refusal> {
-    let Resources { profile, gpus } = asked;
-    let (name, profile) = match (profile, &found.profile) {
-        (None, _) if gpus.is_none() => return Ok(Hardware::Unnamed),
-        (None, _) => {
-            return Err(Refusal::invalid(
-                "openWeights.resources.gpus needs a profile that says which GPU: set openWeights.resources.profile",
-            ));
-        }
-        (Some(name), Named::Found(profile)) => (name, profile),
-        (Some(name), Named::Missing | Named::Unnamed) => {
-            return Err(Refusal::new(
-                Reason::ResourceProfileNotFound,
-                format!(
-                    "openWeights.resources.profile names ResourceProfile {name:?}, which does not exist: \
-                     create it, or name one that `kubectl get rprof` lists"
-                ),
-            ));
-        }
-    };
-    usable(profile)?;
-    let spec = &profile.spec;
-    let gpu = match (&spec.gpu, gpus) {
-        (None, Some(_)) => {
-            return Err(Refusal::invalid(format!(
-                "openWeights.resources.gpus is set, but ResourceProfile {name:?} has no gpu: \
-                 remove gpus, or name a profile with one"
-            )));
-        }
-        (None, None) => None,
-        (Some(gpu), count) => Some(Gpu { count: count.unwrap_or(gpu.count), ..gpu.clone() }),
-    };
-    if let (Some(gpu), Place::Machine) = (&gpu, place) {
-        return Err(Refusal::invalid(format!(
-            "openWeights.resources.profile {name:?} asks for {}, but `weighbridge up` computes on the CPU: \
-             name a profile without gpu",
-            gpu.resource
-        )));
-    }
-    if let Some(Gpu { count, .. }) = gpu
-        && count < 1
-    {
-        return Err(Refusal::invalid(format!("openWeights.resources.gpus is {count}: set 1 or more")));
-    }
-    Ok(Hardware::Profile {
-        name: name.clone(),
-        cpu: spec.cpu.clone(),
-        memory: spec.memory.clone(),
-        gpu,
-        gpus_overridden: gpus.is_some(),
-        node_selector: spec.node_selector.clone(),
-        tolerations: spec.tolerations.clone(),
-    })
-}
-
-/// The apiserver takes any text as a quantity in a ResourceProfile, and refuses the pod later.
-fn usable(profile: &ResourceProfile) -> Result<(), Refusal> {
-    for (field, amount) in [("cpu", &profile.spec.cpu), ("memory", &profile.spec.memory)] {
-        if quantity::nanos(amount).is_none_or(|size| size <= 0) {
-            return Err(Refusal::invalid(format!(
-                "ResourceProfile {:?}: {field} {:?} is not a quantity above zero: write 4, 500m or 16Gi",
-                profile.name_any(),
-                amount.0
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn closed(external: &External, found: &ModelReferences) -> Result<Closed, Refusal> {
     let External { provider, model } = external;
+    let missing = |words: &str| {
+        let message = format!("external.provider names ExternalProvider {provider:?}, which {words}");
+        Err(Refusal::new(Reason::ProviderNotFound, message))
+    };
     match &found.provider {
-        Named::Found(_) => Ok(Closed { provider: provider.clone(), model: model.clone() }),
-        Named::Missing | Named::Unnamed => Err(Refusal::new(
-            Reason::ProviderNotFound,
-            format!(
-                "external.provider names ExternalProvider {provider:?}, which does not exist in this namespace: \
-                 create it, or name one that `kubectl get xprov` lists"
-            ),
-        )),
+        Named::Found(_) => {
+            Ok(Closed { provider: provider.clone(), model: model.clone(), kept_replicas: None })
+        }
+        Named::Missing | Named::Unnamed => {
+            missing("does not exist in this namespace: create it, or name one that `kubectl get xprov` lists")
+        }
+        Named::NotInFile => missing("is not in the file, in this model's namespace: add it to the file"),
     }
 }

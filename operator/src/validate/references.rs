@@ -7,6 +7,8 @@ pub enum Named<T> {
     Unnamed,
     /// There is no such object.
     Missing,
+    /// The file does not hold it, and there is no cluster to look in.
+    NotInFile,
     /// The object, as found.
     Found(T),
 }
