@@ -71,6 +71,8 @@ def unknown_and_wrong_values_are_refused():
         ("gateway.replica=3", "replica"),
         ("operator.image=x", "image"),
         ("gateway.service.port=0", "port"),
+        ("images.pullPolicy=Sometimes", "pullPolicy"),
+        ("images.pullSecrets[0].name=Not_A_Name", "pullSecrets"),
         ("gateway.drainTimeoutSeconds=5m", "drainTimeoutSeconds"),
         ("gateway.defaultNamespace=Not_A_Name", "defaultNamespace"),
         ("monitoring.podMonitor.interval=soon", "interval"),
