@@ -1,20 +1,33 @@
-# The one interface: `make run` and `make test` do all set-up on a fresh machine.
+# The one interface: `make run` and `make test` do all set-up on a fresh machine. What each target needs, and how long
+# it takes the first time, is in docs/install.md.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 export WEIGHBRIDGE_CACHE ?= $(HOME)/.cache/weighbridge
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TESTBED := $(TARGET)/debug/testbed
 B ?= cpu-decode
+# Of `make run`: the door, where its metrics are (empty: nowhere), and any other flag of `weighbridge up`.
+LISTEN ?= 127.0.0.1:8080
+METRICS ?= 127.0.0.1:9090
+ARGS ?=
 
-.PHONY: help run test lint generate check-generated sample peers bench images cluster-up cluster-demo cluster-down deny \
-	test-setup control-plane clients
+.PHONY: help run install test lint generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
+	cluster-down deny test-setup control-plane clients image-packages node-packages testbed
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-run: sample ## Serve the sample model on this machine and print a curl line
+run: ## Serve the sample model: LISTEN=127.0.0.1:8081 METRICS=127.0.0.1:9091 ARGS='--drain-timeout 5'
+	@tests/check-listen.py LISTEN=$(LISTEN) METRICS=$(METRICS)
+	@examples/fetch-smollm2.sh >/dev/null
 	$(CARGO) build --release --locked -p weighbridge
-	target/release/weighbridge up -f examples/smollm2.yaml --claim models=$(WEIGHBRIDGE_CACHE)/models
+	$(TARGET)/release/weighbridge up -f examples/smollm2.yaml --claim models=$(WEIGHBRIDGE_CACHE)/models \
+		--listen $(LISTEN) $(if $(METRICS),--metrics-listen $(METRICS)) $(ARGS)
+
+install: ## Put `weighbridge` where cargo puts programs: ~/.cargo/bin
+	$(CARGO) install --locked --path cli
 
 sample: ## Fetch the sample weights once: pinned, checked, kept outside the repository
 	@examples/fetch-smollm2.sh
@@ -22,47 +35,72 @@ sample: ## Fetch the sample weights once: pinned, checked, kept outside the repo
 test: lint test-setup ## Everything: lints, units, goldens, real clients, the real control plane
 	$(CARGO) build --locked --workspace --all-targets
 	# The program itself, not `cargo run -p`: one package alone is another set of features, and a second build.
-	$${CARGO_TARGET_DIR:-target}/debug/testbed run -- $(CARGO) test --locked --workspace
+	$(TESTBED) run -- $(CARGO) test --locked --workspace
 
 test-setup: sample control-plane clients
 
 control-plane:
+	@command -v go >/dev/null || { echo "the testbed's Kubernetes is built with Go: install Go 1.24 or newer" >&2; exit 1; }
 	@tests/install-packages.sh
-	@tests/control-plane/build.sh
+	@tests/control-plane/build.sh >/dev/null
 
 clients:
-	@tests/clients/install.sh
+	@tests/clients/install.sh >/dev/null
 
 lint: check-generated
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@for crate in crds wire; do $(CARGO) check -q --locked -p weighbridge-$$crate; done
+	@for crate in crds wire; do $(CARGO) check --locked -p weighbridge-$$crate; done
 
-generate: ## Write the CRD manifests and the chart's copies and golden files anew
-	$(CARGO) run -q -p weighbridge-crds --bin crdgen
+generate: ## Write the CRD manifests, the page of fields, and the chart's copies and golden files anew
+	$(CARGO) run -p weighbridge-crds --bin crdgen
 	@charts/generate.sh
+	@docs/fields.py
 
 check-generated:
-	$(CARGO) run -q --locked -p weighbridge-crds --bin crdgen -- --check
+	$(CARGO) run --locked -p weighbridge-crds --bin crdgen -- --check
 	@charts/generate.sh --check
+	@docs/fields.py --check
 
-peers: sample ## Make the goldens anew with the living peers and compare
+peers: sample ## Make the goldens anew with the living peers and compare; one of them as a provider
 	@tests/peers/run.sh
 
 bench: ## Run one benchmark: make bench B=cpu-decode
 	@tests/bench.sh $(B)
 
-images: ## Build the container images as OCI archives
+images: image-packages ## Build the container images as OCI archives
 	@images/build.sh
 
-cluster-up: control-plane images ## A whole cluster on this machine: control plane, kubelet, containerd
-	$(CARGO) run -q --release -p weighbridge-tests --bin testbed -- up
+image-packages:
+	@tests/install-packages.sh images
 
+node-packages:
+	@((EUID == 0)) || { echo "a cluster on this machine starts containers, which needs root: sudo -E env PATH=\"\$$PATH\" make cluster-up" >&2; exit 1; }
+	@tests/install-packages.sh node
+
+# In dev, as tests have it: a release build of all that it leans on would be the longest part of a first `cluster-up`.
+testbed:
+	$(CARGO) build --locked -p weighbridge-tests --bin testbed
+
+cluster-up: node-packages control-plane images testbed ## A whole cluster on this machine: control plane, kubelet, containerd
+	$(TESTBED) up
+	@printf '\nnext:\n\n'
+	@$(TESTBED) env | sed -n 's/^export KUBECONFIG=/  &/p'
+	@echo '  eval "$$(make -s cluster-env)"      # the same, and its kubectl and helm on the PATH'
+	@echo '  kubectl get nodes'
+	@echo '  make cluster-demo'
+
+# These ask the program that started the cluster: there is nothing to build while it is up.
 cluster-demo: ## Helm install, two worlds behind one URL, dashboards' queries against a real Prometheus
-	@tests/demo/demo.sh
+	@TESTBED=$(TESTBED) tests/demo/demo.sh
+
+cluster-env: ## What a shell evaluates to use the cluster, kubectl and helm included
+	@[[ -x $(TESTBED) ]] || { echo "no cluster is up: start one with \`make cluster-up\`" >&2; exit 1; }
+	@$(TESTBED) env
 
 cluster-down: ## Stop it and leave nothing behind
-	$(CARGO) run -q --release -p weighbridge-tests --bin testbed -- down
+	@[[ -x $(TESTBED) ]] || $(CARGO) build --locked -p weighbridge-tests --bin testbed
+	$(TESTBED) down
 
 deny: ## Licences, sources and duplicate versions of every dependency
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@0.20.2

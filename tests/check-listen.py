@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Says before a long build what `weighbridge up` would say after it: that an address is taken, or none.
+
+    check-listen.py LISTEN=127.0.0.1:8080 METRICS=127.0.0.1:9090        the names are those of `make run`; empty: none
+"""
+
+import errno
+import ipaddress
+import socket
+import sys
+
+
+def problem(name, address):
+    try:
+        host, port = address.rsplit(":", 1)
+        version, port = ipaddress.ip_address(host.strip("[]")).version, int(port)
+    except ValueError:
+        return f"is no address with a port: write {name}=127.0.0.1:8081"
+    try:
+        with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as listener:
+            # As the program does: a port whose last connection has just closed is free.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host.strip("[]"), port))
+            listener.listen()
+    except OverflowError:
+        return "has a port above 65535"
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            return f"can't be listened on: {error.strerror}"
+        none = f", for none: make run {name}=" if name == "METRICS" else ""
+        return f"is in use; for another: make run {name}={host}:{port % 65535 + 1}{none}"
+    return None
+
+
+for given in sys.argv[1:]:
+    name, address = given.split("=", 1)
+    if address and (found := problem(name, address)):
+        sys.exit(f"{name}={address} {found}")
