@@ -4,7 +4,8 @@
     curl … | counts.py FILE MODEL      print the answer's text, add its usage to FILE
 
 The file holds {"demo/smollm2": {"input": 120, "output": 300}}. Directions are disjoint, as in our metrics: what a
-cache served is not input, reasoning is not output.
+cache served is not input, reasoning is not output. "usage_missing" beside them counts answers without a usage, whose
+prompts are in no "input".
 """
 
 import json
@@ -33,6 +34,13 @@ def add(counts, model, usage):
     for direction, count in used.items():
         if count:
             of_model[direction] = of_model.get(direction, 0) + count
+
+
+def add_without_usage(counts, model, pieces):
+    """Adds an answer that said nothing of its usage: its pieces are what is known."""
+    of_model = counts.setdefault(model, {})
+    for name, count in (("output", pieces), ("usage_missing", 1)):
+        of_model[name] = of_model.get(name, 0) + count
 
 
 def main():

@@ -8,6 +8,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 source "$here/lib.sh"
+source tests/peers/server.sh
 figures=()
 
 testbed=(cargo run -q --release --locked -p weighbridge-tests --bin testbed --)

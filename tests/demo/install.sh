@@ -30,10 +30,7 @@ step "A closed API: llama.cpp's Python server on the node's address, behind a ke
 key=$("$client" -c 'import secrets; print("sk-" + secrets.token_hex(24))')
 port=$(free_port "$node_address")
 UPSTREAM=http://$node_address:$port/v1
-# One thread: it shares two cores with our engine. It would end a running stream when another request comes.
-background llama.log "$peer" -m llama_cpp.server --host "$node_address" --port "$port" --model "$weights" \
-    --model_alias smollm2-llama-cpp --api_key "$key" --n_ctx 4096 --n_threads 1 \
-    --interrupt_requests false
+background llama.log llama_cpp_server "$peer" "$weights" "$node_address" "$port" "$key"
 until_true 60 curl -fsS -H "authorization: Bearer $key" "$UPSTREAM/models"
 [[ $(curl -s -o /dev/null -w '%{http_code}' "$UPSTREAM/models") == 401 ]] || fail "the closed API answers without a key"
 # Through a pipe: a key never stands in a command line.

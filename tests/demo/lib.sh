@@ -1,4 +1,4 @@
-# What the demo's parts share. Sourced; the repository's root is the working directory.
+# What the demo's parts share, and `make peers` with them. Sourced; the repository's root is the working directory.
 # shellcheck shell=bash
 
 step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
@@ -12,7 +12,7 @@ show() {
     echo "$line"
     "$@"
 }
-fail() { echo "cluster-demo: $*" >&2 && exit 1; }
+fail() { echo "${called:-cluster-demo}: $*" >&2 && exit 1; }
 figure() { figures+=("figure $*"); }
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f", b - a }'; }

@@ -6,7 +6,7 @@
     panels.py show   --prometheus URL --dashboard FILE --counts FILE --before FILE --window SECONDS
 
 `show` prints every panel's values and every variable's, and fails where a query returns nothing, an error or no
-number. The panel of totals must equal the counts to the token. The panels of rates are asked over WINDOW, which
+number. The panel of totals must equal the counts to the token, and so must the number of answers without a usage. The panels of rates are asked over WINDOW, which
 spans all that was said; a rate is extrapolated to its window's edges, so the product may be 5 % off.
 """
 
@@ -24,6 +24,8 @@ import urllib.request
 import counts as files
 
 TOTALS = "Tokens since the gateways started"
+# No panel's: it says how many prompts the panel of totals lacks.
+MISSING = "sum by (namespace, model) (weighbridge_usage_missing_total)"
 RATES = {"Input tokens per second": "input", "Output tokens per second": "output"}
 
 
@@ -75,7 +77,10 @@ def by_model(series):
 
 def totals(prometheus, dashboard):
     expression = panel(dashboard, TOTALS)["targets"][0]["expr"]
-    return by_model(prometheus.query(fill(expression, dashboard, 0)))
+    seen = by_model(prometheus.query(fill(expression, dashboard, 0)))
+    for labels, value in prometheus.query(MISSING):
+        seen.setdefault(f"{labels['namespace']}/{labels['model']}", {})["usage_missing"] = value
+    return seen
 
 
 def wait(prometheus, dashboard, counts):

@@ -14,7 +14,7 @@ figure apply_to_ready_seconds "$(since "$begun")" s
 
 step "Apply a closed API, and a model at it"
 begun=$(now)
-filled "$here/llama.yaml" UPSTREAM | show kubectl -n demo apply -f -
+filled tests/peers/provider.yaml UPSTREAM | show kubectl -n demo apply -f -
 show kubectl -n demo wait --for=condition=Ready externalprovider/llama modeldeployment/elsewhere --timeout=60s
 figure external_apply_to_ready_seconds "$(since "$begun")" s
 

@@ -3,8 +3,9 @@
 
     talk.py --base-url http://HOST/v1 --counts FILE MODEL…
 
-llama.cpp's Python server sends no usage with a stream, whatever is asked for. All that anyone downstream can count
-then are the pieces of text, which are tokens there: the client counts those, as the gateway does.
+llama.cpp's Python server sends no usage with a stream, whatever is asked for. The pieces of text are tokens there and
+are counted; what the prompt weighed nobody downstream can know, and it is not guessed: such an answer is counted as
+one without a usage, which the gateway's weighbridge_usage_missing_total must agree with.
 """
 
 import argparse
@@ -20,13 +21,12 @@ def chat(client, model, question, stream):
     request = {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 48, "temperature": 0}
     if not stream:
         answer = client.chat.completions.create(**request)
-        return answer.choices[0].message.content, answer.usage.model_dump()
+        return answer.choices[0].message.content, answer.usage.model_dump(), 0
     pieces, usage = [], None
     for chunk in client.chat.completions.create(**request, stream=True, stream_options={"include_usage": True}):
         usage = chunk.usage or usage
         pieces += [choice.delta.content for choice in chunk.choices if choice.delta.content]
-    counted = usage.model_dump() if usage else {"prompt_tokens": 0, "completion_tokens": len(pieces)}
-    return "".join(pieces), counted
+    return "".join(pieces), usage and usage.model_dump(), len(pieces)
 
 
 def main():
@@ -41,12 +41,15 @@ def main():
     jobs = [(model, question, stream) for question in QUESTIONS for stream in (True, False) for model in args.models]
     with concurrent.futures.ThreadPoolExecutor(len(args.models)) as pool:
         answers = pool.map(lambda job: chat(client, *job), jobs)
-        for (model, question, stream), (text, usage) in zip(jobs, answers, strict=True):
+        for (model, question, stream), (text, usage, pieces) in zip(jobs, answers, strict=True):
             if not text:
                 raise SystemExit(f"{model} said nothing to {question!r}")
             way = "streamed" if stream else "whole"
             print(f"{model:<16} {way:<9} {question:<29} {' '.join(text.split())[:60]}…")
-            counts.add(counted, model, usage)
+            if usage:
+                counts.add(counted, model, usage)
+            else:
+                counts.add_without_usage(counted, model, pieces)
     counts.save(args.counts, counted)
 
 

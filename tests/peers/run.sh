@@ -1,10 +1,11 @@
 #!/bin/sh
 # `make peers`: installs the living peers, makes the goldens anew and says whether they are the
-# committed ones. Nothing in the repository is changed; to take new goldens on purpose:
+# committed ones; then puts one of them behind our gateway as a provider (provider.sh). Nothing in the
+# repository is changed; to take new goldens on purpose:
 #
 #   tests/peers/run.sh --write
 #
-# Exits 1 when a golden differs by more than its own tolerance.
+# Exits 1 when a golden differs by more than its own tolerance, or a client's check fails.
 set -eu
 
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -25,3 +26,4 @@ trap 'rm -rf "$FRESH"' EXIT
 trap 'exit 130' HUP INT TERM
 "$PY" "$HERE/make_goldens.py" make "$MODEL" "$FRESH"
 "$PY" "$HERE/make_goldens.py" compare "$ROOT/tests/goldens" "$FRESH"
+"$HERE/provider.sh"
