@@ -46,7 +46,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of an answer.
     pub idle: Duration,
-    /// For a client to take what was written to it; a slower reader is dropped.
+    /// For a client to take what was written to it; a slower reader is dropped. Of HTTP/2 the connection is
+    /// watched, not each stream in it.
     pub write_stall: Duration,
 }
 
