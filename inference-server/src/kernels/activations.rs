@@ -100,6 +100,20 @@ impl Activations {
         }
     }
 
+    /// Copies `rows` of `from`, `[_, columns]`, as many as there are tokens, and quantises them.
+    pub fn gather(&mut self, isa: Isa, from: &[f32], rows: impl Iterator<Item = usize>) {
+        let (tokens, columns) = (self.tokens, self.columns);
+        let writer = self.writer();
+        for (token, row) in rows.take(tokens).enumerate() {
+            let Some(row) = from.get(row * columns..(row + 1) * columns) else { continue };
+            // SAFETY: one row at a time, on one thread.
+            unsafe {
+                writer.row(token).copy_from_slice(row);
+                writer.quantize(isa, token);
+            }
+        }
+    }
+
     /// Copies `rows`, `[tokens, columns]`, and quantises them.
     pub fn set(&mut self, isa: Isa, rows: &[f32]) {
         let (tokens, columns) = (self.tokens, self.columns);

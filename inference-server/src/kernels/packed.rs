@@ -10,7 +10,7 @@
 //! and `Q5_K` become bytes (+64 bytes a block of 16 × 256 weights, under 3 %).
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::buffer::Buffer;
 use super::pool::{Pool, WorkerPanicked};
@@ -28,12 +28,27 @@ pub struct PackedLayout {
     columns: usize,
 }
 
-/// A matrix in panels.
+/// A matrix in panels, which lies in an arena with others. Without elements until the arena is filled.
 #[derive(Clone, Debug)]
 pub struct PackedMatrix {
     layout: PackedLayout,
-    memory: Arc<Buffer>,
+    arena: Arc<Arena>,
     offset: usize,
+}
+
+/// Memory of many matrices: planned first, filled once.
+#[derive(Debug, Default)]
+pub struct Arena(OnceLock<Buffer>);
+
+impl Arena {
+    /// Gives the arena its packed bytes. Only the first call counts.
+    pub fn fill(&self, memory: Buffer) {
+        let _ = self.0.set(memory);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.0.get().map_or(&[], Buffer::bytes)
+    }
 }
 
 /// Byte offsets of the parts of one block of a panel, by stored type.
@@ -136,10 +151,9 @@ impl PackedLayout {
 }
 
 impl PackedMatrix {
-    /// The matrix of `layout` that lies packed at `offset` of `memory`; `None` when it is not all inside.
-    pub fn new(layout: PackedLayout, memory: Arc<Buffer>, offset: usize) -> Option<Self> {
-        let end = offset.checked_add(layout.bytes())?;
-        (end <= memory.bytes().len()).then_some(Self { layout, memory, offset })
+    /// The matrix of `layout` that lies, or will lie, packed at `offset` of `arena`.
+    pub fn new(layout: PackedLayout, arena: Arc<Arena>, offset: usize) -> Self {
+        Self { layout, arena, offset }
     }
 
     /// Packs a whole matrix into memory of its own.
@@ -149,7 +163,9 @@ impl PackedMatrix {
     pub fn from_stored(layout: PackedLayout, stored: &[u8]) -> std::io::Result<Self> {
         let mut memory = Buffer::zeroed(layout.bytes())?;
         layout.pack(stored, 0..layout.panels(), memory.bytes_mut());
-        Ok(Self { layout, memory: Arc::new(memory), offset: 0 })
+        let arena = Arena::default();
+        arena.fill(memory);
+        Ok(Self { layout, arena: Arc::new(arena), offset: 0 })
     }
 
     /// Its layout.
@@ -157,9 +173,10 @@ impl PackedMatrix {
         self.layout
     }
 
-    /// The panels, one after another.
+    /// The panels, one after another; empty while the arena is not filled, or too small.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.memory.bytes()[self.offset..self.offset + self.layout.bytes()]
+        let end = self.offset.saturating_add(self.layout.bytes());
+        self.arena.bytes().get(self.offset..end).unwrap_or_default()
     }
 
     /// Dequantises row `row` into `out`, `[columns]`: bit for bit what the stored row dequantises to.

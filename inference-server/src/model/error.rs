@@ -9,8 +9,10 @@ pub enum ModelError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// Another family.
-    #[error("general.architecture is {found:?}, which is not served; served: {served}")]
+    #[error("{key} is {found:?}, which is not served; served: {served}")]
     Architecture {
+        /// The key that says it.
+        key: &'static str,
         /// What the file says.
         found: String,
         /// What is served.
@@ -52,6 +54,9 @@ pub enum ModelError {
         /// Its name.
         tensor: String,
         /// The family.
-        architecture: &'static str,
+        architecture: String,
     },
+    /// Sizes that overflow.
+    #[error("the weights' size overflows; the file's dimensions are not a model's")]
+    TooLarge,
 }

@@ -1,14 +1,24 @@
 //! Model families: what a file must hold, and the forward pass, each readable on its own.
 //!
-//! [`config`] reads and checks metadata; [`weights`] says which tensors there are and of what shape; [`llama`]
-//! is the fast forward pass, [`reference`] the plain one that it is tested against. Nothing here schedules,
-//! samples, allocates KV blocks or contains `unsafe`.
+//! - `families`: one file a family: its settings, its weights, its forward pass, in that order.
+//! - [`keys`], `dimensions`, [`rotary`]: settings read from GGUF metadata or a `config.json`, and checked.
+//! - [`plan`]: tensors found and checked, and given a place in one arena before any is read.
+//! - [`pass`]: the steps that forward passes are written in.
+//! - [`reference`]: Llama in plain f32, which the fast one is tested against.
+//!
+//! Nothing here schedules, samples, allocates KV blocks or contains `unsafe`.
 
-pub mod config;
+mod dimensions;
 mod error;
-pub mod llama;
+mod families;
+pub mod keys;
+pub mod pass;
+pub mod plan;
 pub mod reference;
-pub mod weights;
+pub mod rotary;
+mod source;
 
-pub use config::LlamaConfig;
+pub use dimensions::Dimensions;
 pub use error::ModelError;
+pub use families::{DecoderModel, PlannedModel, context_length, plan_decoder};
+pub use source::{Naming, TensorSource};

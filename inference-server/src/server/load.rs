@@ -17,7 +17,7 @@ use crate::gguf::{GgufFile, Metadata};
 use crate::http::{AppState, Phase, ServedModel, unix_seconds};
 use crate::kv::blocks_for;
 use crate::metrics::EngineMetrics;
-use crate::model::LlamaConfig;
+use crate::model::context_length;
 use crate::sampling::SamplingParams;
 use crate::tokenizer::{Tokenizer, TokenizerMetadata};
 
@@ -102,8 +102,7 @@ fn load(config: &ServerConfig, path: &Path, state: &AppState) -> Result<Loaded, 
     state.enter(Phase::Opening);
     let began = Instant::now();
     let file = GgufFile::open(path)?;
-    let context =
-        config.context_for(LlamaConfig::from_metadata(file.metadata()).map_err(unserved)?.context_length)?;
+    let context = config.context_for(context_length(&file).map_err(unserved)?)?;
     state.metrics.cold_start("open", began.elapsed());
     let options = CpuOptions {
         threads: config.threads,
@@ -113,6 +112,7 @@ fn load(config: &ServerConfig, path: &Path, state: &AppState) -> Result<Loaded, 
         },
         step_tokens: config.tokens_per_step,
         isa: None,
+        context_length: Some(context),
     };
     std::thread::scope(|scope| {
         let text = scope.spawn(|| text_side(file.metadata(), state));

@@ -1,24 +1,20 @@
 //! From a file to a backend: plan, check the memory, reserve, pack.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use super::memory::{MemoryPlan, available};
 use super::{CpuBackend, CpuOptions, KvMemory, LoadError};
-use crate::gguf::GgufFile;
 use crate::kernels::Isa;
 use crate::kernels::attention::{KvCache, KvShape};
 use crate::kernels::buffer::Buffer;
-use crate::kernels::packed::{PackedMatrix, pack};
+use crate::kernels::packed::pack;
 use crate::kernels::pool::Pool;
-use crate::model::LlamaConfig;
-use crate::model::llama::{Device, Llama};
-use crate::model::weights::{PackedWeights, PlannedMatrix, Weights};
+use crate::model::pass::{Buffers, Device};
+use crate::model::plan::{PackPlan, Packing};
+use crate::model::{Dimensions, PlannedModel, TensorSource, plan_decoder};
 
 /// Bytes of a tensor that are packed before their pages are given back: bounds what loading needs on top.
 const PACK_STEP: usize = 32 << 20;
-/// Tensors begin at a cache line.
-const ALIGNMENT: usize = 64;
 
 /// What loading is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,43 +37,42 @@ pub struct LoadProgress {
 }
 
 impl CpuBackend {
-    /// Loads the model of `file`. `progress` is called on this thread, some times a tensor at most.
+    /// Loads the model of `source`. `progress` is called on this thread, some times a tensor at most.
     ///
-    /// The file's pages are given back as they are packed, and the mapping is not needed afterwards.
+    /// The source's pages are given back as they are packed, and the mapping is not needed afterwards.
     ///
     /// # Errors
     /// [`LoadError`]: the model is not served, does not fit, or the system refused.
     pub fn load(
-        file: &GgufFile,
+        source: &dyn TensorSource,
         options: &CpuOptions,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, LoadError> {
-        let config = LlamaConfig::from_metadata(file.metadata())?;
-        let planned = Weights::plan(file, &config)?;
-        let weight_bytes = packed_bytes(&planned).ok_or(LoadError::Overflow { what: "the weights' size" })?;
-        let kv_shape = kv_shape(&config, options.kv)?;
+        let PlannedModel { plan: packing, model } = plan_decoder(source, options.context_length)?;
+        let dimensions = model.dimensions();
+        let kv_shape = kv_shape(dimensions, options.kv)?;
         let kv_bytes = kv_shape
             .block_bytes()
             .and_then(|block| block.checked_mul(kv_shape.blocks))
             .ok_or(LoadError::Overflow { what: "the KV memory's size" })?;
-        let vocabulary = planned.embedding.layout.rows();
         let plan = MemoryPlan {
-            weights: weight_bytes as u64,
+            weights: packing.bytes as u64,
             kv: kv_bytes as u64,
-            scratch: scratch_bytes(&config, vocabulary, options.step_tokens),
+            scratch: scratch_bytes(dimensions, model.vocabulary(), options.step_tokens),
         };
         plan.check(available())?;
 
         let isa = isa(options.isa)?;
         let system = |what| move |source| LoadError::System { what, source };
         let pool = Pool::new(threads(options.threads)).map_err(system("starting threads"))?;
-        let memory = Buffer::zeroed(weight_bytes).map_err(system("reserving memory for the weights"))?;
+        let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
         let cache = KvCache::new(kv_shape).map_err(system("reserving KV memory"))?;
         let mut device = Device { pool, isa };
-        let weights = pack_all(file, planned, memory, &mut device.pool, progress)?;
-        let total_bytes = weight_bytes as u64;
-        progress(LoadProgress { phase: LoadPhase::Done, bytes: total_bytes, total_bytes });
-        Ok(Self { model: Llama::new(config, weights), cache, device, weight_bytes: total_bytes })
+        let weight_bytes = packing.bytes as u64;
+        pack_all(source, packing, memory, &mut device.pool, progress)?;
+        progress(LoadProgress { phase: LoadPhase::Done, bytes: weight_bytes, total_bytes: weight_bytes });
+        let context = options.context_length.unwrap_or(model.dimensions().context_length);
+        Ok(Self { model, cache, device, buffers: Buffers::default(), weight_bytes, context })
     }
 }
 
@@ -97,14 +92,7 @@ fn isa(wanted: Option<Isa>) -> Result<Isa, LoadError> {
     }
 }
 
-/// Bytes of the arena that holds every matrix; `None` when they overflow.
-fn packed_bytes(planned: &Weights<PlannedMatrix>) -> Option<usize> {
-    planned.matrices().try_fold(0usize, |total, matrix| {
-        total.checked_add(matrix.layout.bytes())?.checked_next_multiple_of(ALIGNMENT)
-    })
-}
-
-fn kv_shape(config: &LlamaConfig, memory: KvMemory) -> Result<KvShape, LoadError> {
+fn kv_shape(config: &Dimensions, memory: KvMemory) -> Result<KvShape, LoadError> {
     let one = KvShape { layers: config.layers, blocks: 1, heads: config.kv_heads, head: config.head };
     let block = one.block_bytes().ok_or(LoadError::Overflow { what: "a KV block's size" })?;
     let blocks = match memory {
@@ -121,7 +109,7 @@ fn kv_shape(config: &LlamaConfig, memory: KvMemory) -> Result<KvShape, LoadError
 }
 
 /// Intermediate values of a step of `tokens`, all of them f32 or less, each at most twice.
-fn scratch_bytes(config: &LlamaConfig, vocabulary: usize, tokens: usize) -> u64 {
+fn scratch_bytes(config: &Dimensions, vocabulary: usize, tokens: usize) -> u64 {
     let row =
         4 * config.embedding + 4 * config.query_width() + 2 * config.kv_width() + 4 * config.feed_forward;
     let rows = (row as u64).saturating_mul(tokens as u64);
@@ -130,18 +118,16 @@ fn scratch_bytes(config: &LlamaConfig, vocabulary: usize, tokens: usize) -> u64 
 }
 
 fn pack_all(
-    file: &GgufFile,
-    planned: Weights<PlannedMatrix>,
+    source: &dyn TensorSource,
+    plan: PackPlan,
     mut memory: Buffer,
     pool: &mut Pool,
     progress: &mut dyn FnMut(LoadProgress),
-) -> Result<PackedWeights, LoadError> {
-    let total_bytes = memory.bytes().len() as u64;
-    let mut offset = 0;
-    let mut offsets = Vec::new();
-    for PlannedMatrix { tensor, layout } in planned.matrices() {
+) -> Result<(), LoadError> {
+    let total_bytes = plan.bytes as u64;
+    for Packing { tensor, bytes, layout, offset } in &plan.matrices {
         let failed = || LoadError::Pack { tensor: tensor.name().to_owned() };
-        let stored = file.bytes(tensor);
+        let stored = source.bytes(tensor).get(bytes.clone()).ok_or_else(failed)?;
         let panel = layout.panel_bytes();
         let step = (PACK_STEP / panel).max(1);
         for first in (0..layout.panels()).step_by(step) {
@@ -151,16 +137,10 @@ fn pack_all(
             pack(pool, *layout, stored, panels, out).map_err(|_| failed())?;
             progress(LoadProgress { phase: LoadPhase::Pack, bytes: start as u64, total_bytes });
         }
-        file.release(tensor);
-        offsets.push(offset);
-        offset = (offset + layout.bytes()).next_multiple_of(ALIGNMENT);
+        if bytes.end == tensor.bytes() {
+            source.release(tensor);
+        }
     }
-    let memory = Arc::new(memory);
-    let mut offsets = offsets.into_iter();
-    planned.map(&mut |matrix| {
-        offsets
-            .next()
-            .and_then(|offset| PackedMatrix::new(matrix.layout, Arc::clone(&memory), offset))
-            .ok_or_else(|| LoadError::Pack { tensor: matrix.tensor.name().to_owned() })
-    })
+    plan.arena.fill(memory);
+    Ok(())
 }

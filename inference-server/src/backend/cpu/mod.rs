@@ -16,7 +16,8 @@ use super::{Backend, BackendDescription, BackendError, Logits, LogitsWanted, Seq
 use crate::kernels::Isa;
 use crate::kernels::attention::{KvCache, SequenceQueries};
 use crate::kv::BLOCK_SIZE;
-use crate::model::llama::{Device, Llama, Step};
+use crate::model::DecoderModel;
+use crate::model::pass::{Buffers, Device, Step};
 
 /// How much KV memory to reserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,21 +39,25 @@ pub struct CpuOptions {
     pub step_tokens: usize,
     /// Kernels to use instead of the best that the CPU has. It must be one that it has.
     pub isa: Option<Isa>,
+    /// The longest context that will be served; the model's own when `None`.
+    pub context_length: Option<usize>,
 }
 
 impl Default for CpuOptions {
     fn default() -> Self {
-        Self { threads: None, kv: KvMemory::Blocks(512), step_tokens: 512, isa: None }
+        Self { threads: None, kv: KvMemory::Blocks(512), step_tokens: 512, isa: None, context_length: None }
     }
 }
 
 /// A model on the CPU.
 #[derive(Debug)]
 pub struct CpuBackend {
-    model: Llama,
+    model: Box<dyn DecoderModel>,
     cache: KvCache,
     device: Device,
+    buffers: Buffers,
     weight_bytes: u64,
+    context: usize,
 }
 
 impl Backend for CpuBackend {
@@ -71,7 +76,7 @@ impl Backend for CpuBackend {
     }
 
     fn context_length(&self) -> usize {
-        self.model.config().context_length
+        self.context
     }
 
     fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Logits) -> Result<(), BackendError> {
@@ -84,7 +89,7 @@ impl Backend for CpuBackend {
             return Ok(());
         }
         self.model
-            .forward(&mut self.device, &mut self.cache, &step, logits)
+            .forward(&mut self.device, &mut self.cache, &step, &mut self.buffers, logits)
             .map_err(|error| BackendError::Device { device: "cpu".to_owned(), problem: error.to_string() })
     }
 }

@@ -5,6 +5,7 @@
 //! position's elements, so results accumulate a vector at a time.
 
 use super::super::buffer::Buffer;
+use super::super::shared::SharedSlice;
 use crate::kv::{BLOCK_SIZE, BlockId};
 
 /// Sizes of a cache.
@@ -24,6 +25,12 @@ impl KvShape {
     /// Elements of a stored value: a head rounded up to whole vectors.
     pub(super) fn value_width(self) -> usize {
         self.head.next_multiple_of(16)
+    }
+
+    /// Place of a head's part of a block, in such parts. All layers of a block lie together: blocks become
+    /// resident one after another, not a huge page a layer with the first token.
+    fn head_index(self, layer: usize, block: BlockId, head: usize) -> usize {
+        (block.0 as usize * self.layers + layer) * self.heads + head
     }
 
     /// Bytes of one block over all layers, keys and values; `None` when that overflows.
@@ -65,27 +72,44 @@ impl KvCache {
         self.keys.bytes().len() + self.values.bytes().len()
     }
 
-    /// Place of a head's part of a block, in such parts. All layers of a block lie together: blocks become
-    /// resident one after another, not a huge page a layer with the first token.
-    fn head_index(&self, layer: usize, block: BlockId, head: usize) -> usize {
-        (block.0 as usize * self.shape.layers + layer) * self.shape.heads + head
-    }
-
     /// Keys of one head in one block, `[head][BLOCK_SIZE]`.
     pub(super) fn keys(&self, layer: usize, block: BlockId, head: usize) -> &[u16] {
         let size = self.shape.head * BLOCK_SIZE;
-        &self.keys.halves()[self.head_index(layer, block, head) * size..][..size]
+        &self.keys.halves()[self.shape.head_index(layer, block, head) * size..][..size]
     }
 
     /// Values of one head in one block, `[BLOCK_SIZE][value_width]`.
     pub(super) fn values(&self, layer: usize, block: BlockId, head: usize) -> &[u16] {
         let size = self.shape.value_width() * BLOCK_SIZE;
-        &self.values.halves()[self.head_index(layer, block, head) * size..][..size]
+        &self.values.halves()[self.shape.head_index(layer, block, head) * size..][..size]
     }
 
+    /// The cache for workers that each store positions of their own.
+    pub(in crate::kernels) fn writer(&mut self) -> KvWriter<'_> {
+        let shape = self.shape;
+        KvWriter {
+            shape,
+            keys: SharedSlice::new(self.keys.halves_mut()),
+            values: SharedSlice::new(self.values.halves_mut()),
+        }
+    }
+}
+
+/// [`KvCache`] shared by workers.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct KvWriter<'a> {
+    shape: KvShape,
+    keys: SharedSlice<'a, u16>,
+    values: SharedSlice<'a, u16>,
+}
+
+impl KvWriter<'_> {
     /// Stores one position's key and value of one head, each `[head]` f16 bits.
-    pub(in crate::kernels) fn store(
-        &mut self,
+    ///
+    /// # Safety
+    /// No other worker uses this place meanwhile; it lies inside the cache.
+    pub(in crate::kernels) unsafe fn store(
+        self,
         layer: usize,
         block: BlockId,
         slot: usize,
@@ -93,13 +117,22 @@ impl KvCache {
         key: &[u16],
         value: &[u16],
     ) {
-        let index = self.head_index(layer, block, head);
+        let index = self.shape.head_index(layer, block, head);
         let (size, width) = (self.shape.head, self.shape.value_width());
-        let keys = &mut self.keys.halves_mut()[index * size * BLOCK_SIZE..][..size * BLOCK_SIZE];
-        for (column, &element) in keys.chunks_exact_mut(BLOCK_SIZE).zip(key) {
-            column[slot] = element;
+        let inside = (block.0 as usize) < self.shape.blocks && slot < BLOCK_SIZE && layer < self.shape.layers;
+        debug_assert!(inside && key.len() == size && value.len() == size);
+        if !inside {
+            return;
         }
-        let values = &mut self.values.halves_mut()[index * width * BLOCK_SIZE..][..width * BLOCK_SIZE];
-        values[slot * width..][..size].copy_from_slice(&value[..size]);
+        // SAFETY: inside the cache, as just checked; a key's elements lie among those of other slots, so they are
+        // written one by one and no slice is made that another worker's writes would alias.
+        unsafe {
+            let keys = self.keys.start().add(index * size * BLOCK_SIZE + slot);
+            for (column, &element) in key.iter().enumerate().take(size) {
+                keys.add(column * BLOCK_SIZE).write(element);
+            }
+            let values = self.values.part((index * BLOCK_SIZE + slot) * width, size.min(value.len()));
+            values.copy_from_slice(&value[..values.len()]);
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::shared::SharedSlice;
 use super::simd::dispatch;
 use crate::kv::BlockId;
 pub use cache::{KvCache, KvShape};
+pub(super) use cache::KvWriter;
 pub(super) use tile::MAX_HEAD;
 use tile::{Results, SEGMENT, TileJob, attend, merge, place};
 
@@ -37,6 +38,33 @@ pub struct AttentionShape {
     pub query_width: usize,
     /// Elements of a row of results, laid out as the queries.
     pub out_width: usize,
+    /// What a token sees of its sequence.
+    pub sight: Sight,
+    /// Scores become `cap * tanh(score / cap)` (Gemma 2).
+    pub soft_cap: Option<f32>,
+}
+
+/// What a token sees of its sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Itself and everything before it.
+    Causal,
+    /// Of these, the latest so many, itself included.
+    Window(usize),
+    /// Everything, later tokens of the step included.
+    Whole,
+}
+
+impl AttentionShape {
+    /// Positions that token `token` of a step's sequence sees: from the first, up to before the second.
+    fn visible(self, sequence: &SequenceQueries<'_>, token: usize) -> (usize, usize) {
+        let end = sequence.start + token + 1;
+        match self.sight {
+            Sight::Causal => (0, end),
+            Sight::Window(length) => (end.saturating_sub(length), end),
+            Sight::Whole => (0, sequence.start + sequence.tokens),
+        }
+    }
 }
 
 /// Query rows that one task takes on, a few tiles' worth.
@@ -95,7 +123,9 @@ pub fn attention(
 
     let (mut tasks, mut partial_length) = (Vec::new(), 0);
     for (index, sequence) in sequences.iter().enumerate().filter(|(_, sequence)| inside(sequence)) {
-        let positions = sequence.start + sequence.tokens;
+        let earliest = shape.visible(sequence, 0).0 / SEGMENT * SEGMENT;
+        let latest = sequence.start + sequence.tokens;
+        let positions = latest - earliest;
         let parts = if pool.threads() == 1 { 1 } else { wanted_parts.min(positions / SEGMENT).max(1) };
         let span = positions.div_ceil(parts).next_multiple_of(SEGMENT);
         let rows = sequence.tokens * group;
@@ -107,8 +137,8 @@ pub fn attention(
                     tasks.push(task(None));
                     continue;
                 }
-                for from in (0..positions).step_by(span) {
-                    let part = Part { from, to: positions.min(from + span), offset: partial_length };
+                for from in (earliest..latest).step_by(span) {
+                    let part = Part { from, to: latest.min(from + span), offset: partial_length };
                     tasks.push(task(Some(part)));
                     partial_length += count * (kv.head + 2);
                 }

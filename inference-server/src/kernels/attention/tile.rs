@@ -4,6 +4,7 @@
 //! with results in registers for the whole 256.
 #![allow(unsafe_op_in_unsafe_fn)] // Each function's contract covers all its lines.
 
+use super::super::elementwise::cap_row;
 use super::super::shared::SharedSlice;
 use super::super::simd::{Simd, exp};
 use super::{AttentionShape, KvCache, SequenceQueries};
@@ -45,8 +46,9 @@ impl TileJob<'_> {
         self.queries[row * self.shape.query_width + head * self.cache.shape().head..].as_ptr()
     }
 
-    fn visible(&self, index: usize) -> usize {
-        self.sequence.start + index / self.group + 1
+    /// Positions that a row sees: from the first, up to before the second.
+    fn visible(&self, index: usize) -> (usize, usize) {
+        self.shape.visible(self.sequence, index / self.group)
     }
 }
 
@@ -82,12 +84,15 @@ pub(super) unsafe fn attend<S: Simd>(job: &TileJob<'_>, first: usize, count: usi
 #[inline(always)]
 unsafe fn tile<S: Simd, const R: usize>(job: &TileJob<'_>, base: usize, first: usize) {
     let width = job.cache.shape().value_width();
-    let visible: [usize; R] = std::array::from_fn(|r| job.visible(first + r));
+    let visible: [(usize, usize); R] = std::array::from_fn(|r| job.visible(first + r));
     let queries: [*const f32; R] = std::array::from_fn(|r| job.query(first + r));
     let (from, to) = match job.results {
-        Results::Finished(_) => (0, visible[R - 1]),
-        Results::Partial { from, to, .. } => (from, to.min(visible[R - 1])),
+        Results::Finished(_) => (0, usize::MAX),
+        Results::Partial { from, to, .. } => (from, to),
     };
+    // Rows are in the order of their tokens: the first sees the earliest, the last the latest.
+    let from = from.max(visible[0].0 / BLOCK_SIZE * BLOCK_SIZE);
+    let to = to.min(visible[R - 1].1);
     let mut highest = [f32::NEG_INFINITY; R];
     let mut total = [0.0f32; R];
     let mut sums = [[0.0f32; MAX_HEAD]; R];
@@ -98,8 +103,10 @@ unsafe fn tile<S: Simd, const R: usize>(job: &TileJob<'_>, base: usize, first: u
         score_segment::<S, R>(job, &queries, start, length, &mut scores);
         let mut rescale = [0.0f32; R];
         for r in 0..R {
-            let seen = visible[r].saturating_sub(start).min(length);
-            rescale[r] = probabilities::<S>(&mut scores[r], seen, length, &mut highest[r], &mut total[r]);
+            let within = |position: usize| position.saturating_sub(start).min(length);
+            let seen = (within(visible[r].0), within(visible[r].1));
+            let cap = job.shape.soft_cap;
+            rescale[r] = probabilities::<S>(&mut scores[r], seen, length, cap, &mut highest[r], &mut total[r]);
         }
         let mut column = 0;
         let wide = if S::LANES == 16 { 4 } else { 2 };
@@ -189,21 +196,26 @@ unsafe fn score_segment<S: Simd, const R: usize>(
     }
 }
 
-/// Turns the first `seen` scores into `e^(score - highest)` and the rest up to `length` into 0; updates
+/// Turns scores `first .. seen` into `e^(score - highest)` and the rest up to `length` into 0; updates
 /// the row's highest score and total, and returns what earlier sums are to be multiplied with.
 #[inline(always)]
 unsafe fn probabilities<S: Simd>(
     scores: &mut [f32; SEGMENT],
-    seen: usize,
+    (first, seen): (usize, usize),
     length: usize,
+    soft_cap: Option<f32>,
     highest: &mut f32,
     total: &mut f32,
 ) -> f32 {
-    if seen == 0 {
+    if first >= seen {
         scores[..length].fill(0.0);
         return 1.0;
     }
     let padded = seen.next_multiple_of(S::LANES);
+    if let Some(cap) = soft_cap {
+        cap_row::<S>(&mut scores[..padded], cap);
+    }
+    scores[..first].fill(f32::NEG_INFINITY);
     scores[seen..padded].fill(f32::NEG_INFINITY);
     let mut largest = S::splat(*highest);
     for at in (0..padded).step_by(S::LANES) {
@@ -216,6 +228,7 @@ unsafe fn probabilities<S: Simd>(
         S::store(scores.as_mut_ptr().add(at), p);
         sum = S::add(sum, p);
     }
+    scores[..first].fill(0.0);
     if seen < length {
         scores[seen..length].fill(0.0);
     }

@@ -37,7 +37,8 @@ pub enum Output {
 /// `out[t][column + r] = sum over c of weights[r][c] * input[t][c]`, for each product in one pass of the pool.
 ///
 /// `out` is `[tokens, width]`. Products whose columns are not those of `input`, or whose place is not inside
-/// `width`, are left out: shapes are checked when a model is loaded, and asserted in debug builds here.
+/// `width`, or whose weights are not there, are left out: that is checked when a model is loaded, and asserted in
+/// debug builds here.
 ///
 /// # Errors
 /// [`WorkerPanicked`], when the output is not to be used.
@@ -52,7 +53,9 @@ pub fn matmul(
 ) -> Result<(), WorkerPanicked> {
     let fits = |product: &&Product<'_>| {
         let layout = product.weights.layout();
-        layout.columns() == input.columns() && product.column + layout.rows() <= width
+        layout.columns() == input.columns()
+            && product.column + layout.rows() <= width
+            && product.weights.bytes().len() == layout.bytes()
     };
     debug_assert!(products.iter().all(|product| fits(&product)));
     debug_assert!(out.len() >= input.tokens() * width);

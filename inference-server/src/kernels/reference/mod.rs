@@ -11,6 +11,6 @@ mod quantize;
 
 pub use attention::attention;
 pub use dequantize::dequantize;
-pub use elementwise::{rms_norm, rotate, softmax, swiglu};
+pub use elementwise::{activate, layer_norm, rms_norm, rotate, softmax, swiglu};
 pub use matmul::{matmul, matmul_quantized};
 pub use quantize::{QuantizedRow, quantize_blocks_of_32, quantize_blocks_of_256};

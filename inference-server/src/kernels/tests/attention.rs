@@ -1,7 +1,7 @@
 use super::{assert_close, instruction_sets, numbers, two_threads};
 use crate::kernels::Isa;
-use crate::kernels::attention::{AttentionShape, KvCache, KvShape, SequenceQueries, attention};
-use crate::kernels::elementwise::{QkvShape, RotaryTable, rotate_and_store};
+use crate::kernels::attention::{AttentionShape, KvCache, KvShape, SequenceQueries, Sight, attention};
+use crate::kernels::elementwise::{PairLayout, QkvShape, QkvWeights, RotaryTable, rotate_and_store};
 use crate::kernels::reference;
 use crate::kv::{BLOCK_SIZE, BlockId};
 
@@ -11,6 +11,15 @@ struct Case {
     head: usize,
     /// (start, tokens) of each sequence.
     sequences: Vec<(usize, usize)>,
+    sight: Sight,
+    soft_cap: Option<f32>,
+}
+
+impl Case {
+    fn new(heads: usize, kv_heads: usize, head: usize, sequences: &[(usize, usize)]) -> Self {
+        let sequences = sequences.to_vec();
+        Self { heads, kv_heads, head, sequences, sight: Sight::Causal, soft_cap: None }
+    }
 }
 
 /// Stores all positions of every sequence through `rotate_and_store` (turned by nothing), attends the last
@@ -37,8 +46,9 @@ fn check(case: &Case, isa: Isa) {
         let places: Vec<(BlockId, usize)> =
             (0..start + tokens).map(|p| (table[p / BLOCK_SIZE], p % BLOCK_SIZE)).collect();
         let mut rotary = RotaryTable::default();
-        rotary.fill(0..places.len(), &[0.0]);
-        rotate_and_store(&mut pool, isa, qkv, &rotary, &places, &mut rows, &mut cache, 1).unwrap();
+        rotary.fill(PairLayout::Halves, 0..places.len(), &[0.0], 1.0);
+        let weights = QkvWeights::default();
+        rotate_and_store(&mut pool, isa, qkv, weights, &rotary, &places, &mut rows, &mut cache, 1).unwrap();
         let first_row = queries.len() / width;
         queries.extend_from_slice(&rows[start * width..]);
         sequences.push(SequenceQueries { first_row, tokens, start, blocks: table });
@@ -46,13 +56,19 @@ fn check(case: &Case, isa: Isa) {
 
     let out_width = case.heads * case.head;
     let mut out = vec![0.0; queries.len() / width * out_width];
-    let attend = AttentionShape { heads: case.heads, query_width: width, out_width };
+    let attend = AttentionShape {
+        heads: case.heads,
+        query_width: width,
+        out_width,
+        sight: case.sight,
+        soft_cap: case.soft_cap,
+    };
     attention(&mut pool, isa, attend, &sequences, &cache, 1, &queries, &mut out).unwrap();
 
     let mut row = 0;
     for (&(start, tokens), rows) in case.sequences.iter().zip(&all) {
         for token in start..start + tokens {
-            let expected = expected_row(case, rows, width, token);
+            let expected = expected_row(case, rows, width, token, start + tokens);
             let what = format!("{}h{} start {start} token {token} on {}", case.heads, case.head, isa.name());
             assert_close(&out[row * out_width..][..out_width], &expected, 1e-4, &what);
             row += 1;
@@ -60,7 +76,12 @@ fn check(case: &Case, isa: Isa) {
     }
 }
 
-fn expected_row(case: &Case, rows: &[f32], width: usize, token: usize) -> Vec<f32> {
+fn expected_row(case: &Case, rows: &[f32], width: usize, token: usize, length: usize) -> Vec<f32> {
+    let seen = match case.sight {
+        Sight::Causal => 0..token + 1,
+        Sight::Window(window) => (token + 1).saturating_sub(window)..token + 1,
+        Sight::Whole => 0..length,
+    };
     let round = |x: &f32| half::f16::from_f32(*x).to_f32();
     (0..case.heads)
         .flat_map(|head| {
@@ -70,7 +91,7 @@ fn expected_row(case: &Case, rows: &[f32], width: usize, token: usize) -> Vec<f3
             };
             let query: Vec<f32> = part(token, 0, head).iter().map(|x| x * 0.25).collect();
             let stored = |offset: usize| -> Vec<Vec<f32>> {
-                (0..=token).map(|p| part(p, offset, kv_head).iter().map(round).collect()).collect()
+                seen.clone().map(|p| part(p, offset, kv_head).iter().map(round).collect()).collect()
             };
             let keys = stored(case.heads * case.head);
             let values = stored((case.heads + case.kv_heads) * case.head);
@@ -78,7 +99,7 @@ fn expected_row(case: &Case, rows: &[f32], width: usize, token: usize) -> Vec<f3
             let (keys, values) = (slices(&keys), slices(&values));
             let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
             let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-            reference::attention(&query, &keys, &values)
+            reference::attention(&query, &keys, &values, case.soft_cap)
         })
         .collect()
 }
@@ -96,16 +117,35 @@ fn scattered_tables(sequences: &[(usize, usize)]) -> Vec<Vec<BlockId>> {
 #[test]
 fn decodes_chunks_and_mixtures_equal_the_reference() {
     let cases = [
-        Case { heads: 9, kv_heads: 3, head: 64, sequences: vec![(0, 1), (15, 1), (16, 1), (300, 1)] },
-        Case { heads: 4, kv_heads: 1, head: 128, sequences: vec![(0, 33), (250, 20)] },
+        Case::new(9, 3, 64, &[(0, 1), (15, 1), (16, 1), (300, 1)]),
+        Case::new(4, 1, 128, &[(0, 33), (250, 20)]),
         // Long enough to be shared out by positions, alone and with a chunk whose rows see different ends.
-        Case { heads: 3, kv_heads: 1, head: 64, sequences: vec![(1300, 1)] },
-        Case { heads: 2, kv_heads: 1, head: 32, sequences: vec![(1023, 6), (255, 2)] },
-        Case { heads: 2, kv_heads: 2, head: 80, sequences: vec![(513, 3), (7, 1)] },
-        Case { heads: 5, kv_heads: 1, head: 20, sequences: vec![(3, 18)] },
-        Case { heads: 8, kv_heads: 1, head: 16, sequences: vec![(40, 5)] },
-        Case { heads: 1, kv_heads: 1, head: 256, sequences: vec![(255, 2)] },
-        Case { heads: 2, kv_heads: 1, head: 2, sequences: vec![(0, 5)] },
+        Case::new(3, 1, 64, &[(1300, 1)]),
+        Case::new(2, 1, 32, &[(1023, 6), (255, 2)]),
+        Case::new(2, 2, 80, &[(513, 3), (7, 1)]),
+        Case::new(5, 1, 20, &[(3, 18)]),
+        Case::new(8, 1, 16, &[(40, 5)]),
+        Case::new(1, 1, 256, &[(255, 2)]),
+        Case::new(2, 1, 2, &[(0, 5)]),
+    ];
+    for isa in instruction_sets() {
+        for case in &cases {
+            check(case, isa);
+        }
+    }
+}
+
+#[test]
+fn windows_caps_and_whole_sight_equal_the_reference() {
+    let cases = [
+        Case { sight: Sight::Window(5), ..Case::new(4, 2, 32, &[(0, 40), (300, 1), (17, 3)]) },
+        Case { sight: Sight::Window(300), ..Case::new(2, 1, 64, &[(1300, 1), (0, 320)]) },
+        // A window longer than the sequence, and one that is shared out by positions.
+        Case { sight: Sight::Window(4096), ..Case::new(2, 1, 16, &[(20, 2)]) },
+        Case { sight: Sight::Window(1000), ..Case::new(1, 1, 32, &[(2047, 1)]) },
+        Case { soft_cap: Some(0.5), ..Case::new(4, 2, 32, &[(0, 40), (300, 1)]) },
+        Case { sight: Sight::Window(7), soft_cap: Some(0.5), ..Case::new(2, 1, 32, &[(30, 9)]) },
+        Case { sight: Sight::Whole, ..Case::new(3, 3, 32, &[(0, 40), (0, 1), (0, 300)]) },
     ];
     for isa in instruction_sets() {
         for case in &cases {

@@ -1,0 +1,171 @@
+//! Gemma 2 (arXiv 2408.00118): capped scores and logits, normalisations before and after each part, every other
+//! layer with a window.
+
+use super::super::keys::{Key, Keys};
+use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
+use super::super::plan::{Part, Planner};
+use super::super::rotary::{Rotary, RotaryFactors};
+use super::super::{Dimensions, ModelError, Naming, TensorSource};
+use super::shared::{self, Ends};
+use super::{DecoderModel, PlannedModel};
+use crate::kernels::attention::KvCache;
+use crate::kernels::elementwise::{Activation, Norm};
+use crate::kernels::pool::WorkerPanicked;
+
+/// Gemma's own names in safetensors.
+pub(super) const PARTS: &[Part] = &[
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_norm", "pre_feedforward_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+];
+
+const ATTENTION_CAP: Key = ("attn_logit_softcapping", "attn_logit_softcapping");
+const LOGIT_CAP: Key = ("final_logit_softcapping", "final_logit_softcapping");
+
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) attention_norm: Norm,
+    pub(super) attention: Attention,
+    pub(super) spec: AttentionSpec,
+    pub(super) post_attention_norm: Norm,
+    pub(super) feed_forward_norm: Norm,
+    pub(super) feed_forward: FeedForward,
+    pub(super) post_feed_forward_norm: Norm,
+}
+
+#[derive(Debug)]
+struct Gemma2 {
+    dimensions: Dimensions,
+    rotary: Rotary,
+    ends: Ends,
+    layers: Vec<Layer>,
+    output_norm: Norm,
+    logit_cap: Option<f32>,
+}
+
+/// Plans the Gemma 2 model of `source`.
+pub(super) fn plan(
+    source: &dyn TensorSource,
+    keys: &Keys<'_>,
+    context: usize,
+) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    let dimensions = Dimensions::read(keys)?;
+    let mut planner = Planner::new(source, PARTS);
+    let rotary = shared::rotary(keys, &dimensions, 10_000.0, context, RotaryFactors::default())?;
+    let window = keys.optional_count(("attention.sliding_window", "sliding_window"), u32::MAX)?;
+    let sights = shared::sights(keys, dimensions.layers, window, |layer| layer % 2 == 0)?;
+    let shape = shared::qkv_shape(&dimensions, query_scale(keys, &dimensions)?);
+    let soft_cap = keys.optional_positive(ATTENTION_CAP)?;
+    let (ends, layers) = shared::ends(&mut planner, keys, &dimensions, true, |planner| {
+        let mut layers = shared::reserve(&dimensions);
+        for (index, &sight) in sights.iter().enumerate() {
+            let spec = AttentionSpec { shape, sight, soft_cap, rotary: 0 };
+            let attention = shared::attention(planner, &dimensions, index, false)?;
+            layers.push(layer(planner, &dimensions, index, attention, spec)?);
+        }
+        Ok(layers)
+    })?;
+    let output_norm = norm(&mut planner, "output_norm.weight", dimensions.embedding, dimensions.epsilon)?;
+    let logit_cap = keys.optional_positive(LOGIT_CAP)?;
+    let model = Gemma2 { dimensions, rotary, ends, layers, output_norm, logit_cap };
+    Ok(PlannedModel { plan: planner.finish()?, model: Box::new(model) })
+}
+
+/// A layer, its attention given.
+pub(super) fn layer(
+    planner: &mut Planner<'_>,
+    dimensions: &Dimensions,
+    index: usize,
+    attention: Attention,
+    spec: AttentionSpec,
+) -> Result<Layer, ModelError> {
+    let (embedding, epsilon) = (dimensions.embedding, dimensions.epsilon);
+    let name = |part: &str| format!("blk.{index}.{part}.weight");
+    Ok(Layer {
+        attention_norm: norm(planner, &name("attn_norm"), embedding, epsilon)?,
+        attention,
+        spec,
+        post_attention_norm: norm(planner, &name("post_attention_norm"), embedding, epsilon)?,
+        feed_forward_norm: norm(planner, &name("ffn_norm"), embedding, epsilon)?,
+        feed_forward: shared::feed_forward(planner, dimensions, index)?,
+        post_feed_forward_norm: norm(planner, &name("post_ffw_norm"), embedding, epsilon)?,
+    })
+}
+
+/// Gemma's weights stand for `1 + weight`; GGUF converters have added the 1.
+pub(super) fn norm(
+    planner: &mut Planner<'_>,
+    name: &str,
+    length: usize,
+    epsilon: f32,
+) -> Result<Norm, ModelError> {
+    let mut norm = shared::norm(planner, name, length, epsilon)?;
+    if planner.naming() == Naming::HuggingFace {
+        norm.weight.iter_mut().for_each(|weight| *weight += 1.0);
+    }
+    Ok(norm)
+}
+
+/// `1 / sqrt(query_pre_attn_scalar)`. GGUF has no key for it: the 27 B models' is `embedding / heads`, which
+/// llama.cpp knows by their number of layers; all others' is the head.
+pub(super) fn query_scale(keys: &Keys<'_>, dimensions: &Dimensions) -> Result<f32, ModelError> {
+    const SCALAR: Key = ("", "query_pre_attn_scalar");
+    let twenty_seven = matches!(
+        (keys.architecture(), dimensions.layers),
+        ("gemma2", 46) | ("gemma3", 62)
+    );
+    let usual = if matches!(keys, Keys::Gguf { .. }) && twenty_seven {
+        dimensions.embedding / dimensions.heads
+    } else {
+        dimensions.head
+    };
+    Ok(1.0 / keys.optional_positive(SCALAR)?.unwrap_or(usual as f32).sqrt())
+}
+
+/// One layer of Gemma 2 or 3.
+pub(super) fn run(pass: &mut Pass<'_>, index: usize, layer: &Layer, last: bool) -> Result<(), WorkerPanicked> {
+    pass.normalize(&layer.attention_norm, &layer.attention.projections)?;
+    pass.attend(index, &layer.attention, &layer.spec)?;
+    if last {
+        pass.keep_wanted();
+    }
+    pass.add_attended_normalized(&layer.attention.output, &layer.post_attention_norm)?;
+    pass.normalize(&layer.feed_forward_norm, &layer.feed_forward.gate_up)?;
+    pass.add_feed_forward_normalized(
+        &layer.feed_forward,
+        Activation::GeluTanh,
+        &layer.post_feed_forward_norm,
+    )
+}
+
+/// The factor on embeddings.
+pub(super) fn embedding_scale(dimensions: &Dimensions) -> f32 {
+    (dimensions.embedding as f32).sqrt()
+}
+
+impl DecoderModel for Gemma2 {
+    fn dimensions(&self) -> &Dimensions {
+        &self.dimensions
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.ends.embedding.layout().rows()
+    }
+
+    fn forward(
+        &self,
+        device: &mut Device,
+        cache: &mut KvCache,
+        step: &Step<'_>,
+        buffers: &mut Buffers,
+        logits: &mut [f32],
+    ) -> Result<(), WorkerPanicked> {
+        let scale = embedding_scale(&self.dimensions);
+        let mut pass = Pass::begin(device, cache, step, buffers, &self.ends.embedding, scale)?;
+        pass.turn_by(&[&self.rotary]);
+        for (index, layer) in self.layers.iter().enumerate() {
+            run(&mut pass, index, layer, index + 1 == self.layers.len())?;
+        }
+        pass.logits(&self.output_norm, &self.ends.head, self.logit_cap, logits)
+    }
+}

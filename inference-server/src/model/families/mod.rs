@@ -1,0 +1,125 @@
+//! One file a family. What they share are the steps of [`super::pass`], not a description of a graph.
+
+mod experts;
+mod gemma2;
+mod gemma3;
+mod llama;
+mod mixtral;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod qwen3_moe;
+mod shared;
+
+use super::dimensions::context_length as trained_context;
+use super::keys::Keys;
+use super::pass::{Buffers, Device, Step};
+use super::plan::PackPlan;
+use super::{Dimensions, ModelError, TensorSource};
+use crate::kernels::attention::KvCache;
+use crate::kernels::pool::WorkerPanicked;
+pub(super) use experts::ExpertBuffers;
+
+/// Names of what is served, for messages.
+const SERVED: &str = "llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3";
+
+/// A decoder whose weights are packed, or will be when its plan's arena is filled.
+pub trait DecoderModel: Send + std::fmt::Debug {
+    /// Its dimensions.
+    fn dimensions(&self) -> &Dimensions;
+
+    /// Length of a row of logits.
+    fn vocabulary(&self) -> usize;
+
+    /// Runs `step`: stores its keys and values in `cache`, writes `[wanted, vocabulary]` logits.
+    ///
+    /// # Errors
+    /// [`WorkerPanicked`], when cache and logits are not to be used.
+    fn forward(
+        &self,
+        device: &mut Device,
+        cache: &mut KvCache,
+        step: &Step<'_>,
+        buffers: &mut Buffers,
+        logits: &mut [f32],
+    ) -> Result<(), WorkerPanicked>;
+}
+
+/// A model, and what is to be packed before it can run.
+#[derive(Debug)]
+pub struct PlannedModel<M: ?Sized> {
+    /// What to pack.
+    pub plan: PackPlan,
+    /// The model.
+    pub model: Box<M>,
+}
+
+/// Plans the decoder that `source` holds, to be served with a context of `context`, the model's own when `None`.
+///
+/// # Errors
+/// [`ModelError`]: it is not served, or incomplete.
+pub fn plan_decoder(
+    source: &dyn TensorSource,
+    context: Option<usize>,
+) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    let keys = source.keys()?;
+    let context = match context {
+        Some(context) => context,
+        None => context_length(source)?,
+    };
+    match family(&keys)? {
+        Family::Llama => llama::plan(source, &keys, context),
+        Family::Mixtral => mixtral::plan(source, &keys, context),
+        Family::Qwen2 => qwen2::plan(source, &keys, context),
+        Family::Qwen3 => qwen3::plan(source, &keys, context),
+        Family::Qwen3Moe => qwen3_moe::plan(source, &keys, context),
+        Family::Gemma2 => gemma2::plan(source, &keys, context),
+        Family::Gemma3 => gemma3::plan(source, &keys, context),
+        Family::Phi3 => phi3::plan(source, &keys, context),
+    }
+}
+
+/// The longest context of the model that `source` holds.
+///
+/// # Errors
+/// [`ModelError`], naming the key that does not say it.
+pub fn context_length(source: &dyn TensorSource) -> Result<usize, ModelError> {
+    let keys = source.keys()?;
+    family(&keys)?;
+    trained_context(&keys)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Llama,
+    Mixtral,
+    Qwen2,
+    Qwen3,
+    Qwen3Moe,
+    Gemma2,
+    Gemma3,
+    Phi3,
+}
+
+/// GGUF calls Mistral and Mixtral `llama` too.
+fn family(keys: &Keys<'_>) -> Result<Family, ModelError> {
+    let experts = keys.optional_u32(("expert_count", "num_local_experts"))?.unwrap_or(0);
+    Ok(match keys.architecture() {
+        "llama" if experts > 0 => Family::Mixtral,
+        "llama" | "mistral" => Family::Llama,
+        "mixtral" => Family::Mixtral,
+        "qwen2" => Family::Qwen2,
+        "qwen3" => Family::Qwen3,
+        "qwen3moe" | "qwen3_moe" => Family::Qwen3Moe,
+        "gemma2" => Family::Gemma2,
+        "gemma3" | "gemma3_text" => Family::Gemma3,
+        "phi3" => Family::Phi3,
+        found => {
+            let key = match keys {
+                Keys::Gguf { .. } => "general.architecture",
+                Keys::Json { .. } => "model_type",
+            };
+            return Err(ModelError::Architecture { key, found: found.to_owned(), served: SERVED });
+        }
+    })
+}

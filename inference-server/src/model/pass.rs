@@ -1,0 +1,336 @@
+//! The steps that forward passes are written in: one step of the engine, on one device.
+//!
+//! A step's tokens, of whatever sequences, are rows of one matrix, the stream; only attention tells sequences
+//! apart. A family's forward pass is a short list of calls here, in the order of its paper.
+
+use super::rotary::Rotary;
+use crate::kernels::Isa;
+use crate::kernels::activations::{ActivationKind, Activations};
+use crate::kernels::attention::{AttentionShape, KvCache, SequenceQueries, Sight, attention};
+use crate::kernels::elementwise::{
+    Activation, Norm, QkvShape, QkvWeights, RotaryTable, add_normalized, embed, gate, normalize, quantize,
+    rotate_and_store, scale_capped,
+};
+use crate::kernels::matmul::{Output, Product, matmul};
+use crate::kernels::packed::PackedMatrix;
+use crate::kernels::pool::{Pool, WorkerPanicked};
+use crate::kv::BlockId;
+
+/// The threads and the instruction set to compute with.
+#[derive(Debug)]
+pub struct Device {
+    /// Worker threads.
+    pub pool: Pool,
+    /// Kernels.
+    pub isa: Isa,
+}
+
+/// What a step computes: rows of all sequences, one after another.
+#[derive(Debug, Default)]
+pub struct Step<'a> {
+    /// `[rows]` token ids, below the vocabulary's size.
+    pub tokens: Vec<u32>,
+    /// `[rows]` positions.
+    pub positions: Vec<usize>,
+    /// `[rows]` block and slot that a row's key and value go to.
+    pub places: Vec<(BlockId, usize)>,
+    /// Sequences; their rows follow one another.
+    pub sequences: Vec<SequenceQueries<'a>>,
+    /// Rows whose logits are wanted, ascending.
+    pub wanted: Vec<usize>,
+}
+
+/// Weights of one attention.
+#[derive(Debug)]
+pub struct Attention {
+    /// Queries, keys and values, in this order: three matrices, or one that holds all.
+    pub projections: Vec<PackedMatrix>,
+    /// Added to all three, `[(heads + 2 * kv_heads) * head]`; empty where there is none.
+    pub bias: Vec<f32>,
+    /// Of each query head.
+    pub query_norm: Option<Norm>,
+    /// Of each key head.
+    pub key_norm: Option<Norm>,
+    /// `[embedding, heads * head]`.
+    pub output: PackedMatrix,
+}
+
+/// How one layer attends.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionSpec {
+    /// Heads, and the factor on queries.
+    pub shape: QkvShape,
+    /// What a token sees.
+    pub sight: Sight,
+    /// Cap on scores.
+    pub soft_cap: Option<f32>,
+    /// Which of the pass' rotary embeddings turns it.
+    pub rotary: usize,
+}
+
+/// A gated feed-forward part.
+#[derive(Debug)]
+pub struct FeedForward {
+    /// Gate, then up: two matrices `[feed_forward, embedding]`, or one that holds both.
+    pub gate_up: Vec<PackedMatrix>,
+    /// `[embedding, feed_forward]`.
+    pub down: PackedMatrix,
+}
+
+/// Intermediate values; grow to the largest step.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// Residual stream, `[rows, embedding]`.
+    stream: Vec<f32>,
+    /// What the products that read the stream take, `[rows, embedding]`.
+    pub(super) input: Activations,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    attended_input: Activations,
+    gate_up: Vec<f32>,
+    gated: Activations,
+    /// What a layer's part made before it joins the stream, `[rows, embedding]`.
+    branch: Vec<f32>,
+    rotary: Vec<RotaryTable>,
+    pub(super) experts: super::families::ExpertBuffers,
+}
+
+/// One step under way.
+pub struct Pass<'a> {
+    /// What computes.
+    pub device: &'a mut Device,
+    cache: &'a mut KvCache,
+    step: &'a Step<'a>,
+    pub(super) buffers: &'a mut Buffers,
+    /// Rows that are still computed.
+    pub(super) rows: usize,
+    embedding: usize,
+}
+
+impl<'a> Pass<'a> {
+    /// Begins `step`: the stream holds its tokens' embeddings, times `scale`.
+    ///
+    /// # Errors
+    /// [`WorkerPanicked`], as from everything here: then neither cache nor logits are to be used.
+    pub fn begin(
+        device: &'a mut Device,
+        cache: &'a mut KvCache,
+        step: &'a Step<'a>,
+        buffers: &'a mut Buffers,
+        table: &PackedMatrix,
+        scale: f32,
+    ) -> Result<Self, WorkerPanicked> {
+        let (rows, embedding) = (step.tokens.len(), table.layout().columns());
+        resize(&mut buffers.stream, rows * embedding);
+        embed(&mut device.pool, table, &step.tokens, scale, &mut buffers.stream)?;
+        Ok(Self { device, cache, step, buffers, rows, embedding })
+    }
+
+    /// Makes the tables of the model's rotary embeddings for the step's positions.
+    pub fn turn_by(&mut self, rotaries: &[&Rotary]) {
+        self.buffers.rotary.resize_with(rotaries.len(), RotaryTable::default);
+        for (table, rotary) in self.buffers.rotary.iter_mut().zip(rotaries) {
+            let positions = self.step.positions.iter().copied();
+            table.fill(rotary.layout, positions, &rotary.frequencies, rotary.magnitude);
+        }
+    }
+
+    /// Input of `readers`: the stream, normalised.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn normalize(&mut self, norm: &Norm, readers: &[PackedMatrix]) -> Result<(), WorkerPanicked> {
+        let b = &mut *self.buffers;
+        b.input.reset(self.rows, self.embedding, &kinds(readers));
+        normalize(&mut self.device.pool, self.device.isa, &b.stream, norm, &mut b.input)
+    }
+
+    /// Attention of `layer`: reads the input, stores keys and values, leaves the result to be projected.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn attend(
+        &mut self,
+        layer: usize,
+        weights: &Attention,
+        spec: &AttentionSpec,
+    ) -> Result<(), WorkerPanicked> {
+        let (width, out_width) = (spec.shape.width(), spec.shape.query_width());
+        let (pool, isa) = (&mut self.device.pool, self.device.isa);
+        let b = &mut *self.buffers;
+        resize(&mut b.qkv, self.rows * width);
+        resize(&mut b.attended, self.rows * out_width);
+        matmul(pool, isa, &side_by_side(&weights.projections), &b.input, &mut b.qkv, width, Output::Replace)?;
+        let before = QkvWeights {
+            bias: &weights.bias,
+            query_norm: weights.query_norm.as_ref(),
+            key_norm: weights.key_norm.as_ref(),
+        };
+        let table = &b.rotary[spec.rotary];
+        let (places, shape) = (&self.step.places, spec.shape);
+        rotate_and_store(pool, isa, shape, before, table, places, &mut b.qkv, self.cache, layer)?;
+        let shape = AttentionShape {
+            heads: spec.shape.heads,
+            query_width: width,
+            out_width,
+            sight: spec.sight,
+            soft_cap: spec.soft_cap,
+        };
+        let sequences = &self.step.sequences;
+        attention(pool, isa, shape, sequences, self.cache, layer, &b.qkv, &mut b.attended)
+    }
+
+    /// Keeps only the rows whose logits are wanted: after the last attention, others matter to nothing.
+    pub fn keep_wanted(&mut self) {
+        let b = &mut *self.buffers;
+        let width = b.attended.len() / self.rows.max(1);
+        keep_rows(&mut b.stream, self.embedding, &self.step.wanted);
+        keep_rows(&mut b.attended, width, &self.step.wanted);
+        self.rows = self.step.wanted.len();
+        resize(&mut b.stream, self.rows * self.embedding);
+        resize(&mut b.attended, self.rows * width);
+    }
+
+    /// Adds what was attended, through `output`, to the stream.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn add_attended(&mut self, output: &PackedMatrix) -> Result<(), WorkerPanicked> {
+        self.quantize_attended(output)?;
+        let b = &mut *self.buffers;
+        project(self.device, output, &b.attended_input, &mut b.stream, Output::Add)
+    }
+
+    /// As [`Self::add_attended`], normalised by `norm` before it joins the stream.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn add_attended_normalized(
+        &mut self,
+        output: &PackedMatrix,
+        norm: &Norm,
+    ) -> Result<(), WorkerPanicked> {
+        self.quantize_attended(output)?;
+        let b = &mut *self.buffers;
+        resize(&mut b.branch, self.rows * self.embedding);
+        project(self.device, output, &b.attended_input, &mut b.branch, Output::Replace)?;
+        add_normalized(&mut self.device.pool, self.device.isa, &mut b.branch, norm, &mut b.stream)
+    }
+
+    /// Adds the feed-forward part of the input to the stream.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn add_feed_forward(
+        &mut self,
+        weights: &FeedForward,
+        activation: Activation,
+    ) -> Result<(), WorkerPanicked> {
+        self.gate(weights, activation)?;
+        let b = &mut *self.buffers;
+        project(self.device, &weights.down, &b.gated, &mut b.stream, Output::Add)
+    }
+
+    /// As [`Self::add_feed_forward`], normalised by `norm` before it joins the stream.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn add_feed_forward_normalized(
+        &mut self,
+        weights: &FeedForward,
+        activation: Activation,
+        norm: &Norm,
+    ) -> Result<(), WorkerPanicked> {
+        self.gate(weights, activation)?;
+        let b = &mut *self.buffers;
+        resize(&mut b.branch, self.rows * self.embedding);
+        project(self.device, &weights.down, &b.gated, &mut b.branch, Output::Replace)?;
+        add_normalized(&mut self.device.pool, self.device.isa, &mut b.branch, norm, &mut b.stream)
+    }
+
+    /// Writes `[wanted, vocabulary]` logits of the stream, capped where there is a cap.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn logits(
+        &mut self,
+        norm: &Norm,
+        head: &PackedMatrix,
+        soft_cap: Option<f32>,
+        logits: &mut [f32],
+    ) -> Result<(), WorkerPanicked> {
+        self.normalize(norm, std::slice::from_ref(head))?;
+        project(self.device, head, &self.buffers.input, logits, Output::Replace)?;
+        match soft_cap {
+            None => Ok(()),
+            Some(cap) => {
+                let vocabulary = head.layout().rows();
+                scale_capped(&mut self.device.pool, self.device.isa, logits, vocabulary, cap)
+            }
+        }
+    }
+
+    /// The stream, `[rows, embedding]`.
+    pub(super) fn stream(&mut self) -> &mut [f32] {
+        &mut self.buffers.stream
+    }
+
+    fn quantize_attended(&mut self, reader: &PackedMatrix) -> Result<(), WorkerPanicked> {
+        let b = &mut *self.buffers;
+        let columns = reader.layout().columns();
+        b.attended_input.reset(self.rows, columns, &kinds(std::slice::from_ref(reader)));
+        quantize(&mut self.device.pool, self.device.isa, &b.attended, &mut b.attended_input)
+    }
+
+    fn gate(&mut self, weights: &FeedForward, activation: Activation) -> Result<(), WorkerPanicked> {
+        let (pool, isa) = (&mut self.device.pool, self.device.isa);
+        let b = &mut *self.buffers;
+        let columns = weights.down.layout().columns();
+        resize(&mut b.gate_up, self.rows * 2 * columns);
+        let products = side_by_side(&weights.gate_up);
+        matmul(pool, isa, &products, &b.input, &mut b.gate_up, 2 * columns, Output::Replace)?;
+        b.gated.reset(self.rows, columns, &kinds(std::slice::from_ref(&weights.down)));
+        gate(pool, isa, activation, &b.gate_up, &mut b.gated)
+    }
+}
+
+/// One matrix' product into rows of its own width.
+pub(super) fn project(
+    device: &mut Device,
+    matrix: &PackedMatrix,
+    input: &Activations,
+    out: &mut [f32],
+    mode: Output,
+) -> Result<(), WorkerPanicked> {
+    let product = [Product { weights: matrix, column: 0 }];
+    matmul(&mut device.pool, device.isa, &product, input, out, matrix.layout().rows(), mode)
+}
+
+/// Products whose results lie side by side.
+pub(super) fn side_by_side(matrices: &[PackedMatrix]) -> Vec<Product<'_>> {
+    let mut column = 0;
+    let place = |weights: &PackedMatrix| {
+        let start = column;
+        column += weights.layout().rows();
+        start
+    };
+    matrices.iter().zip(matrices.iter().map(place)).map(|(weights, column)| Product { weights, column }).collect()
+}
+
+/// What the input of `matrices` must be quantised to.
+pub(super) fn kinds(matrices: &[PackedMatrix]) -> Vec<ActivationKind> {
+    matrices.iter().map(|matrix| ActivationKind::of(matrix.layout().kind())).collect()
+}
+
+pub(super) fn resize(buffer: &mut Vec<f32>, length: usize) {
+    buffer.resize(length, 0.0);
+}
+
+/// Moves rows `kept`, ascending, to the front of `matrix`, `[_, width]`.
+fn keep_rows(matrix: &mut [f32], width: usize, kept: &[usize]) {
+    for (to, &from) in kept.iter().enumerate() {
+        if to != from && (from + 1) * width <= matrix.len() {
+            matrix.copy_within(from * width..(from + 1) * width, to * width);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Where a model's tensors and settings come from.
+
+use super::keys::Keys;
+use crate::gguf::{GgufFile, TensorInfo};
+
+/// How a file names its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// ggml's: `blk.0.attn_q.weight`.
+    Ggml,
+    /// The Hugging Face hub's: `model.layers.0.self_attn.q_proj.weight`.
+    HuggingFace,
+}
+
+/// A file, or a folder of files, that holds a model.
+pub trait TensorSource: Sync {
+    /// How tensors are named.
+    fn naming(&self) -> Naming;
+
+    /// Its settings.
+    ///
+    /// # Errors
+    /// The file's own words, when it does not even say what it holds.
+    fn keys(&self) -> Result<Keys<'_>, super::ModelError>;
+
+    /// The tensor called `name`.
+    fn tensor(&self, name: &str) -> Option<&TensorInfo>;
+
+    /// Names of all tensors.
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+
+    /// The bytes of `tensor`, which must be of this source.
+    fn bytes(&self, tensor: &TensorInfo) -> &[u8];
+
+    /// Lets the kernel drop `tensor`'s pages from our resident set; reading them again is correct.
+    fn release(&self, tensor: &TensorInfo);
+}
+
+impl TensorSource for GgufFile {
+    fn naming(&self) -> Naming {
+        Naming::Ggml
+    }
+
+    fn keys(&self) -> Result<Keys<'_>, super::ModelError> {
+        Keys::of_gguf(self.metadata())
+    }
+
+    fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensor(name)
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.tensors().iter().map(TensorInfo::name))
+    }
+
+    fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
+        self.bytes(tensor)
+    }
+
+    fn release(&self, tensor: &TensorInfo) {
+        self.release(tensor);
+    }
+}
