@@ -15,6 +15,7 @@ pub mod kernels;
 pub mod kv;
 pub mod metrics;
 pub mod model;
+pub mod safetensors;
 pub mod sampling;
 pub mod scheduler;
 pub mod server;

@@ -8,12 +8,12 @@ use memmap2::{Mmap, UncheckedAdvice};
 
 /// A read-only, shared mapping of a whole file.
 #[derive(Debug)]
-pub(super) struct Mapping(Mmap);
+pub(crate) struct Mapping(Mmap);
 
 impl Mapping {
     /// Maps `file`, which nobody may rewrite or shorten in place until the mapping is dropped: that is, while
     /// the model loads. Afterwards the weights are in memory of our own.
-    pub(super) fn open(file: &File) -> std::io::Result<Self> {
+    pub(crate) fn open(file: &File) -> std::io::Result<Self> {
         // SAFETY: the mapping is read-only and seen as bytes only, for which every value is valid; that they
         // stay the same is the system's promise only where nobody writes to the file.
         // - `hf://`: ours to keep. A file is fetched to another name, verified, renamed, and never opened for
@@ -26,13 +26,13 @@ impl Mapping {
         Ok(Self(map))
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// Tells the kernel that `range` will not be read again soon, so its pages leave our resident set.
     /// Reading it again is correct and costs a page fault.
-    pub(super) fn release(&self, range: Range<usize>) {
+    pub(crate) fn release(&self, range: Range<usize>) {
         // Whole pages inside the range only: a neighbour may still be needed. 64 KiB covers every page size.
         const PAGE: usize = 64 * 1024;
         let start = range.start.next_multiple_of(PAGE);

@@ -20,6 +20,7 @@ pub mod write;
 
 pub use error::{GgufError, MetadataError};
 pub use file::GgufFile;
+pub(crate) use mapping::Mapping;
 pub use metadata::Metadata;
 pub use tensor::{TensorInfo, TensorType};
 pub use value::{Array, Value, ValueType};

@@ -150,6 +150,22 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// A tensor whose place in a file has been checked.
+    pub(crate) fn new(
+        name: String,
+        shape: Vec<usize>,
+        kind: TensorType,
+        offset: usize,
+        bytes: usize,
+    ) -> Self {
+        Self { name, shape, kind, offset, bytes }
+    }
+
+    /// Its bytes in its file.
+    pub(crate) fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.bytes
+    }
+
     /// The tensor's name.
     pub fn name(&self) -> &str {
         &self.name

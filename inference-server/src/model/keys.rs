@@ -83,7 +83,11 @@ impl<'a> Keys<'a> {
     /// [`ModelError::Metadata`] when it is something else.
     pub fn optional_f32(&self, key: Key) -> Result<Option<f32>, ModelError> {
         match self {
-            Self::Gguf { metadata, .. } => self.gguf(key, |name| metadata.optional_f32(name)),
+            // Some lengths are factors elsewhere: an integer is a number.
+            Self::Gguf { metadata, .. } => self.gguf(key, |name| match metadata.get(name) {
+                Some(value) if value.as_u64().is_some() => Ok(value.as_u64().map(|value| value as f32)),
+                _ => metadata.optional_f32(name),
+            }),
             Self::Json { .. } => self.json(key, "a finite number", |value| {
                 value.as_f64().map(|value| value as f32).filter(|value| value.is_finite())
             }),
@@ -160,6 +164,15 @@ impl<'a> Keys<'a> {
     /// [`ModelError`], naming the key, when it is missing or something else.
     pub fn count(&self, key: Key, limit: u32) -> Result<usize, ModelError> {
         self.optional_count(key, limit)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// Length of a sliding window, if there is one; some files say 0 for none.
+    ///
+    /// # Errors
+    /// [`ModelError`], naming the key, when it is something else.
+    pub fn window(&self) -> Result<Option<usize>, ModelError> {
+        let window = self.optional_u32(("attention.sliding_window", "sliding_window"))?;
+        Ok(window.map(|window| window as usize).filter(|&window| window > 0))
     }
 
     /// A positive number, if it is there.

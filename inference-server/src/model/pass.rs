@@ -8,8 +8,8 @@ use crate::kernels::Isa;
 use crate::kernels::activations::{ActivationKind, Activations};
 use crate::kernels::attention::{AttentionShape, KvCache, SequenceQueries, Sight, attention};
 use crate::kernels::elementwise::{
-    Activation, Norm, QkvShape, QkvWeights, RotaryTable, add_normalized, embed, gate, normalize, quantize,
-    rotate_and_store, scale_capped,
+    Activation, Norm, QkvShape, QkvWeights, RotaryTable, add_normalized, add_rows, embed, gate, normalize,
+    quantize, rotate_and_store, scale_capped,
 };
 use crate::kernels::matmul::{Output, Product, matmul};
 use crate::kernels::packed::PackedMatrix;
@@ -53,6 +53,8 @@ pub struct Attention {
     pub key_norm: Option<Norm>,
     /// `[embedding, heads * head]`.
     pub output: PackedMatrix,
+    /// Added to the result, `[embedding]`; empty where there is none.
+    pub output_bias: Vec<f32>,
 }
 
 /// How one layer attends.
@@ -191,14 +193,15 @@ impl<'a> Pass<'a> {
         resize(&mut b.attended, self.rows * width);
     }
 
-    /// Adds what was attended, through `output`, to the stream.
+    /// Adds what was attended, through the output's matrix, to the stream.
     ///
     /// # Errors
     /// As [`Self::begin`].
-    pub fn add_attended(&mut self, output: &PackedMatrix) -> Result<(), WorkerPanicked> {
-        self.quantize_attended(output)?;
+    pub fn add_attended(&mut self, weights: &Attention) -> Result<(), WorkerPanicked> {
+        self.quantize_attended(&weights.output)?;
         let b = &mut *self.buffers;
-        project(self.device, output, &b.attended_input, &mut b.stream, Output::Add)
+        add_rows(&mut b.stream, &weights.output_bias);
+        project(self.device, &weights.output, &b.attended_input, &mut b.stream, Output::Add)
     }
 
     /// As [`Self::add_attended`], normalised by `norm` before it joins the stream.
@@ -314,7 +317,11 @@ pub(super) fn side_by_side(matrices: &[PackedMatrix]) -> Vec<Product<'_>> {
         column += weights.layout().rows();
         start
     };
-    matrices.iter().zip(matrices.iter().map(place)).map(|(weights, column)| Product { weights, column }).collect()
+    matrices
+        .iter()
+        .zip(matrices.iter().map(place))
+        .map(|(weights, column)| Product { weights, column })
+        .collect()
 }
 
 /// What the input of `matrices` must be quantised to.

@@ -86,10 +86,7 @@ pub const FULL_ATTENTION_KEYS: RotaryKeys = RotaryKeys {
         ("", "rope_scaling.rope_type"),
         ("", "rope_scaling.type"),
     ],
-    factor: &[
-        ("rope.scaling.factor", "rope_parameters.full_attention.factor"),
-        ("", "rope_scaling.factor"),
-    ],
+    factor: &[("rope.scaling.factor", "rope_parameters.full_attention.factor"), ("", "rope_scaling.factor")],
     ..ROTARY_KEYS
 };
 
@@ -129,29 +126,29 @@ impl Rotary {
     ///
     /// # Errors
     /// [`ModelError`] naming the key that is missing, out of range or not served.
-    pub fn read(
-        keys: &Keys<'_>,
-        spec: RotarySpec,
-        factors: RotaryFactors<'_>,
-    ) -> Result<Self, ModelError> {
+    pub fn read(keys: &Keys<'_>, spec: RotarySpec, factors: RotaryFactors<'_>) -> Result<Self, ModelError> {
         let width = rotated_width(keys, spec.head)?;
         let base = first(spec.keys.base, |key| keys.optional_positive(key))?.unwrap_or(spec.default_base);
         let plain = plain_frequencies(base, width);
         let kind = first(spec.keys.kind, |key| keys.optional_string(key))?.unwrap_or("default");
         let rotary = |frequencies, magnitude| Self { layout: spec.layout, frequencies, magnitude };
         Ok(match kind {
-            "none" | "default" => rotary(divided(plain, factors.divisors), 1.0),
+            // GGUF says it by the tensors alone.
+            "none" | "default" if factors.short_long.is_none() => {
+                rotary(divided(plain, factors.divisors), 1.0)
+            }
             "linear" => {
                 let factor = first(spec.keys.factor, |key| keys.optional_positive(key))?.unwrap_or(1.0);
                 let scaled = plain.iter().map(|f| f / f64::from(factor)).collect();
                 rotary(divided(scaled, factors.divisors), 1.0)
             }
             "llama3" => rotary(llama3(keys, &spec, plain)?, 1.0),
-            "yarn" => {
+            "yarn" if !has_short_factors(keys, &spec)? => {
                 let (frequencies, magnitude) = yarn(keys, &spec, base, plain)?;
                 rotary(frequencies, magnitude)
             }
-            "longrope" | "su" => {
+            // Phi-3's first files say `su` or `yarn`.
+            "longrope" | "su" | "yarn" | "none" | "default" => {
                 let (frequencies, magnitude) = longrope(keys, &spec, factors, plain)?;
                 rotary(frequencies, magnitude)
             }
@@ -180,11 +177,14 @@ fn first<T>(
     Ok(None)
 }
 
+fn has_short_factors(keys: &Keys<'_>, spec: &RotarySpec) -> Result<bool, ModelError> {
+    Ok(first(spec.keys.short, |key| keys.optional_numbers(key))?.is_some())
+}
+
 /// Elements of a head that are turned.
 fn rotated_width(keys: &Keys<'_>, head: usize) -> Result<usize, ModelError> {
     const COUNT: Key = ("rope.dimension_count", "");
-    const SHARES: [Key; 2] =
-        [("", "rope_parameters.partial_rotary_factor"), ("", "partial_rotary_factor")];
+    const SHARES: [Key; 2] = [("", "rope_parameters.partial_rotary_factor"), ("", "partial_rotary_factor")];
     let width = match first(&SHARES, |key| keys.optional_positive(key))? {
         Some(share) => (head as f32 * share) as usize,
         None => keys.optional_count(COUNT, super::dimensions::MAX_HEAD)?.unwrap_or(head),
@@ -250,9 +250,8 @@ fn yarn(
     };
     let (fast, slow) = (given(spec.keys.beta_fast, 32.0)?, given(spec.keys.beta_slow, 1.0)?);
     let pairs = plain.len() as f64;
-    let pair_of = |turns: f64| {
-        pairs * (original / (turns * std::f64::consts::TAU)).ln() / f64::from(base).ln()
-    };
+    let pair_of =
+        |turns: f64| pairs * (original / (turns * std::f64::consts::TAU)).ln() / f64::from(base).ln();
     let low = pair_of(fast).floor().max(0.0);
     let high = pair_of(slow).ceil().min(2.0 * pairs - 1.0);
     let span = if high > low { high - low } else { 0.001 };

@@ -10,7 +10,7 @@ use super::config::{ModelFile, ServerConfig};
 use super::error::ServeError;
 use crate::artifact;
 use crate::backend::Backend as _;
-use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory};
+use crate::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
 use crate::chat_template::ChatTemplate;
 use crate::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
 use crate::gguf::{GgufFile, Metadata};
@@ -110,6 +110,7 @@ fn load(config: &ServerConfig, path: &Path, state: &AppState) -> Result<Loaded, 
             Some(bytes) => KvMemory::Bytes(bytes),
             None => KvMemory::Blocks(blocks_for(config.kv_tokens(context))),
         },
+        kv_kind: KvKind::F16,
         step_tokens: config.tokens_per_step,
         isa: None,
         context_length: Some(context),

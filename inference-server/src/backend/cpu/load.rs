@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use super::memory::{MemoryPlan, available};
 use super::{CpuBackend, CpuOptions, KvMemory, LoadError};
 use crate::kernels::Isa;
-use crate::kernels::attention::{KvCache, KvShape};
+use crate::kernels::attention::{KvCache, KvKind, KvShape};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::packed::pack;
 use crate::kernels::pool::Pool;
@@ -50,7 +50,7 @@ impl CpuBackend {
     ) -> Result<Self, LoadError> {
         let PlannedModel { plan: packing, model } = plan_decoder(source, options.context_length)?;
         let dimensions = model.dimensions();
-        let kv_shape = kv_shape(dimensions, options.kv)?;
+        let kv_shape = kv_shape(dimensions, options.kv_kind, options.kv)?;
         let kv_bytes = kv_shape
             .block_bytes()
             .and_then(|block| block.checked_mul(kv_shape.blocks))
@@ -92,8 +92,8 @@ fn isa(wanted: Option<Isa>) -> Result<Isa, LoadError> {
     }
 }
 
-fn kv_shape(config: &Dimensions, memory: KvMemory) -> Result<KvShape, LoadError> {
-    let one = KvShape { layers: config.layers, blocks: 1, heads: config.kv_heads, head: config.head };
+fn kv_shape(config: &Dimensions, kind: KvKind, memory: KvMemory) -> Result<KvShape, LoadError> {
+    let one = KvShape { kind, layers: config.layers, blocks: 1, heads: config.kv_heads, head: config.head };
     let block = one.block_bytes().ok_or(LoadError::Overflow { what: "a KV block's size" })?;
     let blocks = match memory {
         KvMemory::Blocks(blocks) => blocks,

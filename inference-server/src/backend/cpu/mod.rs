@@ -14,6 +14,7 @@ pub use load::{LoadPhase, LoadProgress};
 
 use super::{Backend, BackendDescription, BackendError, Logits, LogitsWanted, SequenceChunk};
 use crate::kernels::Isa;
+pub use crate::kernels::attention::KvKind;
 use crate::kernels::attention::{KvCache, SequenceQueries};
 use crate::kv::BLOCK_SIZE;
 use crate::model::DecoderModel;
@@ -35,6 +36,8 @@ pub struct CpuOptions {
     pub threads: Option<NonZeroUsize>,
     /// KV memory to reserve.
     pub kv: KvMemory,
+    /// What keys and values are kept as.
+    pub kv_kind: KvKind,
     /// Most tokens that a step is expected to hold; for the memory arithmetic only.
     pub step_tokens: usize,
     /// Kernels to use instead of the best that the CPU has. It must be one that it has.
@@ -45,7 +48,14 @@ pub struct CpuOptions {
 
 impl Default for CpuOptions {
     fn default() -> Self {
-        Self { threads: None, kv: KvMemory::Blocks(512), step_tokens: 512, isa: None, context_length: None }
+        Self {
+            threads: None,
+            kv: KvMemory::Blocks(512),
+            kv_kind: KvKind::F16,
+            step_tokens: 512,
+            isa: None,
+            context_length: None,
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Attention over the paged cache.
 //!
-//! `cache` is the memory and its layout; `tile` the online softmax of a few query rows that share a
+//! `cache` is the memory and its layout, `format` what its elements are; `tile` the online softmax of a few query rows that share a
 //! key-value head.
 
 mod cache;
+mod format;
 mod tile;
 
 use super::Isa;
@@ -12,8 +13,9 @@ use super::shared::SharedSlice;
 use super::simd::dispatch;
 use crate::kv::BlockId;
 pub use cache::{KvCache, KvShape};
-pub(super) use cache::KvWriter;
-pub(super) use tile::MAX_HEAD;
+pub use format::KvKind;
+use format::{F16, F32, Q8};
+use tile::MAX_HEAD;
 use tile::{Results, SEGMENT, TileJob, attend, merge, place};
 
 /// One sequence's queries in a step.
@@ -168,7 +170,13 @@ pub fn attention(
         let (first, count) = (task.first, task.count);
         // SAFETY: `isa` is available; the sequence was checked to lie inside queries, results and cache;
         // no other task has these rows of these heads, or this place among partial rows.
-        unsafe { dispatch!(isa, attend(job: &TileJob<'_>, first: usize, count: usize)) };
+        unsafe {
+            match kv.kind {
+                KvKind::F32 => dispatch!(isa, attend::<F32>(job: &TileJob<'_>, first: usize, count: usize)),
+                KvKind::F16 => dispatch!(isa, attend::<F16>(job: &TileJob<'_>, first: usize, count: usize)),
+                KvKind::Q8_0 => dispatch!(isa, attend::<Q8>(job: &TileJob<'_>, first: usize, count: usize)),
+            }
+        };
     })?;
 
     let width = kv.head + 2;

@@ -7,13 +7,14 @@
 use super::super::elementwise::cap_row;
 use super::super::shared::SharedSlice;
 use super::super::simd::{Simd, exp};
+use super::format::{GROUP, KvFormat};
 use super::{AttentionShape, KvCache, SequenceQueries};
 use crate::kv::BLOCK_SIZE;
 
 /// Positions between two rescalings.
 pub(super) const SEGMENT: usize = 256;
 /// Largest head that is served, in elements.
-pub(in crate::kernels) const MAX_HEAD: usize = 512;
+pub(super) const MAX_HEAD: usize = 512;
 
 /// What a task attends with.
 pub(super) struct TileJob<'a> {
@@ -68,21 +69,21 @@ pub(super) fn place(
 /// The CPU has `S`; the job's sequence lies inside queries, results and cache; nobody else writes these
 /// rows of these heads.
 #[inline(always)]
-pub(super) unsafe fn attend<S: Simd>(job: &TileJob<'_>, first: usize, count: usize) {
+pub(super) unsafe fn attend<K: KvFormat, S: Simd>(job: &TileJob<'_>, first: usize, count: usize) {
     let mut row = first;
     while row < first + count {
         match first + count - row {
-            1 => tile::<S, 1>(job, first, row),
-            2 => tile::<S, 2>(job, first, row),
-            3 => tile::<S, 3>(job, first, row),
-            _ => tile::<S, 4>(job, first, row),
+            1 => tile::<K, S, 1>(job, first, row),
+            2 => tile::<K, S, 2>(job, first, row),
+            3 => tile::<K, S, 3>(job, first, row),
+            _ => tile::<K, S, 4>(job, first, row),
         }
         row += 4;
     }
 }
 
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize>(job: &TileJob<'_>, base: usize, first: usize) {
+unsafe fn tile<K: KvFormat, S: Simd, const R: usize>(job: &TileJob<'_>, base: usize, first: usize) {
     let width = job.cache.shape().value_width();
     let visible: [(usize, usize); R] = std::array::from_fn(|r| job.visible(first + r));
     let queries: [*const f32; R] = std::array::from_fn(|r| job.query(first + r));
@@ -100,26 +101,27 @@ unsafe fn tile<S: Simd, const R: usize>(job: &TileJob<'_>, base: usize, first: u
 
     for start in (from..to).step_by(SEGMENT) {
         let length = SEGMENT.min(to - start);
-        score_segment::<S, R>(job, &queries, start, length, &mut scores);
+        score_segment::<K, S, R>(job, &queries, start, length, &mut scores);
         let mut rescale = [0.0f32; R];
         for r in 0..R {
             let within = |position: usize| position.saturating_sub(start).min(length);
             let seen = (within(visible[r].0), within(visible[r].1));
             let cap = job.shape.soft_cap;
-            rescale[r] = probabilities::<S>(&mut scores[r], seen, length, cap, &mut highest[r], &mut total[r]);
+            rescale[r] =
+                probabilities::<S>(&mut scores[r], seen, length, cap, &mut highest[r], &mut total[r]);
         }
         let mut column = 0;
         let wide = if S::LANES == 16 { 4 } else { 2 };
         while column + wide * S::LANES <= width {
             if S::LANES == 16 {
-                add_values::<S, R, 4>(job, start, length, column, &scores, &rescale, &mut sums);
+                add_values::<K, S, R, 4>(job, start, length, column, &scores, &rescale, &mut sums);
             } else {
-                add_values::<S, R, 2>(job, start, length, column, &scores, &rescale, &mut sums);
+                add_values::<K, S, R, 2>(job, start, length, column, &scores, &rescale, &mut sums);
             }
             column += wide * S::LANES;
         }
         while column < width {
-            add_values::<S, R, 1>(job, start, length, column, &scores, &rescale, &mut sums);
+            add_values::<K, S, R, 1>(job, start, length, column, &scores, &rescale, &mut sums);
             column += S::LANES;
         }
     }
@@ -158,7 +160,7 @@ pub(super) fn merge<'p>(parts: impl Iterator<Item = &'p [f32]> + Clone, out: &mu
 
 /// Scores of `length` positions from `start` on.
 #[inline(always)]
-unsafe fn score_segment<S: Simd, const R: usize>(
+unsafe fn score_segment<K: KvFormat, S: Simd, const R: usize>(
     job: &TileJob<'_>,
     queries: &[*const f32; R],
     start: usize,
@@ -166,34 +168,58 @@ unsafe fn score_segment<S: Simd, const R: usize>(
     scores: &mut [[f32; SEGMENT]; R],
 ) {
     let head = job.cache.shape().head;
+    let span = if K::SCALED { GROUP } else { head };
     for offset in (0..length).step_by(BLOCK_SIZE) {
         let block = job.sequence.blocks[(start + offset) / BLOCK_SIZE];
         let keys = job.cache.keys(job.layer, block, job.kv_head).as_ptr();
         for lane in (0..BLOCK_SIZE).step_by(S::LANES) {
-            // Two chains a row, since few rows leave the adders waiting.
-            let mut even = [S::splat(0.0); R];
-            let mut odd = [S::splat(0.0); R];
-            let mut d = 0;
-            while d + 2 <= head {
-                let key = S::load_f16(keys.add(d * BLOCK_SIZE + lane).cast());
-                let next = S::load_f16(keys.add((d + 1) * BLOCK_SIZE + lane).cast());
+            let mut totals = [S::splat(0.0); R];
+            for (group, from) in (0..head).step_by(span).enumerate() {
+                let sums = score_columns::<K, S, R>(keys, queries, from, head.min(from + span), lane);
                 for r in 0..R {
-                    even[r] = S::mul_add(key, S::splat(*queries[r].add(d)), even[r]);
-                    odd[r] = S::mul_add(next, S::splat(*queries[r].add(d + 1)), odd[r]);
-                }
-                d += 2;
-            }
-            if d < head {
-                let key = S::load_f16(keys.add(d * BLOCK_SIZE + lane).cast());
-                for r in 0..R {
-                    even[r] = S::mul_add(key, S::splat(*queries[r].add(d)), even[r]);
+                    totals[r] = if K::SCALED {
+                        S::mul_add(sums[r], K::scales::<S>(keys, head, group, lane), totals[r])
+                    } else {
+                        sums[r]
+                    };
                 }
             }
             for r in 0..R {
-                S::store(scores[r].as_mut_ptr().add(offset + lane), S::add(even[r], odd[r]));
+                S::store(scores[r].as_mut_ptr().add(offset + lane), totals[r]);
             }
         }
     }
+}
+
+/// Products of elements `from .. to` of queries and of the keys of `LANES` positions.
+#[inline(always)]
+unsafe fn score_columns<K: KvFormat, S: Simd, const R: usize>(
+    keys: *const u8,
+    queries: &[*const f32; R],
+    from: usize,
+    to: usize,
+    lane: usize,
+) -> [S::Float; R] {
+    // Two chains a row, since few rows leave the adders waiting.
+    let mut even = [S::splat(0.0); R];
+    let mut odd = [S::splat(0.0); R];
+    let mut d = from;
+    while d + 2 <= to {
+        let key = K::load::<S>(keys, d * BLOCK_SIZE + lane);
+        let next = K::load::<S>(keys, (d + 1) * BLOCK_SIZE + lane);
+        for r in 0..R {
+            even[r] = S::mul_add(key, S::splat(*queries[r].add(d)), even[r]);
+            odd[r] = S::mul_add(next, S::splat(*queries[r].add(d + 1)), odd[r]);
+        }
+        d += 2;
+    }
+    if d < to {
+        let key = K::load::<S>(keys, d * BLOCK_SIZE + lane);
+        for r in 0..R {
+            even[r] = S::mul_add(key, S::splat(*queries[r].add(d)), even[r]);
+        }
+    }
+    std::array::from_fn(|r| S::add(even[r], odd[r]))
 }
 
 /// Turns scores `first .. seen` into `e^(score - highest)` and the rest up to `length` into 0; updates
@@ -240,7 +266,7 @@ unsafe fn probabilities<S: Simd>(
 
 /// Adds probability times value for columns `column .. column + C * LANES`.
 #[inline(always)]
-unsafe fn add_values<S: Simd, const R: usize, const C: usize>(
+unsafe fn add_values<K: KvFormat, S: Simd, const R: usize, const C: usize>(
     job: &TileJob<'_>,
     start: usize,
     length: usize,
@@ -257,10 +283,22 @@ unsafe fn add_values<S: Simd, const R: usize, const C: usize>(
     });
     for offset in (0..length).step_by(BLOCK_SIZE) {
         let block = job.sequence.blocks[(start + offset) / BLOCK_SIZE];
-        let values = job.cache.values(job.layer, block, job.kv_head).as_ptr().add(column);
+        let values = job.cache.values(job.layer, block, job.kv_head).as_ptr();
+        let scales: [[f32; BLOCK_SIZE]; C] = std::array::from_fn(|c| {
+            let mut scales = [1.0; BLOCK_SIZE];
+            if K::SCALED {
+                let group = (column + c * S::LANES) / GROUP;
+                for lane in (0..BLOCK_SIZE).step_by(S::LANES) {
+                    S::store(scales.as_mut_ptr().add(lane), K::scales::<S>(values, width, group, lane));
+                }
+            }
+            scales
+        });
         for slot in 0..BLOCK_SIZE.min(length - offset) {
-            let value: [S::Float; C] =
-                std::array::from_fn(|c| S::load_f16(values.add(slot * width + c * S::LANES).cast()));
+            let value: [S::Float; C] = std::array::from_fn(|c| {
+                let value = K::load::<S>(values, slot * width + column + c * S::LANES);
+                if K::SCALED { S::mul(value, S::splat(*scales[c].as_ptr().add(slot))) } else { value }
+            });
             for r in 0..R {
                 let p = S::splat(*scores[r].as_ptr().add(offset + slot));
                 for c in 0..C {

@@ -32,8 +32,11 @@ pub fn embed(
     })
 }
 
-/// `out[row] += bias` for each of the rows; `out` is `[rows, columns]`.
+/// `out[row] += bias` for each of the rows; `out` is `[rows, columns]`. An empty bias adds nothing.
 pub fn add_rows(out: &mut [f32], bias: &[f32]) {
+    if bias.is_empty() {
+        return;
+    }
     for row in out.chunks_exact_mut(bias.len().max(1)) {
         row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
     }

@@ -6,8 +6,8 @@ mod norm;
 mod rotary;
 mod store;
 
-pub use embed::{add_rows, embed, quantize, scale_capped};
 pub(super) use embed::cap_row;
+pub use embed::{add_rows, embed, quantize, scale_capped};
 pub use gate::{Activation, activate, gate};
 pub use norm::{Norm, NormKind, add_normalized, normalize, normalize_rows};
 pub use rotary::{PairLayout, RotaryTable};

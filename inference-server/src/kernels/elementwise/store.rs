@@ -2,10 +2,10 @@
 //! pass over the rows.
 
 use super::super::Isa;
-use super::super::attention::{KvCache, KvWriter, MAX_HEAD};
+use super::super::attention::KvCache;
 use super::super::pool::{Pool, WorkerPanicked};
 use super::super::shared::SharedSlice;
-use super::super::simd::{Simd, dispatch};
+use super::super::simd::dispatch;
 use super::norm::normalize_in_place;
 use super::rotary::{rotate_halves, rotate_pairs};
 use super::{Norm, PairLayout, RotaryTable, for_rows};
@@ -85,7 +85,10 @@ pub fn rotate_and_store(
             let tables = table.row(row);
             turn(isa, table.layout, queries, shape.head, weights.query_norm, tables, shape.query_scale);
             turn(isa, table.layout, keys, shape.head, weights.key_norm, tables, 1.0);
-            store(isa, shape.head, keys, values, writer, layer, places[row]);
+            let heads = keys.chunks_exact(shape.head).zip(values.chunks_exact(shape.head));
+            for (head, (key, value)) in heads.enumerate() {
+                writer.store(isa, layer, places[row], head, key, value);
+            }
         }
     })
 }
@@ -116,42 +119,5 @@ unsafe fn turn(
                 }
             }
         }
-    }
-}
-
-/// # Safety
-/// `isa` is available, and no other task writes this place.
-unsafe fn store(
-    isa: Isa,
-    size: usize,
-    keys: &[f32],
-    values: &[f32],
-    writer: KvWriter<'_>,
-    layer: usize,
-    (block, slot): (BlockId, usize),
-) {
-    let (mut key, mut value) = ([0u16; MAX_HEAD], [0u16; MAX_HEAD]);
-    for (head, (k, v)) in keys.chunks_exact(size).zip(values.chunks_exact(size)).enumerate() {
-        let (key, value) = (&mut key[..size], &mut value[..size]);
-        // SAFETY: the caller's promises.
-        unsafe {
-            dispatch!(isa, to_f16(k: &[f32], key: &mut [u16]));
-            dispatch!(isa, to_f16(v: &[f32], value: &mut [u16]));
-            writer.store(layer, block, slot, head, key, value);
-        }
-    }
-}
-
-/// # Safety
-/// The CPU has `S`.
-#[inline(always)]
-unsafe fn to_f16<S: Simd>(from: &[f32], to: &mut [u16]) {
-    let whole = from.len().min(to.len()) / S::LANES * S::LANES;
-    for at in (0..whole).step_by(S::LANES) {
-        // SAFETY: the CPU has `S`, and the vector lies inside both slices.
-        unsafe { S::store_f16(to.as_mut_ptr().add(at), S::load(from.as_ptr().add(at))) };
-    }
-    for (to, from) in to.iter_mut().zip(from).skip(whole) {
-        *to = half::f16::from_f32(*from).to_bits();
     }
 }

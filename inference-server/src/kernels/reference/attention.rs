@@ -6,12 +6,7 @@ use super::softmax;
 ///
 /// Shapes: `query` is `[head]`, already scaled; `keys` and `values` are `[positions][head]`. Returns `[head]`.
 /// Scores become `cap * tanh(score / cap)` where there is a `soft_cap`.
-pub fn attention(
-    query: &[f32],
-    keys: &[&[f32]],
-    values: &[&[f32]],
-    soft_cap: Option<f32>,
-) -> Vec<f32> {
+pub fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], soft_cap: Option<f32>) -> Vec<f32> {
     let mut scores: Vec<f64> = keys
         .iter()
         .map(|key| query.iter().zip(*key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum())

@@ -24,13 +24,7 @@ pub fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Ve
 
 /// Rotary embedding of one head at `position`. `frequencies[i]` is in radians per position; both functions are
 /// multiplied with `magnitude`; elements past the pairs are left alone.
-pub fn rotate(
-    layout: PairLayout,
-    head: &mut [f32],
-    position: usize,
-    frequencies: &[f64],
-    magnitude: f64,
-) {
+pub fn rotate(layout: PairLayout, head: &mut [f32], position: usize, frequencies: &[f64], magnitude: f64) {
     for (pair, &frequency) in frequencies.iter().enumerate().take(head.len() / 2) {
         let (first, second) = match layout {
             PairLayout::Interleaved => (2 * pair, 2 * pair + 1),

@@ -1,6 +1,8 @@
 use super::{assert_close, instruction_sets, numbers, two_threads};
 use crate::kernels::Isa;
-use crate::kernels::attention::{AttentionShape, KvCache, KvShape, SequenceQueries, Sight, attention};
+use crate::kernels::attention::{
+    AttentionShape, KvCache, KvKind, KvShape, SequenceQueries, Sight, attention,
+};
 use crate::kernels::elementwise::{PairLayout, QkvShape, QkvWeights, RotaryTable, rotate_and_store};
 use crate::kernels::reference;
 use crate::kv::{BLOCK_SIZE, BlockId};
@@ -13,12 +15,13 @@ struct Case {
     sequences: Vec<(usize, usize)>,
     sight: Sight,
     soft_cap: Option<f32>,
+    kind: KvKind,
 }
 
 impl Case {
     fn new(heads: usize, kv_heads: usize, head: usize, sequences: &[(usize, usize)]) -> Self {
         let sequences = sequences.to_vec();
-        Self { heads, kv_heads, head, sequences, sight: Sight::Causal, soft_cap: None }
+        Self { heads, kv_heads, head, sequences, sight: Sight::Causal, soft_cap: None, kind: KvKind::F16 }
     }
 }
 
@@ -29,7 +32,7 @@ fn check(case: &Case, isa: Isa) {
     let width = qkv.width();
     let tables: Vec<Vec<BlockId>> = scattered_tables(&case.sequences);
     let blocks = tables.iter().map(Vec::len).sum();
-    let shape = KvShape { layers: 2, blocks, heads: case.kv_heads, head: case.head };
+    let shape = KvShape { kind: case.kind, layers: 2, blocks, heads: case.kv_heads, head: case.head };
     let mut cache = KvCache::new(shape).unwrap();
     let mut pool = two_threads();
 
@@ -82,7 +85,20 @@ fn expected_row(case: &Case, rows: &[f32], width: usize, token: usize, length: u
         Sight::Window(window) => (token + 1).saturating_sub(window)..token + 1,
         Sight::Whole => 0..length,
     };
-    let round = |x: &f32| half::f16::from_f32(*x).to_f32();
+    // A vector as the cache gives it back.
+    let round = |vector: Vec<f32>| -> Vec<f32> {
+        match case.kind {
+            KvKind::F32 => vector,
+            KvKind::F16 => vector.iter().map(|x| half::f16::from_f32(*x).to_f32()).collect(),
+            KvKind::Q8_0 => {
+                let mut padded = vector.clone();
+                padded.resize(vector.len().next_multiple_of(32), 0.0);
+                let mut rounded = reference::quantize_blocks_of_32(&padded).dequantized();
+                rounded.truncate(vector.len());
+                rounded
+            }
+        }
+    };
     (0..case.heads)
         .flat_map(|head| {
             let kv_head = head / (case.heads / case.kv_heads);
@@ -91,7 +107,7 @@ fn expected_row(case: &Case, rows: &[f32], width: usize, token: usize, length: u
             };
             let query: Vec<f32> = part(token, 0, head).iter().map(|x| x * 0.25).collect();
             let stored = |offset: usize| -> Vec<Vec<f32>> {
-                seen.clone().map(|p| part(p, offset, kv_head).iter().map(round).collect()).collect()
+                seen.clone().map(|p| round(part(p, offset, kv_head))).collect()
             };
             let keys = stored(case.heads * case.head);
             let values = stored((case.heads + case.kv_heads) * case.head);
@@ -150,6 +166,19 @@ fn windows_caps_and_whole_sight_equal_the_reference() {
     for isa in instruction_sets() {
         for case in &cases {
             check(case, isa);
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_cache_equals_the_reference() {
+    for isa in instruction_sets() {
+        for kind in [KvKind::F32, KvKind::Q8_0] {
+            for (head, sequences) in
+                [(64, [(0, 33), (300, 1)]), (128, [(1300, 1), (5, 2)]), (20, [(40, 5), (0, 1)])]
+            {
+                check(&Case { kind, ..Case::new(4, 2, head, &sequences) }, isa);
+            }
         }
     }
 }

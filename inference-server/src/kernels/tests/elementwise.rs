@@ -1,9 +1,9 @@
 use super::{assert_close, instruction_sets, numbers, two_threads};
 use crate::kernels::activations::Activations;
-use crate::kernels::attention::{KvCache, KvShape};
+use crate::kernels::attention::{KvCache, KvKind, KvShape};
 use crate::kernels::elementwise::{
-    Activation, Norm, PairLayout, QkvShape, QkvWeights, RotaryTable, activate, add_normalized, gate, normalize,
-    rotate_and_store, scale_capped,
+    Activation, Norm, PairLayout, QkvShape, QkvWeights, RotaryTable, activate, add_normalized, gate,
+    normalize, rotate_and_store, scale_capped,
 };
 use crate::kernels::reference;
 use crate::kv::BlockId;
@@ -117,9 +117,10 @@ fn rotation_equals_the_reference() {
             let (bias, weight) = (numbers(6, width), numbers(7, 40));
             let mut table = RotaryTable::default();
             table.fill(layout, positions.iter().copied(), &frequencies, 1.25);
-            let mut cache = KvCache::new(KvShape { layers: 1, blocks: 1, heads: 1, head: 40 }).unwrap();
-            let places: Vec<(BlockId, usize)> =
-                (0..positions.len()).map(|slot| (BlockId(0), slot)).collect();
+            let mut cache =
+                KvCache::new(KvShape { kind: KvKind::F16, layers: 1, blocks: 1, heads: 1, head: 40 })
+                    .unwrap();
+            let places: Vec<(BlockId, usize)> = (0..positions.len()).map(|slot| (BlockId(0), slot)).collect();
             // Queries are normalised, keys are not.
             let norm = Norm::root_mean_square(weight.clone(), 1e-6);
             let weights = QkvWeights { bias: &bias, query_norm: Some(&norm), key_norm: None };

@@ -52,7 +52,7 @@ pub(super) fn plan(
     let dimensions = Dimensions::read(keys)?;
     let mut planner = Planner::new(source, PARTS);
     let rotary = shared::rotary(keys, &dimensions, 10_000.0, context, RotaryFactors::default())?;
-    let window = keys.optional_count(("attention.sliding_window", "sliding_window"), u32::MAX)?;
+    let window = keys.window()?;
     let sights = shared::sights(keys, dimensions.layers, window, |layer| layer % 2 == 0)?;
     let shape = shared::qkv_shape(&dimensions, query_scale(keys, &dimensions)?);
     let soft_cap = keys.optional_positive(ATTENTION_CAP)?;
@@ -110,10 +110,7 @@ pub(super) fn norm(
 /// llama.cpp knows by their number of layers; all others' is the head.
 pub(super) fn query_scale(keys: &Keys<'_>, dimensions: &Dimensions) -> Result<f32, ModelError> {
     const SCALAR: Key = ("", "query_pre_attn_scalar");
-    let twenty_seven = matches!(
-        (keys.architecture(), dimensions.layers),
-        ("gemma2", 46) | ("gemma3", 62)
-    );
+    let twenty_seven = matches!((keys.architecture(), dimensions.layers), ("gemma2", 46) | ("gemma3", 62));
     let usual = if matches!(keys, Keys::Gguf { .. }) && twenty_seven {
         dimensions.embedding / dimensions.heads
     } else {
@@ -123,7 +120,12 @@ pub(super) fn query_scale(keys: &Keys<'_>, dimensions: &Dimensions) -> Result<f3
 }
 
 /// One layer of Gemma 2 or 3.
-pub(super) fn run(pass: &mut Pass<'_>, index: usize, layer: &Layer, last: bool) -> Result<(), WorkerPanicked> {
+pub(super) fn run(
+    pass: &mut Pass<'_>,
+    index: usize,
+    layer: &Layer,
+    last: bool,
+) -> Result<(), WorkerPanicked> {
     pass.normalize(&layer.attention_norm, &layer.attention.projections)?;
     pass.attend(index, &layer.attention, &layer.spec)?;
     if last {
@@ -131,11 +133,7 @@ pub(super) fn run(pass: &mut Pass<'_>, index: usize, layer: &Layer, last: bool) 
     }
     pass.add_attended_normalized(&layer.attention.output, &layer.post_attention_norm)?;
     pass.normalize(&layer.feed_forward_norm, &layer.feed_forward.gate_up)?;
-    pass.add_feed_forward_normalized(
-        &layer.feed_forward,
-        Activation::GeluTanh,
-        &layer.post_feed_forward_norm,
-    )
+    pass.add_feed_forward_normalized(&layer.feed_forward, Activation::GeluTanh, &layer.post_feed_forward_norm)
 }
 
 /// The factor on embeddings.

@@ -4,9 +4,7 @@
 use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, Pass, Step};
 use super::super::plan::Planner;
-use super::super::rotary::{
-    FULL_ATTENTION_KEYS, Rotary, RotaryFactors, RotarySpec, SLIDING_ATTENTION_KEYS,
-};
+use super::super::rotary::{FULL_ATTENTION_KEYS, Rotary, RotaryFactors, RotarySpec, SLIDING_ATTENTION_KEYS};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::gemma2::{self, Layer};
 use super::shared::{self, Ends};
@@ -43,7 +41,7 @@ pub(super) fn plan(
         Rotary::read(keys, spec, RotaryFactors::default())
     };
     let rotaries = [rotary(FULL_ATTENTION_KEYS, 1_000_000.0)?, rotary(SLIDING_ATTENTION_KEYS, 10_000.0)?];
-    let window = keys.optional_count(("attention.sliding_window", "sliding_window"), u32::MAX)?;
+    let window = keys.window()?;
     let pattern = keys
         .optional_count(("attention.sliding_window_pattern", "sliding_window_pattern"), u32::MAX)?
         .unwrap_or(PATTERN);

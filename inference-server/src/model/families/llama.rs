@@ -58,7 +58,7 @@ pub(super) fn plan(
     };
     let rotary =
         Rotary::read(keys, rotary, RotaryFactors { divisors: divisors.as_deref(), short_long: None })?;
-    let window = keys.optional_count(("attention.sliding_window", "sliding_window"), u32::MAX)?;
+    let window = keys.window()?;
     let biased = planner.has("blk.0.attn_q.bias");
     let (ends, layers) = shared::ends(&mut planner, keys, &dimensions, false, |planner| {
         let mut layers = shared::reserve(&dimensions);
@@ -109,7 +109,7 @@ impl DecoderModel for Llama {
             if index + 1 == self.layers.len() {
                 pass.keep_wanted();
             }
-            pass.add_attended(&layer.attention.output)?;
+            pass.add_attended(&layer.attention)?;
             pass.normalize(&layer.feed_forward_norm, &layer.feed_forward.gate_up)?;
             pass.add_feed_forward(&layer.feed_forward, Activation::Silu)?;
         }

@@ -2,7 +2,7 @@
 
 use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
-use super::super::plan::Planner;
+use super::super::plan::{Part, Planner};
 use super::super::rotary::{ROTARY_KEYS, Rotary, RotaryFactors, RotarySpec};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::experts::{Experts, MAX_EXPERTS};
@@ -11,6 +11,9 @@ use super::{DecoderModel, PlannedModel};
 use crate::kernels::attention::{KvCache, Sight};
 use crate::kernels::elementwise::{Activation, Norm};
 use crate::kernels::pool::WorkerPanicked;
+
+/// Mixtral's own name in safetensors.
+const PARTS: &[Part] = &[("ffn_gate_inp", "block_sparse_moe.gate")];
 
 #[derive(Debug)]
 struct Layer {
@@ -38,7 +41,7 @@ pub(super) fn plan(
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;
-    let mut planner = Planner::new(source, &[]);
+    let mut planner = Planner::new(source, PARTS);
     let rotary = RotarySpec {
         keys: ROTARY_KEYS,
         layout: shared::llama_pairs(&planner),
@@ -47,7 +50,7 @@ pub(super) fn plan(
         context,
     };
     let rotary = Rotary::read(keys, rotary, RotaryFactors::default())?;
-    let window = keys.optional_count(("attention.sliding_window", "sliding_window"), u32::MAX)?;
+    let window = keys.window()?;
     let spec = AttentionSpec {
         shape: shared::qkv_shape(&dimensions, shared::usual_scale(&dimensions)),
         sight: window.map_or(Sight::Causal, Sight::Window),
@@ -92,8 +95,7 @@ fn experts(
     let ups = matrices("ffn_up_exps", "w3", inner, embedding)?;
     let downs = matrices("ffn_down_exps", "w2", embedding, inner)?;
     let experts = gates.into_iter().zip(ups).zip(downs);
-    let experts =
-        experts.map(|((gate, up), down)| FeedForward { gate_up: vec![gate, up], down }).collect();
+    let experts = experts.map(|((gate, up), down)| FeedForward { gate_up: vec![gate, up], down }).collect();
     Ok(Experts { router, experts, chosen, normalized: true })
 }
 
@@ -122,7 +124,7 @@ impl DecoderModel for Mixtral {
             if index + 1 == self.layers.len() {
                 pass.keep_wanted();
             }
-            pass.add_attended(&layer.attention.output)?;
+            pass.add_attended(&layer.attention)?;
             pass.normalize(&layer.feed_forward_norm, &layer.experts.readers())?;
             pass.add_experts(&layer.experts, Activation::Silu)?;
         }

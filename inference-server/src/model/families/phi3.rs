@@ -54,7 +54,7 @@ pub(super) fn plan(
     let short_long = short_long.as_ref().map(|(short, long)| (short.as_slice(), long.as_slice()));
     let factors = RotaryFactors { divisors: None, short_long };
     let rotary = shared::rotary(keys, &dimensions, 10_000.0, context, factors)?;
-    let window = keys.optional_count(("attention.sliding_window", "sliding_window"), u32::MAX)?;
+    let window = keys.window()?;
     let spec = AttentionSpec {
         shape: shared::qkv_shape(&dimensions, shared::usual_scale(&dimensions)),
         sight: window.map_or(Sight::Causal, Sight::Window),
@@ -79,6 +79,7 @@ pub(super) fn plan(
                     query_norm: None,
                     key_norm: None,
                     output,
+                    output_bias: Vec::new(),
                 },
                 feed_forward_norm,
                 feed_forward: FeedForward { gate_up: vec![gate_up], down },
@@ -116,7 +117,7 @@ impl DecoderModel for Phi3 {
             if index + 1 == self.layers.len() {
                 pass.keep_wanted();
             }
-            pass.add_attended(&layer.attention.output)?;
+            pass.add_attended(&layer.attention)?;
             pass.normalize(&layer.feed_forward_norm, &layer.feed_forward.gate_up)?;
             pass.add_feed_forward(&layer.feed_forward, Activation::Silu)?;
         }

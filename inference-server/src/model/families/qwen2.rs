@@ -64,7 +64,7 @@ pub(super) fn plan(
 pub(super) fn sights(keys: &Keys<'_>, layers: usize) -> Result<Vec<Sight>, ModelError> {
     const USED: Key = ("", "use_sliding_window");
     let used = keys.optional_bool(USED)?.unwrap_or(false);
-    let window = if used { keys.optional_count(("", "sliding_window"), u32::MAX)? } else { None };
+    let window = if used { keys.window()? } else { None };
     let first = keys.optional_u32(("", "max_window_layers"))?.map_or(layers, |first| first as usize);
     shared::sights(keys, layers, window, |layer| layer >= first)
 }
@@ -94,7 +94,7 @@ impl DecoderModel for Qwen2 {
             if index + 1 == self.layers.len() {
                 pass.keep_wanted();
             }
-            pass.add_attended(&layer.attention.output)?;
+            pass.add_attended(&layer.attention)?;
             pass.normalize(&layer.feed_forward_norm, &layer.feed_forward.gate_up)?;
             pass.add_feed_forward(&layer.feed_forward, Activation::Silu)?;
         }

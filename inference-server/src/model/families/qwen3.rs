@@ -100,7 +100,7 @@ impl DecoderModel for Qwen3 {
             if index + 1 == self.layers.len() {
                 pass.keep_wanted();
             }
-            pass.add_attended(&layer.attention.output)?;
+            pass.add_attended(&layer.attention)?;
             pass.normalize(&layer.feed_forward_norm, &layer.feed_forward.gate_up)?;
             pass.add_feed_forward(&layer.feed_forward, Activation::Silu)?;
         }

@@ -79,7 +79,11 @@ fn feed_forward(
         return Ok(Mixture::Dense(shared::feed_forward(planner, dimensions, layer)?));
     }
     let embedding = dimensions.embedding;
-    let count = keys.count(("expert_count", "num_experts"), MAX_EXPERTS)?;
+    // transformers 5 names it as Mixtral does.
+    let count = match keys.optional_count(("", "num_local_experts"), MAX_EXPERTS)? {
+        Some(count) => count,
+        None => keys.count(("expert_count", "num_experts"), MAX_EXPERTS)?,
+    };
     let chosen = keys.count(("expert_used_count", "num_experts_per_tok"), MAX_EXPERTS)?.min(count);
     let inner = keys.count(("expert_feed_forward_length", "moe_intermediate_size"), MAX_DIMENSION)?;
     let router = planner.matrix(&format!("blk.{layer}.ffn_gate_inp.weight"), count, embedding)?;
@@ -92,8 +96,7 @@ fn feed_forward(
     let ups = matrices("ffn_up_exps", "up_proj", inner, embedding)?;
     let downs = matrices("ffn_down_exps", "down_proj", embedding, inner)?;
     let experts = gates.into_iter().zip(ups).zip(downs);
-    let experts =
-        experts.map(|((gate, up), down)| FeedForward { gate_up: vec![gate, up], down }).collect();
+    let experts = experts.map(|((gate, up), down)| FeedForward { gate_up: vec![gate, up], down }).collect();
     // GGUF has no key for it: every such model in that format normalises.
     let normalized = match keys {
         Keys::Gguf { .. } => true,
@@ -133,7 +136,7 @@ impl DecoderModel for Qwen3Moe {
             if index + 1 == self.layers.len() {
                 pass.keep_wanted();
             }
-            pass.add_attended(&layer.attention.output)?;
+            pass.add_attended(&layer.attention)?;
             match &layer.mixture {
                 Mixture::Sparse(experts) => {
                     pass.normalize(&layer.feed_forward_norm, &experts.readers())?;

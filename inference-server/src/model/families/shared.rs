@@ -31,9 +31,7 @@ pub(super) fn ends<L>(
     let layers = layers(planner)?;
     let tied = match planner.naming() {
         Naming::Ggml => !planner.has("output.weight"),
-        Naming::HuggingFace => {
-            keys.optional_bool(("", "tie_word_embeddings"))?.unwrap_or(tied_by_default)
-        }
+        Naming::HuggingFace => keys.optional_bool(("", "tie_word_embeddings"))?.unwrap_or(tied_by_default),
     };
     let head = if tied {
         // Some files hold the table twice.
@@ -63,7 +61,9 @@ pub(super) fn attention(
         }
     }
     let output = planner.matrix(&format!("blk.{layer}.attn_output.weight"), embedding, queries)?;
-    Ok(Attention { projections, bias, query_norm: None, key_norm: None, output })
+    let output_bias =
+        planner.optional_vector(&format!("blk.{layer}.attn_output.bias"), embedding)?.unwrap_or_default();
+    Ok(Attention { projections, bias, query_norm: None, key_norm: None, output, output_bias })
 }
 
 /// Gate, up and down.
@@ -73,7 +73,8 @@ pub(super) fn feed_forward(
     layer: usize,
 ) -> Result<FeedForward, ModelError> {
     let (embedding, inner) = (dimensions.embedding, dimensions.feed_forward);
-    let mut matrix = |part, rows, columns| planner.matrix(&format!("blk.{layer}.{part}.weight"), rows, columns);
+    let mut matrix =
+        |part, rows, columns| planner.matrix(&format!("blk.{layer}.{part}.weight"), rows, columns);
     Ok(FeedForward {
         gate_up: vec![matrix("ffn_gate", inner, embedding)?, matrix("ffn_up", inner, embedding)?],
         down: matrix("ffn_down", embedding, inner)?,
@@ -157,12 +158,7 @@ pub(super) fn sights(
 
 /// The usual shape of attention, with queries scaled by `query_scale`.
 pub(super) fn qkv_shape(dimensions: &Dimensions, query_scale: f32) -> QkvShape {
-    QkvShape {
-        heads: dimensions.heads,
-        kv_heads: dimensions.kv_heads,
-        head: dimensions.head,
-        query_scale,
-    }
+    QkvShape { heads: dimensions.heads, kv_heads: dimensions.kv_heads, head: dimensions.head, query_scale }
 }
 
 /// The one rotary embedding of most models, whose pairs lie in halves.

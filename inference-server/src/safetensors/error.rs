@@ -1,0 +1,70 @@
+//! What can be wrong with a folder, each naming the file and what to do.
+
+use std::path::PathBuf;
+
+/// A folder that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SafetensorsError {
+    /// A file could not be opened, read or mapped.
+    #[error("{path}: {source}; check the path and its permissions, or fetch the model again")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A JSON file that is none.
+    #[error("{path} is no JSON object: {problem}; fetch the model again")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A JSON file larger than any of its kind.
+    #[error("{path} has {bytes} bytes, more than the {limit} that are read; this is no model's")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// The header of a `.safetensors` file.
+    #[error("{path}: {source}; the file is damaged or cut short: fetch it again")]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// The reader's words.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// The index names a file that may lie anywhere.
+    #[error("{index}: weight_map.{tensor} names {file:?}, which is not a file of this folder")]
+    Outside {
+        /// The index.
+        index: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What it names.
+        file: String,
+    },
+    /// A tensor in two files, or not in the file that the index names.
+    #[error("tensor {tensor}: {problem}; the folder's files do not belong together: fetch the model again")]
+    Contradiction {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A stored type that is not read.
+    #[error("tensor {tensor} is stored as {found}; F32, F16 and BF16 are read: convert the model")]
+    Type {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        found: String,
+    },
+}

@@ -1,0 +1,179 @@
+//! A folder, its headers in memory, its tensors mapped.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Component, Path};
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value};
+
+use super::SafetensorsError;
+use crate::gguf::{Mapping, TensorInfo, TensorType};
+use crate::model::keys::Keys;
+use crate::model::{ModelError, Naming, TensorSource};
+
+const CONFIG: &str = "config.json";
+const WHOLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+/// Largest JSON file that is read: an index names some thousand tensors in about a megabyte.
+const JSON_LIMIT: u64 = 64 << 20;
+/// What old checkpoints keep beside weights, computed anew by whoever needs it.
+const BUFFERS: &[&str] = &[".position_ids", ".inv_freq", ".masked_bias", ".attention.bias"];
+
+/// A model's folder, checked and mapped read-only.
+#[derive(Debug)]
+pub struct SafetensorsFolder {
+    config: Map<String, Value>,
+    files: Vec<Mapping>,
+    /// Name to file and place.
+    tensors: HashMap<String, (usize, TensorInfo)>,
+}
+
+impl SafetensorsFolder {
+    /// Opens, maps and checks the folder at `path`. Reads headers only; tensors are paged in on use.
+    ///
+    /// # Errors
+    /// [`SafetensorsError`], naming the file that is wrong and what to do.
+    pub fn open(path: &Path) -> Result<Self, SafetensorsError> {
+        let config = read_object(&path.join(CONFIG))?;
+        let index = path.join(INDEX);
+        let listed = if index.is_file() { Some(weight_map(&index)?) } else { None };
+        let names: BTreeSet<String> = match &listed {
+            Some(listed) => listed.values().cloned().collect(),
+            None => BTreeSet::from([WHOLE.to_owned()]),
+        };
+        let mut folder = Self { config, files: Vec::new(), tensors: HashMap::new() };
+        for name in &names {
+            folder.add(&path.join(name), name, listed.as_ref())?;
+        }
+        if let Some(tensor) =
+            listed.iter().flat_map(HashMap::keys).find(|name| !folder.tensors.contains_key(*name))
+        {
+            let problem = "the index names it, but its file does not hold it".to_owned();
+            return Err(SafetensorsError::Contradiction { tensor: tensor.clone(), problem });
+        }
+        folder.tensors.retain(|name, _| !BUFFERS.iter().any(|buffer| name.ends_with(buffer)));
+        Ok(folder)
+    }
+
+    /// The folder's `config.json`.
+    pub fn config(&self) -> &Map<String, Value> {
+        &self.config
+    }
+
+    fn add(
+        &mut self,
+        path: &Path,
+        name: &str,
+        listed: Option<&HashMap<String, String>>,
+    ) -> Result<(), SafetensorsError> {
+        let io = |source| SafetensorsError::Io { path: path.to_owned(), source };
+        let mapping = Mapping::open(&File::open(path).map_err(io)?).map_err(io)?;
+        let (header, metadata) = SafeTensors::read_metadata(mapping.bytes())
+            .map_err(|source| SafetensorsError::Header { path: path.to_owned(), source })?;
+        // 8 bytes of length come before the header.
+        let data = header + 8;
+        let file = self.files.len();
+        for (tensor, info) in metadata.tensors() {
+            if listed.is_some_and(|listed| listed.get(&tensor).is_some_and(|file| file != name)) {
+                let problem = format!("{name} holds it, but the index names another file");
+                return Err(SafetensorsError::Contradiction { tensor, problem });
+            }
+            if BUFFERS.iter().any(|buffer| tensor.ends_with(buffer)) {
+                // Kept out of the model, whatever its type; known, so that the index is right about it.
+                let info = TensorInfo::new(tensor.clone(), Vec::new(), TensorType::F32, 0, 0);
+                self.tensors.insert(tensor, (file, info));
+                continue;
+            }
+            let kind = kind(&tensor, info.dtype)?;
+            let (start, end) = info.data_offsets;
+            // The contiguous dimension first, as GGUF orders them.
+            let shape = info.shape.iter().rev().copied().collect();
+            let info = TensorInfo::new(tensor.clone(), shape, kind, data + start, end - start);
+            if self.tensors.insert(tensor.clone(), (file, info)).is_some() {
+                let problem = "two files hold it".to_owned();
+                return Err(SafetensorsError::Contradiction { tensor, problem });
+            }
+        }
+        self.files.push(mapping);
+        Ok(())
+    }
+}
+
+fn kind(tensor: &str, dtype: Dtype) -> Result<TensorType, SafetensorsError> {
+    Ok(match dtype {
+        Dtype::F32 => TensorType::F32,
+        Dtype::F16 => TensorType::F16,
+        Dtype::BF16 => TensorType::BF16,
+        other => {
+            let found = format!("{other:?}");
+            return Err(SafetensorsError::Type { tensor: tensor.to_owned(), found });
+        }
+    })
+}
+
+fn read_object(path: &Path) -> Result<Map<String, Value>, SafetensorsError> {
+    let io = |source| SafetensorsError::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    let bytes = file.metadata().map_err(io)?.len();
+    if bytes > JSON_LIMIT {
+        return Err(SafetensorsError::TooLong { path: path.to_owned(), bytes, limit: JSON_LIMIT });
+    }
+    let mut text = Vec::new();
+    file.take(JSON_LIMIT).read_to_end(&mut text).map_err(io)?;
+    serde_json::from_slice(&text)
+        .map_err(|error| SafetensorsError::Json { path: path.to_owned(), problem: error.to_string() })
+}
+
+/// Which file of the folder holds which tensor.
+fn weight_map(index: &Path) -> Result<HashMap<String, String>, SafetensorsError> {
+    let wrong =
+        |problem: &str| SafetensorsError::Json { path: index.to_owned(), problem: problem.to_owned() };
+    let object = read_object(index)?;
+    let map = object.get("weight_map").and_then(Value::as_object);
+    let map = map.ok_or_else(|| wrong("it has no object weight_map"))?;
+    map.iter()
+        .map(|(tensor, file)| {
+            let file = file.as_str().ok_or_else(|| wrong("weight_map must map names to names"))?;
+            let mut components = Path::new(file).components();
+            let plain =
+                matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none();
+            if plain {
+                Ok((tensor.clone(), file.to_owned()))
+            } else {
+                let (tensor, file) = (tensor.clone(), file.to_owned());
+                Err(SafetensorsError::Outside { index: index.to_owned(), tensor, file })
+            }
+        })
+        .collect()
+}
+
+impl TensorSource for SafetensorsFolder {
+    fn naming(&self) -> Naming {
+        Naming::HuggingFace
+    }
+
+    fn keys(&self) -> Result<Keys<'_>, ModelError> {
+        Keys::of_json(&self.config)
+    }
+
+    fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name).map(|(_, info)| info)
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.tensors.keys().map(String::as_str))
+    }
+
+    fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
+        let file = self.tensors.get(tensor.name()).and_then(|(file, _)| self.files.get(*file));
+        file.and_then(|file| file.bytes().get(tensor.range())).unwrap_or_default()
+    }
+
+    fn release(&self, tensor: &TensorInfo) {
+        if let Some(file) = self.tensors.get(tensor.name()).and_then(|(file, _)| self.files.get(*file)) {
+            file.release(tensor.range());
+        }
+    }
+}

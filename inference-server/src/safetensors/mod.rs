@@ -1,0 +1,12 @@
+//! Models as the Hugging Face hub keeps them: a folder with `config.json` and one or more `.safetensors` files.
+//!
+//! The `safetensors` crate reads and checks headers; here lie the mapping of names to files and the guards of a
+//! folder that may be hostile. Nothing here knows a model family.
+
+mod error;
+mod folder;
+#[cfg(test)]
+mod tests;
+
+pub use error::SafetensorsError;
+pub use folder::SafetensorsFolder;
