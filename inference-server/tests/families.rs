@@ -7,7 +7,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use weighbridge_inference_server::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
+use weighbridge_inference_server::backend::cpu::{
+    CpuBackend, CpuEncoder, CpuOptions, EncoderInput, KvKind, KvMemory, Pooling,
+};
 use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
 use weighbridge_inference_server::gguf::GgufFile;
 use weighbridge_inference_server::kv::BlockId;
@@ -29,18 +31,21 @@ struct Case {
     steps: Vec<f32>,
 }
 
+fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let chunks = file.tensor(name).unwrap().data().chunks_exact(4);
+    chunks.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+fn ids(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {
+    let chunks = file.tensor(name).unwrap().data().chunks_exact(8);
+    chunks.map(|b| u32::try_from(i64::from_le_bytes(b.try_into().unwrap())).unwrap()).collect()
+}
+
 fn case(name: &str, case: &str) -> Case {
     let bytes = std::fs::read(folder(name).join("expected.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |part: &str| file.tensor(&format!("{case}.{part}")).unwrap();
-    let floats = |part: &str| {
-        let chunks = tensor(part).data().chunks_exact(4);
-        chunks.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-    };
-    let ids = |part: &str| {
-        let chunks = tensor(part).data().chunks_exact(8);
-        chunks.map(|b| u32::try_from(i64::from_le_bytes(b.try_into().unwrap())).unwrap()).collect()
-    };
+    let floats = |part: &str| floats(&file, &format!("{case}.{part}"));
+    let ids = |part: &str| ids(&file, &format!("{case}.{part}"));
     Case {
         prompt: ids("prompt_ids"),
         prefill: floats("prefill_logits"),
@@ -181,4 +186,45 @@ fn a_config_of_transformers_5_is_read_alike() {
         }
         assert_eq!(logits[0].row(0), logits[1].row(0), "{}", from.display());
     }
+}
+
+/// What the encoder of `name` gives for all of its sequences, all together and one by one, against `part` of each.
+fn check_encoder(name: &str, pooling: Pooling, part: &str) {
+    let bytes = std::fs::read(folder(name).join("expected.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let source = SafetensorsFolder::open(&folder(name)).unwrap();
+    let options = CpuOptions { threads: NonZeroUsize::new(2), ..CpuOptions::default() };
+    let mut encoder = CpuEncoder::load(&source, &options, pooling, &mut |_| ()).unwrap();
+    let texts: Vec<(Vec<u32>, Vec<u32>, Vec<f32>)> = (0..4)
+        .map(|index| {
+            let name = |part: &str| format!("s{index}.{part}");
+            let types = ids(&file, &name("token_type_ids"));
+            (ids(&file, &name("input_ids")), types, floats(&file, &name(part)))
+        })
+        .collect();
+    let inputs: Vec<EncoderInput<'_>> =
+        texts.iter().map(|(tokens, types, _)| EncoderInput { tokens, types }).collect();
+    let together = encoder.encode(&inputs).unwrap();
+    for (index, (_, _, expected)) in texts.iter().enumerate() {
+        let alone = encoder.encode(&inputs[index..=index]).unwrap().remove(0);
+        for found in [&together[index], &alone] {
+            assert_eq!(found.len(), expected.len());
+            let worst = found.iter().zip(expected).fold(0.0f32, |max, (a, b)| max.max((a - b).abs()));
+            assert!(worst < 2e-5, "{name}, sequence {index}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn encoders() {
+    for name in ["bert", "xlm-roberta"] {
+        check_encoder(name, Pooling::Mean, "mean");
+        check_encoder(name, Pooling::First, "cls");
+    }
+}
+
+#[test]
+fn rerankers() {
+    check_encoder("bert-reranker", Pooling::First, "logits");
+    check_encoder("xlm-roberta-reranker", Pooling::First, "logits");
 }

@@ -32,7 +32,7 @@ pub struct Dimensions {
     pub feed_forward: usize,
     /// Largest position + 1 that numbers are right for.
     pub context_length: usize,
-    /// Of the root-mean-square normalisations.
+    /// Of the normalisations.
     pub epsilon: f32,
 }
 
@@ -42,15 +42,23 @@ impl Dimensions {
     /// # Errors
     /// [`ModelError`] naming the key that is missing, contradictory or out of range.
     pub fn read(keys: &Keys<'_>) -> Result<Self, ModelError> {
+        Self::read_with(keys, EPSILON)
+    }
+
+    /// Reads the dimensions of a model whose normalisations' epsilon has another key.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with(keys: &Keys<'_>, epsilon_key: Key) -> Result<Self, ModelError> {
         let embedding = keys.count(("embedding_length", "hidden_size"), MAX_DIMENSION)?;
         let heads = keys.count(HEADS, MAX_DIMENSION)?;
         let kv_heads = keys.optional_count(KV_HEADS, MAX_DIMENSION)?.unwrap_or(heads);
         if heads % kv_heads != 0 {
             return Err(keys.refuse(KV_HEADS, kv_heads, "it must divide the number of query heads"));
         }
-        let epsilon = keys.optional_f32(EPSILON)?.ok_or_else(|| keys.missing(EPSILON))?;
+        let epsilon = keys.optional_f32(epsilon_key)?.ok_or_else(|| keys.missing(epsilon_key))?;
         if epsilon < 0.0 {
-            return Err(keys.refuse(EPSILON, epsilon, "it must not be negative"));
+            return Err(keys.refuse(epsilon_key, epsilon, "it must not be negative"));
         }
         Ok(Self {
             layers: keys.count(("block_count", "num_hidden_layers"), MAX_LAYERS)?,

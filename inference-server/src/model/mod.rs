@@ -20,5 +20,8 @@ mod source;
 
 pub use dimensions::Dimensions;
 pub use error::ModelError;
-pub use families::{DecoderModel, PlannedModel, context_length, plan_decoder};
+pub use families::{
+    DecoderModel, EncoderModel, EncoderOutput, PlannedModel, context_length, is_encoder, plan_decoder,
+    plan_encoder,
+};
 pub use source::{Naming, TensorSource};

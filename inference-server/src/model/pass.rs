@@ -83,16 +83,16 @@ pub struct FeedForward {
 #[derive(Debug, Default)]
 pub struct Buffers {
     /// Residual stream, `[rows, embedding]`.
-    stream: Vec<f32>,
+    pub(super) stream: Vec<f32>,
     /// What the products that read the stream take, `[rows, embedding]`.
     pub(super) input: Activations,
-    qkv: Vec<f32>,
+    pub(super) qkv: Vec<f32>,
     attended: Vec<f32>,
     attended_input: Activations,
-    gate_up: Vec<f32>,
-    gated: Activations,
+    pub(super) gate_up: Vec<f32>,
+    pub(super) gated: Activations,
     /// What a layer's part made before it joins the stream, `[rows, embedding]`.
-    branch: Vec<f32>,
+    pub(super) branch: Vec<f32>,
     rotary: Vec<RotaryTable>,
     pub(super) experts: super::families::ExpertBuffers,
 }
@@ -102,11 +102,11 @@ pub struct Pass<'a> {
     /// What computes.
     pub device: &'a mut Device,
     cache: &'a mut KvCache,
-    step: &'a Step<'a>,
+    pub(super) step: &'a Step<'a>,
     pub(super) buffers: &'a mut Buffers,
     /// Rows that are still computed.
     pub(super) rows: usize,
-    embedding: usize,
+    pub(super) embedding: usize,
 }
 
 impl<'a> Pass<'a> {

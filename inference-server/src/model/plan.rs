@@ -59,10 +59,28 @@ pub struct PackPlan {
     pub matrices: Vec<Packing>,
 }
 
+/// How a family names tensors in safetensors. In GGUF all name them alike.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// What the names of everything but heads begin with.
+    pub root: &'static str,
+    /// What comes after it in the names of layers, before their index.
+    pub layers: &'static str,
+    /// The family's own names, which go before the usual ones.
+    pub parts: &'static [Part],
+}
+
+impl Names {
+    /// As decoders have them, but for `parts`.
+    pub fn decoder(parts: &'static [Part]) -> Self {
+        Self { root: "", layers: "model.layers.", parts }
+    }
+}
+
 /// Looks tensors up, remembers which had a place, and gives matrices theirs in the arena.
 pub struct Planner<'a> {
     source: &'a dyn TensorSource,
-    parts: &'static [Part],
+    family: Names,
     arena: Arc<Arena>,
     length: Option<usize>,
     matrices: Vec<Packing>,
@@ -70,11 +88,11 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// A planner of `source`. `parts` are the family's own names, which go before the usual ones.
-    pub fn new(source: &'a dyn TensorSource, parts: &'static [Part]) -> Self {
+    /// A planner of `source`.
+    pub fn new(source: &'a dyn TensorSource, family: Names) -> Self {
         Self {
             source,
-            parts,
+            family,
             arena: Arc::default(),
             length: Some(0),
             matrices: Vec::new(),
@@ -182,14 +200,18 @@ impl<'a> Planner<'a> {
         if self.source.naming() == Naming::Ggml {
             return name.to_owned();
         }
+        let Names { root, layers, parts } = &self.family;
         let (layer, part) = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
-            Some((index, part)) => (format!("model.layers.{index}."), part),
+            Some((index, part)) => (format!("{layers}{index}."), part),
             None => (String::new(), name),
         };
         let (part, ending) = part.rsplit_once('.').unwrap_or((part, ""));
-        let known = self.parts.iter().chain(PARTS).find(|(ggml, _)| *ggml == part);
+        let known = parts.iter().chain(PARTS).find(|(ggml, _)| *ggml == part);
         let part = known.map_or(part, |(_, stored)| stored);
-        format!("{layer}{part}.{ending}")
+        let bare = format!("{layer}{part}.{ending}");
+        let rooted = format!("{root}{bare}");
+        // Heads lie beside the root.
+        if self.source.tensor(&rooted).is_some() { rooted } else { bare }
     }
 
     fn tensor(&mut self, name: &str) -> Result<&'a TensorInfo, ModelError> {

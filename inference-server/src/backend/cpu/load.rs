@@ -55,25 +55,34 @@ impl CpuBackend {
             .block_bytes()
             .and_then(|block| block.checked_mul(kv_shape.blocks))
             .ok_or(LoadError::Overflow { what: "the KV memory's size" })?;
-        let plan = MemoryPlan {
-            weights: packing.bytes as u64,
-            kv: kv_bytes as u64,
-            scratch: scratch_bytes(dimensions, model.vocabulary(), options.step_tokens),
-        };
-        plan.check(available())?;
-
-        let isa = isa(options.isa)?;
-        let system = |what| move |source| LoadError::System { what, source };
-        let pool = Pool::new(threads(options.threads)).map_err(system("starting threads"))?;
-        let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
-        let cache = KvCache::new(kv_shape).map_err(system("reserving KV memory"))?;
-        let mut device = Device { pool, isa };
         let weight_bytes = packing.bytes as u64;
-        pack_all(source, packing, memory, &mut device.pool, progress)?;
-        progress(LoadProgress { phase: LoadPhase::Done, bytes: weight_bytes, total_bytes: weight_bytes });
+        let scratch = scratch_bytes(dimensions, model.vocabulary(), options.step_tokens);
+        let device = reserve(source, packing, options, kv_bytes as u64, scratch, progress)?;
+        let cache = KvCache::new(kv_shape)
+            .map_err(|source| LoadError::System { what: "reserving KV memory", source })?;
         let context = options.context_length.unwrap_or(model.dimensions().context_length);
         Ok(Self { model, cache, device, buffers: Buffers::default(), weight_bytes, context })
     }
+}
+
+/// Checks that weights, `kv` and `scratch` bytes fit, then reserves, starts threads and packs `packing`.
+pub(super) fn reserve(
+    source: &dyn TensorSource,
+    packing: PackPlan,
+    options: &CpuOptions,
+    kv: u64,
+    scratch: u64,
+    progress: &mut dyn FnMut(LoadProgress),
+) -> Result<Device, LoadError> {
+    let weights = packing.bytes as u64;
+    MemoryPlan { weights, kv, scratch }.check(available())?;
+    let isa = isa(options.isa)?;
+    let system = |what| move |source| LoadError::System { what, source };
+    let mut pool = Pool::new(threads(options.threads)).map_err(system("starting threads"))?;
+    let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
+    pack_all(source, packing, memory, &mut pool, progress)?;
+    progress(LoadProgress { phase: LoadPhase::Done, bytes: weights, total_bytes: weights });
+    Ok(Device { pool, isa })
 }
 
 fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {

@@ -3,12 +3,14 @@
 //! `load` builds one from a file; `memory` does the arithmetic first. No arithmetic on tensors happens here:
 //! that is `model` and `kernels`.
 
+mod encoder;
 mod error;
 mod load;
 mod memory;
 
 use std::num::NonZeroUsize;
 
+pub use encoder::{CpuEncoder, EncoderInput, Pooling};
 pub use error::LoadError;
 pub use load::{LoadPhase, LoadProgress};
 

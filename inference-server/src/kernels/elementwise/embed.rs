@@ -32,6 +32,17 @@ pub fn embed(
     })
 }
 
+/// `out[row] += table[ids[row]]`; `out` is `[tokens, columns]`. Ids past the table leave their row alone.
+pub fn add_embeddings(table: &PackedMatrix, ids: impl Iterator<Item = usize>, out: &mut [f32]) {
+    let columns = table.layout().columns();
+    let mut found = vec![0.0; columns];
+    for (row, id) in out.chunks_exact_mut(columns.max(1)).zip(ids) {
+        found.fill(0.0);
+        table.dequantize_row(id, &mut found);
+        row.iter_mut().zip(&found).for_each(|(x, more)| *x += more);
+    }
+}
+
 /// `out[row] += bias` for each of the rows; `out` is `[rows, columns]`. An empty bias adds nothing.
 pub fn add_rows(out: &mut [f32], bias: &[f32]) {
     if bias.is_empty() {

@@ -7,7 +7,7 @@ mod rotary;
 mod store;
 
 pub(super) use embed::cap_row;
-pub use embed::{add_rows, embed, quantize, scale_capped};
+pub use embed::{add_embeddings, add_rows, embed, quantize, scale_capped};
 pub use gate::{Activation, activate, gate};
 pub use norm::{Norm, NormKind, add_normalized, normalize, normalize_rows};
 pub use rotary::{PairLayout, RotaryTable};

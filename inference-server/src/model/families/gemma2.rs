@@ -3,7 +3,7 @@
 
 use super::super::keys::{Key, Keys};
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
-use super::super::plan::{Part, Planner};
+use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
 use super::super::{Dimensions, ModelError, Naming, TensorSource};
 use super::shared::{self, Ends};
@@ -49,8 +49,9 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    shared::expect_activation(keys, "hidden_activation", "gelu_pytorch_tanh")?;
     let dimensions = Dimensions::read(keys)?;
-    let mut planner = Planner::new(source, PARTS);
+    let mut planner = Planner::new(source, Names::decoder(PARTS));
     let rotary = shared::rotary(keys, &dimensions, 10_000.0, context, RotaryFactors::default())?;
     let window = keys.window()?;
     let sights = shared::sights(keys, dimensions.layers, window, |layer| layer % 2 == 0)?;

@@ -3,7 +3,7 @@
 
 use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, Pass, Step};
-use super::super::plan::Planner;
+use super::super::plan::{Names, Planner};
 use super::super::rotary::{FULL_ATTENTION_KEYS, Rotary, RotaryFactors, RotarySpec, SLIDING_ATTENTION_KEYS};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::gemma2::{self, Layer};
@@ -33,8 +33,9 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    shared::expect_activation(keys, "hidden_activation", "gelu_pytorch_tanh")?;
     let dimensions = Dimensions::read(keys)?;
-    let mut planner = Planner::new(source, gemma2::PARTS);
+    let mut planner = Planner::new(source, Names::decoder(gemma2::PARTS));
     let rotary = |names, default_base| {
         let (layout, head) = (PairLayout::Halves, dimensions.head);
         let spec = RotarySpec { keys: names, layout, head, default_base, context };

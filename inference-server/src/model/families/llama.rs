@@ -2,7 +2,7 @@
 
 use super::super::keys::{Key, Keys};
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
-use super::super::plan::Planner;
+use super::super::plan::{Names, Planner};
 use super::super::rotary::{ROTARY_KEYS, Rotary, RotaryFactors, RotarySpec};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared::{self, Ends};
@@ -45,9 +45,10 @@ pub(super) fn plan(
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
     shared::refuse_variants(keys, VARIANTS)?;
+    shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;
-    let mut planner = Planner::new(source, &[]);
+    let mut planner = Planner::new(source, Names::decoder(&[]));
     let divisors = planner.optional_vector("rope_freqs.weight", dimensions.head / 2)?;
     let rotary = RotarySpec {
         keys: ROTARY_KEYS,

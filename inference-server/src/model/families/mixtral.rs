@@ -2,7 +2,7 @@
 
 use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
-use super::super::plan::{Part, Planner};
+use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::{ROTARY_KEYS, Rotary, RotaryFactors, RotarySpec};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::experts::{Experts, MAX_EXPERTS};
@@ -39,9 +39,10 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;
-    let mut planner = Planner::new(source, PARTS);
+    let mut planner = Planner::new(source, Names::decoder(PARTS));
     let rotary = RotarySpec {
         keys: ROTARY_KEYS,
         layout: shared::llama_pairs(&planner),

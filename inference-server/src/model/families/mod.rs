@@ -1,5 +1,6 @@
 //! One file a family. What they share are the steps of [`super::pass`], not a description of a graph.
 
+mod bert;
 mod experts;
 mod gemma2;
 mod gemma3;
@@ -22,6 +23,8 @@ pub(super) use experts::ExpertBuffers;
 
 /// Names of what is served, for messages.
 const SERVED: &str = "llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3";
+
+const SERVED_ENCODERS: &str = "bert, roberta, xlm-roberta";
 
 /// A decoder whose weights are packed, or will be when its plan's arena is filled.
 pub trait DecoderModel: Send + std::fmt::Debug {
@@ -89,6 +92,70 @@ pub fn context_length(source: &dyn TensorSource) -> Result<usize, ModelError> {
     trained_context(&keys)
 }
 
+/// An encoder: every token sees every other.
+pub trait EncoderModel: Send + std::fmt::Debug {
+    /// Its dimensions.
+    fn dimensions(&self) -> &Dimensions;
+
+    /// Tokens that it knows.
+    fn vocabulary(&self) -> usize;
+
+    /// What [`Self::forward`] gives.
+    fn output(&self) -> EncoderOutput;
+
+    /// Runs `step`, whose tokens have `types`, with `cache` of one layer for its keys and values. Gives `[rows,
+    /// embedding]` hidden states, or `[sequences, labels]` scores.
+    ///
+    /// # Errors
+    /// [`WorkerPanicked`].
+    fn forward(
+        &self,
+        device: &mut Device,
+        cache: &mut KvCache,
+        step: &Step<'_>,
+        types: &[u32],
+        buffers: &mut Buffers,
+    ) -> Result<Vec<f32>, WorkerPanicked>;
+}
+
+/// What an encoder gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncoderOutput {
+    /// A hidden state for each token, to be pooled.
+    HiddenStates,
+    /// This many scores for each sequence.
+    Scores(usize),
+}
+
+/// Plans the encoder that `source` holds.
+///
+/// # Errors
+/// [`ModelError`]: it is not served, or incomplete.
+pub fn plan_encoder(source: &dyn TensorSource) -> Result<PlannedModel<dyn EncoderModel>, ModelError> {
+    let keys = source.keys()?;
+    match keys.architecture() {
+        "bert" => bert::plan(source, &keys, bert::Kind::Bert),
+        "roberta" | "xlm-roberta" => bert::plan(source, &keys, bert::Kind::Roberta),
+        found => Err(unserved(&keys, found, SERVED_ENCODERS)),
+    }
+}
+
+/// True for a model that [`plan_encoder`] plans, and not [`plan_decoder`].
+///
+/// # Errors
+/// As [`TensorSource::keys`].
+pub fn is_encoder(source: &dyn TensorSource) -> Result<bool, ModelError> {
+    Ok(matches!(source.keys()?.architecture(), "bert" | "roberta" | "xlm-roberta"))
+}
+
+fn unserved(keys: &Keys<'_>, found: &str, served: &'static str) -> ModelError {
+    let key = match keys {
+        Keys::Gguf { .. } => "general.architecture",
+        Keys::Json { .. } => "model_type",
+    };
+    ModelError::Architecture { key, found: found.to_owned(), served }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
     Llama,
@@ -114,12 +181,6 @@ fn family(keys: &Keys<'_>) -> Result<Family, ModelError> {
         "gemma2" => Family::Gemma2,
         "gemma3" | "gemma3_text" => Family::Gemma3,
         "phi3" => Family::Phi3,
-        found => {
-            let key = match keys {
-                Keys::Gguf { .. } => "general.architecture",
-                Keys::Json { .. } => "model_type",
-            };
-            return Err(ModelError::Architecture { key, found: found.to_owned(), served: SERVED });
-        }
+        found => return Err(unserved(keys, found, SERVED)),
     })
 }

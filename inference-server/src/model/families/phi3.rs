@@ -4,7 +4,7 @@
 use super::super::dimensions::MAX_HEAD;
 use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
-use super::super::plan::{Part, Planner};
+use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared::{self, Ends};
@@ -40,10 +40,11 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let (embedding, epsilon) = (dimensions.embedding, dimensions.epsilon);
     let (queries, kv) = (dimensions.query_width(), dimensions.kv_width());
-    let mut planner = Planner::new(source, PARTS);
+    let mut planner = Planner::new(source, Names::decoder(PARTS));
     let short_long = if planner.has("rope_factors_short.weight") {
         let pairs = keys.count(("rope.dimension_count", ""), MAX_HEAD)? / 2;
         let short = planner.vector("rope_factors_short.weight", pairs)?;

@@ -2,7 +2,7 @@
 
 use super::super::keys::{Key, Keys};
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
-use super::super::plan::Planner;
+use super::super::plan::{Names, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared::{self, Ends};
@@ -35,9 +35,10 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;
-    let mut planner = Planner::new(source, &[]);
+    let mut planner = Planner::new(source, Names::decoder(&[]));
     let rotary = shared::rotary(keys, &dimensions, 10_000.0, context, RotaryFactors::default())?;
     let sights = sights(keys, dimensions.layers)?;
     let shape = shared::qkv_shape(&dimensions, shared::usual_scale(&dimensions));

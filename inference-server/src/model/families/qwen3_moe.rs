@@ -3,7 +3,7 @@
 use super::super::dimensions::MAX_DIMENSION;
 use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
-use super::super::plan::Planner;
+use super::super::plan::{Names, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::experts::{Experts, MAX_EXPERTS};
@@ -43,9 +43,10 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;
-    let mut planner = Planner::new(source, &[]);
+    let mut planner = Planner::new(source, Names::decoder(&[]));
     let rotary = shared::rotary(keys, &dimensions, 1_000_000.0, context, RotaryFactors::default())?;
     let sights = super::qwen2::sights(keys, dimensions.layers)?;
     let shape = shared::qkv_shape(&dimensions, shared::usual_scale(&dimensions));

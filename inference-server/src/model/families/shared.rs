@@ -178,3 +178,17 @@ pub(super) fn rotary(
     };
     Rotary::read(keys, spec, factors)
 }
+
+/// Refuses an activation other than the family's own, under `key` of a `config.json`.
+pub(super) fn expect_activation(
+    keys: &Keys<'_>,
+    key: &'static str,
+    expected: &str,
+) -> Result<(), ModelError> {
+    match keys.optional_string(("", key))? {
+        Some(found) if found != expected => {
+            Err(keys.refuse(("", key), found, &format!("{expected} is served")))
+        }
+        _ => Ok(()),
+    }
+}

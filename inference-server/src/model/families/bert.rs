@@ -1,0 +1,278 @@
+//! BERT (arXiv 1810.04805), RoBERTa (arXiv 1907.11692) and XLM-RoBERTa: embedders, and, with a classifier, rerankers.
+//! Every token sees every other; normalisations come after each part.
+
+use super::super::keys::{Key, Keys};
+use super::super::pass::{Attention, AttentionSpec, Buffers, Device, Pass, Step, kinds, project, resize};
+use super::super::plan::{Names, Part, Planner};
+use super::super::rotary::Rotary;
+use super::super::{Dimensions, ModelError, Naming, TensorSource};
+use super::shared;
+use super::{EncoderModel, EncoderOutput, PlannedModel};
+use crate::kernels::attention::{KvCache, Sight};
+use crate::kernels::elementwise::{
+    Activation, Norm, activate, add_embeddings, add_rows, normalize_rows, quantize,
+};
+use crate::kernels::matmul::Output;
+use crate::kernels::packed::PackedMatrix;
+use crate::kernels::pool::WorkerPanicked;
+
+/// Names in safetensors.
+const PARTS: &[Part] = &[
+    ("token_embd", "embeddings.word_embeddings"),
+    ("token_types", "embeddings.token_type_embeddings"),
+    ("position_embd", "embeddings.position_embeddings"),
+    ("token_embd_norm", "embeddings.LayerNorm"),
+    ("attn_q", "attention.self.query"),
+    ("attn_k", "attention.self.key"),
+    ("attn_v", "attention.self.value"),
+    ("attn_output", "attention.output.dense"),
+    ("attn_output_norm", "attention.output.LayerNorm"),
+    ("ffn_up", "intermediate.dense"),
+    ("ffn_down", "output.dense"),
+    ("layer_output_norm", "output.LayerNorm"),
+];
+const EPSILON: Key = ("attention.layer_norm_epsilon", "layer_norm_eps");
+
+/// Where the two kinds differ: positions, and the names of classifiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bert,
+    Roberta,
+}
+
+/// A matrix with a bias.
+#[derive(Debug)]
+struct Linear {
+    matrix: PackedMatrix,
+    bias: Vec<f32>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention: Attention,
+    attention_norm: Norm,
+    up: Linear,
+    down: Linear,
+    output_norm: Norm,
+}
+
+#[derive(Debug)]
+struct Bert {
+    dimensions: Dimensions,
+    /// Positions begin here: RoBERTa's table has places for padding first.
+    first_position: usize,
+    activation: Activation,
+    spec: AttentionSpec,
+    tokens: PackedMatrix,
+    types: PackedMatrix,
+    positions: PackedMatrix,
+    embedding_norm: Norm,
+    layers: Vec<Layer>,
+    /// Dense, tanh, then scores, of the first token.
+    classifier: Option<(Linear, Linear)>,
+}
+
+/// Plans the encoder of `source`.
+pub(super) fn plan(
+    source: &dyn TensorSource,
+    keys: &Keys<'_>,
+    kind: Kind,
+) -> Result<PlannedModel<dyn EncoderModel>, ModelError> {
+    let mut dimensions = Dimensions::read_with(keys, EPSILON)?;
+    let (embedding, epsilon) = (dimensions.embedding, dimensions.epsilon);
+    let root = ["bert.", "roberta."]
+        .into_iter()
+        .find(|root| source.tensor(&format!("{root}embeddings.word_embeddings.weight")).is_some());
+    let names = Names { root: root.unwrap_or(""), layers: "encoder.layer.", parts: PARTS };
+    let mut planner = Planner::new(source, names);
+    let mut table = |name: &str| {
+        let rows = planner.rows_of(name)?;
+        planner.matrix(name, rows, embedding)
+    };
+    let tokens = table("token_embd.weight")?;
+    let types = table("token_types.weight")?;
+    let positions = table("position_embd.weight")?;
+    let first_position = first_position(keys, kind)?;
+    dimensions.context_length = positions.layout().rows().saturating_sub(first_position);
+    let embedding_norm = norm(&mut planner, "token_embd_norm", embedding, epsilon)?;
+    let mut layers = shared::reserve(&dimensions);
+    for index in 0..dimensions.layers {
+        let name = |part: &str| format!("blk.{index}.{part}");
+        layers.push(Layer {
+            attention: shared::attention(&mut planner, &dimensions, index, true)?,
+            attention_norm: norm(&mut planner, &name("attn_output_norm"), embedding, epsilon)?,
+            up: linear(&mut planner, &name("ffn_up"), dimensions.feed_forward, embedding)?,
+            down: linear(&mut planner, &name("ffn_down"), embedding, dimensions.feed_forward)?,
+            output_norm: norm(&mut planner, &name("layer_output_norm"), embedding, epsilon)?,
+        });
+    }
+    let classifier = classifier(&mut planner, kind, embedding)?;
+    if classifier.is_none() {
+        // The pooler of the pre-training task; embeddings are pooled without it.
+        planner.ignore("pooler.dense.weight");
+        planner.ignore("pooler.dense.bias");
+    }
+    let spec = AttentionSpec {
+        shape: shared::qkv_shape(&dimensions, shared::usual_scale(&dimensions)),
+        sight: Sight::Whole,
+        soft_cap: None,
+        rotary: 0,
+    };
+    let activation = activation(keys)?;
+    let model = Bert {
+        dimensions,
+        first_position,
+        activation,
+        spec,
+        tokens,
+        types,
+        positions,
+        embedding_norm,
+        layers,
+        classifier,
+    };
+    Ok(PlannedModel { plan: planner.finish()?, model: Box::new(model) })
+}
+
+/// RoBERTa counts from one after the padding token's id; GGUF converters cut those places off.
+fn first_position(keys: &Keys<'_>, kind: Kind) -> Result<usize, ModelError> {
+    match (kind, keys) {
+        (Kind::Roberta, Keys::Json { .. }) => {
+            Ok(keys.optional_u32(("", "pad_token_id"))?.unwrap_or(1) as usize + 1)
+        }
+        (Kind::Roberta, Keys::Gguf { .. }) | (Kind::Bert, _) => Ok(0),
+    }
+}
+
+fn activation(keys: &Keys<'_>) -> Result<Activation, ModelError> {
+    const KEY: Key = ("", "hidden_act");
+    match keys.optional_string(KEY)? {
+        None | Some("gelu") => Ok(Activation::Gelu),
+        Some("gelu_new" | "gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
+        Some(other) => Err(keys.refuse(KEY, other, "gelu, gelu_new and gelu_pytorch_tanh are served")),
+    }
+}
+
+fn classifier(
+    planner: &mut Planner<'_>,
+    kind: Kind,
+    embedding: usize,
+) -> Result<Option<(Linear, Linear)>, ModelError> {
+    let (dense, scores) = match (planner.naming(), kind) {
+        (Naming::Ggml, _) => ("cls", "cls.output"),
+        (Naming::HuggingFace, Kind::Bert) => ("pooler.dense", "classifier"),
+        (Naming::HuggingFace, Kind::Roberta) => ("classifier.dense", "classifier.out_proj"),
+    };
+    if !planner.has(&format!("{scores}.weight")) {
+        return Ok(None);
+    }
+    let labels = planner.rows_of(&format!("{scores}.weight"))?;
+    let dense = linear(planner, dense, embedding, embedding)?;
+    Ok(Some((dense, linear(planner, scores, labels, embedding)?)))
+}
+
+fn linear(planner: &mut Planner<'_>, name: &str, rows: usize, columns: usize) -> Result<Linear, ModelError> {
+    let matrix = planner.matrix(&format!("{name}.weight"), rows, columns)?;
+    Ok(Linear { matrix, bias: planner.vector(&format!("{name}.bias"), rows)? })
+}
+
+fn norm(planner: &mut Planner<'_>, name: &str, length: usize, epsilon: f32) -> Result<Norm, ModelError> {
+    let weight = planner.vector(&format!("{name}.weight"), length)?;
+    Ok(Norm::layer(weight, planner.vector(&format!("{name}.bias"), length)?, epsilon))
+}
+
+impl EncoderModel for Bert {
+    fn dimensions(&self) -> &Dimensions {
+        &self.dimensions
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.tokens.layout().rows()
+    }
+
+    fn output(&self) -> EncoderOutput {
+        match &self.classifier {
+            None => EncoderOutput::HiddenStates,
+            Some((_, scores)) => EncoderOutput::Scores(scores.matrix.layout().rows()),
+        }
+    }
+
+    fn forward(
+        &self,
+        device: &mut Device,
+        cache: &mut KvCache,
+        step: &Step<'_>,
+        types: &[u32],
+        buffers: &mut Buffers,
+    ) -> Result<Vec<f32>, WorkerPanicked> {
+        let mut pass = Pass::begin(device, cache, step, buffers, &self.tokens, 1.0)?;
+        pass.turn_by(&[&Rotary::none()]);
+        let positions = step.positions.iter().map(|position| position + self.first_position);
+        add_embeddings(&self.positions, positions, pass.stream());
+        add_embeddings(&self.types, types.iter().map(|&kind| kind as usize), pass.stream());
+        pass.normalize_stream(&self.embedding_norm)?;
+        for layer in &self.layers {
+            pass.read_stream(&layer.attention.projections)?;
+            pass.attend(0, &layer.attention, &self.spec)?;
+            pass.add_attended(&layer.attention)?;
+            pass.normalize_stream(&layer.attention_norm)?;
+            pass.read_stream(std::slice::from_ref(&layer.up.matrix))?;
+            pass.add_plain_feed_forward(&layer.up, &layer.down, self.activation)?;
+            pass.normalize_stream(&layer.output_norm)?;
+        }
+        match &self.classifier {
+            None => Ok(pass.stream().to_vec()),
+            Some((dense, scores)) => pass.classify(dense, scores),
+        }
+    }
+}
+
+impl Pass<'_> {
+    fn normalize_stream(&mut self, norm: &Norm) -> Result<(), WorkerPanicked> {
+        normalize_rows(&mut self.device.pool, self.device.isa, &mut self.buffers.stream, norm)
+    }
+
+    /// Input of `readers`: the stream as it is.
+    fn read_stream(&mut self, readers: &[PackedMatrix]) -> Result<(), WorkerPanicked> {
+        let b = &mut *self.buffers;
+        b.input.reset(self.rows, self.embedding, &kinds(readers));
+        quantize(&mut self.device.pool, self.device.isa, &b.stream, &mut b.input)
+    }
+
+    fn add_plain_feed_forward(
+        &mut self,
+        up: &Linear,
+        down: &Linear,
+        activation: Activation,
+    ) -> Result<(), WorkerPanicked> {
+        let b = &mut *self.buffers;
+        let inner = up.matrix.layout().rows();
+        resize(&mut b.gate_up, self.rows * inner);
+        project(self.device, &up.matrix, &b.input, &mut b.gate_up, Output::Replace)?;
+        b.gated.reset(self.rows, inner, &kinds(std::slice::from_ref(&down.matrix)));
+        let (pool, isa) = (&mut self.device.pool, self.device.isa);
+        activate(pool, isa, activation, &b.gate_up, &up.bias, &mut b.gated)?;
+        add_rows(&mut b.stream, &down.bias);
+        project(self.device, &down.matrix, &b.gated, &mut b.stream, Output::Add)
+    }
+
+    /// Scores of the first token of each sequence.
+    fn classify(&mut self, dense: &Linear, scores: &Linear) -> Result<Vec<f32>, WorkerPanicked> {
+        let (isa, step) = (self.device.isa, self.step);
+        let count = step.sequences.len();
+        let b = &mut *self.buffers;
+        let firsts = step.sequences.iter().map(|sequence| sequence.first_row);
+        b.input.reset(count, self.embedding, &kinds(std::slice::from_ref(&dense.matrix)));
+        b.input.gather(isa, &b.stream, firsts);
+        resize(&mut b.branch, count * dense.matrix.layout().rows());
+        project(self.device, &dense.matrix, &b.input, &mut b.branch, Output::Replace)?;
+        add_rows(&mut b.branch, &dense.bias);
+        b.branch.iter_mut().for_each(|x| *x = x.tanh());
+        b.input.reset(count, self.embedding, &kinds(std::slice::from_ref(&scores.matrix)));
+        quantize(&mut self.device.pool, isa, &b.branch, &mut b.input)?;
+        let mut out = vec![0.0; count * scores.matrix.layout().rows()];
+        project(self.device, &scores.matrix, &b.input, &mut out, Output::Replace)?;
+        add_rows(&mut out, &scores.bias);
+        Ok(out)
+    }
+}
