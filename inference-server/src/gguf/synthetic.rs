@@ -190,6 +190,40 @@ fn random_block(kind: TensorType, reach: f32, random: &mut Random, out: &mut Vec
             half(out, -size);
             out.extend((0..16).map(|_| random.byte()));
         }
+        TensorType::Q5_0 => {
+            half(out, size / 16.0);
+            out.extend((0..20).map(|_| random.byte()));
+        }
+        TensorType::Q5_1 => {
+            half(out, size / 15.5);
+            half(out, -size);
+            out.extend((0..20).map(|_| random.byte()));
+        }
+        TensorType::IQ4NL => {
+            half(out, size / 127.0);
+            out.extend((0..16).map(|_| random.byte()));
+        }
+        TensorType::MXFP4 => {
+            // 2^(e - 128) times values up to 12.
+            let exponent = (size / 12.0).log2().round() + 128.0;
+            out.push(exponent as u8);
+            out.extend((0..16).map(|_| random.byte()));
+        }
+        TensorType::Q2K => {
+            // A scale and a minimum of the same bits, whose values' middle is 1.5 of the scale.
+            out.extend((0..16).map(|_| (random.byte() & 0x0F) * 0x11));
+            out.extend((0..64).map(|_| random.byte()));
+            half(out, size / 15.0);
+            half(out, 1.5 * size / 15.0);
+        }
+        TensorType::Q3K => {
+            out.extend((0..108).map(|_| random.byte()));
+            half(out, size / 4.0 / 31.0);
+        }
+        TensorType::IQ4XS => {
+            half(out, size / 127.0 / 31.0);
+            out.extend((0..134).map(|_| random.byte()));
+        }
         TensorType::Q8_0 => {
             half(out, size / 127.0);
             // -128 is never written by a quantiser.

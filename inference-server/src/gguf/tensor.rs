@@ -15,31 +15,53 @@ pub enum TensorType {
     Q4_0,
     /// 32 weights: f16 scale and minimum, 4-bit values.
     Q4_1,
+    /// 32 weights: f16 scale, 5-bit values less 16.
+    Q5_0,
+    /// 32 weights: f16 scale and minimum, 5-bit values.
+    Q5_1,
     /// 32 weights: f16 scale, int8 values.
     Q8_0,
+    /// 256 weights: f16 scale and minimum scale, sixteen 4-bit scales and minimums, 2-bit values.
+    Q2K,
+    /// 256 weights: f16 scale, sixteen 6-bit scales less 32, 3-bit values less 4.
+    Q3K,
     /// 256 weights: f16 scale and minimum scale, eight 6-bit scales and minimums, 4-bit values.
     Q4K,
     /// As `Q4K` with 5-bit values.
     Q5K,
     /// 256 weights: f16 scale, sixteen int8 scales, 6-bit values less 32.
     Q6K,
+    /// 32 weights: f16 scale, 4-bit places in a table that is denser around 0.
+    IQ4NL,
+    /// 256 weights: f16 scale, eight 6-bit scales less 32, 4-bit places in the table of `IQ4NL`.
+    IQ4XS,
+    /// 32 weights: a power of two, 4-bit floats (OCP Microscaling Formats 1.0, MXFP4).
+    MXFP4,
 }
 
 /// Names of the types that are read, for messages.
-pub(super) const SUPPORTED: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K, Q6_K";
+pub(super) const SUPPORTED: &str =
+    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4";
 
 impl TensorType {
     /// Every type that is read.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::F32,
         Self::F16,
         Self::BF16,
         Self::Q4_0,
         Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
         Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::IQ4NL,
+        Self::IQ4XS,
+        Self::MXFP4,
     ];
 
     /// ggml's number of this type.
@@ -49,10 +71,17 @@ impl TensorType {
             Self::F16 => 1,
             Self::Q4_0 => 2,
             Self::Q4_1 => 3,
+            Self::Q5_0 => 6,
+            Self::Q5_1 => 7,
             Self::Q8_0 => 8,
+            Self::Q2K => 10,
+            Self::Q3K => 11,
             Self::Q4K => 12,
             Self::Q5K => 13,
             Self::Q6K => 14,
+            Self::IQ4NL => 20,
+            Self::IQ4XS => 23,
+            Self::MXFP4 => 39,
             Self::BF16 => 30,
         }
     }
@@ -70,10 +99,17 @@ impl TensorType {
             Self::BF16 => "BF16",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
             Self::Q8_0 => "Q8_0",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
             Self::Q4K => "Q4_K",
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
+            Self::IQ4NL => "IQ4_NL",
+            Self::IQ4XS => "IQ4_XS",
+            Self::MXFP4 => "MXFP4",
         }
     }
 
@@ -81,8 +117,8 @@ impl TensorType {
     pub fn block_elements(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::IQ4NL | Self::MXFP4 => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS => 256,
         }
     }
 
@@ -93,10 +129,17 @@ impl TensorType {
             Self::F16 | Self::BF16 => 2,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
             Self::Q8_0 => 34,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::IQ4NL => 18,
+            Self::IQ4XS => 136,
+            Self::MXFP4 => 17,
         }
     }
 }
@@ -110,20 +153,14 @@ impl std::fmt::Display for TensorType {
 /// Name of a ggml type that is not read here, so that the refusal can say what it is.
 pub(super) fn unsupported_name(number: u32) -> Option<&'static str> {
     Some(match number {
-        6 => "Q5_0",
-        7 => "Q5_1",
         9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
         15 => "Q8_K",
         16 => "IQ2_XXS",
         17 => "IQ2_XS",
         18 => "IQ3_XXS",
         19 => "IQ1_S",
-        20 => "IQ4_NL",
         21 => "IQ3_S",
         22 => "IQ2_S",
-        23 => "IQ4_XS",
         24 => "I8",
         25 => "I16",
         26 => "I32",
@@ -132,7 +169,6 @@ pub(super) fn unsupported_name(number: u32) -> Option<&'static str> {
         29 => "IQ1_M",
         34 => "TQ1_0",
         35 => "TQ2_0",
-        39 => "MXFP4",
         40 => "NVFP4",
         _ => return None,
     })

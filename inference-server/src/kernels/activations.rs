@@ -23,8 +23,19 @@ impl ActivationKind {
     pub fn of(kind: TensorType) -> Self {
         match kind {
             TensorType::F32 | TensorType::F16 | TensorType::BF16 => Self::Float,
-            TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q8_0 => Self::Blocks32,
-            TensorType::Q4K | TensorType::Q5K | TensorType::Q6K => Self::Blocks256,
+            TensorType::Q4_0
+            | TensorType::Q4_1
+            | TensorType::Q5_0
+            | TensorType::Q5_1
+            | TensorType::Q8_0
+            | TensorType::IQ4NL
+            | TensorType::MXFP4 => Self::Blocks32,
+            TensorType::Q2K
+            | TensorType::Q3K
+            | TensorType::Q4K
+            | TensorType::Q5K
+            | TensorType::Q6K
+            | TensorType::IQ4XS => Self::Blocks256,
         }
     }
 }

@@ -107,9 +107,16 @@ fn run(isa: Isa, job: &Panels<'_>) {
         TensorType::BF16 => run!(f::BF16),
         TensorType::Q4_0 => run!(q::Q4_0),
         TensorType::Q4_1 => run!(q::Q4_1),
+        TensorType::Q5_0 => run!(q::Q5_0),
+        TensorType::Q5_1 => run!(q::Q5_1),
         TensorType::Q8_0 => run!(q::Q8_0),
+        TensorType::Q2K => run!(q::Q2K),
+        TensorType::Q3K => run!(q::Q3K),
         TensorType::Q4K => run!(q::Q4K),
         TensorType::Q5K => run!(q::Q5K),
         TensorType::Q6K => run!(q::Q6K),
+        TensorType::IQ4NL => run!(q::IQ4NL),
+        TensorType::IQ4XS => run!(q::IQ4XS),
+        TensorType::MXFP4 => run!(q::MXFP4),
     }
 }

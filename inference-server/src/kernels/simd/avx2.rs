@@ -58,6 +58,11 @@ unsafe impl Simd for Avx2 {
         _mm256_sll_epi16(a, _mm_cvtsi32_si128(N as i32))
     }
     #[inline(always)]
+    unsafe fn look_up(table: &[u8; 16], places: __m256i) -> __m256i {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        _mm256_shuffle_epi8(table, places)
+    }
+    #[inline(always)]
     unsafe fn dot(sum: __m256i, weights: __m256i, activations: *const i8) -> __m256i {
         // Weights are below 64, so a pair's sum stays below 2 * 63 * 128 and never saturates.
         Self::add_products(sum, weights, _mm256_set1_epi32(activations.cast::<i32>().read_unaligned()))
@@ -103,6 +108,13 @@ unsafe impl Simd for Avx2 {
     unsafe fn load_bf16(from: *const u8) -> __m256 {
         let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+    }
+    #[inline(always)]
+    unsafe fn load_half_powers(from: *const u8) -> __m256 {
+        let exponents = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+        let lessened =
+            _mm256_max_epi32(_mm256_sub_epi32(exponents, _mm256_set1_epi32(1)), _mm256_setzero_si256());
+        _mm256_castsi256_ps(_mm256_slli_epi32::<23>(lessened))
     }
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> __m256 {

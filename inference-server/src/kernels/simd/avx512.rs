@@ -49,6 +49,11 @@ unsafe impl Simd for Avx512 {
         _mm512_slli_epi16::<N>(a)
     }
     #[inline(always)]
+    unsafe fn look_up(table: &[u8; 16], places: __m512i) -> __m512i {
+        let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+        _mm512_shuffle_epi8(table, places)
+    }
+    #[inline(always)]
     unsafe fn dot(sum: __m512i, weights: __m512i, activations: *const i8) -> __m512i {
         _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(activations.cast::<i32>().read_unaligned()))
     }
@@ -88,6 +93,13 @@ unsafe impl Simd for Avx512 {
     unsafe fn load_bf16(from: *const u8) -> __m512 {
         let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+    }
+    #[inline(always)]
+    unsafe fn load_half_powers(from: *const u8) -> __m512 {
+        let exponents = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+        let lessened =
+            _mm512_max_epi32(_mm512_sub_epi32(exponents, _mm512_set1_epi32(1)), _mm512_setzero_si512());
+        _mm512_castsi512_ps(_mm512_slli_epi32::<23>(lessened))
     }
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> __m512 {

@@ -50,6 +50,8 @@ pub(super) unsafe trait Simd: Copy + 'static {
     unsafe fn shift_right<const N: u32>(a: Self::Int) -> Self::Int;
     /// Shifts each 16-bit value left.
     unsafe fn shift_left<const N: u32>(a: Self::Int) -> Self::Int;
+    /// Each byte, which is below 16, becomes what lies there in `table`.
+    unsafe fn look_up(table: &[u8; 16], places: Self::Int) -> Self::Int;
     /// Adds to each lane the dot product of its four unsigned bytes, each below 128, with the four signed
     /// bytes at `activations`.
     unsafe fn dot(sum: Self::Int, weights: Self::Int, activations: *const i8) -> Self::Int;
@@ -70,6 +72,8 @@ pub(super) unsafe trait Simd: Copy + 'static {
     unsafe fn store_f16(to: *mut u16, a: Self::Float);
     /// Loads `LANES` bf16.
     unsafe fn load_bf16(from: *const u8) -> Self::Float;
+    /// Loads `LANES` bytes `e` as `2^(e - 128)`; 0 for `e` of 0 and 1, which no scale of a weight is.
+    unsafe fn load_half_powers(from: *const u8) -> Self::Float;
     /// Loads `LANES` u8 as floats.
     unsafe fn load_u8(from: *const u8) -> Self::Float;
     /// Loads `LANES` i8 as floats.

@@ -78,6 +78,10 @@ unsafe impl Simd for Portable {
         halves(a, |half| half << N)
     }
     #[inline(always)]
+    unsafe fn look_up(table: &[u8; 16], places: Self::Int) -> Self::Int {
+        map(places, |lane| i32::from_le_bytes(lane.to_le_bytes().map(|place| table[usize::from(place & 15)])))
+    }
+    #[inline(always)]
     unsafe fn dot(sum: Self::Int, weights: Self::Int, activations: *const i8) -> Self::Int {
         let x: [u8; 4] = bytes(activations.cast());
         zip(sum, weights, |sum, lane| {
@@ -127,6 +131,10 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> Self::Float {
         map(from.cast::<[u16; LANES]>().read_unaligned(), |bits| bf16::from_bits(bits).to_f32_const())
+    }
+    #[inline(always)]
+    unsafe fn load_half_powers(from: *const u8) -> Self::Float {
+        map(bytes::<LANES>(from), |e| f32::from_bits(u32::from(e.saturating_sub(1)) << 23))
     }
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> Self::Float {

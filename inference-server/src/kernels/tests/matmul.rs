@@ -57,7 +57,7 @@ fn every_type_and_shape_equals_the_reference() {
 
 #[test]
 fn rows_of_a_few_small_blocks() {
-    for kind in [TensorType::Q4_0, TensorType::Q4_1, TensorType::Q8_0] {
+    for kind in TensorType::ALL.into_iter().filter(|kind| kind.block_elements() == 32) {
         for (columns, tokens) in [(32, 1), (96, 9), (576, 3)] {
             check(kind, 40, columns, tokens);
         }
@@ -72,13 +72,17 @@ fn rows_of_a_few_small_blocks() {
 /// The largest values that the formats hold: an 8- or 16-bit intermediate that saturates shows here.
 #[test]
 fn extreme_quants_do_not_saturate() {
-    for kind in [TensorType::Q4_0, TensorType::Q4_1, TensorType::Q8_0, TensorType::Q6K, TensorType::Q5K] {
+    for kind in TensorType::ALL.into_iter().filter(|kind| kind.block_elements() > 1) {
         for byte in [0xFFu8, 0x80, 0x7F] {
             let columns = 256;
             let mut stored = random_matrix(kind, columns, 16, 1);
             for block in stored.chunks_exact_mut(kind.block_bytes()) {
                 let quants = match kind {
-                    TensorType::Q4_1 => 4..20,
+                    TensorType::Q4_1 | TensorType::Q5_1 => 4..kind.block_bytes(),
+                    TensorType::MXFP4 => 1..17,
+                    TensorType::Q2K => 0..80,
+                    TensorType::Q3K => 0..108,
+                    TensorType::Q4K => 16..144,
                     TensorType::Q5K => 16..176,
                     TensorType::Q6K => 0..192,
                     _ => 2..kind.block_bytes(),
