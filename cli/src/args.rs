@@ -1,6 +1,6 @@
 //! Flags.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -31,18 +31,18 @@ pub enum Command {
 /// Flags of `up`.
 #[derive(Debug, Args)]
 pub struct UpArgs {
-    /// YAML with ModelDeployments and what they name.
+    /// YAML with ModelDeployments and what they name; `-` for stdin.
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
     /// Address of the one door.
-    #[arg(long, default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "[HOST:]PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
     /// Let other machines in: needed with a --listen that is not this machine's own. Nothing asks callers
     /// who they are, and they spend your providers' money.
     #[arg(long)]
     pub allow_remote: bool,
     /// Address of /metrics, /livez and /readyz of the door [default: none].
-    #[arg(long)]
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = address)]
     pub metrics_listen: Option<SocketAddr>,
     /// A folder in place of a PersistentVolumeClaim, for pvc:// sources. May be given again.
     #[arg(long, value_name = "NAME=FOLDER", value_parser = claim)]
@@ -67,7 +67,7 @@ pub struct ChatArgs {
     /// The model's name: bare, or namespace/name.
     pub model: String,
     /// Where the door is.
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    #[arg(long, default_value = "http://127.0.0.1:8080", value_parser = door)]
     pub url: Url,
     /// A system message before the first question.
     #[arg(long)]
@@ -83,7 +83,7 @@ pub struct ChatArgs {
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// YAML with ModelDeployments and what they name.
+    /// YAML with ModelDeployments and what they name; `-` for stdin.
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
     /// Image of the inference server, as the operator would be told.
@@ -103,11 +103,52 @@ pub struct PlanArgs {
     pub gateway_namespace: String,
 }
 
+/// An address of this machine, where a bare port is one of loopback.
+fn address(given: &str) -> Result<SocketAddr, String> {
+    let loopback = Ipv4Addr::LOCALHOST;
+    let written = match given.split_once(':') {
+        None => format!("{loopback}:{given}"),
+        Some(("" | "localhost", port)) => format!("{loopback}:{port}"),
+        Some(_) => given.to_owned(),
+    };
+    written.parse().map_err(|_| "write PORT, or ADDRESS:PORT as in 127.0.0.1:8080".to_owned())
+}
+
+/// A URL, where the scheme may be left out.
+fn door(given: &str) -> Result<Url, String> {
+    let written = if given.contains("://") { given.to_owned() } else { format!("http://{given}") };
+    written.parse().map_err(|error| format!("{error}: write http://HOST:PORT"))
+}
+
 fn claim(given: &str) -> Result<(String, PathBuf), String> {
     match given.split_once('=') {
         Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
             Ok((name.to_owned(), PathBuf::from(folder)))
         }
         _ => Err("write NAME=FOLDER".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_loopbacks() {
+        for given in ["8081", ":8081", "localhost:8081", "127.0.0.1:8081"] {
+            assert_eq!(address(given).unwrap().to_string(), "127.0.0.1:8081", "{given}");
+        }
+        assert_eq!(address("[::1]:8081").unwrap().to_string(), "[::1]:8081");
+        for given in ["", "x", "8081x", "70000", "example.com:80"] {
+            assert!(address(given).unwrap_err().contains("write PORT"), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_door_needs_no_scheme() {
+        for given in ["127.0.0.1:8080", "localhost:8080", "http://localhost:8080"] {
+            assert!(door(given).unwrap().as_str().ends_with(":8080/"), "{given}");
+        }
+        assert!(door("http://").unwrap_err().contains("write http://HOST:PORT"));
     }
 }

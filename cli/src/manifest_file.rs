@@ -1,5 +1,6 @@
 //! The file that a person names with `-f`.
 
+use std::fs::read_to_string;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,9 +25,9 @@ pub enum FileError {
     },
 }
 
-/// Reads every object of `path`, as strictly as the apiserver would.
+/// Reads every object of `path`, or of stdin for `-`, as strictly as the apiserver would.
 pub fn read(path: &Path) -> Result<Vec<Manifest>, FileError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
+    let text = if path == Path::new("-") { io::read_to_string(io::stdin()) } else { read_to_string(path) };
+    let text = text.map_err(|source| FileError::Read { path: path.to_owned(), source })?;
     manifest::parse(&text).map_err(|source| FileError::Manifest { path: path.to_owned(), source })
 }

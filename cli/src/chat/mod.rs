@@ -33,6 +33,9 @@ pub enum ChatError {
     Interrupted,
 }
 
+/// What people type to leave; from a pipe they are questions like any other.
+const LEAVE: [&str; 3] = ["/bye", "/exit", "/quit"];
+
 /// Talks until the input ends.
 ///
 /// # Errors
@@ -57,7 +60,7 @@ struct Talk<'a> {
 impl Talk<'_> {
     async fn run(&mut self, mut input: Input) -> Result<(), ChatError> {
         if self.interactive {
-            self.terminal.note("Ctrl-C stops an answer, Ctrl-D leaves.");
+            self.terminal.note("Ctrl-C stops an answer; /bye or Ctrl-D leaves.");
         }
         loop {
             if self.interactive {
@@ -69,6 +72,7 @@ impl Talk<'_> {
             };
             match line {
                 Line::Text(text) if text.trim().is_empty() => {}
+                Line::Text(text) if self.interactive && LEAVE.contains(&text.trim()) => return Ok(()),
                 Line::Text(text) => self.turn(&text).await?,
                 Line::Stopped if self.interactive => self.terminal.note("\n(Ctrl-D leaves)"),
                 Line::Stopped => return Err(ChatError::Interrupted),

@@ -7,8 +7,19 @@ use weighbridge_gateway::directory::World;
 
 use super::models::{Model, State};
 
-/// The address, the models, and a line to paste.
-pub fn banner(door: SocketAddr, default_namespace: &str, models: &[Model]) -> String {
+/// What a banner tells beside the models.
+pub struct Addresses<'a> {
+    /// Where the door is.
+    pub door: SocketAddr,
+    /// Where metrics are, if anywhere.
+    pub metrics: Option<SocketAddr>,
+    /// How this program was called.
+    pub program: &'a str,
+}
+
+/// The addresses, the models, and lines to paste.
+pub fn banner(at: &Addresses<'_>, default_namespace: &str, models: &[Model]) -> String {
+    let Addresses { door, metrics, program } = *at;
     let url = url(door);
     let mut text = format!("\nWeighbridge serves at {url}/v1\n\n");
     let called = |model: &Model| {
@@ -31,17 +42,22 @@ pub fn banner(door: SocketAddr, default_namespace: &str, models: &[Model]) -> St
     if let Some(model) = models.iter().find(|model| matches!(model.state, State::Ready(_))) {
         let name = called(model);
         let at = if url == "http://127.0.0.1:8080" { String::new() } else { format!(" --url {url}") };
-        // Small open models ramble at OpenAI's default of 1; closed ones may refuse any other.
+        // Small open models ramble at OpenAI's default of 1, and on and on; closed ones may refuse any other.
         let (field, flag) = match model.world {
-            World::Open => ("\"temperature\": 0.2, ", " --temperature 0.2"),
+            World::Open => ("\"temperature\": 0.2, \"max_tokens\": 200, ", " --temperature 0.2"),
             World::Closed => ("", ""),
         };
         let _ = write!(
             text,
             "\nAsk it something:\n\n  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \
              -d '{{\"model\": \"{name}\", \"stream\": true, {field}\"messages\": [{{\"role\": \"user\", \"content\": \
-             \"Why is the sky blue?\"}}]}}'\n\n  weighbridge chat {name}{at}{flag}\n\n"
+             \"Why is the sky blue?\"}}]}}'\n\n  {program} chat {name}{at}{flag}\n\n"
         );
+    }
+    if let Some(metrics) = metrics {
+        let url = self::url(metrics);
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "Metrics are at {url}/metrics.");
     }
     text.push_str("Ctrl-C lets open streams finish and ends; a second Ctrl-C ends at once.\n");
     text

@@ -25,6 +25,7 @@ use weighbridge_gateway::{Drain, GatewayConfig, Listeners, Shutdown};
 
 use crate::args::UpArgs;
 use crate::terminal::{Terminal, in_words};
+use banner::Addresses;
 use local::{Local, Name};
 use models::{Model, State};
 use parts::{Ended, Parts};
@@ -38,6 +39,7 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
     let local = Local::read(&args)?;
     let listeners = bind(&args).await?;
     let address = listeners.public.local_addr().map_err(listen("--listen", args.listen))?;
+    let metrics = listeners.admin.as_ref().and_then(|listener| listener.local_addr().ok());
     let shutdown = Shutdown::on_signals().map_err(UpError::Signals)?;
     for notice in &local.notices {
         terminal.note(notice);
@@ -54,6 +56,7 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
         announced: false,
         default_namespace: args.default_namespace,
         address,
+        metrics,
         directory,
         models,
         addresses,
@@ -68,6 +71,7 @@ struct Serving {
     announced: bool,
     default_namespace: String,
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
     directory: Directory,
     models: Vec<Model>,
     /// Where each engine will answer.
@@ -141,7 +145,9 @@ impl Serving {
             return Ok(());
         }
         self.announced = true;
-        let text = banner::banner(self.address, &self.default_namespace, &self.models);
+        let program = std::env::args().next().unwrap_or_else(|| "weighbridge".to_owned());
+        let at = Addresses { door: self.address, metrics: self.metrics, program: &program };
+        let text = banner::banner(&at, &self.default_namespace, &self.models);
         self.terminal.print(&text).map_err(UpError::Write)
     }
 }

@@ -40,3 +40,10 @@ fn a_reader_that_leaves_is_no_error() {
     assert!(piped.status.success(), "{}", err(&piped));
     assert!(err(&piped).is_empty(), "{}", err(&piped));
 }
+
+#[test]
+fn a_file_may_come_on_stdin() {
+    let file = std::fs::File::open(examples().join("smollm2.yaml")).unwrap();
+    let planned = crate::process::weighbridge().args(["plan", "-f", "-"]).stdin(file).output().unwrap();
+    assert!(out(&planned).contains("kind: Deployment"), "{}", err(&planned));
+}

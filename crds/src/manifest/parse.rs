@@ -49,7 +49,7 @@ pub enum ManifestError {
     },
     /// A kind of our group that does not exist in this version.
     #[error(
-        "object {index}: {api_version} has no kind {kind}: use ModelDeployment, ExternalProvider or ResourceProfile"
+        "object {index}: {api_version} has no kind {kind}: write apiVersion serving.weighbridge.dev/v1alpha1 and kind ModelDeployment, ExternalProvider or ResourceProfile"
     )]
     UnknownKind {
         /// Position in the file, from 1.

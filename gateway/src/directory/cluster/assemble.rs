@@ -47,22 +47,27 @@ fn entry(
         endpoints: Vec::new(),
         unready_reason: None,
     };
+    let asleep = (model.spec.replicas == 0).then(|| "it is scaled to zero replicas".to_owned());
     match model.spec.world() {
-        Some(weighbridge_crds::World::OpenWeights) => Some(Entry {
-            endpoints: at(engines, name),
-            unready_reason: (model.spec.replicas == 0).then(|| "it is scaled to zero replicas".to_owned()),
-            ..base
-        }),
+        Some(weighbridge_crds::World::OpenWeights) => {
+            Some(Entry { endpoints: at(engines, name), unready_reason: asleep, ..base })
+        }
         Some(weighbridge_crds::World::External) => {
             let external = model.spec.external.as_ref()?;
             let missing = facts.providers.get(namespace, &external.provider).is_none();
+            let missing = missing.then(|| format!("ExternalProvider `{}` does not exist", external.provider));
+            // The proxy is shared and answers on: what keeps calls from it is that this model has no endpoint.
+            let unready_reason = asleep.or(missing);
             Some(Entry {
                 world: World::Closed,
                 provider: Some(external.provider.clone()),
                 upstream_model: external.model.clone(),
-                endpoints: if missing { Vec::new() } else { at(proxies, &external.provider) },
-                unready_reason: missing
-                    .then(|| format!("ExternalProvider `{}` does not exist", external.provider)),
+                endpoints: if unready_reason.is_some() {
+                    Vec::new()
+                } else {
+                    at(proxies, &external.provider)
+                },
+                unready_reason,
                 ..base
             })
         }

@@ -111,6 +111,22 @@ fn an_external_model_answers_at_its_providers_proxy() {
 }
 
 #[test]
+fn an_external_model_at_zero_is_not_routed_though_its_proxy_answers() {
+    let endpoints = json!([{"addresses": ["10.0.1.1"], "conditions": {"ready": true}}]);
+    let at = |replicas: i32| {
+        let spec = json!({"external": {"provider": "acme", "model": "gpt-x"}, "replicas": replicas});
+        let proxy = slice("p", labels::PROVIDER, "acme", endpoints.clone());
+        let mut entries = entries(&facts(vec![model("a", spec)], vec![], vec![proxy]));
+        entries.pop().expect("one model")
+    };
+    let (asleep, awake) = (at(0), at(1));
+    assert_eq!((asleep.world, asleep.provider.as_deref()), (World::Closed, Some("acme")));
+    assert!(asleep.endpoints.is_empty());
+    assert!(asleep.unready_reason.is_some_and(|reason| reason.contains("scaled to zero")));
+    assert_eq!((addresses(&awake).len(), awake.unready_reason), (1, None));
+}
+
+#[test]
 fn serve_chooses_between_two_arms() {
     let spec = json!({
         "serve": "External", "openWeights": {"source": "hf://o/r/f.gguf"},
