@@ -5,16 +5,16 @@ cd "$(dirname "$0")/.."
 name=${1:?usage: tests/bench.sh NAME, such as cpu-decode}
 case $name in
   cpu-decode) examples/fetch-smollm2.sh >/dev/null; tests/peers/install.sh ;;
-  coldstart) examples/fetch-smollm2.sh >/dev/null; cargo build -q --release --locked -p weighbridge ;;
-  gateway) cargo build -q --release --locked -p weighbridge-gateway ;;
+  coldstart) examples/fetch-smollm2.sh >/dev/null; cargo build --release --locked -p weighbridge ;;
+  gateway) cargo build --release --locked -p weighbridge-gateway ;;
   operator)
     tests/install-packages.sh
     tests/control-plane/build.sh >/dev/null
-    cargo build -q --release --locked -p weighbridge-operator
-    cargo build -q --release --locked -p weighbridge-tests --bin testbed --bin bench-operator
+    cargo build --release --locked -p weighbridge-operator
+    cargo build --release --locked -p weighbridge-tests --bin testbed --bin bench-operator
     exec target/release/testbed run -- target/release/bench-operator
     ;;
   *) echo "no benchmark is called '$name': cpu-decode, coldstart, gateway, operator" >&2; exit 2 ;;
 esac
-cargo build -q --release --locked -p weighbridge-tests --bin "bench-$name"
+cargo build --release --locked -p weighbridge-tests --bin "bench-$name"
 exec "target/release/bench-$name"
