@@ -19,9 +19,10 @@ impl Mapping {
         // - `hf://`: ours to keep. A file is fetched to another name, verified, renamed, and never opened for
         //   writing again; a newer one takes the name and leaves this one as it is.
         // - `file://` and `pvc://`: somebody else's, whom no lock binds, so it is assumed that they replace
-        //   files by rename too. Bytes rewritten meanwhile give wrong weights and nothing worse: text and
-        //   offsets are copied out before they are checked. A file cut short ends the process with SIGBUS
-        //   at the first page past its new end; a pod then starts again and says that the file is truncated.
+        //   files by rename too. Weights rewritten meanwhile are wrong and nothing worse. A GGUF header's text
+        //   and offsets are copied out before they are checked; the `safetensors` crate reads its header in
+        //   place, so that one leans on the assumption. A file cut short ends the process with SIGBUS at the
+        //   first page past its new end; a pod then starts again and says that the file is truncated.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self(map))
     }
