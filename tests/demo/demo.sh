@@ -11,8 +11,9 @@ source "$here/lib.sh"
 source tests/peers/server.sh
 figures=()
 
-testbed=(cargo run -q --release --locked -p weighbridge-tests --bin testbed --)
-environment=$("${testbed[@]}" env) || fail "start the cluster with \`make cluster-up\`"
+# The program that keeps the cluster; `make` says where it is.
+TESTBED=${TESTBED:-${CARGO_TARGET_DIR:-target}/debug/testbed}
+environment=$("$TESTBED" env) || fail "start the cluster with \`make cluster-up\`"
 eval "$environment"
 node_folder=$(dirname "$KUBECONFIG")
 NODE=$(kubectl get nodes -o jsonpath='{.items[0].metadata.name}')
@@ -23,21 +24,46 @@ client=$(tests/clients/install.sh)
 peer=$(tests/peers/install.sh)
 
 work=$(mktemp -d)
-started=()
+# Processes in the background by the log of each, and the log that explains a failure of what is being waited for.
+declare -A logs=()
+asked=
 stop() {
-    local status=$? process
-    # Why something in the background did not do its part stands in its log.
-    ((status == 0)) || tail -n 20 "$work"/*.log >&2 || true
+    local status=$? log process
+    for log in "${!logs[@]}"; do
+        # One that is being waited for, or that ended by itself, is why.
+        if ((status != 0)) && { [[ $log == "$asked" ]] || ! kill -0 "${logs[$log]}" 2>/dev/null; }; then
+            printf '\n%s ended with:\n' "$log" >&2
+            tail -n 20 "$work/$log" >&2 || true
+        fi
+    done
     # A process that was told to stop says so in its status, which is not this script's.
-    for process in "${started[@]}"; do kill "$process" 2>/dev/null && wait "$process" 2>/dev/null || true; done
+    for process in "${logs[@]}"; do kill "$process" 2>/dev/null && wait "$process" 2>/dev/null || true; done
     rm -rf "$work"
+    ((status == 0)) || echo "cluster-demo: the cluster is still up: run \`make cluster-demo\` again, or \`make cluster-down\`" >&2
 }
+# Signals too: without a trap of their own they don't wait for the command that runs.
 trap stop EXIT
+# Starts a program, or a function that becomes one. It ends with this script, even where that is killed outright.
 background() { # LOG COMMAND…
-    local log=$work/$1
+    local log=$1
     shift
-    "$@" >"$log" 2>&1 &
-    started+=($!)
+    [[ $(type -t "$1") != function ]] || set -- bash -c "$(declare -f "$1"); $1 \"\$@\"" "$@"
+    setpriv --pdeathsig KILL "$@" >"$work/$log" 2>&1 &
+    logs[$log]=$!
+}
+# Waits until a background's answer is there.
+until_answers() { # LOG SECONDS COMMAND…
+    asked=$1
+    shift
+    until_true "$@"
+    asked=
+}
+# Waits for what objects of the team's namespace shall say, and where they don't, shows what they say.
+await() { # KUBECTL WAIT'S ARGUMENTS…
+    show kubectl -n demo wait "$@" && return
+    kubectl -n demo get mdep,xprov,pods || true
+    kubectl -n demo get events --sort-by=.lastTimestamp | tail -n 10 || true
+    fail "waited in vain for: $*"
 }
 free_port() { "$client" -c "import socket; s = socket.socket(); s.bind(('$1', 0)); print(s.getsockname()[1])"; }
 
@@ -48,3 +74,12 @@ source "$here/gpu.sh"
 
 step "Figures"
 printf '%s\n' "${figures[@]}"
+
+step "Still up"
+cat <<'END'
+the cluster with the chart and the open model; the closed API was a process of this demo and ends with it.
+
+  eval "$(make -s cluster-env)"; kubectl get mdep -n demo
+  make cluster-demo       # again
+  make cluster-down       # leaves nothing
+END

@@ -20,7 +20,7 @@ background prometheus.log prometheus --config.file="$work/prometheus.yaml" --sto
 ask() { curl -fsS --get "http://$prometheus/api/v1/query" --data-urlencode "query=$1"; }
 panels() { "$client" "$here/panels.py" "$@" --prometheus "http://$prometheus" --dashboard "$dashboard" --counts "$counts"; }
 every_component_is_up() { ask 'count(count by (component) (up == 1)) == 4 and on() sum(up == bool 0) == 0' | grep -q '"value"'; }
-until_true 30 every_component_is_up
+until_answers prometheus.log 30 every_component_is_up
 pods | awk '{ print "up", $1, $3 }'
 for address in $(pods | awk '{ print $4 }'); do
     curl -fsS "http://$address:9090/metrics" | "$client" "$here/classic.py" | promtool check metrics ||
@@ -30,10 +30,11 @@ done
 panels totals
 
 step "A chat through the gateway's Service, with curl"
+chats_begun=$(now)
 gateway=$(kubectl -n weighbridge-system get service weighbridge-gateway -o jsonpath='{.spec.clusterIP}')
 chat() { # URL MODEL
     curl -sS "$1/v1/chat/completions" -H 'content-type: application/json' \
-        -d '{"model": "'"$2"'", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 24, "temperature": 0}'
+        -d '{"model": "'"$2"'", "messages": [{"role": "user", "content": "What is the capital of Germany?"}], "max_tokens": 24, "temperature": 0}'
 }
 echo "\$ curl http://$gateway/v1/models"
 curl -fsS "http://$gateway/v1/models" && echo
@@ -49,17 +50,12 @@ for address in $(pods | awk '$1 == "gateway" { print $4 }'); do
 done
 
 step "The official OpenAI client, streaming and not"
-cp "$counts" "$work/before.json"
 panels wait
-window_begun=$SECONDS
-# Some scrapes before the first token, so that the window's rates begin at rest.
-sleep 2
 "$client" "$here/talk.py" --base-url "http://$gateway/v1" --counts "$counts" "${models[@]}"
 
 step "Every query of the Grafana dashboard, by that Prometheus"
 panels wait
-sleep 1
-panels show --before "$work/before.json" --window $((SECONDS - window_begun)) || fail "the dashboard doesn't say what happened"
+panels show --since "$chats_begun" || fail "the dashboard doesn't say what happened"
 
 step "The whole list of checks with the official OpenAI client"
 "$client" tests/clients/openai_client.py --base-url "http://$gateway/v1" --model demo/smollm2 --bare-model smollm2

@@ -3,11 +3,12 @@
 
     panels.py totals --prometheus URL --dashboard FILE --counts FILE    write what the counters say now
     panels.py wait   --prometheus URL --dashboard FILE --counts FILE    until the counters say what clients counted
-    panels.py show   --prometheus URL --dashboard FILE --counts FILE --before FILE --window SECONDS
+    panels.py show   --prometheus URL --dashboard FILE --counts FILE --since TIME
 
 `show` prints every panel's values and every variable's, and fails where a query returns nothing, an error or no
-number. The panel of totals must equal the counts to the token, and so must the number of answers without a usage. The panels of rates are asked over WINDOW, which
-spans all that was said; a rate is extrapolated to its window's edges, so the product may be 5 % off.
+number. Counters are exact: the panel of totals, the answers without a usage, and the counters under the panels of
+token rates must equal the counts to the token. A rate is an estimate that depends on when was scraped: over the time
+SINCE, which spans all that was said, each panel must show some for each model, and no more is asked of it.
 """
 
 import argparse
@@ -27,6 +28,10 @@ TOTALS = "Tokens since the gateways started"
 # No panel's: it says how many prompts the panel of totals lacks.
 MISSING = "sum by (namespace, model) (weighbridge_usage_missing_total)"
 RATES = {"Input tokens per second": "input", "Output tokens per second": "output"}
+# Zero is what it shows when nobody asks.
+AT_REST = "Requests in flight"
+# A scrape that failed on a busy machine leaves a hole until the next one.
+PATIENCE = 20
 
 
 class Prometheus:
@@ -66,12 +71,17 @@ def panel(dashboard, title):
     return next(panel for panel in dashboard["panels"] if panel["title"] == title)
 
 
+def called(labels):
+    """A model, as its callers call it."""
+    return f"{labels['namespace']}/{labels['model']}"
+
+
 def by_model(series):
-    """Tokens by model and direction. A model is what its callers call it."""
+    """Tokens by model and direction."""
     counts = collections.defaultdict(dict)
     for labels, value in series:
         if value:
-            counts[f"{labels['namespace']}/{labels['model']}"][labels["direction"]] = value
+            counts[called(labels)][labels["direction"]] = value
     return dict(counts)
 
 
@@ -79,55 +89,71 @@ def totals(prometheus, dashboard):
     expression = panel(dashboard, TOTALS)["targets"][0]["expr"]
     seen = by_model(prometheus.query(fill(expression, dashboard, 0)))
     for labels, value in prometheus.query(MISSING):
-        seen.setdefault(f"{labels['namespace']}/{labels['model']}", {})["usage_missing"] = value
+        seen.setdefault(called(labels), {})["usage_missing"] = value
     return seen
 
 
 def wait(prometheus, dashboard, counts):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while (seen := totals(prometheus, dashboard)) != counts:
         if time.monotonic() > deadline:
             raise SystemExit(f"panel {TOTALS!r} shows {seen}, the clients counted {counts}")
         time.sleep(0.2)
 
 
-def show(prometheus, dashboard, counts, window):
-    problems, queries = [], 0
+def show(prometheus, dashboard, counts, since):
+    """Looks until all is well or patience ends, and prints what it saw last."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        lines, problems = look(prometheus, dashboard, counts, math.ceil(time.time() - since))
+        if not problems or time.monotonic() > deadline:
+            print("\n".join(lines))
+            return problems
+        time.sleep(1)
+
+
+def look(prometheus, dashboard, counts, window):
+    lines, problems, queries = [], [], 0
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             values = variable_values(prometheus, variable, dashboard)
-            print(f"variable {variable['name']}: {', '.join(values)}")
+            lines.append(f"variable {variable['name']}: {', '.join(values)}")
             if not values:
                 problems.append(f"variable {variable['name']} has no values")
     for shown in dashboard["panels"]:
-        print(f"\n{shown['title']} [{shown['fieldConfig']['defaults']['unit']}]")
+        title, unit = shown["title"], shown["fieldConfig"]["defaults"]["unit"]
+        lines.append(f"\n{title} [{unit}]")
         for target in shown["targets"]:
             queries += 1
             series = prometheus.query(fill(target["expr"], dashboard, window))
-            if not series:
-                problems.append(f"panel {shown['title']!r}, query {target['refId']}: no data")
             for labels, value in series:
                 name = re.sub(r"{{(\w+)}}", lambda match: labels.get(match[1], ""), target["legendFormat"])
                 name += f" {labels['direction']}" if "direction" in labels else ""
-                note = ""
-                if direction := RATES.get(shown["title"]):
-                    said, note = counted(counts, labels, direction), f" × {window} s = {value * window:.1f} tokens"
-                    note += f"; the clients counted {said}"
-                    if not math.isclose(value * window, said, rel_tol=0.05):
-                        problems.append(f"panel {shown['title']!r}, {name}:{note}")
-                print(f"  {name:<40} {value:.6g}{note}")
+                lines.append(f"  {name:<40} {value:.6g}")
                 if not math.isfinite(value):
-                    problems.append(f"panel {shown['title']!r}, query {target['refId']}, {name}: {value}")
-    if (seen := totals(prometheus, dashboard)) != counts["after"]:
-        problems.append(f"panel {TOTALS!r} shows {seen}, the clients counted {counts['after']}")
-    print(f"\n{queries} queries of the dashboard ran; the clients counted {json.dumps(counts['after'])}")
-    return problems
+                    problems.append(f"panel {title!r}, query {target['refId']}, {name}: {value}")
+            moved = {called(labels) for labels, value in series if value > 0 or title == AT_REST}
+            if missing := counts.keys() - moved:
+                problems.append(f"panel {title!r}, query {target['refId']}: nothing for {', '.join(sorted(missing))}")
+        if direction := RATES.get(title):
+            for model, tokens in under_the_rate(prometheus, dashboard, shown):
+                said = counts.get(model, {}).get(direction, 0)
+                lines.append(f"  {model}: {tokens:.0f} tokens so far; the clients counted {said:.0f}")
+                if tokens != said:
+                    problems.append(f"panel {title!r}: its counter for {model} is {tokens}, the clients counted {said}")
+    if (seen := totals(prometheus, dashboard)) != counts:
+        problems.append(f"panel {TOTALS!r} shows {seen}, the clients counted {counts}")
+    lines.append(f"\n{queries} queries of the dashboard ran; the clients counted {json.dumps(counts)}")
+    return lines, problems
 
 
-def counted(counts, labels, direction):
-    """What the clients counted within the window."""
-    model = f"{labels['namespace']}/{labels['model']}"
-    return counts["after"].get(model, {}).get(direction, 0) - counts["before"].get(model, {}).get(direction, 0)
+def under_the_rate(prometheus, dashboard, shown):
+    """The counters that a panel's query takes the rate of, by model."""
+    expression, replaced = re.subn(r"rate\((.*)\[\$__rate_interval\]\)", r"\1", shown["targets"][0]["expr"])
+    if replaced != 1:
+        raise SystemExit(f"panel {shown['title']!r} is not one rate")
+    for labels, value in prometheus.query(fill(expression, dashboard, 0)):
+        yield called(labels), value
 
 
 def main():
@@ -136,16 +162,14 @@ def main():
     parser.add_argument("--prometheus", required=True)
     parser.add_argument("--dashboard", required=True, type=argparse.FileType())
     parser.add_argument("--counts", required=True, help="file of the clients' counts")
-    parser.add_argument("--before", help="the same file as it was when the window began")
-    parser.add_argument("--window", type=int, help="seconds")
+    parser.add_argument("--since", type=float, help="when the first rate began, in seconds of the epoch")
     args = parser.parse_args()
     prometheus, dashboard = Prometheus(args.prometheus), json.load(args.dashboard)
     if args.verb == "totals":
         return files.save(args.counts, totals(prometheus, dashboard))
     if args.verb == "wait":
         return wait(prometheus, dashboard, files.load(args.counts))
-    counts = {"before": files.load(args.before), "after": files.load(args.counts)}
-    return "\n".join(show(prometheus, dashboard, counts, args.window)) or None
+    return "\n".join(show(prometheus, dashboard, files.load(args.counts), args.since)) or None
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ kubectl -n demo delete modeldeployments,externalproviders --all --wait >/dev/nul
 until_true 60 no_pods_left
 begun=$(now)
 show kubectl -n demo apply -f examples/smollm2.yaml
-show kubectl -n demo wait --for=condition=Ready modeldeployment/smollm2 --timeout=60s
+await --for=condition=Ready modeldeployment/smollm2 --timeout=60s
 figure apply_to_ready_seconds "$(since "$begun")" s
 
 step "Apply a closed API, and a model at it"
 begun=$(now)
 filled tests/peers/provider.yaml UPSTREAM | show kubectl -n demo apply -f -
-show kubectl -n demo wait --for=condition=Ready externalprovider/llama modeldeployment/elsewhere --timeout=60s
+await --for=condition=Ready externalprovider/llama modeldeployment/elsewhere --timeout=60s
 figure external_apply_to_ready_seconds "$(since "$begun")" s
 
 step "What a platform engineer sees"

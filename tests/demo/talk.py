@@ -14,7 +14,11 @@ import concurrent.futures
 import counts
 from openai import OpenAI
 
-QUESTIONS = ["Name three rivers.", "Why is the sky blue?", "Write a line about a bridge.", "What is 7 times 6?"]
+# What a model of 135 million parameters has an answer to.
+QUESTIONS = [
+    "What is the capital of Germany?", "Write one sentence about the sea.",
+    "Write a line about a bridge.", "Why is the sky blue?",
+]
 
 
 def chat(client, model, question, stream):
@@ -45,7 +49,7 @@ def main():
             if not text:
                 raise SystemExit(f"{model} said nothing to {question!r}")
             way = "streamed" if stream else "whole"
-            print(f"{model:<16} {way:<9} {question:<29} {' '.join(text.split())[:60]}…")
+            print(f"{model:<16} {way:<9} {question:<33} {' '.join(text.split())[:60]}…")
             if usage:
                 counts.add(counted, model, usage)
             else:
