@@ -19,7 +19,7 @@ ARGS ?=
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-run: ## Serve the sample model: LISTEN=127.0.0.1:8081 METRICS=127.0.0.1:9091 ARGS='--drain-timeout 5'
+run: ## Serve the sample model: LISTEN=8081 METRICS=9091 ARGS='--drain-timeout 5'
 	@tests/check-listen.py LISTEN=$(LISTEN) METRICS=$(METRICS)
 	@examples/fetch-smollm2.sh >/dev/null
 	$(CARGO) build --release --locked -p weighbridge

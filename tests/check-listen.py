@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Says before a long build what `weighbridge up` would say after it: that an address is taken, or none.
 
-    check-listen.py LISTEN=127.0.0.1:8080 METRICS=127.0.0.1:9090        the names are those of `make run`; empty: none
+    check-listen.py LISTEN=127.0.0.1:8080 METRICS=9090        the names are those of `make run`; empty: none
 """
 
 import errno
@@ -11,16 +11,18 @@ import sys
 
 
 def problem(name, address):
+    host, _, port = address.rpartition(":")
+    # A bare port is one of loopback, as it is for the program.
+    host = "127.0.0.1" if host in ("", "localhost") else host.strip("[]")
     try:
-        host, port = address.rsplit(":", 1)
-        version, port = ipaddress.ip_address(host.strip("[]")).version, int(port)
+        version, port = ipaddress.ip_address(host).version, int(port)
     except ValueError:
-        return f"is no address with a port: write {name}=127.0.0.1:8081"
+        return f"is no address: write {name}=8081, or {name}=127.0.0.1:8081"
     try:
         with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as listener:
             # As the program does: a port whose last connection has just closed is free.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host.strip("[]"), port))
+            listener.bind((host, port))
             listener.listen()
     except OverflowError:
         return "has a port above 65535"
@@ -28,7 +30,8 @@ def problem(name, address):
         if error.errno != errno.EADDRINUSE:
             return f"can't be listened on: {error.strerror}"
         none = f", for none: make run {name}=" if name == "METRICS" else ""
-        return f"is in use; for another: make run {name}={host}:{port % 65535 + 1}{none}"
+        written = f"{address.rpartition(':')[0]}:" if ":" in address else ""
+        return f"is in use; for another: make run {name}={written}{port % 65535 + 1}{none}"
     return None
 
 
