@@ -19,6 +19,7 @@ pub mod safetensors;
 pub mod sampling;
 pub mod scheduler;
 pub mod server;
+pub mod synth;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;

@@ -12,8 +12,6 @@ mod mapping;
 mod metadata;
 mod parse;
 mod reader;
-
-pub mod synthetic;
 mod tensor;
 mod value;
 pub mod write;

@@ -4,9 +4,15 @@
 
 use super::parse::{Header, parse};
 use super::reader::Reader;
-use super::synthetic::SyntheticLlama;
 use super::write::GgufWriter;
 use super::*;
+use crate::synth::{Shape, SynthSpec, WriteOptions};
+
+/// A model of so many tokens.
+fn small(vocabulary: usize) -> SynthSpec {
+    let spec = SynthSpec::default();
+    SynthSpec { shape: Shape { vocabulary, ..spec.shape }, ..spec }
+}
 
 /// A header written field by field, so that it can say anything.
 struct Raw(Vec<u8>);
@@ -120,8 +126,7 @@ fn every_value_and_tensor_type_survives_a_round_trip() {
 #[test]
 fn a_file_is_mapped_and_its_pages_can_be_given_back() {
     let path = std::env::temp_dir().join(format!("weighbridge-{}-mapped.gguf", std::process::id()));
-    let spec = SyntheticLlama { vocabulary: 9000, ..SyntheticLlama::default() };
-    spec.write(&path).unwrap();
+    small(9000).write(&path, WriteOptions { force: true, ..WriteOptions::default() }).unwrap();
     let file = GgufFile::open(&path).unwrap();
     assert_eq!(file.metadata().string("general.architecture").unwrap(), "llama");
     let table = file.tensor("token_embd.weight").unwrap().clone();
@@ -143,8 +148,7 @@ fn an_empty_file_is_refused() {
 
 #[test]
 fn a_file_cut_anywhere_is_refused_without_a_panic() {
-    let mut file = Vec::new();
-    SyntheticLlama { vocabulary: 3, ..SyntheticLlama::default() }.build().unwrap().write(&mut file).unwrap();
+    let file = small(3).bytes().unwrap();
     let data = parse(&file).unwrap().tensors.iter().map(|t| t.offset).min().unwrap();
     for length in (0..data).chain((data..file.len() - 32).step_by(61)) {
         assert!(parse(&file[..length]).is_err(), "{length} of {} bytes", file.len());
@@ -334,8 +338,7 @@ proptest::proptest! {
     /// parsed lies inside the file.
     #[test]
     fn a_changed_byte_never_panics(at in 0usize..2400, byte: u8) {
-        let mut file = Vec::new();
-        SyntheticLlama { vocabulary: 3, ..SyntheticLlama::default() }.build().unwrap().write(&mut file).unwrap();
+        let mut file = small(3).bytes().unwrap();
         file[at] = byte;
         if let Ok(header) = parse(&file) {
             proptest::prop_assert!(header.tensors.iter().all(|t| t.offset + t.bytes <= file.len()));

@@ -1,4 +1,4 @@
-//! Writes GGUF v3 files: for tests, benchmarks and synthetic models.
+//! Writes GGUF v3 files: for tests, and for synthetic models, whose tensors are never in memory.
 
 use std::io::{self, Write};
 
@@ -7,11 +7,80 @@ use super::{Array, GgufError, TensorType, Value};
 
 const ALIGNMENT: usize = 32;
 
+/// What comes before the tensors: pairs, and the tensors' names, shapes and places.
+#[derive(Debug, Default)]
+pub struct GgufHeader {
+    pairs: Vec<(String, Value)>,
+    tensors: Vec<(String, Vec<u64>, TensorType, u64)>,
+}
+
+impl GgufHeader {
+    /// The header of an empty file.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a key. Keys are written in the order they were added, repeated ones too.
+    pub fn pair(&mut self, key: &str, value: Value) -> &mut Self {
+        self.pairs.push((key.to_owned(), value));
+        self
+    }
+
+    /// Adds a tensor of `shape`, columns first, and gives its length in bytes.
+    ///
+    /// # Errors
+    /// [`GgufError::Shape`] when no tensor has that shape.
+    pub fn tensor(&mut self, name: &str, shape: &[usize], kind: TensorType) -> Result<u64, GgufError> {
+        let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
+        let bytes = tensor_bytes(name, &shape, kind)?;
+        self.tensors.push((name.to_owned(), shape, kind, bytes));
+        Ok(bytes)
+    }
+
+    /// The header's bytes, up to where the first tensor begins.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut header = Vec::new();
+        header.extend_from_slice(b"GGUF");
+        header.extend_from_slice(&3u32.to_le_bytes());
+        header.extend_from_slice(&(self.tensors.len() as u64).to_le_bytes());
+        header.extend_from_slice(&(self.pairs.len() as u64).to_le_bytes());
+        for (key, value) in &self.pairs {
+            string(&mut header, key);
+            header.extend_from_slice(&value_number(value).to_le_bytes());
+            write_value(&mut header, value);
+        }
+        for ((name, shape, kind, _), offset) in self.tensors.iter().zip(self.offsets()) {
+            string(&mut header, name);
+            header.extend_from_slice(&(shape.len() as u32).to_le_bytes());
+            for dimension in shape {
+                header.extend_from_slice(&dimension.to_le_bytes());
+            }
+            header.extend_from_slice(&kind.number().to_le_bytes());
+            header.extend_from_slice(&offset.to_le_bytes());
+        }
+        header.resize(header.len().next_multiple_of(ALIGNMENT), 0);
+        header
+    }
+
+    /// Where each tensor begins, counted from the end of the header, and after them the end of all.
+    pub fn offsets(&self) -> Vec<u64> {
+        let mut end = 0u64;
+        let mut place = |bytes: u64| {
+            let start = end;
+            end = start + bytes.next_multiple_of(ALIGNMENT as u64);
+            start
+        };
+        let mut offsets: Vec<u64> = self.tensors.iter().map(|(_, _, _, bytes)| place(*bytes)).collect();
+        offsets.push(end);
+        offsets
+    }
+}
+
 /// Collects pairs and tensors, then writes them as one file.
 #[derive(Debug, Default)]
 pub struct GgufWriter {
-    pairs: Vec<(String, Value)>,
-    tensors: Vec<(String, Vec<u64>, TensorType, Vec<u8>)>,
+    header: GgufHeader,
+    data: Vec<Vec<u8>>,
 }
 
 impl GgufWriter {
@@ -20,9 +89,9 @@ impl GgufWriter {
         Self::default()
     }
 
-    /// Adds a key. Keys are written in the order they were added, repeated ones too.
+    /// Adds a key, as [`GgufHeader::pair`].
     pub fn pair(&mut self, key: &str, value: Value) -> &mut Self {
-        self.pairs.push((key.to_owned(), value));
+        self.header.pair(key, value);
         self
     }
 
@@ -37,15 +106,14 @@ impl GgufWriter {
         kind: TensorType,
         data: Vec<u8>,
     ) -> Result<&mut Self, GgufError> {
-        let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
-        if tensor_bytes(name, &shape, kind)? != data.len() as u64 {
+        if self.header.tensor(name, shape, kind)? != data.len() as u64 {
             return Err(GgufError::Shape {
                 tensor: name.to_owned(),
-                shape,
+                shape: shape.iter().map(|&n| n as u64).collect(),
                 problem: "its data has another length",
             });
         }
-        self.tensors.push((name.to_owned(), shape, kind, data));
+        self.data.push(data);
         Ok(self)
     }
 
@@ -54,39 +122,12 @@ impl GgufWriter {
     /// # Errors
     /// Those of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let header = self.header();
-        out.write_all(&header)?;
-        pad(out, header.len())?;
-        for (_, _, _, data) in &self.tensors {
+        out.write_all(&self.header.bytes())?;
+        for data in &self.data {
             out.write_all(data)?;
             pad(out, data.len())?;
         }
         Ok(())
-    }
-
-    fn header(&self) -> Vec<u8> {
-        let mut header = Vec::new();
-        header.extend_from_slice(b"GGUF");
-        header.extend_from_slice(&3u32.to_le_bytes());
-        header.extend_from_slice(&(self.tensors.len() as u64).to_le_bytes());
-        header.extend_from_slice(&(self.pairs.len() as u64).to_le_bytes());
-        for (key, value) in &self.pairs {
-            string(&mut header, key);
-            header.extend_from_slice(&value_number(value).to_le_bytes());
-            write_value(&mut header, value);
-        }
-        let mut offset = 0u64;
-        for (name, shape, kind, data) in &self.tensors {
-            string(&mut header, name);
-            header.extend_from_slice(&(shape.len() as u32).to_le_bytes());
-            for dimension in shape {
-                header.extend_from_slice(&dimension.to_le_bytes());
-            }
-            header.extend_from_slice(&kind.number().to_le_bytes());
-            header.extend_from_slice(&offset.to_le_bytes());
-            offset += data.len().next_multiple_of(ALIGNMENT) as u64;
-        }
-        header
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
-use crate::gguf::synthetic::SyntheticLlama;
 use crate::gguf::{GgufFile, TensorType};
 use crate::kv::BlockId;
 use crate::model::reference::{ReferenceLlama, Rounding};
+use crate::synth::{Shape, SynthSpec, WriteOptions};
 
 /// A model in a file of its own, removed at the end.
 struct Model {
@@ -14,9 +14,9 @@ struct Model {
 }
 
 impl Model {
-    fn new(name: &str, spec: &SyntheticLlama) -> Self {
+    fn new(name: &str, spec: &SynthSpec) -> Self {
         let path = std::env::temp_dir().join(format!("weighbridge-{}-{name}.gguf", std::process::id()));
-        spec.write(&path).unwrap();
+        spec.write(&path, WriteOptions { force: true, ..WriteOptions::default() }).unwrap();
         Self { file: GgufFile::open(&path).unwrap(), path }
     }
 
@@ -73,12 +73,15 @@ fn argmax(row: &[f32]) -> usize {
 #[test]
 fn float_models_equal_the_reference_forward_pass() {
     for kind in [TensorType::F32, TensorType::F16, TensorType::BF16] {
-        let spec = SyntheticLlama {
+        let spec = SynthSpec {
             matrices: kind,
             embeddings: kind,
-            tied: kind != TensorType::F16,
-            rope_factors: kind == TensorType::BF16,
-            ..SyntheticLlama::default()
+            shape: Shape {
+                tied: kind != TensorType::F16,
+                rope_scaled: kind == TensorType::BF16,
+                ..SynthSpec::default().shape
+            },
+            ..SynthSpec::default()
         };
         let model = Model::new(&format!("float-{kind}"), &spec);
         let tokens = tokens(45, 131);
@@ -94,15 +97,18 @@ fn float_models_equal_the_reference_forward_pass() {
 #[test]
 fn quantised_models_equal_the_reference_as_served_and_resemble_the_unrounded() {
     for kind in TensorType::ALL {
-        let spec = SyntheticLlama {
-            embedding: 256,
-            feed_forward: 512,
-            heads: 8,
-            kv_heads: 2,
-            head: 32,
+        let spec = SynthSpec {
+            shape: Shape {
+                embedding: 256,
+                feed_forward: 512,
+                heads: 8,
+                kv_heads: 2,
+                head: 32,
+                ..SynthSpec::default().shape
+            },
             matrices: kind,
             embeddings: if kind.block_elements() == 256 { TensorType::Q6K } else { TensorType::Q8_0 },
-            ..SyntheticLlama::default()
+            ..SynthSpec::default()
         };
         let model = Model::new(&format!("quantised-{kind}"), &spec);
         let tokens = tokens(37, 131);
@@ -120,11 +126,7 @@ fn quantised_models_equal_the_reference_as_served_and_resemble_the_unrounded() {
 
 #[test]
 fn chunked_prefill_and_single_tokens_equal_one_prefill() {
-    let spec = SyntheticLlama {
-        matrices: TensorType::Q4_1,
-        embeddings: TensorType::Q8_0,
-        ..SyntheticLlama::default()
-    };
+    let spec = SynthSpec { matrices: TensorType::Q4_1, embeddings: TensorType::Q8_0, ..SynthSpec::default() };
     let model = Model::new("chunks", &spec);
     let tokens = tokens(70, 131);
     for isa in Isa::available() {
@@ -142,7 +144,7 @@ fn chunked_prefill_and_single_tokens_equal_one_prefill() {
 
 #[test]
 fn scattered_blocks_change_nothing() {
-    let model = Model::new("scattered", &SyntheticLlama::default());
+    let model = Model::new("scattered", &SynthSpec::default());
     let tokens = tokens(60, 131);
     let mut backend = model.backend(None);
     let ordered = run(&mut backend, &tokens, &blocks(0..4), 60);
@@ -152,11 +154,7 @@ fn scattered_blocks_change_nothing() {
 
 #[test]
 fn a_mixed_batch_equals_each_sequence_alone() {
-    let spec = SyntheticLlama {
-        matrices: TensorType::Q8_0,
-        embeddings: TensorType::Q8_0,
-        ..SyntheticLlama::default()
-    };
+    let spec = SynthSpec { matrices: TensorType::Q8_0, embeddings: TensorType::Q8_0, ..SynthSpec::default() };
     let model = Model::new("mixed", &spec);
     let mut backend = model.backend(None);
     let (long, short, other) = (tokens(41, 131), tokens(9, 127), tokens(23, 113));
@@ -190,7 +188,7 @@ fn a_mixed_batch_equals_each_sequence_alone() {
 
 #[test]
 fn chunks_that_break_the_contract_are_named_and_nothing_runs() {
-    let model = Model::new("contract", &SyntheticLlama::default());
+    let model = Model::new("contract", &SynthSpec::default());
     let mut backend = model.backend(None);
     let table = blocks(0..2);
     let good = SequenceChunk { tokens: &[1, 2], start: 0, blocks: &table, logits: LogitsWanted::Last };
@@ -214,7 +212,7 @@ fn chunks_that_break_the_contract_are_named_and_nothing_runs() {
 
 #[test]
 fn models_too_large_for_memory_are_refused_with_the_arithmetic() {
-    let model = Model::new("memory", &SyntheticLlama::default());
+    let model = Model::new("memory", &SynthSpec::default());
     let load = |kv| CpuBackend::load(&model.file, &CpuOptions { kv, ..CpuOptions::default() }, &mut |_| ());
     let error = load(KvMemory::Bytes(1 << 43)).unwrap_err().to_string();
     assert!(error.contains("does not fit") && error.contains("+ KV 8388608.0 MiB"), "{error}");
@@ -224,7 +222,7 @@ fn models_too_large_for_memory_are_refused_with_the_arithmetic() {
 
 #[test]
 fn progress_reaches_the_total() {
-    let model = Model::new("progress", &SyntheticLlama::default());
+    let model = Model::new("progress", &SynthSpec::default());
     let mut seen = Vec::new();
     let backend =
         CpuBackend::load(&model.file, &CpuOptions::default(), &mut |progress| seen.push(progress)).unwrap();

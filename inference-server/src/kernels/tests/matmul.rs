@@ -1,10 +1,10 @@
 use super::{assert_close, instruction_sets, numbers, two_threads};
 use crate::gguf::TensorType;
-use crate::gguf::synthetic::random_matrix;
 use crate::kernels::activations::{ActivationKind, Activations};
 use crate::kernels::matmul::{Output, Product, matmul};
 use crate::kernels::packed::{PackedLayout, PackedMatrix};
 use crate::kernels::reference;
+use crate::synth::random_matrix;
 
 /// (rows, columns in blocks of 256, tokens): odd rows, one row, many panels, every tile size.
 const SHAPES: [(usize, usize, usize); 9] = [

@@ -1,7 +1,7 @@
 use crate::gguf::TensorType;
-use crate::gguf::synthetic::random_matrix;
 use crate::kernels::packed::{PackedLayout, PackedMatrix};
 use crate::kernels::reference::dequantize;
+use crate::synth::random_matrix;
 
 #[test]
 fn a_packed_row_dequantises_to_the_stored_rows_bits() {

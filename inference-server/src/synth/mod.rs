@@ -1,0 +1,32 @@
+//! Models with seeded random weights, of any family that is served, in any type: what tests and benchmarks run where
+//! no download may be. `weighbridge synth` is its command.
+//!
+//! - [`Family`], [`Shape`], [`SynthSpec`]: what to make, checked before anything is written.
+//! - `tensors`, `names`: which tensors a family has, and how each format calls them.
+//! - `metadata`, `config`, `tokenizer`: what lies beside the weights.
+//! - `random`: the numbers. They mean nothing; their magnitudes are those of trained weights.
+//! - `write`: all of it to the disk, in parallel, with no model in memory.
+//!
+//! The same specification gives the same bytes, whatever the machine and however many threads write.
+
+mod config;
+mod error;
+mod family;
+mod metadata;
+mod names;
+mod random;
+mod safetensors;
+mod shape;
+mod spec;
+mod tensors;
+#[cfg(test)]
+mod tests;
+mod tokenizer;
+mod write;
+
+pub use error::SynthError;
+pub use family::Family;
+pub use random::random_matrix;
+pub use shape::{SHAPES, Shape};
+pub use spec::{Format, SynthSpec, tensor_type};
+pub use write::{Made, WriteOptions};
