@@ -1,6 +1,7 @@
 //! Flags.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -17,7 +18,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The three things that it does.
+/// The four things that it does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the models of a file on this machine, with no cluster.
@@ -26,6 +27,8 @@ pub enum Command {
     Chat(ChatArgs),
     /// Print what a cluster would be given for a file, and why.
     Plan(PlanArgs),
+    /// Make a model with random weights, for benchmarks and tests.
+    Synth(Box<SynthArgs>),
 }
 
 /// Flags of `up`.
@@ -101,6 +104,83 @@ pub struct PlanArgs {
     /// Namespace of the gateway's pods.
     #[arg(long, default_value = "weighbridge-system")]
     pub gateway_namespace: String,
+}
+
+/// Flags of `synth`.
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Where to: a .gguf file, or a folder for safetensors with config.json and tokenizer.json.
+    #[arg(short, long, value_name = "PATH")]
+    pub output: PathBuf,
+    /// llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, gemma2, gemma3, phi3, or, as a folder, bert, xlm-roberta.
+    #[arg(long, default_value = "llama")]
+    pub family: String,
+    /// Dimensions to begin with: tiny, minilm, 1.1b, 8b. The flags below change them one by one.
+    #[arg(long, default_value = "tiny")]
+    pub shape: String,
+    /// Type of the layers' matrices, such as q4_k, q8_0 or bf16 [default: q4_k in a file, bf16 in a folder].
+    #[arg(long, value_name = "TYPE")]
+    pub matrices: Option<String>,
+    /// Type of the embedding table and the output matrix [default: what quantisers choose: q6_k beside q4_k].
+    #[arg(long, value_name = "TYPE")]
+    pub embeddings: Option<String>,
+    /// Seed: the same gives the same bytes.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Replace what lies there.
+    #[arg(long)]
+    pub force: bool,
+    /// Threads that write [default: one a core].
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
+    /// Leave the tokenizer out; the vocabulary may then be of any size.
+    #[arg(long)]
+    pub no_tokenizer: bool,
+    /// Layers.
+    #[arg(long)]
+    pub layers: Option<usize>,
+    /// Width of the residual stream.
+    #[arg(long)]
+    pub embedding: Option<usize>,
+    /// Query heads.
+    #[arg(long)]
+    pub heads: Option<usize>,
+    /// Key-value heads.
+    #[arg(long)]
+    pub kv_heads: Option<usize>,
+    /// Elements of a head.
+    #[arg(long)]
+    pub head: Option<usize>,
+    /// Width of the feed-forward part.
+    #[arg(long)]
+    pub feed_forward: Option<usize>,
+    /// Tokens.
+    #[arg(long)]
+    pub vocabulary: Option<usize>,
+    /// Longest context.
+    #[arg(long)]
+    pub context: Option<usize>,
+    /// Experts of mixtral and qwen3-moe.
+    #[arg(long)]
+    pub experts: Option<usize>,
+    /// Experts that a token is sent to.
+    #[arg(long)]
+    pub experts_used: Option<usize>,
+    /// Width of one expert of qwen3-moe.
+    #[arg(long)]
+    pub expert_feed_forward: Option<usize>,
+    /// Tokens that layers with a window see: mistral, gemma2, gemma3, phi3.
+    #[arg(long)]
+    pub window: Option<usize>,
+    /// Base of the rotary frequencies.
+    #[arg(long)]
+    pub rope_base: Option<f32>,
+    /// With Llama 3.1's scaling of the rotary frequencies.
+    #[arg(long)]
+    pub rope_scaled: bool,
+    /// Whether the embedding table is the output matrix too.
+    #[arg(long)]
+    pub tied: Option<bool>,
 }
 
 /// An address of this machine, where a bare port is one of loopback.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::args::{Cli, Command};
 use crate::chat::{self, ChatError};
 use crate::plan::{self, PlanError};
+use crate::synth::{self, MakeError};
 use crate::terminal::{Terminal, in_words};
 use crate::up::{self, UpError};
 
@@ -20,6 +21,8 @@ enum RunError {
     Chat(ChatError),
     #[error(transparent)]
     Plan(PlanError),
+    #[error(transparent)]
+    Synth(MakeError),
     #[error("can't start the runtime")]
     Runtime(#[source] io::Error),
 }
@@ -51,6 +54,7 @@ pub fn run(cli: Cli) -> ExitCode {
 fn command(command: Command, terminal: &Terminal) -> Result<(), RunError> {
     match command {
         Command::Plan(args) => plan::plan(&args, terminal).map_err(RunError::Plan),
+        Command::Synth(args) => synth::synth(&args, terminal).map_err(RunError::Synth),
         Command::Chat(args) => block_on(chat::chat(args, terminal))?.map_err(RunError::Chat),
         Command::Up(args) => block_on(up::up(*args, terminal))?.map_err(RunError::Up),
     }

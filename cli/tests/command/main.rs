@@ -8,4 +8,5 @@ mod official_client;
 mod plan;
 mod process;
 mod provider;
+mod synth;
 mod up;

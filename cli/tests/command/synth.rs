@@ -1,0 +1,50 @@
+//! `synth`: a file, a folder, and what is refused.
+
+use crate::process::{err, out, run};
+
+#[test]
+fn a_file_and_a_folder_are_made_by_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (one, same, other) = (path("one.gguf"), path("same.gguf"), path("other.gguf"));
+    for (output, seed) in [(&one, "5"), (&same, "5"), (&other, "6")] {
+        let made = run(&["synth", "--output", output, "--seed", seed]);
+        assert!(made.status.success(), "{}", err(&made));
+        assert_eq!(out(&made).trim_end(), output);
+        assert!(err(&made).contains("llama of") && err(&made).contains("seed"), "{}", err(&made));
+    }
+    let read = |path: &String| std::fs::read(path).unwrap();
+    assert!(read(&one) == read(&same) && read(&one) != read(&other));
+
+    let model = path("gemma");
+    let made = run(&["synth", "-o", &model, "--family", "gemma3", "--layers", "6", "--matrices", "f16"]);
+    assert!(made.status.success(), "{}", err(&made));
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        assert!(std::path::Path::new(&model).join(name).is_file(), "{name}");
+    }
+    let again = run(&["synth", "-o", &model, "--family", "gemma3"]);
+    assert!(!again.status.success() && err(&again).contains("--force"), "{}", err(&again));
+}
+
+#[test]
+fn what_makes_no_model_is_refused_by_flag_with_the_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("model.gguf").to_str().unwrap().to_owned();
+    for (flags, parts) in [
+        (vec!["--family", "gpt5"], vec!["--family gpt5", "qwen3-moe"]),
+        (vec!["--shape", "70b"], vec!["--shape 70b", "1.1b"]),
+        (vec!["--matrices", "q9"], vec!["--matrices q9", "q4_k"]),
+        (vec!["--kv-heads", "3"], vec!["--kv-heads 3", "divide the 8 query heads"]),
+        (vec!["--feed-forward", "500"], vec!["--feed-forward 500", "such as 512"]),
+        (vec!["--vocabulary", "100"], vec!["--vocabulary 100", "--no-tokenizer"]),
+        (vec!["--layers", "0"], vec!["--layers 0", "from 1"]),
+        (vec!["--family", "bert"], vec!["--family bert", "give a folder"]),
+    ] {
+        let made = run(&[&["synth", "-o", &output], flags.as_slice()].concat());
+        assert!(!made.status.success(), "{flags:?}");
+        for part in parts {
+            assert!(err(&made).contains(part), "{flags:?}: {}", err(&made));
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
