@@ -4,7 +4,7 @@
 //! - `simd`: one small trait of vector operations, implemented for AVX-512 VNNI, AVX2 and portable Rust.
 //! - [`packed`]: weights as 16-row panels, one layout shared by decode and prefill on every instruction set.
 //! - [`activations`], [`matmul`], [`attention`], [`elementwise`]: the fast operations, written once over `simd`.
-//! - [`pool`]: the worker threads. [`buffer`]: page-backed memory.
+//! - [`peak`]: what the machine could do at most, measured. [`pool`]: the worker threads. [`buffer`]: page-backed memory.
 //!
 //! Nothing here knows a model, a file or a sequence.
 #![allow(unsafe_code)] // Vector intrinsics, disjoint writes from workers, and the pool's borrowed closures.
@@ -16,6 +16,7 @@ pub mod elementwise;
 mod isa;
 pub mod matmul;
 pub mod packed;
+pub mod peak;
 pub mod pool;
 pub mod reference;
 mod shared;

@@ -3,7 +3,7 @@
 //! - `families`: one file a family: its settings, its weights, its forward pass, in that order.
 //! - [`keys`], `dimensions`, [`rotary`]: settings read from GGUF metadata or a `config.json`, and checked.
 //! - [`plan`]: tensors found and checked, and given a place in one arena before any is read.
-//! - [`pass`]: the steps that forward passes are written in.
+//! - [`pass`]: the steps that forward passes are written in; [`profile`]: where their time goes.
 //! - [`reference`]: Llama in plain f32, which the fast one is tested against.
 //!
 //! Nothing here schedules, samples, allocates KV blocks or contains `unsafe`.
@@ -14,6 +14,7 @@ mod families;
 pub mod keys;
 pub mod pass;
 pub mod plan;
+pub mod profile;
 pub mod reference;
 pub mod rotary;
 mod source;

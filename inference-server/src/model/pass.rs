@@ -3,6 +3,9 @@
 //! A step's tokens, of whatever sequences, are rows of one matrix, the stream; only attention tells sequences
 //! apart. A family's forward pass is a short list of calls here, in the order of its paper.
 
+use std::time::Instant;
+
+use super::profile::{Operation, Profile, Work};
 use super::rotary::Rotary;
 use crate::kernels::Isa;
 use crate::kernels::activations::{ActivationKind, Activations};
@@ -14,7 +17,7 @@ use crate::kernels::elementwise::{
 use crate::kernels::matmul::{Output, Product, matmul};
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::pool::{Pool, WorkerPanicked};
-use crate::kv::BlockId;
+use crate::kv::{BLOCK_SIZE, BlockId};
 
 /// The threads and the instruction set to compute with.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Device {
     pub pool: Pool,
     /// Kernels.
     pub isa: Isa,
+    /// Where time goes, while somebody wants to know.
+    pub profile: Profile,
 }
 
 /// What a step computes: rows of all sequences, one after another.
@@ -124,7 +129,12 @@ impl<'a> Pass<'a> {
     ) -> Result<Self, WorkerPanicked> {
         let (rows, embedding) = (step.tokens.len(), table.layout().columns());
         resize(&mut buffers.stream, rows * embedding);
+        let began = device.profile.begin();
         embed(&mut device.pool, table, &step.tokens, scale, &mut buffers.stream)?;
+        let row = table.layout().bytes() / table.layout().rows();
+        device
+            .profile
+            .end(Operation::Embed, began, || Work { bytes: (rows * row) as u64, ..Work::default() });
         Ok(Self { device, cache, step, buffers, rows, embedding })
     }
 
@@ -143,8 +153,11 @@ impl<'a> Pass<'a> {
     /// As [`Self::begin`].
     pub fn normalize(&mut self, norm: &Norm, readers: &[PackedMatrix]) -> Result<(), WorkerPanicked> {
         let b = &mut *self.buffers;
+        let began = self.device.profile.begin();
         b.input.reset(self.rows, self.embedding, &kinds(readers));
-        normalize(&mut self.device.pool, self.device.isa, &b.stream, norm, &mut b.input)
+        normalize(&mut self.device.pool, self.device.isa, &b.stream, norm, &mut b.input)?;
+        self.device.profile.end(Operation::Normalize, began, Work::default);
+        Ok(())
     }
 
     /// Attention of `layer`: reads the input, stores keys and values, leaves the result to be projected.
@@ -158,11 +171,14 @@ impl<'a> Pass<'a> {
         spec: &AttentionSpec,
     ) -> Result<(), WorkerPanicked> {
         let (width, out_width) = (spec.shape.width(), spec.shape.query_width());
-        let (pool, isa) = (&mut self.device.pool, self.device.isa);
+        let Device { pool, isa, profile } = &mut *self.device;
+        let isa = *isa;
         let b = &mut *self.buffers;
         resize(&mut b.qkv, self.rows * width);
         resize(&mut b.attended, self.rows * out_width);
+        let began = profile.begin();
         matmul(pool, isa, &side_by_side(&weights.projections), &b.input, &mut b.qkv, width, Output::Replace)?;
+        profile.end(Operation::Projections, began, || of_products(&weights.projections, self.rows));
         let before = QkvWeights {
             bias: &weights.bias,
             query_norm: weights.query_norm.as_ref(),
@@ -170,7 +186,9 @@ impl<'a> Pass<'a> {
         };
         let table = &b.rotary[spec.rotary];
         let (places, shape) = (&self.step.places, spec.shape);
+        let began = profile.begin();
         rotate_and_store(pool, isa, shape, before, table, places, &mut b.qkv, self.cache, layer)?;
+        profile.end(Operation::Store, began, Work::default);
         let shape = AttentionShape {
             heads: spec.shape.heads,
             query_width: width,
@@ -179,7 +197,10 @@ impl<'a> Pass<'a> {
             soft_cap: spec.soft_cap,
         };
         let sequences = &self.step.sequences;
-        attention(pool, isa, shape, sequences, self.cache, layer, &b.qkv, &mut b.attended)
+        let began = profile.begin();
+        attention(pool, isa, shape, sequences, self.cache, layer, &b.qkv, &mut b.attended)?;
+        profile.end(Operation::Attention, began, || of_attention(sequences, self.cache, spec.sight));
+        Ok(())
     }
 
     /// Keeps only the rows whose logits are wanted: after the last attention, others matter to nothing.
@@ -198,10 +219,13 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// As [`Self::begin`].
     pub fn add_attended(&mut self, weights: &Attention) -> Result<(), WorkerPanicked> {
+        let began = self.device.profile.begin();
         self.quantize_attended(&weights.output)?;
         let b = &mut *self.buffers;
         add_rows(&mut b.stream, &weights.output_bias);
-        project(self.device, &weights.output, &b.attended_input, &mut b.stream, Output::Add)
+        project(self.device, &weights.output, &b.attended_input, &mut b.stream, Output::Add)?;
+        self.end_product(Operation::AttentionOutput, began, &weights.output);
+        Ok(())
     }
 
     /// As [`Self::add_attended`], normalised by `norm` before it joins the stream.
@@ -213,11 +237,13 @@ impl<'a> Pass<'a> {
         output: &PackedMatrix,
         norm: &Norm,
     ) -> Result<(), WorkerPanicked> {
+        let began = self.device.profile.begin();
         self.quantize_attended(output)?;
         let b = &mut *self.buffers;
         resize(&mut b.branch, self.rows * self.embedding);
         project(self.device, output, &b.attended_input, &mut b.branch, Output::Replace)?;
-        add_normalized(&mut self.device.pool, self.device.isa, &mut b.branch, norm, &mut b.stream)
+        self.end_product(Operation::AttentionOutput, began, output);
+        self.add_branch(norm)
     }
 
     /// Adds the feed-forward part of the input to the stream.
@@ -231,7 +257,10 @@ impl<'a> Pass<'a> {
     ) -> Result<(), WorkerPanicked> {
         self.gate(weights, activation)?;
         let b = &mut *self.buffers;
-        project(self.device, &weights.down, &b.gated, &mut b.stream, Output::Add)
+        let began = self.device.profile.begin();
+        project(self.device, &weights.down, &b.gated, &mut b.stream, Output::Add)?;
+        self.end_product(Operation::Down, began, &weights.down);
+        Ok(())
     }
 
     /// As [`Self::add_feed_forward`], normalised by `norm` before it joins the stream.
@@ -247,8 +276,10 @@ impl<'a> Pass<'a> {
         self.gate(weights, activation)?;
         let b = &mut *self.buffers;
         resize(&mut b.branch, self.rows * self.embedding);
+        let began = self.device.profile.begin();
         project(self.device, &weights.down, &b.gated, &mut b.branch, Output::Replace)?;
-        add_normalized(&mut self.device.pool, self.device.isa, &mut b.branch, norm, &mut b.stream)
+        self.end_product(Operation::Down, began, &weights.down);
+        self.add_branch(norm)
     }
 
     /// Writes `[wanted, vocabulary]` logits of the stream, capped where there is a cap.
@@ -263,7 +294,9 @@ impl<'a> Pass<'a> {
         logits: &mut [f32],
     ) -> Result<(), WorkerPanicked> {
         self.normalize(norm, std::slice::from_ref(head))?;
+        let began = self.device.profile.begin();
         project(self.device, head, &self.buffers.input, logits, Output::Replace)?;
+        self.end_product(Operation::Head, began, head);
         match soft_cap {
             None => Ok(()),
             Some(cap) => {
@@ -278,6 +311,21 @@ impl<'a> Pass<'a> {
         &mut self.buffers.stream
     }
 
+    /// Ends the span of a product with `matrix` that took all rows.
+    fn end_product(&mut self, operation: Operation, began: Option<Instant>, matrix: &PackedMatrix) {
+        let rows = self.rows;
+        self.device.profile.end(operation, began, || of_products(std::slice::from_ref(matrix), rows));
+    }
+
+    /// Adds the branch, normalised, to the stream.
+    fn add_branch(&mut self, norm: &Norm) -> Result<(), WorkerPanicked> {
+        let b = &mut *self.buffers;
+        let began = self.device.profile.begin();
+        add_normalized(&mut self.device.pool, self.device.isa, &mut b.branch, norm, &mut b.stream)?;
+        self.device.profile.end(Operation::Normalize, began, Work::default);
+        Ok(())
+    }
+
     fn quantize_attended(&mut self, reader: &PackedMatrix) -> Result<(), WorkerPanicked> {
         let b = &mut *self.buffers;
         let columns = reader.layout().columns();
@@ -286,15 +334,45 @@ impl<'a> Pass<'a> {
     }
 
     fn gate(&mut self, weights: &FeedForward, activation: Activation) -> Result<(), WorkerPanicked> {
-        let (pool, isa) = (&mut self.device.pool, self.device.isa);
+        let Device { pool, isa, profile } = &mut *self.device;
+        let isa = *isa;
         let b = &mut *self.buffers;
         let columns = weights.down.layout().columns();
         resize(&mut b.gate_up, self.rows * 2 * columns);
         let products = side_by_side(&weights.gate_up);
+        let began = profile.begin();
         matmul(pool, isa, &products, &b.input, &mut b.gate_up, 2 * columns, Output::Replace)?;
+        profile.end(Operation::GateUp, began, || of_products(&weights.gate_up, self.rows));
+        let began = profile.begin();
         b.gated.reset(self.rows, columns, &kinds(std::slice::from_ref(&weights.down)));
-        gate(pool, isa, activation, &b.gate_up, &mut b.gated)
+        gate(pool, isa, activation, &b.gate_up, &mut b.gated)?;
+        profile.end(Operation::Gate, began, Work::default);
+        Ok(())
     }
+}
+
+/// Work of products of `rows` rows with each of `matrices`.
+pub(super) fn of_products(matrices: &[PackedMatrix], rows: usize) -> Work {
+    let layouts = || matrices.iter().map(PackedMatrix::layout);
+    Work {
+        bytes: layouts().map(|layout| layout.bytes() as u64).sum(),
+        multiplications: layouts().map(|layout| (layout.rows() * layout.columns() * rows) as u64).sum(),
+    }
+}
+
+/// Keys and values of one layer that `sequences` see, each once.
+fn of_attention(sequences: &[SequenceQueries<'_>], cache: &KvCache, sight: Sight) -> Work {
+    let shape = cache.shape();
+    let block = shape.block_bytes().unwrap_or_default() / shape.layers.max(1);
+    let seen = |sequence: &SequenceQueries<'_>| {
+        let all = sequence.start + sequence.tokens;
+        match sight {
+            Sight::Window(window) => all.min(window + sequence.tokens - 1),
+            Sight::Causal | Sight::Whole => all,
+        }
+    };
+    let positions: usize = sequences.iter().map(seen).sum();
+    Work { bytes: (positions * block / BLOCK_SIZE) as u64, ..Work::default() }
 }
 
 /// One matrix' product into rows of its own width.

@@ -11,6 +11,7 @@ use crate::kernels::packed::pack;
 use crate::kernels::pool::Pool;
 use crate::model::pass::{Buffers, Device};
 use crate::model::plan::{PackPlan, Packing};
+use crate::model::profile::Profile;
 use crate::model::{Dimensions, PlannedModel, TensorSource, plan_decoder};
 
 /// Bytes of a tensor that are packed before their pages are given back: bounds what loading needs on top.
@@ -82,7 +83,7 @@ pub(super) fn reserve(
     let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
     pack_all(source, packing, memory, &mut pool, progress)?;
     progress(LoadProgress { phase: LoadPhase::Done, bytes: weights, total_bytes: weights });
-    Ok(Device { pool, isa })
+    Ok(Device { pool, isa, profile: Profile::default() })
 }
 
 fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {

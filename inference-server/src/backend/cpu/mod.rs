@@ -18,9 +18,11 @@ use super::{Backend, BackendDescription, BackendError, Logits, LogitsWanted, Seq
 use crate::kernels::Isa;
 pub use crate::kernels::attention::KvKind;
 use crate::kernels::attention::{KvCache, SequenceQueries};
-use crate::kv::BLOCK_SIZE;
+use crate::kernels::pool::Pool;
+use crate::kv::{BLOCK_SIZE, BlockId};
 use crate::model::DecoderModel;
 use crate::model::pass::{Buffers, Device, Step};
+use crate::model::profile::Profile;
 
 /// How much KV memory to reserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,21 @@ impl Backend for CpuBackend {
 }
 
 impl CpuBackend {
+    /// Where steps' time goes, to be started and taken between them.
+    pub fn profile(&mut self) -> &mut Profile {
+        &mut self.device.profile
+    }
+
+    /// Threads and instruction set, to measure bounds with between steps.
+    pub fn pool(&mut self) -> (&mut Pool, Isa) {
+        (&mut self.device.pool, self.device.isa)
+    }
+
+    /// Gives block `to` the keys and values of block `from`. Blocks outside the memory are left alone.
+    pub fn copy_block(&mut self, from: BlockId, to: BlockId) {
+        self.cache.copy_block(from, to);
+    }
+
     /// What is wrong with `chunk`, in words.
     fn check(&self, chunk: &SequenceChunk<'_>) -> Result<(), String> {
         let (vocabulary, context) = (self.vocabulary_size(), self.context_length());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
 use crate::gguf::{GgufFile, TensorType};
-use crate::kv::BlockId;
+use crate::model::profile::Operation;
 use crate::model::reference::{ReferenceLlama, Rounding};
 use crate::synth::{Shape, SynthSpec, WriteOptions};
 
@@ -230,4 +230,39 @@ fn progress_reaches_the_total() {
     let last = seen.last().unwrap();
     assert_eq!((last.phase, last.bytes), (LoadPhase::Done, last.total_bytes));
     assert_eq!(backend.description().weight_bytes, last.total_bytes);
+}
+
+#[test]
+fn a_copied_block_serves_as_the_first() {
+    let model = Model::new("copied", &SynthSpec::default());
+    let mut backend = model.backend(None);
+    let tokens = tokens(40, 131);
+    let whole = run(&mut backend, &tokens, &blocks(0..3), 40);
+    backend.copy_block(BlockId(0), BlockId(9));
+    backend.copy_block(BlockId(1), BlockId(5));
+    backend.copy_block(BlockId(0), BlockId(1 << 30));
+    let table = blocks([9, 5, 20]);
+    let rest = SequenceChunk { tokens: &tokens[32..], start: 32, blocks: &table, logits: LogitsWanted::Last };
+    let mut logits = Logits::default();
+    backend.forward(&[rest], &mut logits).unwrap();
+    assert!(difference(&[logits.row(0).unwrap().to_vec()], &whole[39..]) < 1e-4);
+}
+
+#[test]
+fn a_profile_counts_each_matrix_once_a_step() {
+    let model = Model::new("profile", &SynthSpec::default());
+    let mut backend = model.backend(None);
+    backend.profile().start();
+    run(&mut backend, &tokens(4, 131), &blocks(0..1), 1);
+    let spans = backend.profile().take();
+    // Each of four steps reads every matrix; the tied table is the head's too.
+    let read: u64 =
+        spans.iter().filter(|(op, _)| *op != Operation::Attention).map(|(_, s)| s.work.bytes).sum();
+    let row = model.file.tensor("token_embd.weight").unwrap().bytes() as u64 / 131;
+    assert_eq!(read, 4 * (backend.description().weight_bytes + row));
+    let heads = spans.iter().find(|(op, _)| *op == Operation::Head).unwrap().1;
+    assert_eq!((heads.count, heads.work.multiplications), (4, 4 * 131 * 64));
+    let attention = spans.iter().find(|(op, _)| *op == Operation::Attention).unwrap().1;
+    // Two layers; 1 + 2 + 3 + 4 positions of two heads' keys and values, in F16.
+    assert_eq!((attention.count, attention.work.bytes), (8, 2 * 10 * 2 * 2 * 16 * 2));
 }

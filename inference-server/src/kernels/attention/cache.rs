@@ -78,6 +78,22 @@ impl KvCache {
         self.keys.bytes().len() + self.values.bytes().len()
     }
 
+    /// Gives block `to` the keys and values of block `from`, of all layers. Blocks outside are left alone.
+    pub fn copy_block(&mut self, from: BlockId, to: BlockId) {
+        let shape = self.shape;
+        if from.0.max(to.0) as usize >= shape.blocks {
+            return;
+        }
+        let parts = shape.layers * shape.heads;
+        let copy = |buffer: &mut Buffer, part: usize| {
+            let size = parts * part;
+            let start = from.0 as usize * size;
+            buffer.bytes_mut().copy_within(start..start + size, to.0 as usize * size);
+        };
+        copy(&mut self.keys, shape.kind.bytes(shape.head));
+        copy(&mut self.values, shape.kind.bytes(shape.value_width()));
+    }
+
     /// Keys of one head in one block: `[head][BLOCK_SIZE]`, then scales.
     pub(super) fn keys(&self, layer: usize, block: BlockId, head: usize) -> &[u8] {
         let size = self.shape.kind.bytes(self.shape.head);

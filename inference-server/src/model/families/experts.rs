@@ -1,6 +1,7 @@
 //! A mixture of experts: a router sends each row to a few of many feed-forward parts (arXiv 2101.03961).
 
-use super::super::pass::{FeedForward, Pass, kinds, project, resize, side_by_side};
+use super::super::pass::{FeedForward, Pass, kinds, of_products, project, resize, side_by_side};
+use super::super::profile::Operation;
 use crate::kernels::activations::Activations;
 use crate::kernels::elementwise::{Activation, gate};
 use crate::kernels::matmul::{Output, matmul};
@@ -52,6 +53,7 @@ impl Pass<'_> {
         weights: &Experts,
         activation: Activation,
     ) -> Result<(), WorkerPanicked> {
+        let began = self.device.profile.begin();
         let (rows, count) = (self.rows, weights.experts.len());
         let columns = weights.router.layout().columns();
         let mut b = std::mem::take(&mut self.buffers.experts);
@@ -83,6 +85,21 @@ impl Pass<'_> {
             }
         }
         self.buffers.experts = b;
+        self.device.profile.end(Operation::Experts, began, || {
+            let of = |matrices: &[PackedMatrix], rows| of_products(matrices, rows);
+            let mut work = of(std::slice::from_ref(&weights.router), rows);
+            for (expert, places) in
+                weights.experts.iter().zip(&places).filter(|(_, places)| !places.is_empty())
+            {
+                for part in
+                    [of(&expert.gate_up, places.len()), of(std::slice::from_ref(&expert.down), places.len())]
+                {
+                    work.bytes += part.bytes;
+                    work.multiplications += part.multiplications;
+                }
+            }
+            work
+        });
         Ok(())
     }
 }
