@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Runs one benchmark program. Each prints `figure NAME VALUE UNIT` lines and writes target/bench/NAME.json.
+# Runs one benchmark program, whose flags may follow. Each prints `figure NAME VALUE UNIT` lines and writes target/bench/NAME.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-name=${1:?usage: tests/bench.sh NAME, such as cpu-decode}
+name=${1:?usage: tests/bench.sh NAME [FLAGS], such as cpu-decode}
+shift
 case $name in
-  cpu-decode) examples/fetch-smollm2.sh >/dev/null; tests/peers/install.sh ;;
+  cpu-decode | cpu-prefill | cpu-contention) examples/fetch-smollm2.sh >/dev/null; tests/peers/install.sh ;;
   coldstart) examples/fetch-smollm2.sh >/dev/null; cargo build --release --locked -p weighbridge ;;
   gateway) cargo build --release --locked -p weighbridge-gateway ;;
   operator)
@@ -14,7 +15,7 @@ case $name in
     cargo build --release --locked -p weighbridge-tests --bin testbed --bin bench-operator
     exec target/release/testbed run -- target/release/bench-operator
     ;;
-  *) echo "no benchmark is called '$name': cpu-decode, coldstart, gateway, operator" >&2; exit 2 ;;
+  *) echo "no benchmark is called '$name': cpu-decode, cpu-prefill, cpu-contention, coldstart, gateway, operator" >&2; exit 2 ;;
 esac
 cargo build --release --locked -p weighbridge-tests --bin "bench-$name"
-exec "target/release/bench-$name"
+exec "target/release/bench-$name" "$@"

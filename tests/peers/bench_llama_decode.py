@@ -8,6 +8,8 @@ with versions and what CPU features llama.cpp was built with. Then, for each com
 
     {"cmd":"decode","prompt_tokens":512,"tokens":128}     tokens generated one by one at batch 1
     {"cmd":"prefill","tokens":512}                        a prompt read in batches of --batch
+    {"cmd":"fill","tokens":8192}                          a prompt read, to be gone on from
+    {"cmd":"go_on","tokens":128}                          tokens generated after it, then forgotten
     {"cmd":"greedy","prompt_ids":[1,2,3],"tokens":64}     the greedy continuation, and how fast
     {"cmd":"memory"}                                      this process's resident bytes
     {"cmd":"quit"}
@@ -52,6 +54,7 @@ class Bench:
         # Ids that mean something to any vocabulary: nothing special, spread over the embedding table.
         self.sequence = [1000 + (i * 7919) % max(self.engine.vocab_size - 2000, 1) for i in range(arguments.context + 1)]
         self.token = (lc.llama_token * 1)()
+        self.filled = 0
         # The first run pages the weights in and builds the graphs: nobody's figure.
         self.prefill(min(8, arguments.context - 4))
         self.decode(0, 4)
@@ -94,6 +97,10 @@ class Bench:
     def best(self, logits):
         return int(np.argmax(np.ctypeslib.as_array(logits, shape=(self.engine.vocab_size,))))
 
+    def empty(self):
+        self.filled = 0
+        self.engine.clear()
+
     def fit(self, needed):
         if needed > self.arguments.context:
             raise ValueError(f"{needed} tokens don't fit a context of {self.arguments.context}")
@@ -104,7 +111,7 @@ class Bench:
         if prompt_tokens < 0 or tokens < 1:
             raise ValueError("prompt_tokens must be at least 0 and tokens at least 1")
         self.fit(prompt_tokens + tokens)
-        self.engine.clear()
+        self.empty()
         self.feed(self.sequence[:prompt_tokens])
         token = self.sequence[prompt_tokens]
         start = time.perf_counter()
@@ -117,16 +124,33 @@ class Bench:
         if tokens < 1:
             raise ValueError("tokens must be at least 1")
         self.fit(tokens)
-        self.engine.clear()
+        self.empty()
         start = time.perf_counter()
         self.feed(self.sequence[:tokens])
         return self.figures("prefill", tokens, time.perf_counter() - start)
+
+    def fill(self, tokens):
+        answer = {**self.prefill(tokens), "cmd": "fill"}
+        self.filled = tokens
+        return answer
+
+    def go_on(self, tokens):
+        if self.filled < 1 or tokens < 1:
+            raise ValueError("fill comes first, and tokens must be at least 1")
+        self.fit(self.filled + tokens)
+        start = time.perf_counter()
+        for i in range(tokens):
+            self.step(self.sequence[self.filled + i])
+        seconds = time.perf_counter() - start
+        if not lc.llama_memory_seq_rm(lc.llama_get_memory(self.engine.context), 0, self.filled, -1):
+            raise RuntimeError("llama.cpp could not forget what was generated")
+        return self.figures("go_on", tokens, seconds, prompt_tokens=self.filled)
 
     def greedy(self, prompt_ids, tokens):
         if not prompt_ids or tokens < 1:
             raise ValueError("prompt_ids must not be empty and tokens at least 1")
         self.fit(len(prompt_ids) + tokens)
-        self.engine.clear()
+        self.empty()
         begin = time.perf_counter()
         self.feed(prompt_ids)
         token = self.best(lc.llama_get_logits_ith(self.engine.context, -1))
@@ -151,7 +175,7 @@ class Bench:
         name = command.pop("cmd", None)
         if name == "memory":
             return {"cmd": "memory", "resident_bytes": resident_bytes()}
-        if name not in ("decode", "prefill", "greedy"):
+        if name not in ("decode", "prefill", "fill", "go_on", "greedy"):
             raise ValueError(f"unknown command {name!r}")
         return getattr(self, name)(**command)
 

@@ -40,15 +40,22 @@ pub fn cpu_time(process: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
+/// The folder outside the repository where everything fetched or made once is kept.
+///
+/// # Errors
+/// Where nothing says where it is.
+pub fn cache() -> Result<PathBuf> {
+    let cache = std::env::var_os("WEIGHBRIDGE_CACHE").map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/weighbridge"));
+    cache.or_else(home).context("neither WEIGHBRIDGE_CACHE nor HOME is set")
+}
+
 /// The sample model that `examples/fetch-smollm2.sh` keeps.
 ///
 /// # Errors
 /// Where it was not fetched.
 pub fn sample() -> Result<PathBuf> {
-    let cache = std::env::var_os("WEIGHBRIDGE_CACHE").map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/weighbridge"));
-    let cache = cache.or_else(home).context("neither WEIGHBRIDGE_CACHE nor HOME is set")?;
-    let path = cache.join("models/smollm2-135m-instruct-q4_1.gguf");
+    let path = cache()?.join("models/smollm2-135m-instruct-q4_1.gguf");
     if path.is_file() { Ok(path) } else { bail!("{} is missing: run make sample", path.display()) }
 }
 

@@ -131,7 +131,7 @@ impl<'a> Pass<'a> {
         resize(&mut buffers.stream, rows * embedding);
         let began = device.profile.begin();
         embed(&mut device.pool, table, &step.tokens, scale, &mut buffers.stream)?;
-        let row = table.layout().bytes() / table.layout().rows();
+        let row = table.layout().stored_row_bytes();
         device
             .profile
             .end(Operation::Embed, began, || Work { bytes: (rows * row) as u64, ..Work::default() });

@@ -1,0 +1,46 @@
+//! The models that are measured: the sample, and generated ones, made once and kept in the cache.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use weighbridge_inference_server::gguf::TensorType;
+use weighbridge_inference_server::synth::{Family, Format, Shape, SynthError, SynthSpec, WriteOptions};
+
+use super::Common;
+use crate::measured::{cache, sample};
+
+/// A file, and what figures of it begin with.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Beginning of figures' names.
+    pub name: String,
+}
+
+/// SmolLM2 in Q4_1.
+///
+/// # Errors
+/// Where it was not fetched.
+pub fn sample_model() -> Result<Model> {
+    Ok(Model { path: sample()?, name: "smollm2".to_owned() })
+}
+
+/// A Llama of the wanted shape with matrices of `kind`, made unless it is there.
+///
+/// # Errors
+/// Where it can't be written.
+pub fn generated(common: &Common, kind: TensorType, name: &str) -> Result<Model> {
+    let shape = Shape::named(&common.shape, Family::Llama)
+        .with_context(|| format!("--shape {}: there is none of that name", common.shape))?;
+    let spec = SynthSpec { seed: common.seed, ..SynthSpec::new(Family::Llama, shape, Format::Gguf, kind) };
+    let folder = cache()?.join("synth");
+    std::fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+    let file = format!("llama-{}-{}-{}.gguf", common.shape, kind.name().to_lowercase(), common.seed);
+    let path = folder.join(file);
+    match spec.write(&path, WriteOptions::default()) {
+        // A whole file has its name only when it is whole.
+        Ok(_) | Err(SynthError::Exists { .. }) => Ok(Model { path, name: name.to_owned() }),
+        Err(error) => Err(error.into()),
+    }
+}
