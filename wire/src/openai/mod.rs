@@ -1,4 +1,5 @@
-//! OpenAI's dialect: chat completions, completions, the models list and errors.
+//! OpenAI's dialect: chat completions, completions, embeddings, the models list and errors; and reranking, which OpenAI
+//! has not.
 //!
 //! Message types keep the fields they do not know in `extra`, so that an engine can refuse them by name
 //! and a gateway can pass them on. Parsing goes through [`parse`], whose error names the field.
@@ -7,13 +8,16 @@
 pub mod chat;
 pub mod completion;
 pub mod edit;
+pub mod embedding;
 mod error;
 mod field;
 mod logprobs;
 mod model;
 mod parse;
+pub mod rerank;
 mod usage;
 
+pub use embedding::InputUsage;
 pub use error::{ApiError, ErrorBody, ErrorObject};
 pub use field::MAX_STOP_SEQUENCES;
 pub use logprobs::{ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob};

@@ -43,6 +43,9 @@ fn missing(param: &str, field: &str) -> ApiError {
         "model" => "name the model to use",
         "messages" => r#"give the conversation, such as [{"role": "user", "content": "Hello"}]"#,
         "prompt" => "give the text to go on from",
+        "input" => "give the text, or a list of texts, to embed",
+        "query" => "give the question that documents are to answer",
+        "documents" => "give the list of texts to rank",
         "role" => "say who speaks, such as \"user\"",
         _ => "add it",
     };
