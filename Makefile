@@ -31,6 +31,7 @@ install: ## Put `weighbridge` where cargo puts programs: ~/.cargo/bin
 
 sample: ## Fetch the sample weights once: pinned, checked, kept outside the repository
 	@examples/fetch-smollm2.sh
+	@examples/fetch-minilm.sh
 
 test: lint test-setup ## Everything: lints, units, goldens, real clients, the real control plane
 	$(CARGO) build --locked --workspace --all-targets
