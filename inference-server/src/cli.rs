@@ -51,7 +51,8 @@ struct ServeArgs {
     /// Name that requests use; give it again for further names.
     #[arg(long, required = true)]
     model_name: Vec<String>,
-    /// hf://org/repo/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf.
+    /// hf://org/repo/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf; for the latter two also a folder
+    /// with config.json, tokenizer.json and safetensors.
     #[arg(long)]
     source: Source,
     /// Branch, tag or commit of an hf source.

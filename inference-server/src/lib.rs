@@ -2,12 +2,13 @@
 //!
 //! A request's way: `http` parses and renders, `engine` owns the one engine thread, `scheduler` decides
 //! what each step computes, `kv` accounts for the cache's blocks, a `backend` computes logits, `sampling`
-//! picks the token, `tokenizer` turns it into text.
+//! picks the token, `tokenizer` turns it into text. For embeddings and reranking, `encoder` stands in `engine`'s place.
 
 pub mod artifact;
 pub mod backend;
 pub mod chat_template;
 pub mod cli;
+pub mod encoder;
 pub mod engine;
 pub mod gguf;
 pub mod http;

@@ -114,6 +114,7 @@ impl UpError {
             | EngineError::Listen(_)
             | EngineError::Artifact(_)
             | EngineError::File(_)
+            | EngineError::Folder(_)
             | EngineError::Metadata(_)
             | EngineError::Tokenizer(_)
             | EngineError::Thread(_)

@@ -19,10 +19,16 @@ pub enum ArtifactError {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// A folder, pipe or device.
-    #[error("source: {} is not a regular file: name the model file itself", path.display())]
+    /// A pipe or device, or a folder that holds no model.
+    #[error("source: {} is neither a regular file nor a folder with a config.json: name the model itself", path.display())]
     NotAFile {
         /// What was named.
+        path: PathBuf,
+    },
+    /// A pin on a folder.
+    #[error("digest: {} is a folder, and a digest pins one file: leave openWeights.digest out, or name a GGUF file", path.display())]
+    FolderDigest {
+        /// The folder.
         path: PathBuf,
     },
     /// The file can't be read.
@@ -98,6 +104,7 @@ impl ArtifactError {
             ArtifactError::DigestMismatch { .. } => Reason::DigestMismatch,
             ArtifactError::Missing { .. }
             | ArtifactError::NotAFile { .. }
+            | ArtifactError::FolderDigest { .. }
             | ArtifactError::Read { .. }
             | ArtifactError::ClaimNotMounted { .. }
             | ArtifactError::NoClaimFolder { .. }
@@ -110,7 +117,8 @@ impl ArtifactError {
     /// The field of `openWeights` to fix, where a field is at fault.
     pub fn field(&self) -> Option<&'static str> {
         match self {
-            ArtifactError::DigestMismatch { against: CheckedAgainst::Pin, .. } => Some("digest"),
+            ArtifactError::DigestMismatch { against: CheckedAgainst::Pin, .. }
+            | ArtifactError::FolderDigest { .. } => Some("digest"),
             ArtifactError::DigestMismatch { .. }
             | ArtifactError::NoClaimFolder { .. }
             | ArtifactError::Cache(_) => None,

@@ -1,10 +1,13 @@
-//! Files that are on this machine already: `file:` and, where the claim is mounted, `pvc:`.
+//! Files and folders that are on this machine already: `file:` and, where the claim is mounted, `pvc:`.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::{Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, ProgressSink, verify};
 
-/// A file named by its absolute path.
+/// What makes a folder a model's.
+const CONFIG: &str = "config.json";
+
+/// A file or a model's folder, named by its absolute path.
 pub(super) async fn file(
     path: &str,
     pinned: Option<&Digest>,
@@ -13,7 +16,7 @@ pub(super) async fn file(
     checked(PathBuf::from(path), pinned, progress).await
 }
 
-/// A file inside a claim's folder.
+/// A file, or a model's folder, inside a claim's folder.
 pub(super) async fn claim(
     request: &ArtifactRequest,
     claim: &str,
@@ -27,7 +30,11 @@ pub(super) async fn claim(
     if !folder.is_dir() {
         return Err(ArtifactError::NoClaimFolder { claim: claim.to_owned(), folder: folder.clone() });
     }
-    checked(inside(folder, file)?, request.digest.as_ref(), progress).await
+    let path = inside(folder, file)?;
+    if path.is_dir() {
+        stays_inside(folder, &path)?;
+    }
+    checked(path, request.digest.as_ref(), progress).await
 }
 
 async fn checked(
@@ -36,6 +43,9 @@ async fn checked(
     progress: ProgressSink,
 ) -> Result<Artifact, ArtifactError> {
     let metadata = std::fs::metadata(&path).map_err(|source| unreadable(&path, source))?;
+    if metadata.is_dir() && path.join(CONFIG).is_file() {
+        return model_folder(path, pinned);
+    }
     if !metadata.is_file() {
         return Err(ArtifactError::NotAFile { path });
     }
@@ -49,6 +59,37 @@ async fn checked(
     tracing::info!(path = %path.display(), bytes = metadata.len(), checked_against = checked_against.in_words(), "model file found");
     let (bytes, digest) = (metadata.len(), pinned.cloned());
     Ok(Artifact { path, bytes, digest, checked_against, commit: None, fetched_bytes: 0 })
+}
+
+/// A folder as the hub keeps models: nobody vouches for its bytes, since a digest names one file.
+fn model_folder(path: PathBuf, pinned: Option<&Digest>) -> Result<Artifact, ArtifactError> {
+    if pinned.is_some() {
+        return Err(ArtifactError::FolderDigest { path });
+    }
+    let bytes = entries(&path)?.into_iter().filter_map(|entry| std::fs::metadata(entry).ok());
+    let bytes = bytes.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()).sum();
+    tracing::info!(path = %path.display(), bytes, "model folder found");
+    let checked_against = CheckedAgainst::Nothing;
+    Ok(Artifact { path, bytes, digest: None, checked_against, commit: None, fetched_bytes: 0 })
+}
+
+/// Refuses a model's folder with a link that leads out of the claim's: whoever may write to a claim may not read
+/// the rest of the machine through it. A link inside is how the hub's own cache keeps files.
+fn stays_inside(claim: &Path, model: &Path) -> Result<(), ArtifactError> {
+    let root = claim.canonicalize().map_err(|source| unreadable(claim, source))?;
+    for path in entries(model)? {
+        // One that leads nowhere can't be opened either.
+        if path.canonicalize().is_ok_and(|target| !target.starts_with(&root)) {
+            return Err(ArtifactError::Escapes { path, folder: claim.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, ArtifactError> {
+    let list = std::fs::read_dir(folder).map_err(|source| unreadable(folder, source))?;
+    let paths = list.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<Result<_, _>>().map_err(|source| unreadable(folder, source))
 }
 
 /// `relative` under `folder`, links followed; refused when it leaves.

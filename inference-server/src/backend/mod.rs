@@ -3,6 +3,9 @@
 //! Nothing here schedules, samples, tokenises or speaks HTTP; nothing outside `kernels` is `unsafe`.
 
 pub mod cpu;
+mod encoder;
+
+pub use encoder::Encoder;
 
 use crate::kv::BlockId;
 

@@ -5,6 +5,31 @@ use std::time::{Duration, Instant};
 
 use crate::scheduler::Scheduler;
 
+/// What a thread tells of itself after a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) queued_tokens: u64,
+    pub(crate) waiting: u64,
+    pub(crate) running: u64,
+    pub(crate) used_blocks: u64,
+    pub(crate) total_blocks: u64,
+    pub(crate) preemptions: u64,
+}
+
+impl From<&Scheduler> for Figures {
+    fn from(scheduler: &Scheduler) -> Self {
+        let blocks = scheduler.blocks();
+        Self {
+            queued_tokens: scheduler.queued_tokens() as u64,
+            waiting: scheduler.waiting() as u64,
+            running: scheduler.running() as u64,
+            used_blocks: (blocks.total() - blocks.available()) as u64,
+            total_blocks: blocks.total() as u64,
+            preemptions: scheduler.preemptions(),
+        }
+    }
+}
+
 /// The engine's load at the end of its latest step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadSnapshot {
@@ -37,7 +62,7 @@ impl LoadSnapshot {
 
 /// The shared cell behind the snapshots. The fields are read one by one: a snapshot may mix two steps.
 #[derive(Debug)]
-pub(super) struct Load {
+pub(crate) struct Load {
     started: Instant,
     queued_tokens: AtomicU64,
     waiting: AtomicU64,
@@ -52,7 +77,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
             queued_tokens: AtomicU64::new(0),
@@ -67,34 +92,34 @@ impl Load {
         }
     }
 
-    pub(super) fn begin_step(&self) {
+    pub(crate) fn begin_step(&self) {
         self.step_began.store(self.now() + 1, Relaxed);
     }
 
-    pub(super) fn end_step(&self) {
+    pub(crate) fn end_step(&self) {
         self.step_began.store(0, Relaxed);
         self.steps.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn publish(&self, scheduler: &Scheduler) {
-        let blocks = scheduler.blocks();
-        self.queued_tokens.store(scheduler.queued_tokens() as u64, Relaxed);
-        self.waiting.store(scheduler.waiting() as u64, Relaxed);
-        self.running.store(scheduler.running() as u64, Relaxed);
-        self.used_blocks.store((blocks.total() - blocks.available()) as u64, Relaxed);
-        self.total_blocks.store(blocks.total() as u64, Relaxed);
-        self.preemptions.store(scheduler.preemptions(), Relaxed);
+    pub(crate) fn publish(&self, figures: Figures) {
+        let Figures { queued_tokens, waiting, running, used_blocks, total_blocks, preemptions } = figures;
+        self.queued_tokens.store(queued_tokens, Relaxed);
+        self.waiting.store(waiting, Relaxed);
+        self.running.store(running, Relaxed);
+        self.used_blocks.store(used_blocks, Relaxed);
+        self.total_blocks.store(total_blocks, Relaxed);
+        self.preemptions.store(preemptions, Relaxed);
     }
 
-    pub(super) fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
-    pub(super) fn snapshot(&self) -> LoadSnapshot {
+    pub(crate) fn snapshot(&self) -> LoadSnapshot {
         let began = self.step_began.load(Relaxed);
         let age = began.checked_sub(1).map(|began| Duration::from_millis(self.now().saturating_sub(began)));
         LoadSnapshot {

@@ -15,7 +15,9 @@ mod worker;
 
 pub use handle::{EngineHandle, EventStream, SubmitError};
 pub use load::LoadSnapshot;
+pub(crate) use load::{Figures, Load};
 pub use request::{Event, Finished, GenerateError, GenerateRequest, StopCause, TokenEvent};
+pub(crate) use worker::panic_message;
 
 /// The limits of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::load::Load;
+use super::load::{Figures, Load};
 use super::sequence::{Outcome, PROMPT_LOGPROBS_CHUNK, Sequence};
 use super::{EngineConfig, Event, GenerateError, GenerateRequest, step};
 use crate::backend::{Backend, Logits};
@@ -47,7 +47,7 @@ impl Worker {
         metrics: Arc<EngineMetrics>,
     ) -> Self {
         let scheduler = scheduler(&*backend, config);
-        load.publish(&scheduler);
+        load.publish(Figures::from(&scheduler));
         Self {
             backend,
             tokenizer,
@@ -77,7 +77,7 @@ impl Worker {
                 self.start_over(&panic_message(&*panic));
             }
             self.load.end_step();
-            self.load.publish(&self.scheduler);
+            self.load.publish(Figures::from(&self.scheduler));
         }
     }
 
@@ -99,7 +99,7 @@ impl Worker {
             }
             self.next_id += group.len() as u64;
         }
-        self.load.publish(&self.scheduler);
+        self.load.publish(Figures::from(&self.scheduler));
         // A caller that left meanwhile has dropped its streams too, and is found at the next step.
         command.reply.send(submitted).ok();
     }
@@ -181,7 +181,7 @@ fn scheduler(backend: &dyn Backend, config: EngineConfig) -> Scheduler {
 }
 
 /// What a panic said, for the log.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -6,6 +6,7 @@ use axum::response::Response;
 use weighbridge_wire::openai::ApiError;
 
 use crate::chat_template::TemplateError;
+use crate::encoder::EncodeError;
 use crate::engine::{GenerateError, SubmitError};
 use crate::tokenizer::TokenizerError;
 
@@ -70,6 +71,41 @@ pub(super) fn from_generate(error: &GenerateError) -> ApiError {
         GenerateError::Panicked(_) => ApiError::internal("The engine met an internal error."),
         GenerateError::Stopped => ApiError::internal("The engine has stopped."),
     }
+}
+
+/// A job that the encoder did not take, or that failed. `field` holds the texts.
+pub(super) fn from_encode(error: &EncodeError, field: &str) -> ApiError {
+    match error {
+        EncodeError::QueueFull => {
+            ApiError::too_many_requests("Too many requests wait for this model already.", RETRY_FULL)
+        }
+        EncodeError::Draining => draining(),
+        EncodeError::TooLong { index, tokens, context } => {
+            too_long(&format!("{field}[{index}]"), *tokens, *context)
+        }
+        EncodeError::Sequence { index, problem } => {
+            let path = format!("{field}[{index}]");
+            ApiError::invalid_request(Some(&path), &format!("`{path}`: {problem}"))
+        }
+        EncodeError::Step(_) | EncodeError::NoNumbers | EncodeError::Panicked(_) | EncodeError::Stopped => {
+            tracing::error!(%error, "a request failed");
+            ApiError::internal(match error {
+                EncodeError::NoNumbers => "The model produced no usable output.",
+                EncodeError::Stopped => "The encoder has stopped.",
+                _ => "A step of the encoder failed.",
+            })
+        }
+    }
+}
+
+/// A text longer than the context of an encoder.
+pub(super) fn too_long(path: &str, tokens: usize, context: usize) -> ApiError {
+    let message = format!(
+        "This model's maximum context length is {context} tokens, and `{path}` has {tokens}, special tokens included. \
+         Shorten it, or send `truncate: true` to have texts cut."
+    );
+    let code = Some("context_length_exceeded");
+    ApiError::new(400, "invalid_request_error", Some(path), code, &message)
 }
 
 /// A conversation that the model's template could not render.

@@ -1,4 +1,4 @@
-//! One request of either endpoint, stage by stage: read, prepare, submit, answer.
+//! One request of either endpoint that generates, stage by stage: read, prepare, submit, answer.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ async fn answer<E: Endpoint>(
     let (endpoint, submission) = prepared;
     let Submission { model, group, prompt_tokens, stream, include_usage, max_tokens_field } = submission;
     let count = group.len();
-    let streams = state.ready_model()?.engine.submit(group).await;
+    let streams = state.ready_model()?.generation()?.engine.submit(group).await;
     let streams = streams.map_err(|error| error::from_submit(error, E::PROMPT, max_tokens_field))?;
     record.accepted(ModelLabels::new(&model), prompt_tokens, count);
     let choices = Choices::new(streams);

@@ -16,10 +16,10 @@ const HUNG_STEP: Duration = Duration::from_secs(300);
 /// Whether the process is worth keeping: the engine thread is there and its step does not hang.
 pub(super) async fn livez(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let Some(model) = state.model() else { return (StatusCode::OK, "ok".to_owned()) };
-    if !model.engine.is_running() {
+    if !model.is_running() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the engine thread is gone".to_owned());
     }
-    match model.engine.load().step_age {
+    match model.load().step_age {
         Some(age) if age > HUNG_STEP => {
             let words = format!("a step has been running for {} s", age.as_secs());
             (StatusCode::SERVICE_UNAVAILABLE, words)
@@ -31,7 +31,7 @@ pub(super) async fn livez(State(state): State<Arc<AppState>>) -> impl IntoRespon
 /// Whether requests should come here; if not, why.
 pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let phase = state.phase();
-    let running = state.model().is_none_or(|model| model.engine.is_running());
+    let running = state.model().is_none_or(|model| model.is_running());
     match phase {
         Phase::Ready if running => (StatusCode::OK, "ready".to_owned()),
         Phase::Ready => (StatusCode::SERVICE_UNAVAILABLE, "the engine thread is gone".to_owned()),
@@ -41,7 +41,7 @@ pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoRespo
 
 /// Prometheus text format.
 pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
-    let load = state.model().map(|model| model.engine.load());
+    let load = state.model().map(|model| model.load());
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.metrics.render(load.as_ref()))
 }

@@ -1,7 +1,8 @@
-//! The HTTP surface: OpenAI's chat completions, completions and models, health, and metrics.
+//! The HTTP surface: OpenAI's chat completions, completions, embeddings and models, reranking, health, and
+//! metrics.
 //!
 //! A request's way: read the body within bounds, parse and tokenise off the async threads, submit to the
-//! engine, and write the answer whole or as a stream. Every error leaves in OpenAI's shape. No field is
+//! engine or the encoder, and write the answer whole or as a stream. Every error leaves in OpenAI's shape. No field is
 //! ignored: what is not served is refused by name. Nothing here computes, schedules or draws.
 
 mod answer;
@@ -9,10 +10,12 @@ mod body;
 mod chat;
 mod choices;
 mod completions;
+mod encoding;
 mod error;
 mod exchange;
 mod health;
 mod listener;
+mod model;
 mod models;
 mod parameters;
 mod record;
@@ -31,13 +34,16 @@ use weighbridge_wire::openai::ApiError;
 
 pub(crate) use answer::unix_seconds;
 pub use listener::{Listener, ListenerError};
-pub use state::{AppState, Phase, ServedModel};
+pub use model::{Encoding, Generation, ServedModel, Serves, Task};
+pub use state::{AppState, Phase};
 
 /// What callers use: the API, and health for probes on the same port.
 pub fn api(state: Arc<AppState>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::handle))
         .route("/v1/completions", post(completions::handle))
+        .route("/v1/embeddings", post(encoding::embeddings::handle))
+        .route("/v1/rerank", post(encoding::rerank::handle))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::get))
         .route("/livez", get(health::livez))

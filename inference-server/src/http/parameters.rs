@@ -11,7 +11,7 @@ use crate::sampling::SamplingParams;
 pub(super) const MAX_CHOICES: usize = 128;
 
 /// Fields that change nothing about an answer and need no enforcing: who asks, and where to file it.
-const HARMLESS: [&str; 5] =
+pub(super) const HARMLESS: [&str; 5] =
     ["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 
 /// Bytes of a stop string: each is compared with the answer's end after every token, on the engine's thread.

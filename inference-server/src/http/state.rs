@@ -7,11 +7,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use weighbridge_wire::openai::ApiError;
 
-use super::error;
-use crate::chat_template::ChatTemplate;
-use crate::engine::EngineHandle;
+use super::{ServedModel, error};
 use crate::metrics::Metrics;
-use crate::tokenizer::Tokenizer;
 
 /// KiB of request bodies that may be in memory at once: eight of the largest. Callers beyond that wait
 /// with their bodies unread.
@@ -38,7 +35,7 @@ pub enum Phase {
         /// Bytes in all.
         total: u64,
     },
-    /// The first token is being produced.
+    /// The first token, or embedding, is being computed.
     Warming,
     /// Requests are answered.
     Ready,
@@ -58,29 +55,12 @@ impl fmt::Display for Phase {
             Self::Loading { bytes, total } => {
                 write!(f, "loading the weights ({} of {} MB)", bytes / 1_000_000, total / 1_000_000)
             }
-            Self::Warming => f.write_str("producing a first token"),
+            Self::Warming => f.write_str("computing a first answer"),
             Self::Ready => f.write_str("ready"),
             Self::Draining => f.write_str("draining"),
             Self::Failed(problem) => write!(f, "failed: {problem}"),
         }
     }
-}
-
-/// A loaded model, as the handlers need it.
-#[derive(Debug)]
-pub struct ServedModel {
-    /// The names that requests may use; the first is the one that answers carry when asked for all.
-    pub names: Vec<String>,
-    /// The engine.
-    pub engine: EngineHandle,
-    /// The file's tokenizer.
-    pub tokenizer: Arc<Tokenizer>,
-    /// The file's chat template; in words, why there is none.
-    pub template: Result<ChatTemplate, String>,
-    /// When it was loaded, in seconds since 1970.
-    pub created: i64,
-    /// Which build and weights answer: equal seeds give equal answers while this stays the same.
-    pub fingerprint: String,
 }
 
 /// Shared by all handlers of one server.
@@ -147,7 +127,7 @@ impl AppState {
         self.enter(Phase::Draining);
         self.requests.close();
         if let Some(model) = self.model() {
-            model.engine.drain();
+            model.drain();
         }
     }
 
@@ -175,15 +155,5 @@ impl AppState {
             (Phase::Draining, _) => Err(error::draining()),
             (phase, _) => Err(error::not_ready(&phase.to_string())),
         }
-    }
-}
-
-impl ServedModel {
-    /// Checks that `name` is one of ours.
-    pub(super) fn check_name(&self, name: &str) -> Result<(), ApiError> {
-        if self.names.iter().any(|served| served == name) {
-            return Ok(());
-        }
-        Err(ApiError::model_not_found(name))
     }
 }

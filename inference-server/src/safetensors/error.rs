@@ -14,6 +14,32 @@ pub enum SafetensorsError {
         #[source]
         source: std::io::Error,
     },
+    /// A file that has to be there.
+    #[error("{path} is missing: {fix}")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// A text file that is none.
+    #[error("{path} is no text: {problem}; fetch the model again")]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A key whose value makes no sense.
+    #[error("{path}: {key}: {problem}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        problem: String,
+    },
     /// A JSON file that is none.
     #[error("{path} is no JSON object: {problem}; fetch the model again")]
     Json {

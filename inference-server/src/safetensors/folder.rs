@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Component, Path};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
 use super::SafetensorsError;
+use super::json::read_object;
 use crate::gguf::{Mapping, TensorInfo, TensorType};
 use crate::model::keys::Keys;
 use crate::model::{ModelError, Naming, TensorSource};
@@ -16,8 +16,6 @@ use crate::model::{ModelError, Naming, TensorSource};
 const CONFIG: &str = "config.json";
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Largest JSON file that is read: an index names some thousand tensors in about a megabyte.
-const JSON_LIMIT: u64 = 64 << 20;
 /// What old checkpoints keep beside weights, computed anew by whoever needs it.
 const BUFFERS: &[&str] = &[".position_ids", ".inv_freq", ".masked_bias", ".attention.bias"];
 
@@ -111,19 +109,6 @@ fn kind(tensor: &str, dtype: Dtype) -> Result<TensorType, SafetensorsError> {
             return Err(SafetensorsError::Type { tensor: tensor.to_owned(), found });
         }
     })
-}
-
-fn read_object(path: &Path) -> Result<Map<String, Value>, SafetensorsError> {
-    let io = |source| SafetensorsError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    let bytes = file.metadata().map_err(io)?.len();
-    if bytes > JSON_LIMIT {
-        return Err(SafetensorsError::TooLong { path: path.to_owned(), bytes, limit: JSON_LIMIT });
-    }
-    let mut text = Vec::new();
-    file.take(JSON_LIMIT).read_to_end(&mut text).map_err(io)?;
-    serde_json::from_slice(&text)
-        .map_err(|error| SafetensorsError::Json { path: path.to_owned(), problem: error.to_string() })
 }
 
 /// Which file of the folder holds which tensor.

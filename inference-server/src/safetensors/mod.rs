@@ -5,8 +5,13 @@
 
 mod error;
 mod folder;
+mod json;
+mod sentence;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use error::SafetensorsError;
 pub use folder::SafetensorsFolder;
+pub use sentence::{PoolingMode, SentenceFiles};
+pub use text::TextFiles;

@@ -4,6 +4,7 @@ use crate::artifact::ArtifactError;
 use crate::backend::cpu::LoadError;
 use crate::gguf::{GgufError, MetadataError};
 use crate::http::ListenerError;
+use crate::safetensors::SafetensorsError;
 use crate::tokenizer::TokenizerError;
 
 /// A server that does not serve.
@@ -26,6 +27,9 @@ pub enum ServeError {
     /// The model file is not usable.
     #[error("the model file: {0}")]
     File(#[from] GgufError),
+    /// The model's folder is not usable.
+    #[error("the model's folder: {0}")]
+    Folder(#[from] SafetensorsError),
     /// The model file lacks a key.
     #[error("the model file: {0}")]
     Metadata(#[from] MetadataError),

@@ -17,11 +17,22 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::http::{self, AppState, Listener, Phase};
+use crate::http::{self, AppState, Listener, Phase, ServedModel, Task};
 use crate::metrics::{EngineMetrics, Metrics};
 
 /// Hears of every change of phase. Called on any thread: must be quick and must not block.
 pub type PhaseSink = Arc<dyn Fn(&Phase) + Send + Sync>;
+
+/// Looks at a server from outside, also while it runs.
+#[derive(Clone, Debug)]
+pub struct View(Arc<AppState>);
+
+impl View {
+    /// What the model is for, once it is there.
+    pub fn task(&self) -> Option<Task> {
+        self.0.model().map(ServedModel::task)
+    }
+}
 
 /// A server whose ports are bound and whose model is not there yet.
 #[derive(Debug)]
@@ -60,6 +71,11 @@ impl Server {
     /// Where health and metrics are served, if not on the API's port.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Listener::address)
+    }
+
+    /// A view that stays when the server runs.
+    pub fn view(&self) -> View {
+        View(Arc::clone(&self.state))
     }
 
     /// Loads the model and serves until `shutdown`; then finishes the open requests, within the drain

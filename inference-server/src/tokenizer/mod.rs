@@ -1,27 +1,30 @@
 //! Text to token ids and back, as the model file says: vocabulary, merges, special tokens, detokenising.
 //!
-//! The reference is llama.cpp's `llama-vocab.cpp`: same file, same ids. No file is read here (the metadata
-//! comes in a plain struct), and nothing here knows prompts, templates or requests.
+//! The reference of GGUF files is llama.cpp's `llama-vocab.cpp`: same file, same ids. A `tokenizer.json` is run by the
+//! crate that defines it. No file is read here (the metadata comes in a plain struct), and nothing here knows prompts,
+//! templates or requests.
 
 mod bpe;
 mod byte_level;
 mod detokenizer;
 mod end_tokens;
+mod ggml;
 mod gguf;
+mod hugging_face;
 mod metadata;
 mod pre_tokenizer;
 mod special;
+mod spelling;
 mod spm;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
 
 pub use detokenizer::{Detokenizer, Piece};
+pub use hugging_face::{EncodedSequence, HuggingFaceTokenizer, PlainText};
 pub use metadata::{TokenType, TokenizerMetadata};
 
-use bpe::Bpe;
-use special::{Fragment, SpecialTokens};
-use spm::Spm;
+use ggml::Ggml;
 use vocabulary::Vocabulary;
 
 /// Why a tokenizer could not be built, or a text not be tokenised.
@@ -29,7 +32,7 @@ use vocabulary::Vocabulary;
 pub enum TokenizerError {
     /// The file's tokenizer is of a kind that we do not implement.
     #[error(
-        "tokenizer.ggml.model is {0:?}: only \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece) are served"
+        "tokenizer.ggml.model is {0:?}: only \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece) are served from GGUF; encoders are served from a folder with config.json and tokenizer.json"
     )]
     UnknownModel(String),
     /// The file splits words by a rule that we do not know; guessing would give other ids in silence.
@@ -43,6 +46,14 @@ pub enum TokenizerError {
         /// The metadata key.
         key: &'static str,
         /// What is wrong.
+        problem: String,
+    },
+    /// A file that is not a tokenizer that is served.
+    #[error("{file}: {problem}")]
+    File {
+        /// The file.
+        file: &'static str,
+        /// What is wrong, and what to do.
         problem: String,
     },
     /// A metadata key is missing or has another type.
@@ -64,20 +75,28 @@ pub struct EncodeOptions {
 
 #[derive(Debug)]
 enum Model {
-    Bpe(Box<Bpe>),
-    Spm(Box<Spm>),
+    Ggml(Ggml),
+    HuggingFace(Box<HuggingFaceTokenizer>),
 }
 
-/// The tokenizer of one model file. Shared between threads; nothing in it changes.
+/// Which tokens of a `tokenizer.json` begin and end texts, as the files beside it say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTexts {
+    /// How the token that begins a sequence is written.
+    pub bos: Option<String>,
+    /// How the token that ends a sequence is written.
+    pub eos: Option<String>,
+    /// Further ids that end an answer.
+    pub ends: Vec<u32>,
+}
+
+/// The tokenizer of one model. Shared between threads; nothing in it changes.
 #[derive(Debug)]
 pub struct Tokenizer {
     vocabulary: Vocabulary,
-    special: SpecialTokens,
     model: Model,
-    bos: Option<u32>,
-    eos: Option<u32>,
-    add_bos: bool,
-    add_eos: bool,
+    bos: String,
+    eos: String,
     ends: Vec<u32>,
 }
 
@@ -90,28 +109,45 @@ impl Tokenizer {
         metadata.validate()?;
         let ends = end_tokens::resolve(&mut metadata);
         let vocabulary = Vocabulary::new(&metadata)?;
-        let special = SpecialTokens::new(&metadata);
-        let (model, add_bos) = match metadata.model.as_str() {
-            "gpt2" => {
-                let pre = metadata.pre.as_deref().unwrap_or("default");
-                let rules = pre_tokenizer::rules(pre)
-                    .ok_or_else(|| TokenizerError::UnknownPreTokenizer(pre.to_owned()))?;
-                let add_bos = rules.add_bos;
-                (Model::Bpe(Box::new(Bpe::new(&metadata, rules)?)), add_bos)
+        let model = Model::Ggml(Ggml::new(&metadata)?);
+        let text = |id: Option<u32>| id.map_or_else(String::new, |id| text_of(&vocabulary, id));
+        let (bos, eos) = (text(metadata.bos), text(metadata.eos));
+        Ok(Self { vocabulary, model, bos, eos, ends })
+    }
+
+    /// A model's tokenizer out of its `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::File`] for a file whose tokens could not be written as they come.
+    pub fn of_hugging_face(
+        model: HuggingFaceTokenizer,
+        special: SpecialTexts,
+    ) -> Result<Self, TokenizerError> {
+        let vocabulary = model.vocabulary()?;
+        let SpecialTexts { bos, eos, mut ends } = special;
+        ends.extend(eos.as_deref().and_then(|eos| model.id(eos)));
+        ends.sort_unstable();
+        ends.dedup();
+        let (bos, eos) = (bos.unwrap_or_default(), eos.unwrap_or_default());
+        Ok(Self { vocabulary, model: Model::HuggingFace(Box::new(model)), bos, eos, ends })
+    }
+
+    /// The same, for a model with embeddings for `rows` tokens.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] when it has more tokens than the model knows. Those that a `tokenizer.json` adds for other
+    /// media may lie beyond; a text that holds one is refused.
+    pub fn for_rows(self, rows: usize) -> Result<Self, TokenizerError> {
+        let tokens = self.vocabulary.len();
+        let model = match self.model {
+            Model::Ggml(_) if tokens > rows => {
+                let problem = format!("{tokens} tokens, but the model has embeddings for {rows}");
+                return Err(TokenizerError::Metadata { key: "tokenizer.ggml.tokens", problem });
             }
-            "llama" => (Model::Spm(Box::new(Spm::new(&metadata)?)), true),
-            other => return Err(TokenizerError::UnknownModel(other.to_owned())),
+            Model::Ggml(model) => Model::Ggml(model),
+            Model::HuggingFace(model) => Model::HuggingFace(Box::new(model.for_rows(rows)?)),
         };
-        Ok(Self {
-            vocabulary,
-            special,
-            model,
-            bos: metadata.bos,
-            eos: metadata.eos,
-            add_bos: metadata.add_bos.unwrap_or(add_bos) && metadata.bos.is_some(),
-            add_eos: metadata.add_eos.unwrap_or(false) && metadata.eos.is_some(),
-            ends,
-        })
+        Ok(Self { model, ..self })
     }
 
     /// Token ids of `text`.
@@ -119,25 +155,34 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Text`] when the splitting rule gives up on it.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = Vec::with_capacity(text.len() / 3 + 2);
-        if options.add_special && self.add_bos {
-            ids.extend(self.bos);
+        match &self.model {
+            Model::Ggml(model) => model.encode(text, options),
+            Model::HuggingFace(model) => model.encode(text, options),
         }
-        let mut after_special = true;
-        for fragment in self.special.split(text, options.parse_special) {
-            match fragment {
-                Fragment::Token(id) => ids.push(id),
-                Fragment::Text(text) => match &self.model {
-                    Model::Bpe(bpe) => bpe.encode(text, &mut ids)?,
-                    Model::Spm(spm) => spm.encode(text, after_special, &mut ids),
-                },
-            }
-            after_special = matches!(fragment, Fragment::Token(_));
+    }
+
+    /// Token ids of what a chat template wrote.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_chat(&self, prompt: &str) -> Result<Vec<u32>, TokenizerError> {
+        let add_special = match &self.model {
+            // A template that writes the token that begins a sequence must not get a second one.
+            Model::Ggml(_) => self.bos.is_empty() || !prompt.starts_with(&self.bos),
+            // As transformers has it: the template writes all of it.
+            Model::HuggingFace(_) => false,
+        };
+        self.encode(prompt, EncodeOptions { add_special, parse_special: true })
+    }
+
+    /// The least number of tokens that a text of `bytes` bytes has, as far as that is known without reading it.
+    pub fn least_tokens(&self, bytes: usize) -> usize {
+        let all = bytes / self.vocabulary.longest_piece();
+        match &self.model {
+            Model::Ggml(_) => all,
+            // A file's normaliser may shorten a text; those in use leave more than a quarter.
+            Model::HuggingFace(_) => all / 4,
         }
-        if options.add_special && self.add_eos {
-            ids.extend(self.eos);
-        }
-        Ok(ids)
     }
 
     /// The bytes that `id` stands for, also of a special token; empty for an id outside the vocabulary.
@@ -165,18 +210,17 @@ impl Tokenizer {
         self.vocabulary.len()
     }
 
-    /// Bytes of the longest token: `text.len() / longest_piece()` is the least number of tokens a text has.
-    pub fn longest_piece(&self) -> usize {
-        self.vocabulary.longest_piece()
-    }
-
     /// Text of the token that begins a sequence, for templates; empty when the model has none.
     pub fn bos_text(&self) -> &str {
-        self.bos.and_then(|id| std::str::from_utf8(self.piece(id)).ok()).unwrap_or("")
+        &self.bos
     }
 
     /// Text of the token that ends a sequence, for templates; empty when the model has none.
     pub fn eos_text(&self) -> &str {
-        self.eos.and_then(|id| std::str::from_utf8(self.piece(id)).ok()).unwrap_or("")
+        &self.eos
     }
+}
+
+fn text_of(vocabulary: &Vocabulary, id: u32) -> String {
+    std::str::from_utf8(vocabulary.piece(id)).unwrap_or_default().to_owned()
 }

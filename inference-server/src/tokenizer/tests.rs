@@ -1,4 +1,7 @@
-use super::{EncodeOptions, TokenType, Tokenizer, TokenizerError, TokenizerMetadata};
+use super::{
+    EncodeOptions, HuggingFaceTokenizer, SpecialTexts, TokenType, Tokenizer, TokenizerError,
+    TokenizerMetadata,
+};
 
 const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: false };
 const TEMPLATE: EncodeOptions = EncodeOptions { add_special: false, parse_special: true };
@@ -112,4 +115,54 @@ fn sentencepiece_merges_by_score_and_falls_back_to_bytes() {
     assert_eq!(tokenizer.encode("hi</s>hi", options).unwrap(), [1, 264, 2, 264]);
     assert_eq!(tokenizer.encode("🦀", PLAIN).unwrap(), [259, 3 + 0xF0, 3 + 0x9F, 3 + 0xA6, 3 + 0x80]);
     assert_eq!(tokenizer.piece(264), b" hi");
+}
+
+/// A `tokenizer.json` of whole words and of bytes, as `decoder` writes them.
+fn hugging_face(words: &[&str], decoder: &serde_json::Value) -> Result<Tokenizer, TokenizerError> {
+    let vocabulary: serde_json::Map<_, _> =
+        words.iter().zip(0..).map(|(word, id)| ((*word).to_owned(), serde_json::json!(id))).collect();
+    let json = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": null,
+        "post_processor": null, "decoder": decoder,
+        "added_tokens": [{"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                          "normalized": false, "special": true}],
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    });
+    let model = HuggingFaceTokenizer::new(json.to_string().as_bytes())?;
+    Tokenizer::of_hugging_face(model, SpecialTexts { ends: vec![0], ..SpecialTexts::default() })
+}
+
+#[test]
+fn tokens_of_a_tokenizer_json_spell_bytes() {
+    let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                                   "use_regex": true});
+    // 🦀 is F0 9F A6 80, in GPT-2's alphabet.
+    let tokenizer = hugging_face(&["<s>", "Ġhe", "ðŁ", "¦Ģ"], &level).unwrap();
+    assert_eq!(tokenizer.piece(1), b" he");
+    assert_eq!([tokenizer.piece(2), tokenizer.piece(3)].concat(), "🦀".as_bytes());
+    assert_eq!((tokenizer.piece(0), tokenizer.visible_piece(0)), (&b"<s>"[..], &b""[..]));
+    assert!(tokenizer.is_end(0) && tokenizer.piece(9).is_empty());
+
+    let steps = serde_json::json!([
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+        {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]);
+    let sentence = serde_json::json!({"type": "Sequence", "decoders": steps});
+    let tokenizer = hugging_face(&["<s>", "▁he", "<0xF0>", "<0x9F>"], &sentence).unwrap();
+    assert_eq!((tokenizer.piece(1), tokenizer.piece(2)), (&b" he"[..], &[0xF0][..]));
+    let mut text = super::Detokenizer::new(Vec::new());
+    assert_eq!(text.push(tokenizer.piece(2)).text, "", "half a character waits for its rest");
+}
+
+#[test]
+fn a_decoder_that_is_not_served_is_named() {
+    for (decoder, words) in [
+        (serde_json::json!(null), "decoder: there is none"),
+        (serde_json::json!({"type": "WordPiece", "prefix": "##", "cleanup": true}), "decoder: WordPiece"),
+        (serde_json::json!({"type": "Sequence", "decoders": [{"type": "Fuse"}]}), "how spaces are written"),
+    ] {
+        let error = hugging_face(&["<s>", "a"], &decoder).unwrap_err().to_string();
+        assert!(error.starts_with("tokenizer.json: ") && error.contains(words), "{error}");
+    }
+    let error = HuggingFaceTokenizer::new(b"{").unwrap_err().to_string();
+    assert!(error.starts_with("tokenizer.json: ") && error.contains("fetch it again"), "{error}");
 }

@@ -14,12 +14,8 @@ pub(super) struct Vocabulary {
 
 impl Vocabulary {
     pub(super) fn new(metadata: &TokenizerMetadata) -> Result<Self, TokenizerError> {
-        let count = metadata.tokens.len();
-        let mut bytes = Vec::with_capacity(count * 6);
-        let mut ends = Vec::with_capacity(count);
-        let mut longest = 1;
-        let mut from = 0;
-        for (token, token_type) in metadata.tokens.iter().zip(&metadata.token_types) {
+        let pieces = metadata.tokens.iter().zip(&metadata.token_types).map(|(token, token_type)| {
+            let mut bytes = Vec::new();
             match (token_type, metadata.model.as_str()) {
                 (TokenType::Byte, _) => bytes.extend(spm::parse_byte_token(token)),
                 (TokenType::Normal, "gpt2") => byte_level::decode(token, &mut bytes),
@@ -27,20 +23,24 @@ impl Vocabulary {
                 (TokenType::Unused | TokenType::Undefined, _) => {}
                 _ => bytes.extend(token.as_bytes()),
             }
-            longest = longest.max(bytes.len() - from);
-            from = bytes.len();
-            let end = u32::try_from(from).map_err(|_| TokenizerError::Metadata {
-                key: "tokenizer.ggml.tokens",
-                problem: "more than 4 GiB of token text".to_owned(),
-            })?;
-            ends.push(end);
+            (bytes, matches!(token_type, TokenType::Control | TokenType::Unknown))
+        });
+        Self::of_pieces(pieces).ok_or_else(|| TokenizerError::Metadata {
+            key: "tokenizer.ggml.tokens",
+            problem: "more than 4 GiB of token text".to_owned(),
+        })
+    }
+
+    /// From the bytes of every token, by id, and whether it is hidden; `None` for more than 4 GiB of them.
+    pub(super) fn of_pieces(pieces: impl IntoIterator<Item = (Vec<u8>, bool)>) -> Option<Self> {
+        let mut all = Self { bytes: Vec::new(), ends: Vec::new(), hidden: Vec::new(), longest: 1 };
+        for (piece, hidden) in pieces {
+            all.bytes.extend_from_slice(&piece);
+            all.ends.push(u32::try_from(all.bytes.len()).ok()?);
+            all.hidden.push(hidden);
+            all.longest = all.longest.max(piece.len());
         }
-        let hidden = metadata
-            .token_types
-            .iter()
-            .map(|token_type| matches!(token_type, TokenType::Control | TokenType::Unknown))
-            .collect();
-        Ok(Self { bytes, ends, hidden, longest })
+        Some(all)
     }
 
     pub(super) fn piece(&self, id: u32) -> &[u8] {

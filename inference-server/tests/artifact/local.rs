@@ -66,3 +66,36 @@ async fn a_claim_is_a_folder_that_nothing_leads_out_of() {
     link.claims.clone_from(&good.claims);
     assert!(matches!(world.resolve(link).await.unwrap_err(), ArtifactError::Escapes { .. }));
 }
+
+#[tokio::test]
+async fn a_models_folder_is_taken_whole_and_stays_in_its_claim() {
+    let world = World::new();
+    let claim = world.cache.path().join("claim");
+    let folder = claim.join("models/m");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir(claim.join("blobs")).unwrap();
+    std::fs::write(folder.join("config.json"), b"{}").unwrap();
+    std::fs::write(claim.join("blobs/weights"), b"weights").unwrap();
+    // How the hub's own cache keeps files.
+    std::os::unix::fs::symlink("../../blobs/weights", folder.join("model.safetensors")).unwrap();
+
+    let mut request = request(&world, "pvc://models/models/m");
+    request.claims.insert("models".to_owned(), claim.clone());
+    let found = world.resolve(request.clone()).await.unwrap();
+    assert_eq!((found.bytes, found.checked_against), (9, CheckedAgainst::Nothing));
+    assert!(found.path.ends_with("claim/models/m"));
+
+    let mut pinned = request.clone();
+    pinned.digest = Some(HubFile::large(b"weights").digest().parse().unwrap());
+    let error = world.resolve(pinned).await.unwrap_err();
+    assert_eq!(error.field(), Some("digest"));
+    assert!(error.to_string().contains("leave openWeights.digest out"), "{error}");
+
+    std::fs::write(world.cache.path().join("secret"), b"secret").unwrap();
+    std::os::unix::fs::symlink("../../../secret", folder.join("tokenizer.json")).unwrap();
+    let error = world.resolve(request).await.unwrap_err();
+    assert!(
+        matches!(&error, ArtifactError::Escapes { path, .. } if path.ends_with("tokenizer.json")),
+        "{error}"
+    );
+}

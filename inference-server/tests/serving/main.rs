@@ -4,19 +4,32 @@
 //! These tests need the sample file: without it they fail and say how to get it.
 #![allow(clippy::unwrap_used, clippy::panic)] // A golden or model that cannot be read fails the test.
 
+mod encoder;
+mod folder;
 mod process;
+mod running;
 mod server;
 mod text;
 
 use std::path::{Path, PathBuf};
 
-fn sample() -> PathBuf {
+/// What `make sample` fetched.
+fn fetched(name: &str) -> PathBuf {
     let cache = std::env::var_os("WEIGHBRIDGE_CACHE")
         .map(PathBuf::from)
         .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/weighbridge"));
-    let path = cache.join("models/smollm2-135m-instruct-q4_1.gguf");
-    assert!(path.is_file(), "run make sample: {} is not there", path.display());
+    let path = cache.join("models").join(name);
+    assert!(path.exists(), "run make sample: {} is not there", path.display());
     path
+}
+
+fn sample() -> PathBuf {
+    fetched("smollm2-135m-instruct-q4_1.gguf")
+}
+
+/// A tiny model of `tests/goldens/families`, in a folder as the hub keeps them.
+fn family(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/families").join(name)
 }
 
 fn golden_bytes(name: &str) -> Vec<u8> {

@@ -1,66 +1,17 @@
 //! The whole server on the sample, over HTTP.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
-use weighbridge_inference_server::http::Phase;
 use weighbridge_inference_server::server::{ModelFile, ServeError, Server, ServerConfig};
 
+use super::running::Running;
 use super::sample;
-
-struct Running {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    done: JoinHandle<Result<(), ServeError>>,
-}
 
 /// A server on the sample that has become ready.
 async fn start() -> Running {
     let model = ModelFile::Path(sample());
-    let server = Server::bind(ServerConfig::new(([127, 0, 0, 1], 0).into(), model, "smollm2")).await.unwrap();
-    let address = server.address();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (phases, mut phase) = watch::channel(Phase::Opening);
-    let progress = Arc::new(move |phase: &Phase| {
-        phases.send_replace(phase.clone());
-    });
-    let done = tokio::spawn(async move { server.run(async { drop(stopped.await) }, progress).await });
-    phase.wait_for(|phase| *phase == Phase::Ready).await.unwrap();
-    Running { address, stop, done }
-}
-
-impl Running {
-    async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        let request = hyper::Request::builder().method(method).uri(path).header("host", "test");
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let response =
-            sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(bytes.to_vec()).unwrap())
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Value {
-        let (status, text) = self.send("POST", path, body).await;
-        assert_eq!(status, 200, "{text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    async fn stop(self) {
-        self.stop.send(()).unwrap();
-        self.done.await.unwrap().unwrap();
-    }
+    Running::start(ServerConfig::new(([127, 0, 0, 1], 0).into(), model, "smollm2")).await
 }
 
 fn chat(fields: Value) -> Value {

@@ -35,6 +35,7 @@ pub struct CpuEncoder {
     /// Keys and values of one layer: no later layer needs an earlier one's.
     cache: Option<KvCache>,
     pooling: Pooling,
+    normalize: bool,
     weight_bytes: u64,
 }
 
@@ -52,7 +53,25 @@ impl CpuEncoder {
         let PlannedModel { plan, model } = plan_encoder(source)?;
         let weight_bytes = plan.bytes as u64;
         let device = reserve(source, plan, options, 0, 0, progress)?;
-        Ok(Self { model, device, buffers: Buffers::default(), cache: None, pooling, weight_bytes })
+        Ok(Self {
+            model,
+            device,
+            buffers: Buffers::default(),
+            cache: None,
+            pooling,
+            normalize: true,
+            weight_bytes,
+        })
+    }
+
+    /// The same, whose embeddings keep their length unless `normalize`.
+    pub fn normalized(self, normalize: bool) -> Self {
+        Self { normalize, ..self }
+    }
+
+    /// Token types that it knows.
+    pub fn token_types(&self) -> usize {
+        self.model.token_types()
     }
 
     /// Elements of what [`Self::encode`] gives for a sequence.
@@ -83,7 +102,7 @@ impl CpuEncoder {
         self.weight_bytes
     }
 
-    /// The pooled embedding of each sequence, at length 1, or its scores.
+    /// The pooled embedding of each sequence, at length 1 unless told otherwise, or its scores.
     ///
     /// # Errors
     /// [`BackendError::InvalidChunk`] for a sequence that is empty, too long, or of unknown tokens.
@@ -111,7 +130,7 @@ impl CpuEncoder {
                 .iter()
                 .map(|sequence| {
                     let rows = sequence.first_row * width..(sequence.first_row + sequence.tokens) * width;
-                    pool(&found[rows], width, self.pooling)
+                    pool(&found[rows], width, self.pooling, self.normalize)
                 })
                 .collect(),
         })
@@ -167,16 +186,34 @@ fn lay_out<'a>(inputs: &[EncoderInput<'_>], tables: &'a [Vec<BlockId>]) -> Step<
     step
 }
 
-/// One vector of length 1 from `rows`, `[_, width]`.
-fn pool(rows: &[f32], width: usize, pooling: Pooling) -> Vec<f32> {
+/// One vector from `rows`, `[_, width]`; of length 1 if `normalize`.
+fn pool(rows: &[f32], width: usize, pooling: Pooling, normalize: bool) -> Vec<f32> {
     let mut pooled = rows.get(..width).map(<[f32]>::to_vec).unwrap_or_default();
+    let mut divisor = 1.0;
     if pooling == Pooling::Mean {
         for row in rows.chunks_exact(width).skip(1) {
             pooled.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
         }
+        divisor = (rows.len() / width.max(1)) as f32;
     }
-    // The length takes the count with it.
-    let length = pooled.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-    pooled.iter_mut().for_each(|x| *x /= length);
+    if normalize {
+        // The length takes the count with it.
+        divisor = pooled.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+    }
+    pooled.iter_mut().for_each(|x| *x /= divisor);
     pooled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_keeps_its_length_unless_told_otherwise() {
+        let rows = [1.0, 2.0, 5.0, 6.0];
+        assert_eq!(pool(&rows, 2, Pooling::Mean, false), [3.0, 4.0]);
+        assert_eq!(pool(&rows, 2, Pooling::Mean, true), [0.6, 0.8]);
+        assert_eq!(pool(&[3.0, 4.0, 0.0, 0.0], 2, Pooling::First, true), [0.6, 0.8]);
+        assert_eq!(pool(&rows, 2, Pooling::First, false), [1.0, 2.0]);
+    }
 }

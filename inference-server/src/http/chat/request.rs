@@ -12,10 +12,10 @@ use super::super::choices::Collected;
 use super::super::exchange::{Endpoint, Submission};
 use super::super::parameters::{self, Extension, Sampling, unsupported};
 use super::super::stream::Dialect;
-use super::super::{ServedModel, error};
+use super::super::{Generation, ServedModel, error};
 use super::render;
 use crate::engine::{Finished, GenerateRequest};
-use crate::tokenizer::{EncodeOptions, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 /// What an answer needs of its request.
 pub(in crate::http) struct Chat {
@@ -61,7 +61,8 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Chat, Submission), ApiEr
         extra,
     } = parse(body)?;
     model.check_name(&name)?;
-    let extension = Extension::read(&extra, model.engine.vocabulary_size(), &no_effect())?;
+    let generation = model.generation()?;
+    let extension = Extension::read(&extra, generation.engine.vocabulary_size(), &no_effect())?;
     let logprobs = logprobs.unwrap_or(false);
     if top_logprobs.is_some() && !logprobs {
         let message = "`top_logprobs` needs `logprobs` to be true";
@@ -73,8 +74,8 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Chat, Submission), ApiEr
     let stream = stream.unwrap_or(false);
     let include_usage = parameters::include_usage(stream, stream_options.as_ref())?;
 
-    let prompt = tokenise(model, &messages)?;
-    let room = model.engine.context_length().saturating_sub(prompt.len());
+    let prompt = tokenise(generation, &messages)?;
+    let room = generation.engine.context_length().saturating_sub(prompt.len());
     let (max_tokens, max_tokens_field) = match (max_completion_tokens, max_tokens) {
         (Some(most), _) => (most as usize, "max_completion_tokens"),
         (None, Some(most)) => (most as usize, "max_tokens"),
@@ -93,7 +94,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Chat, Submission), ApiEr
         prompt_logprobs: None,
     };
     let head = Head::new("chatcmpl", name.clone(), &model.fingerprint);
-    let chat = Chat { head, logprobs, tokenizer: Arc::clone(&model.tokenizer) };
+    let chat = Chat { head, logprobs, tokenizer: Arc::clone(&generation.tokenizer) };
     let group = parameters::with_own_seeds(one, count);
     Ok((chat, Submission { model: name, group, prompt_tokens, stream, include_usage, max_tokens_field }))
 }
@@ -111,28 +112,24 @@ fn no_effect() -> Vec<(&'static str, Vec<Value>)> {
     ]
 }
 
-fn tokenise(model: &ServedModel, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
+fn tokenise(generation: &Generation, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::invalid_request(Some("messages"), "`messages` must hold at least one message"));
     }
-    let template = model.template.as_ref().map_err(|why| {
+    let template = generation.template.as_ref().map_err(|why| {
         let message = format!("This model cannot chat: {why}. Use /v1/completions.");
         ApiError::new(400, "invalid_request_error", Some("messages"), Some("chat_template"), &message)
     })?;
     let messages = messages.iter().enumerate().map(|(index, message)| for_template(index, message));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let prompt = template.render(&messages, true).map_err(|error| error::from_template(&error))?;
-    let context = model.engine.context_length();
+    let context = generation.engine.context_length();
     // No tokenisation of that text can fit: do not spend seconds to find out by how much.
-    let least = prompt.len() / model.tokenizer.longest_piece();
+    let least = generation.tokenizer.least_tokens(prompt.len());
     if least >= context {
         return Err(ApiError::context_length_exceeded(context as u64, least as u64, "messages"));
     }
-    // A template that writes the token that begins a sequence must not get a second one.
-    let bos = model.tokenizer.bos_text();
-    let add_special = bos.is_empty() || !prompt.starts_with(bos);
-    let options = EncodeOptions { add_special, parse_special: true };
-    let prompt = model.tokenizer.encode(&prompt, options);
+    let prompt = generation.tokenizer.encode_chat(&prompt);
     let prompt = prompt.map_err(|error| error::from_tokenizer(&error, "messages"))?;
     if prompt.len() >= context {
         return Err(ApiError::context_length_exceeded(context as u64, prompt.len() as u64, "messages"));

@@ -12,7 +12,7 @@ use super::super::choices::Collected;
 use super::super::exchange::{Endpoint, Submission};
 use super::super::parameters::{self, Extension, Sampling};
 use super::super::stream::Dialect;
-use super::super::{ServedModel, error};
+use super::super::{Generation, ServedModel, error};
 use super::render;
 use crate::engine::{Finished, GenerateRequest};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
@@ -72,14 +72,15 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Completing, Submission),
         extra,
     } = parse(body)?;
     model.check_name(&name)?;
+    let generation = model.generation()?;
     let best_of = ("best_of", vec![json!(n.unwrap_or(1))]);
-    let extension = Extension::read(&extra, model.engine.vocabulary_size(), &[best_of])?;
+    let extension = Extension::read(&extra, generation.engine.vocabulary_size(), &[best_of])?;
     let stop = parameters::stops(stop)?;
     let stream = stream.unwrap_or(false);
     let include_usage = parameters::include_usage(stream, stream_options.as_ref())?;
     let echo = echo.unwrap_or(false);
 
-    let prompts = tokenise(model, prompt)?;
+    let prompts = tokenise(generation, prompt)?;
     let n = parameters::choices(n, prompts.len())?;
     let sampling =
         Sampling { temperature, top_p, seed, presence_penalty, frequency_penalty, top_logprobs: logprobs };
@@ -97,7 +98,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Completing, Submission),
     let repeated = prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, n));
     let echoes = if echo { repeated.collect() } else { Vec::new() };
     let head = Head::new("cmpl", name.clone(), &model.fingerprint);
-    let tokenizer = Arc::clone(&model.tokenizer);
+    let tokenizer = Arc::clone(&generation.tokenizer);
     let completing = Completing { head, logprobs: logprobs.is_some(), echoes, tokenizer };
     let max_tokens_field = "max_tokens";
     Ok((
@@ -106,38 +107,42 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Completing, Submission),
     ))
 }
 
-fn tokenise(model: &ServedModel, prompt: Prompt) -> Result<Vec<Echo>, ApiError> {
+fn tokenise(generation: &Generation, prompt: Prompt) -> Result<Vec<Echo>, ApiError> {
     match prompt {
-        Prompt::Text(text) => Ok(vec![from_text(model, text)?]),
-        Prompt::Tokens(tokens) => Ok(vec![from_tokens(model, tokens)?]),
-        Prompt::Texts(texts) => texts.into_iter().map(|text| from_text(model, text)).collect(),
-        Prompt::TokenLists(lists) => lists.into_iter().map(|tokens| from_tokens(model, tokens)).collect(),
+        Prompt::Text(text) => Ok(vec![from_text(generation, text)?]),
+        Prompt::Tokens(tokens) => Ok(vec![from_tokens(generation, tokens)?]),
+        Prompt::Texts(texts) => texts.into_iter().map(|text| from_text(generation, text)).collect(),
+        Prompt::TokenLists(lists) => {
+            lists.into_iter().map(|tokens| from_tokens(generation, tokens)).collect()
+        }
     }
 }
 
-fn from_text(model: &ServedModel, text: String) -> Result<Echo, ApiError> {
+fn from_text(generation: &Generation, text: String) -> Result<Echo, ApiError> {
     // As for chat: what cannot fit is not tokenised to find out by how much.
-    check_length(model, text.len() / model.tokenizer.longest_piece())?;
+    check_length(generation, generation.tokenizer.least_tokens(text.len()))?;
     let options = EncodeOptions { add_special: true, parse_special: true };
-    let tokens =
-        model.tokenizer.encode(&text, options).map_err(|error| error::from_tokenizer(&error, "prompt"))?;
-    check_length(model, tokens.len())?;
+    let tokens = generation
+        .tokenizer
+        .encode(&text, options)
+        .map_err(|error| error::from_tokenizer(&error, "prompt"))?;
+    check_length(generation, tokens.len())?;
     Ok(Echo { text, tokens })
 }
 
-fn from_tokens(model: &ServedModel, tokens: Vec<u32>) -> Result<Echo, ApiError> {
-    check_length(model, tokens.len())?;
-    let vocabulary = model.engine.vocabulary_size();
+fn from_tokens(generation: &Generation, tokens: Vec<u32>) -> Result<Echo, ApiError> {
+    check_length(generation, tokens.len())?;
+    let vocabulary = generation.engine.vocabulary_size();
     if let Some(bad) = tokens.iter().find(|id| **id as usize >= vocabulary) {
         let message = format!("`prompt` has the token id {bad}; ids are from 0 to {}", vocabulary - 1);
         return Err(ApiError::invalid_request(Some("prompt"), &message));
     }
-    let bytes: Vec<u8> = tokens.iter().flat_map(|id| model.tokenizer.piece(*id)).copied().collect();
+    let bytes: Vec<u8> = tokens.iter().flat_map(|id| generation.tokenizer.piece(*id)).copied().collect();
     Ok(Echo { text: String::from_utf8_lossy(&bytes).into_owned(), tokens })
 }
 
-fn check_length(model: &ServedModel, tokens: usize) -> Result<(), ApiError> {
-    let context = model.engine.context_length();
+fn check_length(generation: &Generation, tokens: usize) -> Result<(), ApiError> {
+    let context = generation.engine.context_length();
     if tokens >= context {
         return Err(ApiError::context_length_exceeded(context as u64, tokens as u64, "prompt"));
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chat_template::ChatTemplate;
 use crate::engine::{EngineConfig, EngineHandle, LoadSnapshot};
-use crate::http::{AppState, Listener, Phase, ServedModel, api_and_metrics};
+use crate::http::{AppState, Generation, Listener, Phase, ServedModel, Serves, api_and_metrics};
 use crate::metrics::{EngineMetrics, Metrics};
 use crate::testing::{Gate, SimulatedBackend, metadata};
 use crate::tokenizer::Tokenizer;
@@ -52,11 +52,13 @@ impl TestServer {
         let state = Arc::new(AppState::new(Arc::clone(&metrics)));
         state.set_model(ServedModel {
             names: vec![MODEL.to_owned(), "alias".to_owned()],
-            engine,
-            template: ChatTemplate::new(template, "", "").map_err(|error| error.to_string()),
-            tokenizer,
             created: 1_700_000_000,
             fingerprint: "fp_test".to_owned(),
+            serves: Serves::Generation(Generation {
+                engine,
+                template: ChatTemplate::new(template, "", "").map_err(|error| error.to_string()),
+                tokenizer,
+            }),
         });
         state.enter(Phase::Ready);
         Self::serve(state, gate).await
@@ -117,9 +119,9 @@ impl TestServer {
 
     /// Waits for the engine's books to say so.
     pub(super) async fn until(&self, what: impl Fn(LoadSnapshot) -> bool) {
-        let engine = &self.state.model().unwrap().engine;
+        let model = self.state.model().unwrap();
         let waited = async {
-            while !what(engine.load()) {
+            while !what(model.load()) {
                 tokio::task::yield_now().await;
             }
         };

@@ -190,6 +190,10 @@ impl EncoderModel for Bert {
         self.tokens.layout().rows()
     }
 
+    fn token_types(&self) -> usize {
+        self.types.layout().rows()
+    }
+
     fn output(&self) -> EncoderOutput {
         match &self.classifier {
             None => EncoderOutput::HiddenStates,

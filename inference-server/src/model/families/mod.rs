@@ -100,6 +100,9 @@ pub trait EncoderModel: Send + std::fmt::Debug {
     /// Tokens that it knows.
     fn vocabulary(&self) -> usize;
 
+    /// Token types that it knows.
+    fn token_types(&self) -> usize;
+
     /// What [`Self::forward`] gives.
     fn output(&self) -> EncoderOutput;
 

@@ -1,0 +1,162 @@
+//! The model that is served, as the handlers need it: what it is for, and what does the work.
+
+use std::fmt;
+use std::sync::Arc;
+
+use weighbridge_wire::openai::ApiError;
+
+use crate::chat_template::ChatTemplate;
+use crate::encoder::EncoderHandle;
+use crate::engine::{EngineHandle, LoadSnapshot};
+use crate::tokenizer::{HuggingFaceTokenizer, Tokenizer};
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct ServedModel {
+    /// The names that requests may use; the first is the one that answers carry when asked for all.
+    pub names: Vec<String>,
+    /// When it was loaded, in seconds since 1970.
+    pub created: i64,
+    /// Which build and weights answer: equal seeds give equal answers while this stays the same.
+    pub fingerprint: String,
+    /// What answers.
+    pub serves: Serves,
+}
+
+/// What a model is for, and what does the work.
+#[derive(Debug)]
+pub enum Serves {
+    /// Writes text.
+    Generation(Generation),
+    /// Gives a vector for a text.
+    Embedding(Encoding),
+    /// Scores a text as the answer to another.
+    Reranking(Encoding),
+}
+
+/// What writes text.
+#[derive(Debug)]
+pub struct Generation {
+    /// The engine.
+    pub engine: EngineHandle,
+    /// The model's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The model's chat template; in words, why there is none.
+    pub template: Result<ChatTemplate, String>,
+}
+
+/// What encodes text.
+#[derive(Debug)]
+pub struct Encoding {
+    /// The encoder.
+    pub encoder: EncoderHandle,
+    /// The model's tokenizer.
+    pub tokenizer: HuggingFaceTokenizer,
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Writes text.
+    Generation,
+    /// Gives a vector for a text.
+    Embedding,
+    /// Scores a text as the answer to another.
+    Reranking,
+}
+
+impl Task {
+    /// Where such a model answers, for messages.
+    fn endpoints(self) -> &'static str {
+        match self {
+            Self::Generation => "/v1/chat/completions and /v1/completions",
+            Self::Embedding => "/v1/embeddings",
+            Self::Reranking => "/v1/rerank",
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Generation => "a model that generates text",
+            Self::Embedding => "an embedding model",
+            Self::Reranking => "a reranker",
+        })
+    }
+}
+
+impl ServedModel {
+    /// What it is for.
+    pub fn task(&self) -> Task {
+        match self.serves {
+            Serves::Generation(_) => Task::Generation,
+            Serves::Embedding(_) => Task::Embedding,
+            Serves::Reranking(_) => Task::Reranking,
+        }
+    }
+
+    /// Checks that `name` is one of ours.
+    pub(super) fn check_name(&self, name: &str) -> Result<(), ApiError> {
+        if self.names.iter().any(|served| served == name) {
+            return Ok(());
+        }
+        Err(ApiError::model_not_found(name))
+    }
+
+    /// What writes text, if the model does.
+    pub(super) fn generation(&self) -> Result<&Generation, ApiError> {
+        match &self.serves {
+            Serves::Generation(generation) => Ok(generation),
+            Serves::Embedding(_) | Serves::Reranking(_) => Err(self.not_for(Task::Generation)),
+        }
+    }
+
+    /// What gives vectors, if the model does.
+    pub(super) fn embedding(&self) -> Result<&Encoding, ApiError> {
+        match &self.serves {
+            Serves::Embedding(encoding) => Ok(encoding),
+            Serves::Generation(_) | Serves::Reranking(_) => Err(self.not_for(Task::Embedding)),
+        }
+    }
+
+    /// What scores, if the model does.
+    pub(super) fn reranking(&self) -> Result<&Encoding, ApiError> {
+        match &self.serves {
+            Serves::Reranking(encoding) => Ok(encoding),
+            Serves::Generation(_) | Serves::Embedding(_) => Err(self.not_for(Task::Reranking)),
+        }
+    }
+
+    fn not_for(&self, asked: Task) -> ApiError {
+        let name = self.names.first().map_or("", String::as_str);
+        let (is, endpoints) = (self.task(), self.task().endpoints());
+        let message =
+            format!("`{name}` is {is}: it answers {endpoints}. For this endpoint, name {asked} in `model`.");
+        ApiError::new(400, "invalid_request_error", Some("model"), Some("wrong_task"), &message)
+    }
+
+    /// How busy it is.
+    pub fn load(&self) -> LoadSnapshot {
+        match &self.serves {
+            Serves::Generation(generation) => generation.engine.load(),
+            Serves::Embedding(encoding) | Serves::Reranking(encoding) => encoding.encoder.load(),
+        }
+    }
+
+    /// Whether its thread is there to take requests.
+    pub fn is_running(&self) -> bool {
+        match &self.serves {
+            Serves::Generation(generation) => generation.engine.is_running(),
+            Serves::Embedding(encoding) | Serves::Reranking(encoding) => encoding.encoder.is_running(),
+        }
+    }
+
+    /// Takes no more requests; those it has are finished.
+    pub(super) fn drain(&self) {
+        match &self.serves {
+            Serves::Generation(generation) => generation.engine.drain(),
+            Serves::Embedding(encoding) | Serves::Reranking(encoding) => encoding.encoder.drain(),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! An encoder: its folder, its thread, and its first vector.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::backend::cpu::{CpuEncoder, CpuOptions, Pooling};
+use crate::encoder::{EncoderConfig, EncoderHandle};
+use crate::http::{AppState, Encoding, Phase, Serves};
+use crate::metrics::EngineMetrics;
+use crate::model::EncoderOutput;
+use crate::safetensors::{PoolingMode, SafetensorsFolder, SentenceFiles, TextFiles};
+use crate::server::{ServeError, ServerConfig};
+use crate::tokenizer::HuggingFaceTokenizer;
+
+/// What comes out of a folder.
+pub(super) struct Loaded {
+    pub(super) encoder: CpuEncoder,
+    tokenizer: HuggingFaceTokenizer,
+    pub(super) context: usize,
+}
+
+/// Loads the encoder of `folder`, which lies at `path`.
+pub(super) fn load(
+    config: &ServerConfig,
+    path: &Path,
+    folder: &SafetensorsFolder,
+    state: &AppState,
+) -> Result<Loaded, ServeError> {
+    let began = Instant::now();
+    let files = TextFiles::read(path, folder.config())?;
+    let tokenizer = HuggingFaceTokenizer::new(&files.tokenizer)?;
+    let SentenceFiles { pooling, normalize, max_tokens } = SentenceFiles::read(path)?;
+    state.metrics.cold_start("tokenizer", began.elapsed());
+    let began = Instant::now();
+    let options =
+        CpuOptions { threads: config.threads, step_tokens: config.tokens_per_step, ..CpuOptions::default() };
+    let pooling = match pooling {
+        PoolingMode::Mean => Pooling::Mean,
+        PoolingMode::Cls => Pooling::First,
+    };
+    let encoder = CpuEncoder::load(folder, &options, pooling, &mut |progress| {
+        state.enter(Phase::Loading { bytes: progress.bytes, total: progress.total_bytes });
+    })?;
+    state.metrics.cold_start("load", began.elapsed());
+    let encoder = encoder.normalized(normalize);
+    if let EncoderOutput::Scores(labels) = encoder.output()
+        && labels != 1
+    {
+        let problem = format!("it has {labels} labels: classifiers are not served, rerankers have 1");
+        return Err(ServeError::Config { field: "model", problem });
+    }
+    let context = match config.context_length {
+        Some(_) => config.context_for(encoder.context_length())?,
+        None => config.context_for(encoder.context_length())?.min(max_tokens.unwrap_or(usize::MAX)),
+    };
+    let tokenizer = tokenizer.for_rows(encoder.vocabulary_size())?;
+    Ok(Loaded { encoder, tokenizer, context })
+}
+
+/// Starts the thread and has it encode a text: what `/readyz` promises.
+pub(super) async fn start(
+    config: &ServerConfig,
+    loaded: Loaded,
+    metrics: Arc<EngineMetrics>,
+) -> Result<Serves, ServeError> {
+    let Loaded { encoder, tokenizer, context } = loaded;
+    let output = encoder.output();
+    let encoder_config = EncoderConfig {
+        tokens_per_step: config.tokens_per_step,
+        max_waiting: config.max_waiting,
+        context_length: context,
+    };
+    let encoder = EncoderHandle::start(Box::new(encoder), encoder_config, metrics);
+    let encoding = Encoding { encoder: encoder.map_err(ServeError::Thread)?, tokenizer };
+    warm_up(&encoding).await.map_err(ServeError::Warmup)?;
+    Ok(match output {
+        EncoderOutput::HiddenStates => Serves::Embedding(encoding),
+        EncoderOutput::Scores(_) => Serves::Reranking(encoding),
+    })
+}
+
+async fn warm_up(encoding: &Encoding) -> Result<(), String> {
+    let Encoding { encoder, tokenizer } = encoding;
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let plain = || tokenizer.plain("a").map_err(|error| words(&error));
+    let most = Some(encoder.context_length());
+    let sequence = tokenizer.sequence(plain()?, Some(plain()?), most).map_err(|error| words(&error))?;
+    let vectors = encoder.submit(vec![sequence]).map_err(|error| words(&error))?;
+    vectors.all().await.map(drop).map_err(|error| words(&error))
+}

@@ -1,0 +1,130 @@
+//! A model that generates text: weights beside tokenizer, the engine, and its first token.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::source::Opened;
+use crate::backend::Backend as _;
+use crate::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
+use crate::chat_template::ChatTemplate;
+use crate::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
+use crate::http::{AppState, Generation, Phase, Serves};
+use crate::kv::blocks_for;
+use crate::metrics::EngineMetrics;
+use crate::model::{ModelError, context_length};
+use crate::safetensors::TextFiles;
+use crate::sampling::SamplingParams;
+use crate::server::{ServeError, ServerConfig};
+use crate::tokenizer::{HuggingFaceTokenizer, SpecialTexts, Tokenizer, TokenizerMetadata};
+
+/// Tokenizer, and the chat template or why there is none.
+type TextSide = (Tokenizer, Result<ChatTemplate, String>);
+
+/// What comes out of a file or a folder.
+pub(super) struct Loaded {
+    pub(super) backend: CpuBackend,
+    tokenizer: Tokenizer,
+    template: Result<ChatTemplate, String>,
+    pub(super) context: usize,
+}
+
+/// Builds the tokenizer beside the weights: the two do not need each other.
+pub(super) fn load(config: &ServerConfig, opened: &Opened, state: &AppState) -> Result<Loaded, ServeError> {
+    let unserved = |error: ModelError| ServeError::Load(error.into());
+    let context = config.context_for(context_length(opened.tensors()).map_err(unserved)?)?;
+    let options = CpuOptions {
+        threads: config.threads,
+        kv: match config.kv_memory {
+            Some(bytes) => KvMemory::Bytes(bytes),
+            None => KvMemory::Blocks(blocks_for(config.kv_tokens(context))),
+        },
+        kv_kind: KvKind::F16,
+        step_tokens: config.tokens_per_step,
+        isa: None,
+        context_length: Some(context),
+    };
+    std::thread::scope(|scope| {
+        let text = scope.spawn(|| text_side(opened, state));
+        let began = Instant::now();
+        let backend = CpuBackend::load(opened.tensors(), &options, &mut |progress| {
+            state.enter(Phase::Loading { bytes: progress.bytes, total: progress.total_bytes });
+        });
+        state.metrics.cold_start("load", began.elapsed());
+        let (tokenizer, template) = text.join().map_err(|_| ServeError::Panicked)??;
+        let backend = backend?;
+        let tokenizer = tokenizer.for_rows(backend.vocabulary_size())?;
+        Ok(Loaded { backend, tokenizer, template, context })
+    })
+}
+
+/// Tokenizer and template. A template that cannot be used leaves the model to `/v1/completions`.
+fn text_side(opened: &Opened, state: &AppState) -> Result<TextSide, ServeError> {
+    let began = Instant::now();
+    let (tokenizer, source) = match opened {
+        Opened::Gguf(file) => {
+            let metadata = TokenizerMetadata::from_gguf(file.metadata())?;
+            let source = metadata.chat_template.clone();
+            (Tokenizer::new(metadata)?, source.ok_or("its file has no chat template"))
+        }
+        Opened::Folder { path, folder } => {
+            let TextFiles { tokenizer, bos, eos, bos_id, ends, chat_template } =
+                TextFiles::read(path, folder.config())?;
+            let model = HuggingFaceTokenizer::new(&tokenizer)?;
+            let bos = bos.or_else(|| model.text(bos_id?));
+            let tokenizer = Tokenizer::of_hugging_face(model, SpecialTexts { bos, eos, ends })?;
+            let missing =
+                "its folder has no chat_template.jinja, and no chat_template in tokenizer_config.json";
+            (tokenizer, chat_template.ok_or(missing))
+        }
+    };
+    let template = source.map_err(str::to_owned).and_then(|source| {
+        ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text())
+            .map_err(|error| error.to_string())
+    });
+    if let Err(problem) = &template {
+        tracing::warn!(problem, "no chat completions for this model");
+    }
+    state.metrics.cold_start("tokenizer", began.elapsed());
+    Ok((tokenizer, template))
+}
+
+/// Starts the engine and has it draw a token: what `/readyz` promises.
+pub(super) async fn start(
+    config: &ServerConfig,
+    loaded: Loaded,
+    metrics: Arc<EngineMetrics>,
+) -> Result<Serves, ServeError> {
+    let Loaded { backend, tokenizer, template, context } = loaded;
+    let tokenizer = Arc::new(tokenizer);
+    let engine_config = EngineConfig {
+        max_sequences: config.max_sequences,
+        tokens_per_step: config.tokens_per_step,
+        max_waiting: config.max_waiting,
+        context_length: Some(context),
+    };
+    let engine = EngineHandle::start(Box::new(backend), Arc::clone(&tokenizer), engine_config, metrics);
+    let engine = engine.map_err(ServeError::Thread)?;
+    warm_up(&engine).await?;
+    Ok(Serves::Generation(Generation { engine, tokenizer, template }))
+}
+
+async fn warm_up(engine: &EngineHandle) -> Result<(), ServeError> {
+    let failed = |problem: String| ServeError::Warmup(problem);
+    let request = GenerateRequest {
+        prompt: vec![0],
+        max_tokens: 1,
+        sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
+        stop: Vec::new(),
+        ignore_end: true,
+        prompt_logprobs: None,
+    };
+    let streams = engine.submit(vec![request]).await.map_err(|error| failed(error.to_string()))?;
+    for mut stream in streams {
+        match stream.next().await {
+            Some(Event::Token(_)) => {}
+            Some(Event::Failed(error)) => return Err(failed(error.to_string())),
+            _ => return Err(failed("the engine has stopped".to_owned())),
+        }
+    }
+    Ok(())
+}
