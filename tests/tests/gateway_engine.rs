@@ -27,8 +27,11 @@ struct Engine {
 
 /// An engine on the sample that has become ready.
 async fn engine() -> Engine {
-    let model = ModelFile::Path(sample().expect("a model"));
-    let mut config = ServerConfig::new(ANYWHERE, model, "smollm2");
+    serve(ModelFile::Path(sample().expect("a model")), "smollm2").await
+}
+
+async fn serve(model: ModelFile, name: &str) -> Engine {
+    let mut config = ServerConfig::new(ANYWHERE, model, name);
     config.admin_listen = Some(ANYWHERE);
     let server = Server::bind(config).await.expect("a port");
     let (address, admin) = (server.address(), server.admin_address().expect("a second port"));
@@ -79,4 +82,50 @@ async fn a_stream_that_is_left_is_metered_as_the_engine_meters_it() {
     assert!(input > 20.0, "{input}");
     assert_eq!(input, metric(engine.admin, engines).await);
     assert!(metric(door.admin, &metered("output")).await >= 3.0);
+}
+
+/// A tiny model of the goldens, as a ready engine.
+async fn family(name: &str) -> Engine {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/families").join(name);
+    serve(ModelFile::Path(folder), name).await
+}
+
+#[tokio::test]
+async fn embeddings_and_reranking_go_through_the_door_and_are_metered() {
+    let (embedder, reranker) = (family("bert").await, family("bert-reranker").await);
+    let directory = Directory::from_entries(vec![
+        entry("bert", World::Open, &[embedder.address]),
+        entry("bert-reranker", World::Open, &[reranker.address]),
+    ]);
+    let door = Door::gateway(GatewayConfig::new("team"), directory).await.expect("a gateway");
+    let mut client = Client::connect(door.address).await.expect("connected");
+    for (path, model, fields) in [
+        ("/v1/embeddings", "bert", json!({"input": ["what is it", "the rain"], "encoding_format": "base64"})),
+        ("/v1/rerank", "bert-reranker", json!({"query": "what is it", "documents": ["the rain", "it"]})),
+    ] {
+        let mut body = json!({"model": format!("team/{model}")});
+        body.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        let answer = client.post(path, body.to_string()).await.expect("answered");
+        let json = answer.json().expect("JSON");
+        assert_eq!((answer.status.as_u16(), &json["model"]), (200, &body["model"]), "{json}");
+        let used = json["usage"]["prompt_tokens"].as_f64().expect("a count");
+        assert!(used > 4.0, "{json}");
+        let labels = format!("namespace=\"team\",model=\"{model}\",world=\"open\",provider=\"\"");
+        let counted = format!("weighbridge_requests_total{{{labels},code=\"200\"}}");
+        let settled = async {
+            while metric(door.admin, &counted).await == 0.0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), settled).await.expect("the request is settled");
+        let tokens =
+            |direction: &str| format!("weighbridge_tokens_total{{{labels},direction=\"{direction}\"}}");
+        assert_eq!(metric(door.admin, &tokens("input")).await, used);
+        assert_eq!(metric(door.admin, &tokens("output")).await, 0.0);
+        assert_eq!(metric(door.admin, &format!("weighbridge_usage_missing_total{{{labels}}}")).await, 0.0);
+    }
+    let wrong = json!({"model": "bert", "messages": [{"role": "user", "content": "a"}]});
+    let answer = client.post(CHAT, wrong.to_string()).await.expect("answered");
+    let error = answer.json().expect("JSON")["error"].clone();
+    assert_eq!((answer.status.as_u16(), &error["code"]), (400, &json!("wrong_task")), "{error}");
 }

@@ -95,7 +95,7 @@ async fn a_providers_word_on_prompt_tokens_stays_behind() {
 }
 
 #[tokio::test]
-async fn only_two_paths_are_forwarded() {
+async fn only_what_is_listed_is_forwarded() {
     let mut bed = bed().await;
     for path in ["/v1/files", "/v1/chat/completions/../../files", "/v1/chat/completions/", "//evil/", "/"] {
         let answer = bed.client.post(path, ask("normal", "")).await.expect("answered");
@@ -109,6 +109,16 @@ async fn only_two_paths_are_forwarded() {
     let seen = bed.simulator.seen();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].headers["host"], bed.simulator.address().to_string());
+}
+
+#[tokio::test]
+async fn embeddings_and_reranking_reach_the_provider() {
+    let mut bed = bed().await;
+    for (path, there) in [("/v1/embeddings", "/base/v1/embeddings"), ("/v1/rerank", "/base/v1/rerank")] {
+        let answer = bed.client.post(path, ask("normal", "")).await.expect("answered");
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert_eq!(bed.simulator.seen().last().expect("a request").path, there);
+    }
 }
 
 #[tokio::test]

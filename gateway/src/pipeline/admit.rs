@@ -17,6 +17,8 @@ use crate::server::{Received, receive};
 pub(super) enum Operation {
     ChatCompletions,
     Completions,
+    Embeddings,
+    Rerank,
 }
 
 impl Operation {
@@ -24,6 +26,8 @@ impl Operation {
         match path {
             "/v1/chat/completions" => Some(Self::ChatCompletions),
             "/v1/completions" => Some(Self::Completions),
+            "/v1/embeddings" => Some(Self::Embeddings),
+            "/v1/rerank" => Some(Self::Rerank),
             _ => None,
         }
     }
@@ -32,6 +36,8 @@ impl Operation {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Rerank => "/v1/rerank",
         }
     }
 }

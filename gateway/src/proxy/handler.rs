@@ -27,8 +27,12 @@ use crate::server::{
 use crate::{Limits, Timeouts};
 
 /// Paths that are forwarded, as a caller and as the provider writes them. Nothing else leaves the cluster.
-const PATHS: [(&str, &str); 2] =
-    [("/v1/chat/completions", "/chat/completions"), ("/v1/completions", "/completions")];
+const PATHS: [(&str, &str); 4] = [
+    ("/v1/chat/completions", "/chat/completions"),
+    ("/v1/completions", "/completions"),
+    ("/v1/embeddings", "/embeddings"),
+    ("/v1/rerank", "/rerank"),
+];
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weighbridge/", env!("CARGO_PKG_VERSION")));
 /// Status of a request whose caller left.
 const CALLER_LEFT: u16 = 499;
