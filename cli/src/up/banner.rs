@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use weighbridge_gateway::directory::World;
+use weighbridge_inference_server::http::Task;
 
 use super::models::{Model, State};
 
@@ -39,20 +40,11 @@ pub fn banner(at: &Addresses<'_>, default_namespace: &str, models: &[Model]) -> 
         // Writing to a String can't fail.
         let _ = writeln!(text, "  {:width$}  {world:6}  {}{state}", called(model), model.origin);
     }
-    if let Some(model) = models.iter().find(|model| matches!(model.state, State::Ready(_))) {
-        let name = called(model);
-        let at = if url == "http://127.0.0.1:8080" { String::new() } else { format!(" --url {url}") };
-        // Small open models ramble at OpenAI's default of 1, and on and on; closed ones may refuse any other.
-        let (field, flag) = match model.world {
-            World::Open => ("\"temperature\": 0.2, \"max_tokens\": 200, ", " --temperature 0.2"),
-            World::Closed => ("", ""),
-        };
-        let _ = write!(
-            text,
-            "\nAsk it something:\n\n  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \
-             -d '{{\"model\": \"{name}\", \"stream\": true, {field}\"messages\": [{{\"role\": \"user\", \"content\": \
-             \"Why is the sky blue?\"}}]}}'\n\n  {program} chat {name}{at}{flag}\n\n"
-        );
+    for task in [Task::Generation, Task::Embedding, Task::Reranking] {
+        let ready = |model: &&Model| model.task == task && matches!(model.state, State::Ready(_));
+        if let Some(model) = models.iter().find(ready) {
+            text.push_str(&ask(&url, program, model, &called(model)));
+        }
     }
     if let Some(metrics) = metrics {
         let url = self::url(metrics);
@@ -61,6 +53,41 @@ pub fn banner(at: &Addresses<'_>, default_namespace: &str, models: &[Model]) -> 
     }
     text.push_str("Ctrl-C lets open streams finish and ends; a second Ctrl-C ends at once.\n");
     text
+}
+
+/// Lines to paste for `model`, called `name`.
+fn ask(url: &str, program: &str, model: &Model, name: &str) -> String {
+    let curl = |path: &str, fields: &str| {
+        format!(
+            "{url}{path} -H 'Content-Type: application/json' -d '{{\"model\": \"{name}\", {fields}}}'\n\n"
+        )
+    };
+    match model.task {
+        Task::Generation => {
+            let at = if url == "http://127.0.0.1:8080" { String::new() } else { format!(" --url {url}") };
+            // Small open models ramble at OpenAI's default of 1, and on and on; closed ones may refuse any other.
+            let (field, flag) = match model.world {
+                World::Open => ("\"temperature\": 0.2, \"max_tokens\": 200, ", " --temperature 0.2"),
+                World::Closed => ("", ""),
+            };
+            let fields = format!(
+                "\"stream\": true, {field}\"messages\": [{{\"role\": \"user\", \"content\": \"Why is the sky \
+                 blue?\"}}]"
+            );
+            let curl = curl("/v1/chat/completions", &fields);
+            format!("\nAsk it something:\n\n  curl -N {curl}  {program} chat {name}{at}{flag}\n\n")
+        }
+        Task::Embedding => {
+            let curl = curl("/v1/embeddings", "\"input\": [\"Why is the sky blue?\"]");
+            format!("\nEmbed something:\n\n  curl {curl}")
+        }
+        Task::Reranking => {
+            let fields = "\"query\": \"Why is the sky blue?\", \"documents\": [\"Air scatters blue light most.\", \
+                          \"The sky is the limit.\"]";
+            let curl = curl("/v1/rerank", fields);
+            format!("\nRank something:\n\n  curl {curl}")
+        }
+    }
 }
 
 /// An address that a client can call: one that stands for every interface is this machine's own.

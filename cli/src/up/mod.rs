@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 use weighbridge_gateway::directory::Directory;
 use weighbridge_gateway::{Drain, GatewayConfig, Listeners, Shutdown};
+use weighbridge_inference_server::http::Task;
 
 use crate::args::UpArgs;
 use crate::terminal::{Terminal, in_words};
@@ -83,7 +84,7 @@ impl Serving {
     async fn run(
         mut self,
         door: impl Future<Output = Result<(), weighbridge_gateway::ServeError>>,
-        mut becomes_ready: mpsc::Receiver<Name>,
+        mut becomes_ready: mpsc::Receiver<(Name, Task)>,
         shutdown: Shutdown,
     ) -> Result<(), UpError> {
         let mut door = Box::pin(door);
@@ -91,8 +92,9 @@ impl Serving {
         loop {
             self.announce()?;
             tokio::select! {
-                Some(name) = becomes_ready.recv() => {
+                Some((name, task)) = becomes_ready.recv() => {
                     if let Some(address) = self.addresses.get(&name).copied() {
+                        self.is_for(&name, task);
                         self.becomes(&name, State::Ready(address));
                     }
                 }
@@ -131,6 +133,12 @@ impl Serving {
         Ok(())
     }
 
+    fn is_for(&mut self, name: &Name, task: Task) {
+        if let Some(model) = self.models.iter_mut().find(|model| model.name == *name) {
+            model.task = task;
+        }
+    }
+
     fn becomes(&mut self, name: &Name, state: State) {
         if let Some(model) = self.models.iter_mut().find(|model| model.name == *name) {
             model.state = state;
@@ -157,7 +165,7 @@ async fn start(
     local: Local,
     drain_timeout: Duration,
     terminal: &Terminal,
-    ready: mpsc::Sender<Name>,
+    ready: mpsc::Sender<(Name, Task)>,
 ) -> Result<(Parts, Vec<Model>, BTreeMap<Name, SocketAddr>), UpError> {
     let Local { engines, asleep, externals, proxies, notices: _ } = local;
     let (mut parts, mut models, mut addresses) = (Parts::new(drain_timeout), Vec::new(), BTreeMap::new());

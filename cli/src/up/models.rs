@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use weighbridge_gateway::directory::{Entry, EntryEndpoint, World};
+use weighbridge_inference_server::http::Task;
 
 use super::local::{Asleep, Engine, External, Name};
 
@@ -31,6 +32,8 @@ pub struct Model {
     pub origin: String,
     /// How far it is.
     pub state: State,
+    /// What it is for; known once it is ready.
+    pub task: Task,
     provider: Option<String>,
     upstream_model: String,
     created: i64,
@@ -73,7 +76,7 @@ impl Model {
         let created = i64::try_from(created.as_secs()).unwrap_or(i64::MAX);
         // An engine is told its canonical name and no other.
         let upstream_model = name.to_string();
-        Self { name, world, origin, state, provider: None, upstream_model, created }
+        Self { name, world, origin, state, task: Task::Generation, provider: None, upstream_model, created }
     }
 
     /// What the door is told of it now.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weighbridge_gateway::{Drain, Limits, Listeners, ProxyConfig, Shutdown, Timeouts, serve_proxy};
-use weighbridge_inference_server::http::Phase;
+use weighbridge_inference_server::http::{Phase, Task};
 use weighbridge_inference_server::server::{ModelFile, Server, ServerConfig};
 
 use super::UpError;
@@ -42,12 +42,13 @@ impl Parts {
         Self { running, stop_engines, stop_proxies, drain_timeout }
     }
 
-    /// Starts an engine; its name is sent to `ready` once it produced a token. Returns its address.
+    /// Starts an engine; its name, and what it is for, are sent to `ready` once it answered something itself. Returns
+    /// its address.
     pub async fn start_engine(
         &mut self,
         engine: Engine,
         terminal: &Terminal,
-        ready: mpsc::Sender<Name>,
+        ready: mpsc::Sender<(Name, Task)>,
     ) -> Result<SocketAddr, UpError> {
         let Engine { name, request, context_length, max_sequences, threads, source: _ } = engine;
         let model = ModelFile::Source(Box::new(request));
@@ -64,12 +65,13 @@ impl Parts {
         let address = server.address();
         let progress = Progress::new(name.clone(), terminal);
         let sink = {
-            let name = name.clone();
+            let (name, view) = (name.clone(), server.view());
             Arc::new(move |phase: &Phase| {
                 progress.show(phase);
                 // A full queue holds it already; a closed one is that of a process that ends.
                 if *phase == Phase::Ready
-                    && let Err(TrySendError::Full(name)) = ready.try_send(name.clone())
+                    && let Some(task) = view.task()
+                    && let Err(TrySendError::Full((name, _))) = ready.try_send((name.clone(), task))
                 {
                     tracing::warn!(%name, "became ready more than once");
                 }

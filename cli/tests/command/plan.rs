@@ -10,6 +10,11 @@ fn each_example_is_planned_with_reasons_as_yaml() {
             vec!["kind: Deployment", "kind: Service", "--digest=sha256:b179", "claimName: models"],
         ),
         (
+            "embeddings.yaml",
+            vec!["kind: Deployment", "--source=pvc://models/all-minilm-l6-v2", "claimName: models"],
+        ),
+        ("reranker.yaml", vec!["kind: Deployment", "--source=pvc://models/reranker", "claimName: models"]),
+        (
             "external-openai-compatible.yaml",
             vec!["kind: NetworkPolicy", "name: acme-proxy", "api.openai.com"],
         ),

@@ -38,6 +38,44 @@ fn the_example_answers_by_both_of_its_names_and_says_how_to_ask() {
     assert!(unknown.text().contains("model_not_found"));
 }
 
+/// The line that the banner gives for `path`, as the body of a request.
+fn pasted<'u>(up: &'u Up, path: &str) -> &'u str {
+    let line = up.banner.split(&format!("curl http://{}{path} ", up.door)).nth(1).unwrap();
+    line.split("-d '").nth(1).unwrap().split('\'').next().unwrap()
+}
+
+#[test]
+fn the_embeddings_example_answers_the_line_to_paste() {
+    let folder = models();
+    assert!(folder.join("all-minilm-l6-v2").is_dir(), "run make sample");
+    let up = Up::start(&examples().join("embeddings.yaml"), &["--claim", &claim()], &[]);
+    let reply = up.post("/v1/embeddings", pasted(&up, "/v1/embeddings"));
+    assert_eq!(reply.status, 200, "{}", up.banner);
+    let answer: serde_json::Value = serde_json::from_str(&reply.text()).unwrap();
+    assert_eq!(answer["data"][0]["embedding"].as_array().unwrap().len(), 384);
+    assert_eq!(answer["model"], "minilm");
+    assert!(!up.banner.contains(" chat minilm"), "{}", up.banner);
+    let reply = up.post("/v1/chat/completions", &question("minilm", 4, false));
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().contains("is an embedding model: it answers /v1/embeddings"));
+}
+
+#[test]
+fn the_reranker_example_answers_the_line_to_paste() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = examples().join("../tests/goldens/families/bert-reranker");
+    std::fs::create_dir(folder.path().join("reranker")).unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(golden.join(file), folder.path().join("reranker").join(file)).unwrap();
+    }
+    let claim = format!("models={}", folder.path().display());
+    let up = Up::start(&examples().join("reranker.yaml"), &["--claim", &claim], &[]);
+    let reply = up.post("/v1/rerank", pasted(&up, "/v1/rerank"));
+    let status = reply.status;
+    let answer: serde_json::Value = serde_json::from_str(&reply.text()).unwrap();
+    assert_eq!((status, answer["results"].as_array().map(Vec::len)), (200, Some(2)), "{answer}");
+}
+
 #[test]
 fn ctrl_c_lets_a_stream_finish_and_takes_nothing_new() {
     let up = Up::start(&examples().join("smollm2.yaml"), &["--claim", &claim()], &[]);
