@@ -117,7 +117,8 @@ pub enum World {
         .field_path(".hub")
 )]
 pub struct OpenWeights {
-    /// Where the weights are: `hf://org/repo/file`, `pvc://claim/file` or, with no cluster, `file:///path`.
+    /// Where the weights are: `hf://org/repo/file`, `pvc://claim/path` or, with no cluster, `file:///path`. A path names a
+    /// GGUF file, or a folder with `config.json`, `tokenizer.json` and safetensors.
     #[schemars(length(min = 1, max = 1024))]
     pub source: String,
     /// Branch, tag or commit of an `hf` source; a commit pins it. Default: `main`.
