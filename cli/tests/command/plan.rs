@@ -11,9 +11,9 @@ fn each_example_is_planned_with_reasons_as_yaml() {
         ),
         (
             "embeddings.yaml",
-            vec!["kind: Deployment", "--source=pvc://models/all-minilm-l6-v2", "claimName: models"],
+            vec!["kind: Deployment", "--source=file:///models/all-minilm-l6-v2", "claimName: models"],
         ),
-        ("reranker.yaml", vec!["kind: Deployment", "--source=pvc://models/reranker", "claimName: models"]),
+        ("reranker.yaml", vec!["kind: Deployment", "--source=file:///models/reranker", "claimName: models"]),
         (
             "external-openai-compatible.yaml",
             vec!["kind: NetworkPolicy", "name: acme-proxy", "api.openai.com"],
