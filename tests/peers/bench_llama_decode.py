@@ -52,7 +52,9 @@ class Bench:
         self.loaded = time.perf_counter() - start
         self.arguments = arguments
         # Ids that mean something to any vocabulary: nothing special, spread over the embedding table.
-        self.sequence = [1000 + (i * 7919) % max(self.engine.vocab_size - 2000, 1) for i in range(arguments.context + 1)]
+        spread = max(self.engine.vocab_size - 2000, 1)
+        first = min(1000, self.engine.vocab_size - spread)
+        self.sequence = [first + (i * 7919) % spread for i in range(arguments.context + 1)]
         self.token = (lc.llama_token * 1)()
         self.filled = 0
         # The first run pages the weights in and builds the graphs: nobody's figure.

@@ -9,6 +9,9 @@
 //!
 //! The same specification gives the same bytes, whatever the machine and however many threads write.
 
+/// Raised whenever a specification's bytes change, so that kept files are not taken for what is made now.
+pub const VERSION: u32 = 1;
+
 mod config;
 mod error;
 mod family;

@@ -54,8 +54,9 @@ pub(super) fn fill(
 ) {
     let mut random = Random(seed);
     match values {
-        Values::Matrix => {
-            let reach = (3.0 / columns.max(1) as f32).sqrt();
+        Values::Matrix | Values::Stream => {
+            let variance = if values == Values::Matrix { 1.0 / columns.max(1) as f32 } else { 1.0 };
+            let reach = (3.0 * variance).sqrt();
             (0..blocks).for_each(|_| random_block(kind, reach, &mut random, out));
         }
         // Vectors are kept as floats, whatever matrices are.

@@ -8,6 +8,9 @@ use crate::gguf::TensorType;
 pub(super) enum Values {
     /// As a trained matrix': products keep the variance of their input.
     Matrix,
+    /// As an embedding table's whose rows are the stream itself: of variance 1, so that what a token is outweighs what
+    /// layers add.
+    Stream,
     /// Between these two.
     Between(f32, f32),
 }
@@ -75,6 +78,10 @@ impl List<'_> {
         let shape = self.spec.shape.clone();
         self.table("token_embd.weight", shape.vocabulary);
         if !shape.tied {
+            if let (Some(table), false) = (self.tensors.last_mut(), self.spec.family.is_gemma()) {
+                // A table that is the head too has a head's magnitudes, and Gemma multiplies it up.
+                table.values = Values::Stream;
+            }
             self.table("output.weight", shape.vocabulary);
         }
         self.norm("output_norm.weight".to_owned(), shape.embedding);

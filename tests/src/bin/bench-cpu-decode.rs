@@ -98,6 +98,7 @@ fn side_by_side(args: &Args, model: &Model, with_prefill: bool, figures: &mut Fi
         prefill.figures(figures, &format!("{}_prefill", model.name))?;
     }
     ours.fill(args.depth)?;
+    let bounds = bounds.again(&mut ours)?;
     let spans = ours.profiled(|ours| ours.decode(args.depth, args.tokens))?;
     let title = format!("{} at depth {}", model.name, args.depth);
     profile_table(&title, &spans, ours.layers(), args.tokens, bounds)
@@ -118,6 +119,7 @@ fn long(args: &Args, model: &Model, figures: &mut Figures) -> Result<()> {
         decode.add(&what, ours.decode(args.long_depth, args.tokens)?, peer.go_on(args.tokens)?)?;
     }
     decode.figures(figures, "long_decode")?;
+    let bounds = bounds.again(&mut ours)?;
     let spans = ours.profiled(|ours| ours.decode(args.long_depth, args.tokens))?;
     let title = format!("{} at depth {}", model.name, args.long_depth);
     profile_table(&title, &spans, ours.layers(), args.tokens, bounds)

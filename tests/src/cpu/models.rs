@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use weighbridge_inference_server::gguf::TensorType;
-use weighbridge_inference_server::synth::{Family, Format, Shape, SynthError, SynthSpec, WriteOptions};
+use weighbridge_inference_server::synth::{
+    Family, Format, Shape, SynthError, SynthSpec, VERSION, WriteOptions,
+};
 
 use super::Common;
 use crate::measured::{cache, sample};
@@ -36,7 +38,8 @@ pub fn generated(common: &Common, kind: TensorType, name: &str) -> Result<Model>
     let spec = SynthSpec { seed: common.seed, ..SynthSpec::new(Family::Llama, shape, Format::Gguf, kind) };
     let folder = cache()?.join("synth");
     std::fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
-    let file = format!("llama-{}-{}-{}.gguf", common.shape, kind.name().to_lowercase(), common.seed);
+    let kind = kind.name().to_lowercase();
+    let file = format!("llama-{}-{kind}-seed{}-v{VERSION}.gguf", common.shape, common.seed);
     let path = folder.join(file);
     match spec.write(&path, WriteOptions::default()) {
         // A whole file has its name only when it is whole.
