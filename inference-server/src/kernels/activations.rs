@@ -7,6 +7,11 @@ use super::shared::SharedSlice;
 use super::simd::{Simd, dispatch};
 use crate::gguf::TensorType;
 
+/// Tokens of a tile of AMX.
+pub(super) const TILE_TOKENS: usize = 16;
+/// Bytes of a tile's row.
+pub(super) const TILE_ROW: usize = 64;
+
 /// How a weight type wants its activations (ggml's `vec_dot_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActivationKind {
@@ -47,6 +52,7 @@ impl ActivationKind {
 pub struct Activations {
     tokens: usize,
     columns: usize,
+    tiled: usize,
     floats: Vec<f32>,
     blocks32: Blocks,
     blocks256: Blocks,
@@ -66,6 +72,8 @@ pub(super) struct Blocks {
     pub(super) sums32: Vec<i16>,
     /// `[tokens, columns / 16]`, of blocks of 256.
     pub(super) sums16: Vec<i16>,
+    /// The values of whole groups of 16 tokens once more, `[group, columns / 64, 16, 64]`, where AMX takes them: blocks of 256; else empty.
+    pub(super) tiles: Vec<i8>,
 }
 
 impl Activations {
@@ -74,8 +82,11 @@ impl Activations {
         self.tokens = tokens;
         self.columns = columns;
         self.floats.resize(tokens * columns, 0.0);
-        self.blocks32.reset(tokens, columns, 32, kinds.contains(&ActivationKind::Blocks32));
-        self.blocks256.reset(tokens, columns, 256, kinds.contains(&ActivationKind::Blocks256));
+        let tiles = Isa::detect() == Isa::Amx && kinds.contains(&ActivationKind::Blocks256);
+        self.tiled = if tiles { tokens / TILE_TOKENS * TILE_TOKENS } else { 0 };
+        let tiled = self.tiled;
+        self.blocks32.reset(tokens, 0, columns, 32, kinds.contains(&ActivationKind::Blocks32));
+        self.blocks256.reset(tokens, tiled, columns, 256, kinds.contains(&ActivationKind::Blocks256));
     }
 
     /// Rows.
@@ -86,6 +97,11 @@ impl Activations {
     /// Elements of a row.
     pub fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// Tokens from the first on whose values are kept as tiles too.
+    pub(super) fn tiled_tokens(&self) -> usize {
+        self.tiled
     }
 
     /// The floats, `[tokens, columns]`.
@@ -140,12 +156,13 @@ impl Activations {
 }
 
 impl Blocks {
-    fn reset(&mut self, tokens: usize, columns: usize, block: usize, wanted: bool) {
+    fn reset(&mut self, tokens: usize, tiled: usize, columns: usize, block: usize, wanted: bool) {
         self.wanted = wanted && columns.is_multiple_of(block);
         if !self.wanted {
             return;
         }
         self.values.resize(tokens * columns, 0);
+        self.tiles.resize(tiled * columns, 0);
         self.scales.resize(tokens * columns / block, 0.0);
         self.sums32.resize(tokens * columns / 32, 0);
         if block == 32 {
@@ -164,6 +181,8 @@ impl Blocks {
             weighted_sums: SharedSlice::new(&mut self.weighted_sums),
             sums32: SharedSlice::new(&mut self.sums32),
             sums16: SharedSlice::new(&mut self.sums16),
+            tiled: self.tiles.len(),
+            tiles: SharedSlice::new(&mut self.tiles),
         }
     }
 }
@@ -186,6 +205,9 @@ struct BlocksWriter<'a> {
     weighted_sums: SharedSlice<'a, f32>,
     sums32: SharedSlice<'a, i16>,
     sums16: SharedSlice<'a, i16>,
+    tiles: SharedSlice<'a, i8>,
+    /// Bytes that `tiles` has: `columns` for each token from the first on.
+    tiled: usize,
 }
 
 impl<'a> ActivationWriter<'a> {
@@ -213,6 +235,7 @@ impl<'a> ActivationWriter<'a> {
             if self.blocks256.wanted {
                 let to = self.blocks256.row(token, self.columns);
                 dispatch!(isa, quantize256(row: &[f32], to: BlocksRow<'_>));
+                self.blocks256.tile(token, self.columns);
             }
         }
     }
@@ -228,6 +251,24 @@ struct BlocksRow<'a> {
 }
 
 impl<'a> BlocksWriter<'a> {
+    /// Copies the values of row `token` into the tiles of its group, if it is of a whole one.
+    ///
+    /// # Safety
+    /// No other worker uses this row meanwhile.
+    unsafe fn tile(self, token: usize, columns: usize) {
+        if (token + 1) * columns > self.tiled {
+            return;
+        }
+        let group = token / TILE_TOKENS * TILE_TOKENS * columns + token % TILE_TOKENS * TILE_ROW;
+        for from in (0..columns).step_by(TILE_ROW) {
+            // SAFETY: the caller's promise; a tile's row is one token's.
+            unsafe {
+                let to = self.tiles.part(group + from * TILE_TOKENS, TILE_ROW);
+                to.copy_from_slice(self.values.part(token * columns + from, TILE_ROW));
+            }
+        }
+    }
+
     /// # Safety
     /// No other worker uses this row meanwhile.
     unsafe fn row(self, token: usize, columns: usize) -> BlocksRow<'a> {

@@ -69,6 +69,9 @@ fn dots(isa: Isa, rounds: u64) -> u64 {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` was found on this CPU.
+        Isa::Amx => unsafe { super::matmul::amx_peak(rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         Isa::Avx512Vnni => unsafe { x86::avx512(rounds) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.

@@ -1,6 +1,6 @@
 //! Prefill of 512 tokens beside llama.cpp, the two engines taking turns on the same generated Q4_K file, medians; with
-//! the best kernels that the CPU has and with AVX2 forced on ours. llama.cpp has always its native build: the ratio on
-//! AVX2 is against all that it can do here. Achieved multiply-accumulates are compared with what the same threads reach
+//! each kernel that the CPU has forced on ours in turn, the best first. llama.cpp has always its native build: each ratio
+//! is against all that it can do here. Achieved multiply-accumulates are compared with what the same threads reach
 //! out of registers with the same instructions, measured before and after.
 
 use std::io::Write;
@@ -27,8 +27,7 @@ fn main() -> Result<()> {
     let model = generated(&args.common, TensorType::Q4K, "q4k")?;
     let mut engines = Vec::new();
     let best = Isa::detect();
-    let kernels = std::iter::once(best).chain([Isa::Avx2].into_iter().filter(|&isa| isa != best));
-    for isa in kernels.filter(|isa| Isa::available().contains(isa)) {
+    for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Portable) {
         let mut ours = Ours::load(&model, &args.common, Some(isa), 1, args.tokens)?;
         ours.prefill(args.tokens)?;
         engines.push((isa, ours, Pair::default()));

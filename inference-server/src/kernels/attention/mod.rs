@@ -7,6 +7,8 @@ mod cache;
 mod format;
 mod tile;
 
+use std::ops::Range;
+
 use super::Isa;
 use super::pool::{Pool, WorkerPanicked};
 use super::shared::SharedSlice;
@@ -15,8 +17,7 @@ use crate::kv::BlockId;
 pub use cache::{KvCache, KvShape};
 pub use format::KvKind;
 use format::{F16, F32, Q8};
-use tile::MAX_HEAD;
-use tile::{Results, SEGMENT, TileJob, attend, merge, place};
+use tile::{MAX_HEAD, SPAN, TileJob, attend, merge, place};
 
 /// One sequence's queries in a step.
 #[derive(Clone, Copy, Debug)]
@@ -74,21 +75,16 @@ const TASK_ROWS: usize = 16;
 /// Tasks that a thread should find, so that none waits long for the last.
 const TASKS_A_THREAD: usize = 4;
 
-/// Rows of one head of one sequence; where few tasks and many positions leave threads idle, a span of
-/// positions alone.
+/// Rows of one head of one sequence; where few tasks and many positions leave threads idle, some spans of positions
+/// alone.
 struct Task {
     sequence: usize,
     kv_head: usize,
     first: usize,
     count: usize,
-    part: Option<Part>,
-}
-
-/// Positions that a task attends to, and where its partial rows begin.
-struct Part {
-    from: usize,
-    to: usize,
-    offset: usize,
+    spans: Range<usize>,
+    /// Where its partial rows begin, when others have the other spans.
+    partial: Option<usize>,
 }
 
 /// Attention of every sequence's queries over its own blocks of `layer`, into `out`.
@@ -123,26 +119,22 @@ pub fn attention(
     let whole: usize = sequences.iter().map(|sequence| tiles(sequence) * kv.heads).sum();
     let wanted_parts = (pool.threads() * TASKS_A_THREAD).div_ceil(whole.max(1));
 
+    let width = kv.head + 2;
     let (mut tasks, mut partial_length) = (Vec::new(), 0);
     for (index, sequence) in sequences.iter().enumerate().filter(|(_, sequence)| inside(sequence)) {
-        let earliest = shape.visible(sequence, 0).0 / SEGMENT * SEGMENT;
-        let latest = sequence.start + sequence.tokens;
-        let positions = latest - earliest;
-        let parts = if pool.threads() == 1 { 1 } else { wanted_parts.min(positions / SEGMENT).max(1) };
-        let span = positions.div_ceil(parts).next_multiple_of(SEGMENT);
         let rows = sequence.tokens * group;
         for first in (0..rows).step_by(TASK_ROWS).rev() {
             let count = TASK_ROWS.min(rows - first);
+            let earliest = shape.visible(sequence, first / group).0 / SPAN;
+            let latest = shape.visible(sequence, (first + count - 1) / group).1.div_ceil(SPAN);
+            let parts = if pool.threads() == 1 { 1 } else { wanted_parts.min(latest - earliest) };
+            let step = (latest - earliest).div_ceil(parts);
             for kv_head in 0..kv.heads {
-                let task = |part| Task { sequence: index, kv_head, first, count, part };
-                if parts == 1 {
-                    tasks.push(task(None));
-                    continue;
-                }
-                for from in (earliest..latest).step_by(span) {
-                    let part = Part { from, to: latest.min(from + span), offset: partial_length };
-                    tasks.push(task(Some(part)));
-                    partial_length += count * (kv.head + 2);
+                for from in (earliest..latest).step_by(step) {
+                    let spans = from..latest.min(from + step);
+                    let partial = (parts > 1).then_some(partial_length);
+                    partial_length += if parts > 1 { spans.len() * count * width } else { 0 };
+                    tasks.push(Task { sequence: index, kv_head, first, count, spans, partial });
                 }
             }
         }
@@ -151,49 +143,51 @@ pub fn attention(
     let mut partial = vec![0.0; partial_length];
     let shared = SharedSlice::new(&mut partial);
     let finished = SharedSlice::new(out);
-    let job = |task: &Task| TileJob {
-        sequence: &sequences[task.sequence],
-        cache,
-        layer,
-        kv_head: task.kv_head,
-        group,
-        shape,
-        queries,
-        results: match task.part {
-            None => Results::Finished(finished),
-            Some(Part { from, to, offset }) => Results::Partial { from, to, rows: shared, offset },
-        },
+    let result = |task: &Task, row: usize| {
+        let (row, head) = place(&sequences[task.sequence], task.kv_head, group, task.first + row);
+        // SAFETY: no other task has these rows of these heads, and where several have, the workers are done.
+        unsafe { finished.part(row * shape.out_width + head * kv.head, kv.head) }
     };
     pool.run(tasks.len(), &|index| {
         let task = &tasks[index];
-        let job = &job(task);
-        let (first, count) = (task.first, task.count);
-        // SAFETY: `isa` is available; the sequence was checked to lie inside queries, results and cache;
-        // no other task has these rows of these heads, or this place among partial rows.
-        unsafe {
-            match kv.kind {
-                KvKind::F32 => dispatch!(isa, attend::<F32>(job: &TileJob<'_>, first: usize, count: usize)),
-                KvKind::F16 => dispatch!(isa, attend::<F16>(job: &TileJob<'_>, first: usize, count: usize)),
-                KvKind::Q8_0 => dispatch!(isa, attend::<Q8>(job: &TileJob<'_>, first: usize, count: usize)),
+        let sequence = &sequences[task.sequence];
+        let job = &TileJob { sequence, cache, layer, kv_head: task.kv_head, group, shape, queries };
+        let (first, count, spans) = (task.first, task.count, task.spans.clone());
+        let length = spans.len() * count * width;
+        let mut own = Vec::new();
+        let rows: &mut [f32] = match task.partial {
+            // SAFETY: no other task has this place among partial rows.
+            Some(offset) => unsafe { shared.part(offset, length) },
+            None => {
+                own.resize(length, 0.0);
+                &mut own
             }
         };
+        // SAFETY: `isa` is available; the sequence was checked to lie inside queries, results and cache.
+        unsafe {
+            let rows: &mut [f32] = &mut *rows;
+            match kv.kind {
+                KvKind::F32 => dispatch!(isa, attend::<F32>(job: &TileJob<'_>, first: usize, count: usize, spans: Range<usize>, rows: &mut [f32])),
+                KvKind::F16 => dispatch!(isa, attend::<F16>(job: &TileJob<'_>, first: usize, count: usize, spans: Range<usize>, rows: &mut [f32])),
+                KvKind::Q8_0 => dispatch!(isa, attend::<Q8>(job: &TileJob<'_>, first: usize, count: usize, spans: Range<usize>, rows: &mut [f32])),
+            }
+        };
+        for row in (0..count).filter(|_| task.partial.is_none()) {
+            let parts = own.chunks_exact(count * width).map(|span| &span[row * width..][..width]);
+            merge(parts, result(task, row));
+        }
     })?;
 
-    let width = kv.head + 2;
-    let split: Vec<&Task> = tasks.iter().filter(|task| task.part.is_some()).collect();
+    let split: Vec<&Task> = tasks.iter().filter(|task| task.partial.is_some()).collect();
     let same = |a: &&Task, b: &&Task| (a.sequence, a.kv_head, a.first) == (b.sequence, b.kv_head, b.first);
     for parts in split.chunk_by(same) {
         let Some(task) = parts.first() else { continue };
         for row in 0..task.count {
-            let part = |task: &&Task| {
-                let offset = task.part.as_ref().map_or(0, |part| part.offset) + row * width;
-                &partial[offset..offset + width]
-            };
-            let sequence = &sequences[task.sequence];
-            let (out_row, head) = place(sequence, task.kv_head, group, task.first + row);
-            // SAFETY: the workers are done; this is the only thread left.
-            let out = unsafe { finished.part(out_row * shape.out_width + head * kv.head, kv.head) };
-            merge(parts.iter().map(part), out);
+            let spans = parts.iter().flat_map(|part| {
+                let length = part.spans.len() * part.count * width;
+                partial[part.partial.unwrap_or(0)..][..length].chunks_exact(part.count * width)
+            });
+            merge(spans.map(|span| &span[row * width..][..width]), result(task, row));
         }
     }
     Ok(())

@@ -4,15 +4,19 @@
 //! with results in registers for the whole 256.
 #![allow(unsafe_op_in_unsafe_fn)] // Each function's contract covers all its lines.
 
+use std::ops::Range;
+
 use super::super::elementwise::cap_row;
-use super::super::shared::SharedSlice;
 use super::super::simd::{Simd, exp};
 use super::format::{GROUP, KvFormat};
 use super::{AttentionShape, KvCache, SequenceQueries};
 use crate::kv::BLOCK_SIZE;
 
 /// Positions between two rescalings.
-pub(super) const SEGMENT: usize = 256;
+const SEGMENT: usize = 256;
+/// Positions that are attended to on their own and merged in the end, however tasks are cut: a row's result does not
+/// depend on what else a step computes.
+pub(super) const SPAN: usize = 2 * SEGMENT;
 /// Largest head that is served, in elements.
 pub(super) const MAX_HEAD: usize = 512;
 
@@ -25,16 +29,6 @@ pub(super) struct TileJob<'a> {
     pub(super) group: usize,
     pub(super) shape: AttentionShape,
     pub(super) queries: &'a [f32],
-    pub(super) results: Results<'a>,
-}
-
-/// Where results go.
-#[derive(Clone, Copy)]
-pub(super) enum Results<'a> {
-    /// Every visible position was seen: finished rows, into the step's matrix.
-    Finished(SharedSlice<'a, f32>),
-    /// Positions `from .. to` alone: partial rows of `head + 2` elements, into the task's own part.
-    Partial { from: usize, to: usize, rows: SharedSlice<'a, f32>, offset: usize },
 }
 
 impl TileJob<'_> {
@@ -63,37 +57,46 @@ pub(super) fn place(
     (sequence.first_row + index / group, kv_head * group + index % group)
 }
 
-/// Attends rows `first .. first + count` of the job's head.
+/// Attends rows `first .. first + count` of the job's head to the positions of `spans`: partial rows, each sums, highest
+/// score and total, into `partial`, `[spans, count, head + 2]`.
 ///
 /// # Safety
-/// The CPU has `S`; the job's sequence lies inside queries, results and cache; nobody else writes these
-/// rows of these heads.
+/// The CPU has `S`; the job's sequence lies inside queries and cache; `partial` is as long as said.
 #[inline(always)]
-pub(super) unsafe fn attend<K: KvFormat, S: Simd>(job: &TileJob<'_>, first: usize, count: usize) {
-    let mut row = first;
-    while row < first + count {
-        match first + count - row {
-            1 => tile::<K, S, 1>(job, first, row),
-            2 => tile::<K, S, 2>(job, first, row),
-            3 => tile::<K, S, 3>(job, first, row),
-            _ => tile::<K, S, 4>(job, first, row),
+pub(super) unsafe fn attend<K: KvFormat, S: Simd>(
+    job: &TileJob<'_>,
+    first: usize,
+    count: usize,
+    spans: Range<usize>,
+    partial: &mut [f32],
+) {
+    let width = job.cache.shape().head + 2;
+    for (span, partial) in spans.zip(partial.chunks_exact_mut(count * width)) {
+        for row in (0..count).step_by(4) {
+            let partial = &mut partial[row * width..];
+            match count - row {
+                1 => tile::<K, S, 1>(job, first + row, span, partial),
+                2 => tile::<K, S, 2>(job, first + row, span, partial),
+                3 => tile::<K, S, 3>(job, first + row, span, partial),
+                _ => tile::<K, S, 4>(job, first + row, span, partial),
+            }
         }
-        row += 4;
     }
 }
 
 #[inline(always)]
-unsafe fn tile<K: KvFormat, S: Simd, const R: usize>(job: &TileJob<'_>, base: usize, first: usize) {
+unsafe fn tile<K: KvFormat, S: Simd, const R: usize>(
+    job: &TileJob<'_>,
+    first: usize,
+    span: usize,
+    partial: &mut [f32],
+) {
     let width = job.cache.shape().value_width();
     let visible: [(usize, usize); R] = std::array::from_fn(|r| job.visible(first + r));
     let queries: [*const f32; R] = std::array::from_fn(|r| job.query(first + r));
-    let (from, to) = match job.results {
-        Results::Finished(_) => (0, usize::MAX),
-        Results::Partial { from, to, .. } => (from, to),
-    };
     // Rows are in the order of their tokens: the first sees the earliest, the last the latest.
-    let from = from.max(visible[0].0 / BLOCK_SIZE * BLOCK_SIZE);
-    let to = to.min(visible[R - 1].1);
+    let from = (span * SPAN).max(visible[0].0 / SEGMENT * SEGMENT);
+    let to = ((span + 1) * SPAN).min(visible[R - 1].1);
     let mut highest = [f32::NEG_INFINITY; R];
     let mut total = [0.0f32; R];
     let mut sums = [[0.0f32; MAX_HEAD]; R];
@@ -126,21 +129,10 @@ unsafe fn tile<K: KvFormat, S: Simd, const R: usize>(job: &TileJob<'_>, base: us
         }
     }
     let head = job.cache.shape().head;
-    for r in 0..R {
-        match job.results {
-            Results::Finished(rows) => {
-                let (row, query_head) = job.place(first + r);
-                let out = rows.part(row * job.shape.out_width + query_head * head, head);
-                let inverse = 1.0 / total[r];
-                out.iter_mut().zip(&sums[r]).for_each(|(out, sum)| *out = sum * inverse);
-            }
-            Results::Partial { rows, offset, .. } => {
-                let out = rows.part(offset + (first - base + r) * (head + 2), head + 2);
-                out[..head].copy_from_slice(&sums[r][..head]);
-                out[head] = highest[r];
-                out[head + 1] = total[r];
-            }
-        }
+    for (r, out) in partial.chunks_exact_mut(head + 2).take(R).enumerate() {
+        out[..head].copy_from_slice(&sums[r][..head]);
+        out[head] = highest[r];
+        out[head + 1] = total[r];
     }
 }
 

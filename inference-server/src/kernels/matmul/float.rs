@@ -1,4 +1,5 @@
-//! Inner loops of float weights: f32 accumulation, four chains where few tokens leave the adders idle.
+//! Inner loops of float weights: f32 accumulation in two chains, whatever the number of tokens, so that a token's sum
+//! does not depend on how many are computed beside it.
 #![allow(unsafe_op_in_unsafe_fn)] // `Kernel::tile`'s contract covers all lines.
 
 use super::super::activations::Activations;
@@ -10,6 +11,9 @@ pub(super) struct F32;
 pub(super) struct F16;
 pub(super) struct BF16;
 
+/// Sums that a token's columns are added to in turn.
+const CHAINS: usize = 2;
+
 /// `load(column)` gives the panel's column as floats.
 #[inline(always)]
 unsafe fn tile<S: Simd, const T: usize>(
@@ -19,17 +23,16 @@ unsafe fn tile<S: Simd, const T: usize>(
 ) -> [S::Float; T] {
     let columns = input.columns();
     let x = input.floats().as_ptr().add(token * columns);
-    let chains = if T <= 2 { 4 } else { 1 };
-    let mut sums = [[S::splat(0.0); T]; 4];
+    let mut sums = [[S::splat(0.0); T]; CHAINS];
     let mut column = 0;
-    while column + chains <= columns {
-        for (chain, sums) in sums.iter_mut().enumerate().take(chains) {
+    while column + CHAINS <= columns {
+        for (chain, sums) in sums.iter_mut().enumerate() {
             let weights = load(column + chain);
             for (t, sum) in sums.iter_mut().enumerate() {
                 *sum = S::mul_add(weights, S::splat(*x.add(t * columns + column + chain)), *sum);
             }
         }
-        column += chains;
+        column += CHAINS;
     }
     for column in column..columns {
         let weights = load(column);
@@ -37,13 +40,7 @@ unsafe fn tile<S: Simd, const T: usize>(
             *sum = S::mul_add(weights, S::splat(*x.add(t * columns + column)), *sum);
         }
     }
-    let mut total = sums[0];
-    for more in sums.iter().take(chains).skip(1) {
-        for (sum, &more) in total.iter_mut().zip(more) {
-            *sum = S::add(*sum, more);
-        }
-    }
-    total
+    std::array::from_fn(|t| S::add(sums[0][t], sums[1][t]))
 }
 
 impl Kernel for F32 {

@@ -1,11 +1,17 @@
 //! Matrix products of packed weights and activations, shared out over the pool.
 //!
 //! `tile` computes one panel for a few tokens in registers; `quantized` and `float` hold its inner loops by
-//! stored type. Decode runs them with one token, prefill with 8 or 4: same layout, same code.
+//! stored type. Decode runs them with one token, prefill with 8 or 4: same layout, same code. `amx` takes sixteen
+//! tokens at once where the CPU has it.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod float;
 mod quantized;
 mod tile;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use amx::peak as amx_peak;
 
 use super::Isa;
 use super::activations::Activations;
@@ -101,22 +107,32 @@ fn run(isa: Isa, job: &Panels<'_>) {
             unsafe { dispatch!(isa, run_panels::<$kernel>(job: &Panels<'_>)) }
         };
     }
+    macro_rules! quantized {
+        ($kernel:ty) => {
+            match isa {
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Amx if <$kernel as q::Quantized>::BLOCK == 256 && job.input.tiled_tokens() > 0 => unsafe { amx::run_panels::<$kernel>(job) },
+                _ => run!($kernel),
+            }
+        };
+    }
     match job.product.weights.layout().kind() {
         TensorType::F32 => run!(f::F32),
         TensorType::F16 => run!(f::F16),
         TensorType::BF16 => run!(f::BF16),
-        TensorType::Q4_0 => run!(q::Q4_0),
-        TensorType::Q4_1 => run!(q::Q4_1),
-        TensorType::Q5_0 => run!(q::Q5_0),
-        TensorType::Q5_1 => run!(q::Q5_1),
-        TensorType::Q8_0 => run!(q::Q8_0),
-        TensorType::Q2K => run!(q::Q2K),
-        TensorType::Q3K => run!(q::Q3K),
-        TensorType::Q4K => run!(q::Q4K),
-        TensorType::Q5K => run!(q::Q5K),
-        TensorType::Q6K => run!(q::Q6K),
-        TensorType::IQ4NL => run!(q::IQ4NL),
-        TensorType::IQ4XS => run!(q::IQ4XS),
-        TensorType::MXFP4 => run!(q::MXFP4),
+        TensorType::Q4_0 => quantized!(q::Q4_0),
+        TensorType::Q4_1 => quantized!(q::Q4_1),
+        TensorType::Q5_0 => quantized!(q::Q5_0),
+        TensorType::Q5_1 => quantized!(q::Q5_1),
+        TensorType::Q8_0 => quantized!(q::Q8_0),
+        TensorType::Q2K => quantized!(q::Q2K),
+        TensorType::Q3K => quantized!(q::Q3K),
+        TensorType::Q4K => quantized!(q::Q4K),
+        TensorType::Q5K => quantized!(q::Q5K),
+        TensorType::Q6K => quantized!(q::Q6K),
+        TensorType::IQ4NL => quantized!(q::IQ4NL),
+        TensorType::IQ4XS => quantized!(q::IQ4XS),
+        TensorType::MXFP4 => quantized!(q::MXFP4),
     }
 }

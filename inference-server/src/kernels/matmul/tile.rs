@@ -33,34 +33,47 @@ pub(super) trait Kernel {
     ) -> [S::Float; T];
 }
 
-/// Runs a job's panels over all tokens, largest tiles first.
+/// Runs a job's panels over all tokens.
 ///
 /// # Safety
 /// The CPU has `S`; shapes are as [`super::matmul`] checked them.
 #[inline(always)]
 pub(super) unsafe fn run_panels<K: Kernel, S: Simd>(job: &Panels<'_>) {
     let layout = job.product.weights.layout();
-    let tokens = job.input.tokens();
     for panel in job.first..job.first + job.count {
         let weights = job.product.weights.bytes().as_ptr().add(panel * layout.panel_bytes());
-        let mut token = 0;
-        if S::TILE >= 8 {
-            while token + 8 <= tokens {
-                tile_rows::<K, S, 8>(job, panel, weights, token);
-                token += 8;
-            }
+        run_panel::<K, S>(job, panel, weights, 0);
+    }
+}
+
+/// Runs one panel over tokens `token` and up, largest tiles first.
+///
+/// # Safety
+/// As [`run_panels`]; `weights` is panel `panel`.
+#[inline(always)]
+pub(super) unsafe fn run_panel<K: Kernel, S: Simd>(
+    job: &Panels<'_>,
+    panel: usize,
+    weights: *const u8,
+    mut token: usize,
+) {
+    let tokens = job.input.tokens();
+    if S::TILE >= 8 {
+        while token + 8 <= tokens {
+            tile_rows::<K, S, 8>(job, panel, weights, token);
+            token += 8;
         }
-        while token + 4 <= tokens {
-            tile_rows::<K, S, 4>(job, panel, weights, token);
-            token += 4;
-        }
-        while token + 2 <= tokens {
-            tile_rows::<K, S, 2>(job, panel, weights, token);
-            token += 2;
-        }
-        if token < tokens {
-            tile_rows::<K, S, 1>(job, panel, weights, token);
-        }
+    }
+    while token + 4 <= tokens {
+        tile_rows::<K, S, 4>(job, panel, weights, token);
+        token += 4;
+    }
+    while token + 2 <= tokens {
+        tile_rows::<K, S, 2>(job, panel, weights, token);
+        token += 2;
+    }
+    if token < tokens {
+        tile_rows::<K, S, 1>(job, panel, weights, token);
     }
 }
 
@@ -73,17 +86,32 @@ unsafe fn tile_rows<K: Kernel, S: Simd, const T: usize>(
 ) {
     let rows = job.product.weights.layout().rows();
     for lane in (0..PANEL_ROWS).step_by(S::LANES) {
-        let row = panel * PANEL_ROWS + lane;
-        if row >= rows {
+        if panel * PANEL_ROWS + lane >= rows {
             break;
         }
         let sums = K::tile::<S, T>(weights, lane, job.input, token);
-        let count = S::LANES.min(rows - row);
         for (t, &sum) in sums.iter().enumerate() {
-            let place = (token + t) * job.width + job.product.column + row;
-            write::<S>(job.out.start().add(place), sum, count, job.mode);
+            write_rows::<S>(job, panel, lane, token + t, sum);
         }
     }
+}
+
+/// Writes one token's sums of a panel's rows from `lane` on, those that the matrix has.
+///
+/// # Safety
+/// As [`run_panels`]; the panel has a row `lane`.
+#[inline(always)]
+pub(super) unsafe fn write_rows<S: Simd>(
+    job: &Panels<'_>,
+    panel: usize,
+    lane: usize,
+    token: usize,
+    sum: S::Float,
+) {
+    let row = panel * PANEL_ROWS + lane;
+    let count = S::LANES.min(job.product.weights.layout().rows() - row);
+    let place = token * job.width + job.product.column + row;
+    write::<S>(job.out.start().add(place), sum, count, job.mode);
 }
 
 /// Writes the first `count` lanes.

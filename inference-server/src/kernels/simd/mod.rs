@@ -122,7 +122,7 @@ macro_rules! dispatch {
         }
         match $isa {
             #[cfg(target_arch = "x86_64")]
-            $crate::kernels::Isa::Avx512Vnni => avx512($($arg),*),
+            $crate::kernels::Isa::Amx | $crate::kernels::Isa::Avx512Vnni => avx512($($arg),*),
             #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Avx2 => avx2($($arg),*),
             _ => $kernel::<$($($generic,)*)? $crate::kernels::simd::Portable>($($arg),*),

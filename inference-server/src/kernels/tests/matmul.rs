@@ -6,8 +6,9 @@ use crate::kernels::packed::{PackedLayout, PackedMatrix};
 use crate::kernels::reference;
 use crate::synth::random_matrix;
 
-/// (rows, columns in blocks of 256, tokens): odd rows, one row, many panels, every tile size.
-const SHAPES: [(usize, usize, usize); 9] = [
+/// (rows, columns in blocks of 256, tokens): odd rows, one row, many panels, every tile size, one to many groups of
+/// sixteen tokens.
+const SHAPES: [(usize, usize, usize); 12] = [
     (1, 1, 1),
     (16, 1, 2),
     (17, 2, 3),
@@ -17,6 +18,9 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (7, 1, 15),
     (48, 1, 17),
     (130, 2, 23),
+    (40, 3, 64),
+    (330, 2, 49),
+    (20, 1, 530),
 ];
 
 fn check(kind: TensorType, rows: usize, columns: usize, tokens: usize) {
@@ -89,16 +93,16 @@ fn extreme_quants_do_not_saturate() {
                 };
                 block[quants].fill(byte);
             }
-            for sign in [1.0, -1.0] {
-                let input = vec![sign; columns];
+            for (sign, tokens) in [(1.0, 1), (-1.0, 1), (1.0, 17), (-1.0, 17)] {
+                let input = vec![sign; tokens * columns];
                 let expected = reference::matmul_quantized(kind, &stored, columns, &input);
                 let layout = PackedLayout::new(kind, 16, columns).unwrap();
                 let packed = PackedMatrix::from_stored(layout, &stored).unwrap();
                 for isa in instruction_sets() {
                     let mut activations = Activations::default();
-                    activations.reset(1, columns, &[ActivationKind::of(kind)]);
+                    activations.reset(tokens, columns, &[ActivationKind::of(kind)]);
                     activations.set(isa, &input);
-                    let mut out = vec![0.0; 16];
+                    let mut out = vec![0.0; tokens * 16];
                     let products = [Product { weights: &packed, column: 0 }];
                     let mut pool = two_threads();
                     matmul(&mut pool, isa, &products, &activations, &mut out, 16, Output::Replace).unwrap();

@@ -1,25 +1,53 @@
 //! Blocks of 256 with 4, 5 and 6 bits: `Q4_K`, `Q5_K`, `Q6_K`.
-#![allow(unsafe_op_in_unsafe_fn)] // `Kernel::tile`'s contract covers all lines.
+#![allow(unsafe_op_in_unsafe_fn)] // `Quantized`'s contract covers all lines.
 
-use super::super::super::activations::Activations;
 use super::super::super::packed::{PANEL_ROWS, block};
 use super::super::super::simd::Simd;
-use super::super::tile::Kernel;
-use super::{Row, UNIT, load_unit, move_bit, rows};
+use super::{Quantized, Row, UNIT, add_scaled, load_unit, move_bit, nibbles};
 
 pub(in super::super) struct Q4K;
 pub(in super::super) struct Q5K;
 pub(in super::super) struct Q6K;
 
-/// Adds the minimums' share of one block of `Q4_K` or `Q5_K`, negative.
+/// Unit `j` of sub-block `2 * pair + half`: the low (0) or high (1) nibbles of the pair's units.
 #[inline(always)]
-unsafe fn subtract_minimums<S: Simd, const T: usize>(
+unsafe fn pair_unit<S: Simd, const T: usize>(
+    packed: *const u8,
+    lane: usize,
+    pair: usize,
+    half: usize,
+    j: usize,
+) -> S::Int {
+    nibbles::<S>(load_unit::<S, T>(packed.add(block::K_QUANTS + (pair * 8 + j) * UNIT + lane * 4)), half)
+}
+
+/// Bits `2j` and `2j + 1` of each byte, moved to 4 and 5; bits of neighbours come along.
+#[inline(always)]
+unsafe fn move_two_bits<S: Simd>(bits: S::Int, j: usize) -> S::Int {
+    match j {
+        0 => S::shift_left::<4>(bits),
+        1 => S::shift_left::<2>(bits),
+        2 => bits,
+        _ => S::shift_right::<2>(bits),
+    }
+}
+
+#[inline(always)]
+unsafe fn byte_scale<S: Simd>(packed: *const u8, lane: usize, sub: usize) -> S::Float {
+    S::load_u8(packed.add(block::K_SCALES + sub * PANEL_ROWS + lane))
+}
+
+/// Adds a block of `Q4_K` or `Q5_K`, less its minimums.
+#[inline(always)]
+unsafe fn add_lowered<S: Simd, const T: usize>(
     sums: &mut [S::Float; T],
+    scaled: &[S::Float; T],
     packed: *const u8,
     lane: usize,
     rows: &[Row; T],
     b: usize,
 ) {
+    add_scaled::<S, T>(sums, scaled, S::load_f16(packed.add(lane * 2)), rows, b);
     let mut dots = [S::splat_int(0); T];
     for pair in 0..4 {
         let at = block::K_MINIMUMS + pair * 2 * PANEL_ROWS + lane * 2;
@@ -35,148 +63,104 @@ unsafe fn subtract_minimums<S: Simd, const T: usize>(
     }
 }
 
-/// Adds the dot products, times their scale, of sub-block `2 * pair + HALF`, whose weights are the low (0) or
-/// high (1) nibbles of the pair's units; exact in f32 but for the last bits. `high` is where a block's fifth
-/// bits begin, if it has them.
-#[inline(always)]
-unsafe fn k_sub_block<S: Simd, const T: usize, const HALF: usize>(
-    scaled: &mut [S::Float; T],
-    packed: *const u8,
-    high: Option<usize>,
-    lane: usize,
-    values: [*const i8; T],
-    pair: usize,
-) {
-    let sub = 2 * pair + HALF;
-    let fifth = high.map(|high| load_unit::<S, T>(packed.add(high + sub * UNIT + lane * 4)));
-    let mut dots = [S::splat_int(0); T];
-    for j in 0..8 {
-        let both = load_unit::<S, T>(packed.add(block::K_QUANTS + (pair * 8 + j) * UNIT + lane * 4));
-        let shifted = if HALF == 0 { both } else { S::shift_right::<4>(both) };
-        let mut weights = S::and(shifted, S::splat_int(0x0F0F_0F0F));
-        if let Some(bits) = fifth {
-            let placed = S::and(move_bit::<S>(bits, j, 4), S::splat_int(0x1010_1010));
-            weights = S::or(weights, placed);
-        }
-        for t in 0..T {
-            dots[t] = S::dot(dots[t], weights, values[t].add(sub * 32 + 4 * j));
-        }
-    }
-    let scale = S::load_u8(packed.add(block::K_SCALES + sub * PANEL_ROWS + lane));
-    for t in 0..T {
-        scaled[t] = S::mul_add(S::to_float(dots[t]), scale, scaled[t]);
-    }
-}
+impl Quantized for Q4K {
+    const BLOCK: usize = 256;
+    const SUB: usize = 32;
+    const BLOCK_BYTES: usize = block::K_QUANTS + 32 * UNIT;
+    const GROUP: usize = 2;
+    const CENTRE: i32 = 0;
 
-/// `Q4_K` and `Q5_K`.
-#[inline(always)]
-unsafe fn k_tile<S: Simd, const T: usize>(
-    panel: *const u8,
-    block_bytes: usize,
-    high: Option<usize>,
-    lane: usize,
-    input: &Activations,
-    token: usize,
-) -> [S::Float; T] {
-    let columns = input.columns();
-    let rows: [Row; T] = rows(input.blocks256(), columns, 256, token);
-    let mut sums = [S::splat(0.0); T];
-    for b in 0..columns / 256 {
-        let packed = panel.add(b * block_bytes);
-        let mut scaled = [S::splat(0.0); T];
-        let values: [*const i8; T] = std::array::from_fn(|t| rows[t].values.add(b * 256));
-        for pair in 0..4 {
-            k_sub_block::<S, T, 0>(&mut scaled, packed, high, lane, values, pair);
-            k_sub_block::<S, T, 1>(&mut scaled, packed, high, lane, values, pair);
-        }
-        let scale = S::load_f16(packed.add(lane * 2));
-        for t in 0..T {
-            let scale = S::mul(scale, S::splat(*rows[t].scales.add(b)));
-            sums[t] = S::mul_add(scaled[t], scale, sums[t]);
-        }
-        subtract_minimums::<S, T>(&mut sums, packed, lane, &rows, b);
-    }
-    sums
-}
-
-impl Kernel for Q4K {
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize>(
-        panel: *const u8,
+    unsafe fn unit<S: Simd, const T: usize>(
+        packed: *const u8,
         lane: usize,
-        input: &Activations,
-        token: usize,
-    ) -> [S::Float; T] {
-        k_tile::<S, T>(panel, block::K_QUANTS + 32 * UNIT, None, lane, input, token)
+        pair: usize,
+        half: usize,
+        j: usize,
+    ) -> S::Int {
+        pair_unit::<S, T>(packed, lane, pair, half, j)
     }
-}
 
-impl Kernel for Q5K {
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize>(
-        panel: *const u8,
-        lane: usize,
-        input: &Activations,
-        token: usize,
-    ) -> [S::Float; T] {
-        let high = Some(block::Q5_K_HIGH);
-        k_tile::<S, T>(panel, block::Q5_K_HIGH + 8 * UNIT, high, lane, input, token)
+    unsafe fn scale<S: Simd>(packed: *const u8, lane: usize, sub: usize) -> S::Float {
+        byte_scale::<S>(packed, lane, sub)
     }
-}
 
-/// Adds the dot products, times their scale, of sub-block `sub` of a `Q6_K` block.
-#[inline(always)]
-unsafe fn q6_sub_block<S: Simd, const T: usize>(
-    scaled: &mut [S::Float; T],
-    packed: *const u8,
-    lane: usize,
-    rows: &[Row; T],
-    b: usize,
-    sub: usize,
-) {
-    let (low_mask, high_mask) = (S::splat_int(0x0F0F_0F0F), S::splat_int(0x3030_3030));
-    let low = packed.add(block::Q6_K_LOW + sub * 2 * UNIT + lane * 4);
-    let (even, odd) = (load_unit::<S, T>(low), load_unit::<S, T>(low.add(UNIT)));
-    let high = load_unit::<S, T>(packed.add(block::Q6_K_HIGH + sub * UNIT + lane * 4));
-    let units = [
-        S::or(S::and(even, low_mask), S::and(S::shift_left::<4>(high), high_mask)),
-        S::or(S::and(odd, low_mask), S::and(S::shift_left::<2>(high), high_mask)),
-        S::or(S::and(S::shift_right::<4>(even), low_mask), S::and(high, high_mask)),
-        S::or(S::and(S::shift_right::<4>(odd), low_mask), S::and(S::shift_right::<2>(high), high_mask)),
-    ];
-    let scale = S::load_i8(packed.add(block::Q6_K_SCALES + sub * PANEL_ROWS + lane));
-    for t in 0..T {
-        let mut dots = S::splat_int(-32 * i32::from(*rows[t].sums16.add(b * 16 + sub)));
-        for (j, &weights) in units.iter().enumerate() {
-            dots = S::dot(dots, weights, rows[t].values.add(b * 256 + sub * 16 + 4 * j));
-        }
-        scaled[t] = S::mul_add(S::to_float(dots), scale, scaled[t]);
-    }
-}
-
-impl Kernel for Q6K {
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize>(
-        panel: *const u8,
+    unsafe fn finish<S: Simd, const T: usize>(
+        sums: &mut [S::Float; T],
+        scaled: &[S::Float; T],
+        packed: *const u8,
         lane: usize,
-        input: &Activations,
-        token: usize,
-    ) -> [S::Float; T] {
-        let columns = input.columns();
-        let rows: [Row; T] = rows(input.blocks256(), columns, 256, token);
-        let mut sums = [S::splat(0.0); T];
-        for b in 0..columns / 256 {
-            let packed = panel.add(b * (block::Q6_K_HIGH + 16 * UNIT));
-            let mut scaled = [S::splat(0.0); T];
-            for sub in 0..16 {
-                q6_sub_block::<S, T>(&mut scaled, packed, lane, &rows, b, sub);
-            }
-            let scale = S::load_f16(packed.add(lane * 2));
-            for t in 0..T {
-                let scale = S::mul(scale, S::splat(*rows[t].scales.add(b)));
-                sums[t] = S::mul_add(scaled[t], scale, sums[t]);
-            }
-        }
-        sums
+        rows: &[Row; T],
+        b: usize,
+    ) {
+        add_lowered::<S, T>(sums, scaled, packed, lane, rows, b);
+    }
+}
+
+impl Quantized for Q5K {
+    const BLOCK: usize = 256;
+    const SUB: usize = 32;
+    const BLOCK_BYTES: usize = block::Q5_K_HIGH + 8 * UNIT;
+    const GROUP: usize = 2;
+    const CENTRE: i32 = 0;
+
+    #[inline(always)]
+    unsafe fn unit<S: Simd, const T: usize>(
+        packed: *const u8,
+        lane: usize,
+        pair: usize,
+        half: usize,
+        j: usize,
+    ) -> S::Int {
+        let fifths = S::load_int(packed.add(block::Q5_K_HIGH + (2 * pair + half) * UNIT + lane * 4));
+        let placed = S::and(move_bit::<S>(fifths, j, 4), S::splat_int(0x1010_1010));
+        S::or(pair_unit::<S, T>(packed, lane, pair, half, j), placed)
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(packed: *const u8, lane: usize, sub: usize) -> S::Float {
+        byte_scale::<S>(packed, lane, sub)
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const T: usize>(
+        sums: &mut [S::Float; T],
+        scaled: &[S::Float; T],
+        packed: *const u8,
+        lane: usize,
+        rows: &[Row; T],
+        b: usize,
+    ) {
+        add_lowered::<S, T>(sums, scaled, packed, lane, rows, b);
+    }
+}
+
+impl Quantized for Q6K {
+    const BLOCK: usize = 256;
+    const SUB: usize = 16;
+    const BLOCK_BYTES: usize = block::Q6_K_HIGH + 16 * UNIT;
+    const GROUP: usize = 1;
+    const CENTRE: i32 = 32;
+
+    #[inline(always)]
+    unsafe fn unit<S: Simd, const T: usize>(
+        packed: *const u8,
+        lane: usize,
+        sub: usize,
+        _: usize,
+        j: usize,
+    ) -> S::Int {
+        let low = packed.add(block::Q6_K_LOW + (2 * sub + j % 2) * UNIT + lane * 4);
+        let low = nibbles::<S>(if j < 2 { load_unit::<S, T>(low) } else { S::load_int(low) }, j / 2);
+        let high = packed.add(block::Q6_K_HIGH + sub * UNIT + lane * 4);
+        let high = if j == 0 { load_unit::<S, T>(high) } else { S::load_int(high) };
+        S::or(low, S::and(move_two_bits::<S>(high, j), S::splat_int(0x3030_3030)))
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(packed: *const u8, lane: usize, sub: usize) -> S::Float {
+        S::load_i8(packed.add(block::Q6_K_SCALES + sub * PANEL_ROWS + lane))
     }
 }

@@ -1,11 +1,9 @@
 //! Blocks of 32: `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q8_0`.
-#![allow(unsafe_op_in_unsafe_fn)] // `Kernel::tile`'s contract covers all lines.
+#![allow(unsafe_op_in_unsafe_fn)] // `Quantized`'s contract covers all lines.
 
-use super::super::super::activations::Activations;
 use super::super::super::packed::block;
 use super::super::super::simd::Simd;
-use super::super::tile::Kernel;
-use super::{Row, UNIT, load_unit, move_bit, rows};
+use super::{Quantized, Row, UNIT, add_scaled, load_unit, move_bit, nibbles};
 
 pub(in super::super) struct Q4_0;
 pub(in super::super) struct Q4_1;
@@ -13,168 +11,154 @@ pub(in super::super) struct Q5_0;
 pub(in super::super) struct Q5_1;
 pub(in super::super) struct Q8_0;
 
-/// Adds the 32 products of a block of 4-bit weights (4 units from `quants`), with a fifth bit where `fifth` is, with
-/// values from `at` on.
+/// Unit `j` of 4-bit quants: low nibbles of 4 stored units, then their high ones.
 #[inline(always)]
-unsafe fn nibble_block<S: Simd, const T: usize>(
-    dots: &mut [S::Int; T],
-    quants: *const u8,
-    fifth: Option<*const u8>,
+pub(super) unsafe fn nibble_unit<S: Simd, const T: usize>(quants: *const u8, j: usize) -> S::Int {
+    let stored = quants.add(j % 4 * UNIT);
+    nibbles::<S>(if j < 4 { load_unit::<S, T>(stored) } else { S::load_int(stored) }, j / 4)
+}
+
+/// Unit `j` of 5-bit quants, whose fifth bits lie at `fifth`.
+#[inline(always)]
+unsafe fn fifth_unit<S: Simd, const T: usize>(quants: *const u8, fifth: *const u8, j: usize) -> S::Int {
+    let placed = S::and(move_bit::<S>(S::load_int(fifth), j, 4), S::splat_int(0x1010_1010));
+    S::or(nibble_unit::<S, T>(quants, j), placed)
+}
+
+/// Adds a block with a minimum.
+#[inline(always)]
+unsafe fn add_raised<S: Simd, const T: usize>(
+    sums: &mut [S::Float; T],
+    scaled: &[S::Float; T],
+    packed: *const u8,
+    lane: usize,
     rows: &[Row; T],
-    at: usize,
+    b: usize,
 ) {
-    let mask = S::splat_int(0x0F0F_0F0F);
-    let bits = fifth.map(|fifth| load_unit::<S, T>(fifth));
-    for j in 0..4 {
-        let both = load_unit::<S, T>(quants.add(j * UNIT));
-        let mut low = S::and(both, mask);
-        let mut high = S::and(S::shift_right::<4>(both), mask);
-        if let Some(bits) = bits {
-            let place = S::splat_int(0x1010_1010);
-            low = S::or(low, S::and(move_bit::<S>(bits, j, 4), place));
-            high = S::or(high, S::and(move_bit::<S>(bits, 4 + j, 4), place));
-        }
-        for t in 0..T {
-            dots[t] = S::dot(dots[t], low, rows[t].values.add(at + 4 * j));
-            dots[t] = S::dot(dots[t], high, rows[t].values.add(at + 16 + 4 * j));
-        }
+    add_scaled::<S, T>(sums, scaled, S::load_f16(packed.add(lane * 2)), rows, b);
+    let minimum = S::load_f16(packed.add(block::Q4_1_MINIMUMS + lane * 2));
+    for t in 0..T {
+        sums[t] = S::mul_add(minimum, S::splat(*rows[t].weighted_sums.add(b)), sums[t]);
     }
 }
 
-/// `Q4_0`, and `Q5_0` where `fifth` says how far into a block its fifth bits begin: values less `CENTRE`.
-#[inline(always)]
-unsafe fn centred_tile<S: Simd, const T: usize, const CENTRE: i32>(
-    panel: *const u8,
-    block_bytes: usize,
-    fifth: Option<usize>,
-    lane: usize,
-    input: &Activations,
-    token: usize,
-) -> [S::Float; T] {
-    let columns = input.columns();
-    let rows: [Row; T] = rows(input.blocks32(), columns, 32, token);
-    let mut sums = [S::splat(0.0); T];
-    for b in 0..columns / 32 {
-        let packed = panel.add(b * block_bytes);
-        let mut dots: [S::Int; T] =
-            std::array::from_fn(|t| S::splat_int(-CENTRE * i32::from(*rows[t].sums32.add(b))));
-        let fifth = fifth.map(|fifth| packed.add(fifth + lane * 4));
-        nibble_block::<S, T>(&mut dots, packed.add(block::Q4_0_QUANTS + lane * 4), fifth, &rows, b * 32);
-        let scale = S::load_f16(packed.add(lane * 2));
-        for t in 0..T {
-            let scale = S::mul(scale, S::splat(*rows[t].scales.add(b)));
-            sums[t] = S::mul_add(S::to_float(dots[t]), scale, sums[t]);
-        }
-    }
-    sums
-}
+impl Quantized for Q4_0 {
+    const BLOCK: usize = 32;
+    const SUB: usize = 32;
+    const BLOCK_BYTES: usize = block::Q4_0_QUANTS + 4 * UNIT;
+    const GROUP: usize = 1;
+    const CENTRE: i32 = 8;
 
-/// `Q4_1`, and `Q5_1` where `fifth` says how far into a block its fifth bits begin: values plus a minimum.
-#[inline(always)]
-unsafe fn raised_tile<S: Simd, const T: usize>(
-    panel: *const u8,
-    block_bytes: usize,
-    fifth: Option<usize>,
-    lane: usize,
-    input: &Activations,
-    token: usize,
-) -> [S::Float; T] {
-    let columns = input.columns();
-    let rows: [Row; T] = rows(input.blocks32(), columns, 32, token);
-    let mut sums = [S::splat(0.0); T];
-    for b in 0..columns / 32 {
-        let packed = panel.add(b * block_bytes);
-        let mut dots = [S::splat_int(0); T];
-        let fifth = fifth.map(|fifth| packed.add(fifth + lane * 4));
-        nibble_block::<S, T>(&mut dots, packed.add(block::Q4_1_QUANTS + lane * 4), fifth, &rows, b * 32);
-        let scale = S::load_f16(packed.add(lane * 2));
-        let minimum = S::load_f16(packed.add(block::Q4_1_MINIMUMS + lane * 2));
-        for t in 0..T {
-            let scale = S::mul(scale, S::splat(*rows[t].scales.add(b)));
-            sums[t] = S::mul_add(S::to_float(dots[t]), scale, sums[t]);
-            sums[t] = S::mul_add(minimum, S::splat(*rows[t].weighted_sums.add(b)), sums[t]);
-        }
-    }
-    sums
-}
-
-impl Kernel for Q4_0 {
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize>(
-        panel: *const u8,
+    unsafe fn unit<S: Simd, const T: usize>(
+        packed: *const u8,
         lane: usize,
-        input: &Activations,
-        token: usize,
-    ) -> [S::Float; T] {
-        centred_tile::<S, T, 8>(panel, block::Q4_0_QUANTS + 4 * UNIT, None, lane, input, token)
+        _: usize,
+        _: usize,
+        j: usize,
+    ) -> S::Int {
+        nibble_unit::<S, T>(packed.add(block::Q4_0_QUANTS + lane * 4), j)
     }
 }
 
-impl Kernel for Q4_1 {
+impl Quantized for Q4_1 {
+    const BLOCK: usize = 32;
+    const SUB: usize = 32;
+    const BLOCK_BYTES: usize = block::Q4_1_QUANTS + 4 * UNIT;
+    const GROUP: usize = 1;
+    const CENTRE: i32 = 0;
+
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize>(
-        panel: *const u8,
+    unsafe fn unit<S: Simd, const T: usize>(
+        packed: *const u8,
         lane: usize,
-        input: &Activations,
-        token: usize,
-    ) -> [S::Float; T] {
-        raised_tile::<S, T>(panel, block::Q4_1_QUANTS + 4 * UNIT, None, lane, input, token)
+        _: usize,
+        _: usize,
+        j: usize,
+    ) -> S::Int {
+        nibble_unit::<S, T>(packed.add(block::Q4_1_QUANTS + lane * 4), j)
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const T: usize>(
+        sums: &mut [S::Float; T],
+        scaled: &[S::Float; T],
+        packed: *const u8,
+        lane: usize,
+        rows: &[Row; T],
+        b: usize,
+    ) {
+        add_raised::<S, T>(sums, scaled, packed, lane, rows, b);
     }
 }
 
-impl Kernel for Q5_0 {
+impl Quantized for Q5_0 {
+    const BLOCK: usize = 32;
+    const SUB: usize = 32;
+    const BLOCK_BYTES: usize = block::Q5_0_FIFTH + UNIT;
+    const GROUP: usize = 1;
+    const CENTRE: i32 = 16;
+
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize>(
-        panel: *const u8,
+    unsafe fn unit<S: Simd, const T: usize>(
+        packed: *const u8,
         lane: usize,
-        input: &Activations,
-        token: usize,
-    ) -> [S::Float; T] {
-        let fifth = Some(block::Q5_0_FIFTH);
-        centred_tile::<S, T, 16>(panel, block::Q5_0_FIFTH + UNIT, fifth, lane, input, token)
+        _: usize,
+        _: usize,
+        j: usize,
+    ) -> S::Int {
+        let quants = packed.add(block::Q4_0_QUANTS + lane * 4);
+        fifth_unit::<S, T>(quants, packed.add(block::Q5_0_FIFTH + lane * 4), j)
     }
 }
 
-impl Kernel for Q5_1 {
+impl Quantized for Q5_1 {
+    const BLOCK: usize = 32;
+    const SUB: usize = 32;
+    const BLOCK_BYTES: usize = block::Q5_1_FIFTH + UNIT;
+    const GROUP: usize = 1;
+    const CENTRE: i32 = 0;
+
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize>(
-        panel: *const u8,
+    unsafe fn unit<S: Simd, const T: usize>(
+        packed: *const u8,
         lane: usize,
-        input: &Activations,
-        token: usize,
-    ) -> [S::Float; T] {
-        let fifth = Some(block::Q5_1_FIFTH);
-        raised_tile::<S, T>(panel, block::Q5_1_FIFTH + UNIT, fifth, lane, input, token)
+        _: usize,
+        _: usize,
+        j: usize,
+    ) -> S::Int {
+        let quants = packed.add(block::Q4_1_QUANTS + lane * 4);
+        fifth_unit::<S, T>(quants, packed.add(block::Q5_1_FIFTH + lane * 4), j)
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const T: usize>(
+        sums: &mut [S::Float; T],
+        scaled: &[S::Float; T],
+        packed: *const u8,
+        lane: usize,
+        rows: &[Row; T],
+        b: usize,
+    ) {
+        add_raised::<S, T>(sums, scaled, packed, lane, rows, b);
     }
 }
 
-impl Kernel for Q8_0 {
+impl Quantized for Q8_0 {
+    const BLOCK: usize = 32;
+    const SUB: usize = 32;
+    const BLOCK_BYTES: usize = block::Q8_0_QUANTS + 8 * UNIT;
+    const GROUP: usize = 1;
+    const CENTRE: i32 = 128;
+
     #[inline(always)]
-    unsafe fn tile<S: Simd, const T: usize>(
-        panel: *const u8,
+    unsafe fn unit<S: Simd, const T: usize>(
+        packed: *const u8,
         lane: usize,
-        input: &Activations,
-        token: usize,
-    ) -> [S::Float; T] {
-        let columns = input.columns();
-        let rows: [Row; T] = rows(input.blocks32(), columns, 32, token);
-        let mut sums = [S::splat(0.0); T];
-        for b in 0..columns / 32 {
-            let packed = panel.add(b * (block::Q8_0_QUANTS + 8 * UNIT));
-            let mut dots: [S::Int; T] =
-                std::array::from_fn(|t| S::splat_int(-S::BIAS * i32::from(*rows[t].sums32.add(b))));
-            for j in 0..8 {
-                let weights = load_unit::<S, T>(packed.add(block::Q8_0_QUANTS + j * UNIT + lane * 4));
-                for t in 0..T {
-                    dots[t] = S::dot_biased(dots[t], weights, rows[t].values.add(b * 32 + 4 * j));
-                }
-            }
-            let scale = S::load_f16(packed.add(lane * 2));
-            for t in 0..T {
-                let scale = S::mul(scale, S::splat(*rows[t].scales.add(b)));
-                sums[t] = S::mul_add(S::to_float(dots[t]), scale, sums[t]);
-            }
-        }
-        sums
+        _: usize,
+        _: usize,
+        j: usize,
+    ) -> S::Int {
+        load_unit::<S, T>(packed.add(block::Q8_0_QUANTS + j * UNIT + lane * 4))
     }
 }
