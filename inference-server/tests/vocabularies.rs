@@ -54,7 +54,7 @@ fn cases(name: &str) -> Vec<(String, Vec<u32>)> {
     };
     let (texts, ids) = (read("inp"), read("out"));
     let mut texts: Vec<&str> = texts.split(SEPARATOR).collect();
-    // A text that is all of what comes after the last separator counts only if there is any.
+    // Nothing after the last separator is no text, as llama.cpp reads these files.
     if texts.last() == Some(&"") {
         texts.pop();
     }
@@ -91,7 +91,7 @@ fn every_vocabulary_with_ids_gives_them() {
     assert!(differ.is_empty(), "{} texts differ\n{}", differ.len(), differ.join("\n"));
 }
 
-/// `ids` are of whole texts: those of models that expect something around them get it.
+/// The ids in the files are of bare texts; these are what the models expect around them.
 #[test]
 fn what_a_model_expects_around_a_text_is_there() {
     let around = EncodeOptions { add_special: true, parse_special: false };

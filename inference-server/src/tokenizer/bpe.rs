@@ -54,7 +54,8 @@ impl Bpe {
                 false => byte_level::encode(piece, &mut word),
             }
             // Merges do not reach every run of line breaks that is a token.
-            if let Some(id) = self.model.token_to_id(&word).filter(|_| self.spaced && word.starts_with('\n')) {
+            if let Some(id) = self.model.token_to_id(&word).filter(|_| self.spaced && word.starts_with('\n'))
+            {
                 ids.push(id);
                 continue;
             }
