@@ -14,7 +14,7 @@ METRICS ?= 127.0.0.1:9090
 ARGS ?=
 
 .PHONY: help run install test lint generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
-	cluster-down deny test-setup control-plane clients image-packages node-packages testbed
+	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -38,7 +38,7 @@ test: lint test-setup ## Everything: lints, units, goldens, real clients, the re
 	# The program itself, not `cargo run -p`: one package alone is another set of features, and a second build.
 	$(TESTBED) run -- $(CARGO) test --locked --workspace
 
-test-setup: sample control-plane clients
+test-setup: sample vocabularies control-plane clients
 
 control-plane:
 	@command -v go >/dev/null || { echo "the testbed's Kubernetes is built with Go: install Go 1.24 or newer" >&2; exit 1; }
@@ -47,6 +47,9 @@ control-plane:
 
 clients:
 	@tests/clients/install.sh >/dev/null
+
+vocabularies:
+	@tests/vocabularies/fetch.sh >/dev/null
 
 lint: check-generated
 	$(CARGO) fmt --all --check

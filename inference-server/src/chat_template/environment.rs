@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
 
-use super::json;
+use super::{filters, json};
 
 /// The one template's name, as error messages show it.
 pub(super) const NAME: &str = "chat_template";
@@ -28,8 +28,9 @@ pub(super) fn sandbox() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", strftime_now);
+    set_clock(&mut environment, jiff::Timestamp::now);
     environment.add_filter("tojson", json::tojson);
+    environment.add_filter("indent", filters::indent);
     // In Python `none` is not iterable, and templates ask before they take the length of `tools`.
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     // What transformers sets; templates count on it for their line breaks.
@@ -84,10 +85,15 @@ pub(super) fn raised(error: &Error) -> Option<String> {
     None
 }
 
-/// The date, in UTC: a server's own time zone would only tell where it stands.
-fn strftime_now(format: String) -> Result<String, Error> {
-    jiff::fmt::strtime::format(&format, jiff::Timestamp::now())
-        .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
+/// Has templates ask `now` for the date, in UTC: a server's own time zone would only tell where it stands.
+pub(super) fn set_clock(
+    environment: &mut Environment<'static>,
+    now: impl Fn() -> jiff::Timestamp + Send + Sync + 'static,
+) {
+    environment.add_function("strftime_now", move |format: String| {
+        jiff::fmt::strtime::format(&format, now())
+            .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
+    });
 }
 
 /// Takes what a template writes, up to the limit.

@@ -4,6 +4,7 @@
 //! bounded number of steps and a bounded output. Nothing here tokenises or knows HTTP.
 
 mod environment;
+mod filters;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -50,12 +51,32 @@ impl ChatTemplate {
         Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
     }
 
+    /// The same template, for which it is always `now`: prompts that name the date can be compared.
+    #[must_use]
+    pub fn at(mut self, now: jiff::Timestamp) -> Self {
+        environment::set_clock(&mut self.environment, move || now);
+        self
+    }
+
     /// The prompt for `messages` (objects with `role` and `content`). With `add_generation_prompt` it ends
     /// where the assistant's answer begins.
     ///
     /// # Errors
     /// [`TemplateError`] when the template refuses or fails, or runs past its limits.
     pub fn render(&self, messages: &[Json], add_generation_prompt: bool) -> Result<String, TemplateError> {
+        self.render_with_tools(messages, None, add_generation_prompt)
+    }
+
+    /// The same with `tools` (objects as OpenAI's API has them) that the assistant may call.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_with_tools(
+        &self,
+        messages: &[Json],
+        tools: Option<&[Json]>,
+        add_generation_prompt: bool,
+    ) -> Result<String, TemplateError> {
         let template = self.environment.get_template(environment::NAME).map_err(failure)?;
         let context = context! {
             messages => Value::from(Serde(messages)),
@@ -63,7 +84,7 @@ impl ChatTemplate {
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
             // Templates branch on these with `is defined` and `is not none`.
-            tools => Value::from(()),
+            tools => tools.map_or(Value::from(()), |tools| Value::from(Serde(tools))),
             documents => Value::from(()),
         };
         let mut output = environment::LimitedOutput::default();

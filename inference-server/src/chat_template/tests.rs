@@ -36,6 +36,48 @@ fn what_python_templates_use_is_there() {
 }
 
 #[test]
+fn json_is_written_as_python_writes_it() {
+    let value = json!([{"b": [1e16, 2.5e-7, 1.0, -3], "a": {"é🦀": "é\u{7f}\"\n"}, "e": [], "o": {}}]);
+    let written =
+        |options: &str| render(&format!("{{{{ messages[0] | tojson{options} }}}}"), &value).unwrap();
+    assert_eq!(
+        written(""),
+        "{\"b\": [1e+16, 2.5e-07, 1.0, -3], \"a\": {\"é🦀\": \"é\u{7f}\\\"\\n\"}, \"e\": [], \"o\": {}}"
+    );
+    assert_eq!(
+        written("(ensure_ascii=true, separators=(',', ':'), sort_keys=true)"),
+        "{\"a\":{\"\\u00e9\\ud83e\\udd80\":\"\\u00e9\\u007f\\\"\\n\"},\"b\":[1e+16,2.5e-07,1.0,-3],\"e\":[],\"o\":{}}"
+    );
+    assert_eq!(
+        written("(indent=1)"),
+        "{\n \"b\": [\n  1e+16,\n  2.5e-07,\n  1.0,\n  -3\n ],\n \"a\": {\n  \"é🦀\": \"é\u{7f}\\\"\\n\"\n },\n \
+         \"e\": [],\n \"o\": {}\n}"
+    );
+    let error = render("{{ 1 | tojson(separators=(',',)) }}", &json!([])).unwrap_err().to_string();
+    assert!(error.contains("separators are two strings"), "{error}");
+}
+
+#[test]
+fn indented_lines_are_as_python_has_them() {
+    let source = "{{ messages[0].content | indent }}|{{ messages[0].content | indent(1, true, blank=true) }}|\
+                  {{ messages[0].content | indent(width=2, first=true) }}";
+    let prompt = render(source, &json!([{"content": "a\r\n\nb\u{2028}c\n"}])).unwrap();
+    assert_eq!(prompt, "a\n\n    b\n    c\n| a\n \n b\n c\n |  a\n\n  b\n  c\n");
+    let wide = render("{{ 'a' | indent(99999999999999, true) }}", &json!([]));
+    assert!(matches!(wide, Err(TemplateError::Limit)), "{wide:?}");
+}
+
+#[test]
+fn tools_and_the_date_are_what_the_caller_says() {
+    let source = "{% if tools %}{{ tools[0].name }}{% else %}none{% endif %} {{ strftime_now('%d %b %Y') }}";
+    let template = ChatTemplate::new(source.to_owned(), "", "").unwrap();
+    let template = template.at("2024-07-26T09:05:03Z".parse().unwrap());
+    let tools = [json!({"name": "look"})];
+    assert_eq!(template.render_with_tools(&[], Some(&tools), true).unwrap(), "look 26 Jul 2024");
+    assert_eq!(template.render(&[], true).unwrap(), "none 26 Jul 2024");
+}
+
+#[test]
 fn training_marks_write_what_is_between_them() {
     let source =
         "a {%- generation -%} {{ messages[0].content }} {%- endgeneration %} b{% set generation = 1 %}{% if";

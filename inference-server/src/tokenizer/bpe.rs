@@ -1,10 +1,11 @@
-//! Byte-level BPE: words by regular expression, bytes as characters, merges by rank.
+//! BPE: words by regular expression, bytes as characters or as a last resort, merges by rank.
 
 use fancy_regex::{Regex, RegexBuilder};
 use tokenizers::Model as _;
 use tokenizers::models::bpe::{BPE, Vocab};
 
 use super::pre_tokenizer::Rules;
+use super::spm::SPACE;
 use super::{TokenizerError, TokenizerMetadata, byte_level};
 
 /// Steps that a splitting expression may backtrack on one text. Runs of white space cost a step a
@@ -17,6 +18,7 @@ const CACHED_WORDS: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Bpe {
     words: Vec<Regex>,
+    spaced: bool,
     model: BPE,
 }
 
@@ -28,12 +30,14 @@ impl Bpe {
         let model = BPE::builder()
             .vocab_and_merges(vocabulary, merges)
             .ignore_merges(rules.ignore_merges)
+            .byte_fallback(rules.spaced)
             .cache_capacity(CACHED_WORDS)
             .build()
             .map_err(|error| bad_merges(error.to_string()))?;
         let compile = |pattern: &&str| RegexBuilder::new(pattern).backtrack_limit(BACKTRACK_LIMIT).build();
         let words = rules.patterns.iter().map(compile).collect::<Result<_, _>>();
-        Ok(Self { words: words.map_err(|error| TokenizerError::Text(error.to_string()))?, model })
+        let words = words.map_err(|error| TokenizerError::Text(error.to_string()))?;
+        Ok(Self { words, spaced: rules.spaced, model })
     }
 
     /// Appends the ids of `text`, which holds no special token.
@@ -45,7 +49,16 @@ impl Bpe {
         let mut word = String::new();
         for piece in pieces {
             word.clear();
-            byte_level::encode(piece, &mut word);
+            match self.spaced {
+                true => word.push_str(&piece.replace(' ', SPACE)),
+                false => byte_level::encode(piece, &mut word),
+            }
+            // Merges do not reach every run of line breaks that is a token.
+            if let Some(id) = self.model.token_to_id(&word).filter(|_| self.spaced && word.starts_with('\n'))
+            {
+                ids.push(id);
+                continue;
+            }
             let tokens =
                 self.model.tokenize(&word).map_err(|error| TokenizerError::Text(error.to_string()))?;
             ids.extend(tokens.iter().map(|token| token.id));

@@ -1,14 +1,16 @@
-//! The tokenizers of GGUF files: special tokens cut out first, then words or SentencePiece.
+//! The tokenizers of GGUF files: special tokens cut out first, then BPE, SentencePiece or WordPiece.
 
 use super::bpe::Bpe;
 use super::special::{Fragment, SpecialTokens};
 use super::spm::Spm;
+use super::wpm::Wpm;
 use super::{EncodeOptions, TokenizerError, TokenizerMetadata, pre_tokenizer};
 
 #[derive(Debug)]
 enum Words {
     Bpe(Box<Bpe>),
     Spm(Box<Spm>),
+    Wpm(Box<Wpm>),
 }
 
 /// What turns text into ids.
@@ -33,7 +35,9 @@ impl Ggml {
                 let add_bos = rules.add_bos;
                 (Words::Bpe(Box::new(Bpe::new(metadata, rules)?)), add_bos)
             }
+            "gemma4" => (Words::Bpe(Box::new(Bpe::new(metadata, pre_tokenizer::GEMMA4)?)), true),
             "llama" => (Words::Spm(Box::new(Spm::new(metadata)?)), true),
+            "bert" => return Self::bert(metadata),
             other => return Err(TokenizerError::UnknownModel(other.to_owned())),
         };
         Ok(Self {
@@ -42,6 +46,21 @@ impl Ggml {
             begin: metadata.bos.filter(|_| metadata.add_bos.unwrap_or(add_bos)),
             end: metadata.eos.filter(|_| metadata.add_eos.unwrap_or(false)),
         })
+    }
+
+    /// BERT's tokens stand around every text, whatever else the file says.
+    fn bert(metadata: &TokenizerMetadata) -> Result<Self, TokenizerError> {
+        Ok(Self {
+            special: SpecialTokens::new(metadata),
+            words: Words::Wpm(Box::new(Wpm::new(metadata)?)),
+            begin: metadata.bos.or(metadata.class),
+            end: metadata.separator,
+        })
+    }
+
+    /// Whether a text may have fewer tokens than its length makes one think: a word is unknown however long it is.
+    pub(super) fn shortens(&self) -> bool {
+        matches!(self.words, Words::Wpm(_))
     }
 
     pub(super) fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TokenizerError> {
@@ -56,6 +75,7 @@ impl Ggml {
                 Fragment::Text(text) => match &self.words {
                     Words::Bpe(bpe) => bpe.encode(text, &mut ids)?,
                     Words::Spm(spm) => spm.encode(text, after_special, &mut ids),
+                    Words::Wpm(wpm) => wpm.encode(text, &mut ids)?,
                 },
             }
             after_special = matches!(fragment, Fragment::Token(_));

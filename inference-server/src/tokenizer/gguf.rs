@@ -28,9 +28,13 @@ impl TokenizerMetadata {
             eot: metadata.optional_u32("tokenizer.ggml.eot_token_id")?,
             eom: metadata.optional_u32("tokenizer.ggml.eom_token_id")?,
             unknown: metadata.optional_u32("tokenizer.ggml.unknown_token_id")?,
+            class: metadata.optional_u32("tokenizer.ggml.cls_token_id")?,
+            separator: metadata.optional_u32("tokenizer.ggml.seperator_token_id")?,
             add_bos: metadata.optional_bool("tokenizer.ggml.add_bos_token")?,
             add_eos: metadata.optional_bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: metadata.optional_bool("tokenizer.ggml.add_space_prefix")?,
+            lowercase: metadata.optional_bool("tokenizer.ggml.normalizer.lowercase")?,
+            strip_accents: metadata.optional_bool("tokenizer.ggml.normalizer.strip_accents")?,
             chat_template: text("tokenizer.chat_template")?,
         })
     }

@@ -40,7 +40,7 @@ impl From<i32> for TokenType {
 pub struct TokenizerMetadata {
     /// `general.name`.
     pub name: Option<String>,
-    /// `tokenizer.ggml.model`: `gpt2`, `llama`.
+    /// `tokenizer.ggml.model`: `gpt2`, `gemma4`, `llama`, `bert`.
     pub model: String,
     /// `tokenizer.ggml.pre`: how a text is split into words.
     pub pre: Option<String>,
@@ -50,7 +50,7 @@ pub struct TokenizerMetadata {
     pub token_types: Vec<TokenType>,
     /// `tokenizer.ggml.scores`, by id; needed by `llama`.
     pub scores: Vec<f32>,
-    /// `tokenizer.ggml.merges`, `"left right"`, best first; needed by `gpt2`.
+    /// `tokenizer.ggml.merges`, `"left right"`, best first; needed by `gpt2` and `gemma4`.
     pub merges: Vec<String>,
     /// `tokenizer.ggml.bos_token_id`.
     pub bos: Option<u32>,
@@ -62,12 +62,20 @@ pub struct TokenizerMetadata {
     pub eom: Option<u32>,
     /// `tokenizer.ggml.unknown_token_id`.
     pub unknown: Option<u32>,
+    /// `tokenizer.ggml.cls_token_id`: what `bert` begins with.
+    pub class: Option<u32>,
+    /// `tokenizer.ggml.seperator_token_id` (so spelled in the format): what `bert` ends with.
+    pub separator: Option<u32>,
     /// `tokenizer.ggml.add_bos_token`.
     pub add_bos: Option<bool>,
     /// `tokenizer.ggml.add_eos_token`.
     pub add_eos: Option<bool>,
     /// `tokenizer.ggml.add_space_prefix`.
     pub add_space_prefix: Option<bool>,
+    /// `tokenizer.ggml.normalizer.lowercase`, of `bert`; unsaid, it is so.
+    pub lowercase: Option<bool>,
+    /// `tokenizer.ggml.normalizer.strip_accents`, of `bert`; unsaid, it goes with lower case.
+    pub strip_accents: Option<bool>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
 }
@@ -110,6 +118,8 @@ impl TokenizerMetadata {
             ("tokenizer.ggml.eot_token_id", self.eot),
             ("tokenizer.ggml.eom_token_id", self.eom),
             ("tokenizer.ggml.unknown_token_id", self.unknown),
+            ("tokenizer.ggml.cls_token_id", self.class),
+            ("tokenizer.ggml.seperator_token_id", self.separator),
         ];
         for (key, id) in special {
             if let Some(id) = id.filter(|id| *id as usize >= count) {

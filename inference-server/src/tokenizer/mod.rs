@@ -19,6 +19,7 @@ mod spm;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
+mod wpm;
 
 pub use detokenizer::{Detokenizer, Piece};
 pub use hugging_face::{EncodedSequence, HuggingFaceTokenizer, PlainText};
@@ -32,7 +33,7 @@ use vocabulary::Vocabulary;
 pub enum TokenizerError {
     /// The file's tokenizer is of a kind that we do not implement.
     #[error(
-        "tokenizer.ggml.model is {0:?}: only \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece) are served from GGUF; encoders are served from a folder with config.json and tokenizer.json"
+        "tokenizer.ggml.model is {0:?}: \"gpt2\" (byte-level BPE), \"gemma4\" (BPE), \"llama\" (SentencePiece) and \"bert\" (WordPiece) are read from GGUF; other models are served from a folder with config.json and tokenizer.json"
     )]
     UnknownModel(String),
     /// The file splits words by a rule that we do not know; guessing would give other ids in silence.
@@ -179,6 +180,7 @@ impl Tokenizer {
     pub fn least_tokens(&self, bytes: usize) -> usize {
         let all = bytes / self.vocabulary.longest_piece();
         match &self.model {
+            Model::Ggml(model) if model.shortens() => 0,
             Model::Ggml(_) => all,
             // A file's normaliser may shorten a text; those in use leave more than a quarter.
             Model::HuggingFace(_) => all / 4,

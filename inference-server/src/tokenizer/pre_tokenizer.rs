@@ -8,6 +8,9 @@
 pub(super) struct Rules {
     /// Expressions; their matches, and what lies between, are words.
     pub(super) patterns: &'static [&'static str],
+    /// Words are merged as they are written, with `▁` for a space, and `<0xAB>` is a byte that no token spells;
+    /// otherwise they are written in GPT-2's alphabet.
+    pub(super) spaced: bool,
     /// A whole word that is a token is taken as it is, whatever the merges say.
     pub(super) ignore_merges: bool,
     /// Whether texts begin with BOS when the file does not say.
@@ -38,16 +41,20 @@ const DEEPSEEK_PUNCTUATION: &str = r"\s?[!-/:-~！-／：-～‘-‟　-。]+";
 
 const DEEPSEEK_CJK: &str = r"[一-龥ࠀ-一가-퟿]+";
 
+/// Of `tokenizer.ggml.model` = `gemma4`: whole lines are merged.
+pub(super) const GEMMA4: Rules =
+    Rules { patterns: &[r"[^\n]+|[\n]+"], spaced: true, ignore_merges: false, add_bos: true };
+
 /// The rules that `pre` names; `None` for a name we do not know.
 pub(super) fn rules(pre: &str) -> Option<Rules> {
-    let plain = |patterns| Rules { patterns, ignore_merges: false, add_bos: false };
+    let plain = |patterns| Rules { patterns, spaced: false, ignore_merges: false, add_bos: false };
     Some(match pre {
         "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling" | "exaone4"
         | "gigachat" | "mellum" | "a.x-4.0" => plain(&[GPT2]),
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b"
         | "mellum2" => plain(&[r"\p{N}", GPT2]),
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2" => {
-            Rules { patterns: &[LLAMA3], ignore_merges: true, add_bos: true }
+            Rules { ignore_merges: true, add_bos: true, ..plain(&[LLAMA3]) }
         }
         "dbrx" | "smaug-bpe" | "chatglm-bpe" => plain(&[LLAMA3]),
         "glm4" | "glm5" => Rules { ignore_merges: true, ..plain(&[LLAMA3]) },
@@ -55,7 +62,7 @@ pub(super) fn rules(pre: &str) -> Option<Rules> {
             plain(&[QWEN2])
         }
         "qwen35" => plain(&[QWEN35]),
-        "tekken" => Rules { patterns: &[TEKKEN], ignore_merges: true, add_bos: true },
+        "tekken" => Rules { ignore_merges: true, add_bos: true, ..plain(&[TEKKEN]) },
         "gpt-4o" | "llama4" | "kanana2" | "minimax-m2" => plain(&[GPT4O]),
         "deepseek-v3" | "hunyuan-dense" | "joyai-llm" => {
             plain(&[r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK_V3])

@@ -36,6 +36,19 @@ fn merges_apply_by_rank_within_words() {
 }
 
 #[test]
+fn combining_marks_are_in_words_where_the_family_has_them_there() {
+    let parts = |pre: &str| {
+        let mut metadata = TokenizerMetadata { pre: Some(pre.to_owned()), ..byte_level() };
+        metadata.tokens.push("eÌ".to_owned());
+        metadata.token_types.push(TokenType::Normal);
+        metadata.merges.push("e Ì".to_owned());
+        // An `e` and U+0301, whose bytes are CC 81.
+        Tokenizer::new(metadata).unwrap().encode("e\u{301}", PLAIN).unwrap().len()
+    };
+    assert_eq!((parts("qwen35"), parts("qwen2")), (2, 3));
+}
+
+#[test]
 fn a_user_cannot_write_a_control_token() {
     let tokenizer = Tokenizer::new(byte_level()).unwrap();
     assert_eq!(tokenizer.encode("<|im_end|>", TEMPLATE).unwrap(), [1]);
@@ -83,6 +96,10 @@ fn hostile_lists_are_refused_by_key() {
     assert_eq!(key(TokenizerMetadata { token_types: types, ..good() }), "tokenizer.ggml.token_type");
     assert_eq!(key(TokenizerMetadata { scores: vec![0.0], ..good() }), "tokenizer.ggml.scores");
     assert_eq!(key(TokenizerMetadata { eos: Some(u32::MAX), ..good() }), "tokenizer.ggml.eos_token_id");
+    assert_eq!(key(TokenizerMetadata { class: Some(11), ..word_piece() }), "tokenizer.ggml.cls_token_id");
+    let separator = Some(u32::MAX);
+    assert_eq!(key(TokenizerMetadata { separator, ..word_piece() }), "tokenizer.ggml.seperator_token_id");
+    assert_eq!(key(TokenizerMetadata { unknown: None, ..word_piece() }), "tokenizer.ggml.unknown_token_id");
     for merge in ["h", "", "h \u{1F980}", "l e"] {
         let merges = vec![merge.to_owned()];
         assert_eq!(key(TokenizerMetadata { merges, ..good() }), "tokenizer.ggml.merges");
@@ -115,6 +132,63 @@ fn sentencepiece_merges_by_score_and_falls_back_to_bytes() {
     assert_eq!(tokenizer.encode("hi</s>hi", options).unwrap(), [1, 264, 2, 264]);
     assert_eq!(tokenizer.encode("🦀", PLAIN).unwrap(), [259, 3 + 0xF0, 3 + 0x9F, 3 + 0xA6, 3 + 0x80]);
     assert_eq!(tokenizer.piece(264), b" hi");
+}
+
+#[test]
+fn gemma_merges_lines_and_falls_back_to_bytes() {
+    let mut tokens: Vec<String> =
+        ["<bos>", "▁", "a", "b", "▁a", "b▁a", "\n", "\n\n\n"].map(str::to_owned).to_vec();
+    let words = tokens.len();
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    let mut token_types = vec![TokenType::Normal; tokens.len()];
+    token_types[0] = TokenType::Control;
+    token_types[words..].fill(TokenType::Byte);
+    let metadata = TokenizerMetadata {
+        model: "gemma4".to_owned(),
+        pre: Some("anything".to_owned()),
+        merges: ["▁ a", "b ▁a"].map(str::to_owned).to_vec(),
+        bos: Some(0),
+        tokens,
+        token_types,
+        ..TokenizerMetadata::default()
+    };
+    let tokenizer = Tokenizer::new(metadata).unwrap();
+    let crab = [0xF0, 0x9F, 0xA6, 0x80].map(|byte| words as u32 + byte);
+    let spaced = [&[5, 1, 1][..], &crab, &[7, 2, 6, 6]].concat();
+    assert_eq!(tokenizer.encode("b a  🦀\n\n\na\n\n", PLAIN).unwrap(), spaced);
+    let options = EncodeOptions { add_special: true, parse_special: true };
+    assert_eq!(tokenizer.encode("a", options).unwrap(), [0, 2]);
+    let bytes: Vec<u8> = spaced.iter().flat_map(|id| tokenizer.piece(*id).to_vec()).collect();
+    assert_eq!(bytes, "b a  🦀\n\n\na\n\n".as_bytes());
+}
+
+fn word_piece() -> TokenizerMetadata {
+    let tokens = ["[UNK]", "[CLS]", "[SEP]", "▁hel", "▁he", "lo", "l", "▁!", "▁北", "▁京", "▁É"];
+    let mut token_types = vec![TokenType::Normal; tokens.len()];
+    token_types[..3].fill(TokenType::Control);
+    TokenizerMetadata {
+        model: "bert".to_owned(),
+        tokens: tokens.map(str::to_owned).to_vec(),
+        token_types,
+        unknown: Some(0),
+        class: Some(1),
+        separator: Some(2),
+        ..TokenizerMetadata::default()
+    }
+}
+
+#[test]
+fn words_are_the_longest_pieces_or_unknown() {
+    let tokenizer = Tokenizer::new(word_piece()).unwrap();
+    let options = EncodeOptions { add_special: true, parse_special: true };
+    assert_eq!(tokenizer.encode(" Héllo!\u{0}", options).unwrap(), [1, 3, 5, 7, 2]);
+    assert_eq!(tokenizer.encode("helx hello [SEP]北京", options).unwrap(), [1, 0, 3, 5, 2, 8, 9, 2]);
+    assert_eq!(tokenizer.encode("", options).unwrap(), [1, 2]);
+    assert_eq!(tokenizer.encode(&"x".repeat(10_000), PLAIN).unwrap(), [0], "one word, however long");
+    assert_eq!(tokenizer.least_tokens(10_000), 0);
+
+    let cased = TokenizerMetadata { lowercase: Some(false), ..word_piece() };
+    assert_eq!(Tokenizer::new(cased).unwrap().encode("É hello Hello", PLAIN).unwrap(), [10, 3, 5, 0]);
 }
 
 /// A `tokenizer.json` of whole words and of bytes, as `decoder` writes them.

@@ -5,6 +5,8 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 use weighbridge_inference_server::backend::cpu::{CpuEncoder, CpuOptions, EncoderInput, Pooling};
+use weighbridge_inference_server::gguf::Value as GgufValue;
+use weighbridge_inference_server::gguf::write::GgufHeader;
 use weighbridge_inference_server::safetensors::SafetensorsFolder;
 use weighbridge_inference_server::server::ServerConfig;
 
@@ -257,6 +259,17 @@ async fn the_context_is_the_models_and_metrics_tell_the_work() {
     let long = ServerConfig { context_length: Some(65), ..config(family("bert"), "m") };
     let said = refusal(long).await.to_string();
     assert!(said.starts_with("context length: 65 is more than the 64 tokens"), "{said}");
+}
+
+#[tokio::test]
+async fn an_encoder_in_gguf_is_refused_with_the_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bert.gguf");
+    let mut header = GgufHeader::new();
+    header.pair("general.architecture", GgufValue::String("bert".to_owned()));
+    std::fs::write(&path, header.bytes()).unwrap();
+    let said = refusal(config(path, "m")).await.to_string();
+    assert!(said.starts_with("model: an encoder in GGUF") && said.contains("tokenizer.json"), "{said}");
 }
 
 /// Least cosine to what sentence-transformers gives (`tests/goldens/embeddings`).

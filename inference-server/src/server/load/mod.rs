@@ -96,6 +96,11 @@ fn load(config: &ServerConfig, path: &Path, state: &AppState) -> Result<Loaded, 
         Opened::Folder { path, folder } if encodes => {
             Ok(Loaded::Encoding(Box::new(encoding::load(config, path, folder, state)?)))
         }
+        Opened::Gguf(_) if encodes => {
+            let problem = "an encoder in GGUF, which is not served: use its folder with config.json, \
+                           model.safetensors and tokenizer.json";
+            Err(ServeError::Config { field: "model", problem: problem.to_owned() })
+        }
         Opened::Folder { .. } | Opened::Gguf(_) => {
             Ok(Loaded::Generation(Box::new(generation::load(config, &opened, state)?)))
         }
