@@ -69,6 +69,19 @@ fn a_template_that_does_not_end_is_stopped() {
     assert!(matches!(render(long, &message), Err(TemplateError::Limit)));
 }
 
+/// Memory is bounded by the same fuel: minijinja charges for the bytes and elements that an operation makes.
+#[test]
+fn what_doubles_in_memory_is_stopped() {
+    for source in [
+        "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(90) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(90) %}{% set ns.l = ns.l + ns.l %}{% endfor %}{{ ns.l }}",
+        "{{ 'x\ny' | indent(99999999999) }}",
+    ] {
+        assert!(matches!(render(source, &json!([])), Err(TemplateError::Limit)), "{source}");
+    }
+    assert!(render("{{ 'x' * 99999999999 }}", &json!([])).is_err());
+}
+
 #[test]
 fn nothing_outside_can_be_had() {
     for source in [

@@ -141,6 +141,6 @@ fn add(stream: &mut [Vec<f32>], more: &[Vec<f32>]) {
 
 fn read(file: &GgufFile, tensor: &TensorInfo) -> Vec<f32> {
     let mut values = vec![0.0; tensor.shape().iter().product()];
-    dequantize(tensor.kind(), file.bytes(tensor), &mut values);
+    dequantize(tensor.kind(), &file.read(tensor).unwrap_or_default(), &mut values);
     values
 }

@@ -66,7 +66,8 @@ impl CpuBackend {
     }
 }
 
-/// Checks that weights, `kv` and `scratch` bytes fit, then reserves, starts threads and packs `packing`.
+/// Checks that weights, `kv` and `scratch` bytes fit, then maps the source, reserves, starts threads and packs
+/// `packing`.
 pub(super) fn reserve(
     source: &dyn TensorSource,
     packing: PackPlan,
@@ -79,6 +80,7 @@ pub(super) fn reserve(
     MemoryPlan { weights, kv, scratch }.check(available())?;
     let isa = isa(options.isa)?;
     let system = |what| move |source| LoadError::System { what, source };
+    source.map().map_err(system("mapping the weights"))?;
     let mut pool = Pool::new(threads(options.threads)).map_err(system("starting threads"))?;
     let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
     pack_all(source, packing, memory, &mut pool, progress)?;

@@ -216,6 +216,7 @@ fn models_too_large_for_memory_are_refused_with_the_arithmetic() {
     let load = |kv| CpuBackend::load(&model.file, &CpuOptions { kv, ..CpuOptions::default() }, &mut |_| ());
     let error = load(KvMemory::Bytes(1 << 43)).unwrap_err().to_string();
     assert!(error.contains("does not fit") && error.contains("+ KV 8388608.0 MiB"), "{error}");
+    assert!(!model.file.is_mapped(), "refused before a tensor is mapped");
     let error = load(KvMemory::Bytes(10)).unwrap_err().to_string();
     assert!(error.contains("0 blocks"), "{error}");
 }
