@@ -74,7 +74,6 @@ fn a_template_that_does_not_end_is_stopped() {
 fn what_doubles_in_memory_is_stopped() {
     for source in [
         "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(90) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(90) %}{% set ns.l = ns.l + ns.l %}{% endfor %}{{ ns.l }}",
         "{{ 'x\ny' | indent(99999999999) }}",
     ] {
         assert!(matches!(render(source, &json!([])), Err(TemplateError::Limit)), "{source}");
@@ -82,8 +81,10 @@ fn what_doubles_in_memory_is_stopped() {
     assert!(render("{{ 'x' * 99999999999 }}", &json!([])).is_err());
 }
 
+/// SGLang CVE-2026-5760: a template out of a model's metadata ran code. Guard: minijinja has no loader here, and no value
+/// has attributes but its own.
 #[test]
-fn nothing_outside_can_be_had() {
+fn cve_2026_5760_nothing_outside_can_be_had() {
     for source in [
         "{% include '/etc/passwd' %}",
         "{% import 'os' as os %}",
@@ -94,6 +95,16 @@ fn nothing_outside_can_be_had() {
         let error = render(source, &json!([{"role": "user", "content": "x"}]));
         assert!(matches!(error, Err(TemplateError::Failed(_))), "{source}: {error:?}");
     }
+}
+
+/// Guard: `catch_unwind` in `new`.
+#[test]
+fn a_template_over_which_minijinja_panics_is_unreadable() {
+    let error = render("{% import 'os' as os | tojson %}", &json!([])).unwrap_err();
+    assert!(
+        matches!(&error, TemplateError::Unreadable(words) if words == "it cannot be compiled"),
+        "{error}"
+    );
 }
 
 #[test]

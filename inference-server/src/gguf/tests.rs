@@ -219,6 +219,15 @@ fn counts_are_bounded_by_the_bytes_that_are_left() {
     assert!(raw.refusal().contains("array length of metadata key tokens"), "{}", raw.refusal());
 }
 
+/// A sparse file is as long as it likes, so that the bytes that are left bound nothing. Guard: `RESERVED`.
+#[test]
+fn a_long_file_reserves_only_what_it_holds() {
+    let mut raw = Raw::new(3, 0, 1);
+    raw.string(b"tokens").u32(9).u32(8).u64(1 << 45);
+    let said = parse::parse(&raw.0[..], 1 << 50).unwrap_err().to_string();
+    assert!(said.contains("metadata key tokens needs 8 bytes"), "{said}");
+}
+
 /// llama.cpp GHSA-7rxv-5jhh-j6xx compared lengths signed. Guard: `Reader::take` and `Reader::string`.
 #[test]
 fn ghsa_7rxv_string_lengths_are_unsigned_and_bounded() {

@@ -196,3 +196,18 @@ fn a_tokenizer_json_over_which_the_library_panics_is_refused() {
     let error = tokenizer.sequence(text.clone(), Some(text), None).unwrap_err().to_string();
     assert!(error.contains("cannot run this tokenizer.json"), "{error}");
 }
+
+/// Guard: `MAX_TOKENS`. One token with the highest id would reserve 100 GiB for those before it.
+#[test]
+fn a_token_with_an_id_beyond_any_vocabulary_is_refused() {
+    let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                                   "use_regex": true});
+    let json = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": level,
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": u32::MAX}, "merges": []},
+    });
+    let model = HuggingFaceTokenizer::new(json.to_string().as_bytes()).unwrap();
+    let error = Tokenizer::of_hugging_face(model, SpecialTexts::default()).unwrap_err().to_string();
+    assert!(error.contains("a token has the id 4294967295"), "{error}");
+}

@@ -121,7 +121,7 @@ fn kv_shape(config: &Dimensions, kind: KvKind, memory: KvMemory) -> Result<KvSha
 }
 
 /// Intermediate values of a step of `tokens`, all of them f32 or less, each at most twice.
-fn scratch_bytes(config: &Dimensions, vocabulary: usize, tokens: usize) -> u64 {
+pub(super) fn scratch_bytes(config: &Dimensions, vocabulary: usize, tokens: usize) -> u64 {
     let row =
         4 * config.embedding + 4 * config.query_width() + 2 * config.kv_width() + 4 * config.feed_forward;
     let rows = (row as u64).saturating_mul(tokens as u64);
