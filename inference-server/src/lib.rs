@@ -10,6 +10,8 @@ pub mod chat_template;
 pub mod cli;
 pub mod encoder;
 pub mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod gguf;
 pub mod http;
 pub mod kernels;

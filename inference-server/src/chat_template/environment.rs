@@ -16,7 +16,7 @@ pub(super) const NAME: &str = "chat_template";
 const FUEL: u64 = 10_000_000;
 
 /// Bytes a render may write: the largest request body and as much again.
-const MAX_OUTPUT: usize = 64 << 20;
+pub(crate) const MAX_OUTPUT: usize = 64 << 20;
 
 /// Marks errors that the template raised itself.
 const RAISED: &str = "raise_exception";

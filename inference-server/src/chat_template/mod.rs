@@ -9,6 +9,10 @@ mod json;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use environment::MAX_OUTPUT;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde_json::Value as Json;
@@ -45,8 +49,10 @@ impl ChatTemplate {
     /// [`TemplateError::Unreadable`] with the line at fault.
     pub fn new(source: String, bos: &str, eos: &str) -> Result<Self, TemplateError> {
         let mut environment = environment::sandbox();
-        environment
-            .add_template_owned(environment::NAME, environment::without_training_marks(&source))
+        let source = environment::without_training_marks(&source);
+        // minijinja panics over some templates that it has parsed, such as one that imports into a filter.
+        catch_unwind(AssertUnwindSafe(|| environment.add_template_owned(environment::NAME, source)))
+            .map_err(|_| TemplateError::Unreadable("it cannot be compiled".to_owned()))?
             .map_err(|error| TemplateError::Unreadable(error.to_string()))?;
         Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
     }
@@ -88,7 +94,9 @@ impl ChatTemplate {
             documents => Value::from(()),
         };
         let mut output = environment::LimitedOutput::default();
-        template.render_captured_to(context, &mut output).map_err(failure)?;
+        catch_unwind(AssertUnwindSafe(|| template.render_captured_to(context, &mut output).map(drop)))
+            .map_err(|_| TemplateError::Failed("it cannot be run".to_owned()))?
+            .map_err(failure)?;
         output.into_text().ok_or(TemplateError::Limit)
     }
 }

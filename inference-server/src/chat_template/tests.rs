@@ -111,8 +111,22 @@ fn a_template_that_does_not_end_is_stopped() {
     assert!(matches!(render(long, &message), Err(TemplateError::Limit)));
 }
 
+/// Memory is bounded by the same fuel: minijinja charges for the bytes and elements that an operation makes.
 #[test]
-fn nothing_outside_can_be_had() {
+fn what_doubles_in_memory_is_stopped() {
+    for source in [
+        "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(90) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{{ 'x\ny' | indent(99999999999) }}",
+    ] {
+        assert!(matches!(render(source, &json!([])), Err(TemplateError::Limit)), "{source}");
+    }
+    assert!(render("{{ 'x' * 99999999999 }}", &json!([])).is_err());
+}
+
+/// SGLang CVE-2026-5760: a template out of a model's metadata ran code. Guard: minijinja has no loader here, and no value
+/// has attributes but its own.
+#[test]
+fn cve_2026_5760_nothing_outside_can_be_had() {
     for source in [
         "{% include '/etc/passwd' %}",
         "{% import 'os' as os %}",
@@ -123,6 +137,16 @@ fn nothing_outside_can_be_had() {
         let error = render(source, &json!([{"role": "user", "content": "x"}]));
         assert!(matches!(error, Err(TemplateError::Failed(_))), "{source}: {error:?}");
     }
+}
+
+/// Guard: `catch_unwind` in `new`.
+#[test]
+fn a_template_over_which_minijinja_panics_is_unreadable() {
+    let error = render("{% import 'os' as os | tojson %}", &json!([])).unwrap_err();
+    assert!(
+        matches!(&error, TemplateError::Unreadable(words) if words == "it cannot be compiled"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -14,6 +14,15 @@ pub enum GgufError {
         #[source]
         source: std::io::Error,
     },
+    /// The file could not be read on.
+    #[error("{field} could not be read: {source}; check the disk, and fetch the file again")]
+    Read {
+        /// The field being read.
+        field: String,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
     /// A download that never began, or a file made to be written to.
     #[error("the file is empty: fetch it again")]
     Empty,

@@ -2,7 +2,10 @@
 #![allow(unsafe_code)] // mmap: the kernel cannot promise that nobody changes the file underneath.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::OnceLock;
 
 use memmap2::{Mmap, UncheckedAdvice};
 
@@ -13,15 +16,14 @@ pub(crate) struct Mapping(Mmap);
 impl Mapping {
     /// Maps `file`, which nobody may rewrite or shorten in place until the mapping is dropped: that is, while
     /// the model loads. Afterwards the weights are in memory of our own.
-    pub(crate) fn open(file: &File) -> std::io::Result<Self> {
+    fn open(file: &File) -> io::Result<Self> {
         // SAFETY: the mapping is read-only and seen as bytes only, for which every value is valid; that they
         // stay the same is the system's promise only where nobody writes to the file.
         // - `hf://`: ours to keep. A file is fetched to another name, verified, renamed, and never opened for
         //   writing again; a newer one takes the name and leaves this one as it is.
         // - `file://` and `pvc://`: somebody else's, whom no lock binds, so it is assumed that they replace
-        //   files by rename too. Weights rewritten meanwhile are wrong and nothing worse. A GGUF header's text
-        //   and offsets are copied out before they are checked; the `safetensors` crate reads its header in
-        //   place, so that one leans on the assumption. A file cut short ends the process with SIGBUS at the
+        //   files by rename too. Weights rewritten meanwhile are wrong and nothing worse: headers, with
+        //   all text and offsets, are read and not mapped. A file cut short ends the process with SIGBUS at the
         //   first page past its new end; a pod then starts again and says that the file is truncated.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self(map))
@@ -45,5 +47,50 @@ impl Mapping {
         // faults the same bytes in again from the file.
         // A refusal costs memory, not correctness, so it is not an error.
         let _ = unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+    }
+}
+
+/// A file that is read in parts, and mapped once all of it is wanted.
+#[derive(Debug)]
+pub(crate) struct FileBytes {
+    file: File,
+    length: u64,
+    mapping: OnceLock<Mapping>,
+}
+
+impl FileBytes {
+    pub(crate) fn new(file: File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self { file, length, mapping: OnceLock::new() })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its length when it was opened.
+    pub(crate) fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// A copy of `range`, which must lie in the file.
+    pub(crate) fn read(&self, range: Range<usize>) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; range.len()];
+        self.file.read_exact_at(&mut bytes, range.start as u64)?;
+        Ok(bytes)
+    }
+
+    /// Maps the file, unless it is.
+    pub(crate) fn map(&self) -> io::Result<()> {
+        if self.mapping.get().is_none() {
+            // Two threads at once would map it twice, and one of the mappings is dropped.
+            self.mapping.set(Mapping::open(&self.file)?).ok();
+        }
+        Ok(())
+    }
+
+    /// The mapping, once there is one.
+    pub(crate) fn mapping(&self) -> Option<&Mapping> {
+        self.mapping.get()
     }
 }

@@ -1,4 +1,4 @@
-//! GGUF files: the header parsed and bounded, the tensors' bytes by `mmap`, and a writer.
+//! GGUF files: the header read and bounded, then the tensors' bytes by `mmap`, and a writer.
 //!
 //! A file is hostile until shown otherwise: every count and size in it is checked against the bytes
 //! that are there before anything is allocated or sliced. Nothing here knows a model family, decodes a
@@ -18,8 +18,10 @@ pub mod write;
 
 pub use error::{GgufError, MetadataError};
 pub use file::GgufFile;
-pub(crate) use mapping::Mapping;
+pub(crate) use mapping::FileBytes;
 pub use metadata::Metadata;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use parse::read_header;
 pub use tensor::{TensorInfo, TensorType};
 pub use value::{Array, Value, ValueType};
 

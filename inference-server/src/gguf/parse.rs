@@ -1,6 +1,7 @@
 //! From bytes to a checked header.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 
 use super::reader::Reader;
 use super::tensor::{SUPPORTED, tensor_bytes, unsupported_name};
@@ -16,6 +17,8 @@ const MAX_TENSOR_NAME: u64 = 256;
 const MAX_STRING: u64 = 1 << 28;
 /// ggml's `GGML_MAX_DIMS`.
 const MAX_DIMENSIONS: u32 = 4;
+/// Room reserved in an array before its elements are read.
+const RESERVED: usize = 1 << 18;
 /// Where `general.alignment` is missing.
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// No writer aligns tensors to more than a huge page.
@@ -28,9 +31,9 @@ pub(super) struct Header {
     pub(super) tensors: Vec<TensorInfo>,
 }
 
-/// Parses and checks the header of `file`, the bytes of a whole GGUF file.
-pub(super) fn parse(file: &[u8]) -> Result<Header, GgufError> {
-    let mut reader = Reader::new(file);
+/// Parses and checks the header of a GGUF file of `length` bytes that begins with `file`. No tensor is read.
+pub(super) fn parse(file: impl Read, length: u64) -> Result<Header, GgufError> {
+    let mut reader = Reader::new(file, length);
     magic_and_version(&mut reader)?;
 
     // A tensor's header takes at least 24 bytes (name length, dimensions, one dimension, type, offset
@@ -43,8 +46,8 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, GgufError> {
     let alignment = alignment(&metadata)?;
     let raw = tensor_headers(&mut reader, tensor_count)?;
 
-    let data_start = (reader.position() as u64).next_multiple_of(alignment);
-    let available = (file.len() as u64).saturating_sub(data_start);
+    let data_start = reader.position().next_multiple_of(alignment);
+    let available = length.saturating_sub(data_start);
     let mut tensors = Vec::with_capacity(raw.len());
     for tensor in raw {
         tensors.push(place(tensor, data_start, available, alignment)?);
@@ -53,14 +56,14 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, GgufError> {
     Ok(Header { metadata, tensors })
 }
 
-fn magic_and_version(reader: &mut Reader<'_>) -> Result<(), GgufError> {
+fn magic_and_version(reader: &mut Reader<impl Read>) -> Result<(), GgufError> {
     if reader.remaining() == 0 {
         return Err(GgufError::Empty);
     }
     let length = reader.remaining().min(4);
     let magic = reader.take(length, &|| "magic".to_owned())?;
     if magic != b"GGUF" {
-        return Err(GgufError::Magic { found: magic.to_vec() });
+        return Err(GgufError::Magic { found: magic });
     }
     match reader.u32(&|| "version".to_owned())? {
         2 | 3 => Ok(()),
@@ -69,7 +72,7 @@ fn magic_and_version(reader: &mut Reader<'_>) -> Result<(), GgufError> {
     }
 }
 
-fn metadata(reader: &mut Reader<'_>, count: usize) -> Result<Metadata, GgufError> {
+fn metadata(reader: &mut Reader<impl Read>, count: usize) -> Result<Metadata, GgufError> {
     let mut entries = BTreeMap::new();
     for index in 0..count {
         let key = reader.string(MAX_KEY, &|| format!("metadata key {index}"))?;
@@ -84,12 +87,16 @@ fn metadata(reader: &mut Reader<'_>, count: usize) -> Result<Metadata, GgufError
     Ok(Metadata::new(entries))
 }
 
-fn value_type(reader: &mut Reader<'_>, field: &dyn Fn() -> String) -> Result<ValueType, GgufError> {
+fn value_type(reader: &mut Reader<impl Read>, field: &dyn Fn() -> String) -> Result<ValueType, GgufError> {
     let number = reader.u32(field)?;
     ValueType::from_number(number).ok_or_else(|| GgufError::UnknownType { field: field(), value: number })
 }
 
-fn value(reader: &mut Reader<'_>, kind: ValueType, field: &dyn Fn() -> String) -> Result<Value, GgufError> {
+fn value(
+    reader: &mut Reader<impl Read>,
+    kind: ValueType,
+    field: &dyn Fn() -> String,
+) -> Result<Value, GgufError> {
     Ok(match kind {
         ValueType::U8 => Value::U8(u8::from_le_bytes(reader.array(field)?)),
         ValueType::I8 => Value::I8(i8::from_le_bytes(reader.array(field)?)),
@@ -107,7 +114,7 @@ fn value(reader: &mut Reader<'_>, kind: ValueType, field: &dyn Fn() -> String) -
     })
 }
 
-fn boolean(reader: &mut Reader<'_>, field: &dyn Fn() -> String) -> Result<bool, GgufError> {
+fn boolean(reader: &mut Reader<impl Read>, field: &dyn Fn() -> String) -> Result<bool, GgufError> {
     match reader.array::<1>(field)? {
         [0] => Ok(false),
         [1] => Ok(true),
@@ -115,16 +122,21 @@ fn boolean(reader: &mut Reader<'_>, field: &dyn Fn() -> String) -> Result<bool, 
     }
 }
 
-fn array(reader: &mut Reader<'_>, field: &dyn Fn() -> String, depth: usize) -> Result<Array, GgufError> {
+fn array(
+    reader: &mut Reader<impl Read>,
+    field: &dyn Fn() -> String,
+    depth: usize,
+) -> Result<Array, GgufError> {
     if depth > MAX_NESTING {
         return Err(GgufError::Nesting { field: field(), limit: MAX_NESTING });
     }
     let kind = value_type(reader, field)?;
     let count = reader.count(kind.least_bytes(), &|| format!("array length of {}", field()))?;
 
-    /// `count` values, each read by `read`; `count` is bounded by the bytes that are left.
+    /// `count` values, each read by `read`; `count` is bounded by the bytes that are left, of which a sparse file has
+    /// many.
     fn collect<T>(count: usize, mut read: impl FnMut() -> Result<T, GgufError>) -> Result<Vec<T>, GgufError> {
-        let mut values = Vec::with_capacity(count);
+        let mut values = Vec::with_capacity(count.min(RESERVED));
         for _ in 0..count {
             values.push(read()?);
         }
@@ -172,7 +184,7 @@ struct RawTensor {
     offset: u64,
 }
 
-fn tensor_headers(reader: &mut Reader<'_>, count: usize) -> Result<Vec<RawTensor>, GgufError> {
+fn tensor_headers(reader: &mut Reader<impl Read>, count: usize) -> Result<Vec<RawTensor>, GgufError> {
     let mut names = HashSet::new();
     let mut tensors = Vec::new();
     for index in 0..count {
@@ -246,4 +258,10 @@ fn refuse_overlap(tensors: &[TensorInfo]) -> Result<(), GgufError> {
         }
     }
     Ok(())
+}
+
+/// Metadata and tensors of the file, for [`crate::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_header(file: impl Read, length: u64) -> Result<(Metadata, Vec<TensorInfo>), GgufError> {
+    parse(file, length).map(|Header { metadata, tensors }| (metadata, tensors))
 }

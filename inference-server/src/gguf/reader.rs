@@ -1,47 +1,68 @@
-//! A cursor over bytes whose every read is checked.
+//! A cursor over a file's beginning whose every read is checked.
+
+use std::io::{ErrorKind, Read};
 
 use super::GgufError;
 
-/// Reads little-endian fields; never past the end, never wrapping.
-pub(super) struct Reader<'a> {
-    bytes: &'a [u8],
-    position: usize,
+/// Reads little-endian fields; never past the end, never wrapping. What is read is a copy: a file that changes
+/// underneath cannot change what was checked.
+pub(super) struct Reader<R> {
+    input: R,
+    position: u64,
+    /// Length of the file.
+    end: u64,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
+impl<R: Read> Reader<R> {
+    /// A reader at the beginning of `input`, a file of `end` bytes.
+    pub(super) fn new(input: R, end: u64) -> Self {
+        Self { input, position: 0, end }
     }
 
-    pub(super) fn position(&self) -> usize {
+    pub(super) fn position(&self) -> u64 {
         self.position
     }
 
     pub(super) fn remaining(&self) -> u64 {
-        (self.bytes.len() - self.position) as u64
+        self.end.saturating_sub(self.position)
+    }
+
+    /// Fills `bytes` with what comes next, or [`GgufError::Truncated`] naming `field`.
+    fn fill(&mut self, bytes: &mut [u8], field: &dyn Fn() -> String) -> Result<(), GgufError> {
+        match self.input.read_exact(bytes) {
+            Ok(()) => {
+                self.position += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(self.truncated(bytes.len() as u64, field))
+            }
+            Err(source) => Err(GgufError::Read { field: field(), source }),
+        }
+    }
+
+    fn truncated(&self, needed: u64, field: &dyn Fn() -> String) -> GgufError {
+        GgufError::Truncated { field: field(), offset: self.position, needed, end: self.end }
     }
 
     /// The next `length` bytes, or [`GgufError::Truncated`] naming `field`.
-    pub(super) fn take(&mut self, length: u64, field: &dyn Fn() -> String) -> Result<&'a [u8], GgufError> {
-        let taken = usize::try_from(length)
-            .ok()
-            .and_then(|length| self.position.checked_add(length))
-            .and_then(|end| self.bytes.get(self.position..end));
-        let Some(taken) = taken else {
-            return Err(GgufError::Truncated {
-                field: field(),
-                offset: self.position as u64,
-                needed: length,
-                end: self.bytes.len() as u64,
-            });
-        };
-        self.position += taken.len();
-        Ok(taken)
+    pub(super) fn take(&mut self, length: u64, field: &dyn Fn() -> String) -> Result<Vec<u8>, GgufError> {
+        match usize::try_from(length) {
+            Ok(fits) if length <= self.remaining() => {
+                let mut taken = vec![0; fits];
+                self.fill(&mut taken, field)?;
+                Ok(taken)
+            }
+            _ => Err(self.truncated(length, field)),
+        }
     }
 
     pub(super) fn array<const N: usize>(&mut self, field: &dyn Fn() -> String) -> Result<[u8; N], GgufError> {
+        if self.remaining() < N as u64 {
+            return Err(self.truncated(N as u64, field));
+        }
         let mut value = [0; N];
-        value.copy_from_slice(self.take(N as u64, field)?);
+        self.fill(&mut value, field)?;
         Ok(value)
     }
 
@@ -79,8 +100,6 @@ impl<'a> Reader<'a> {
         if length > limit {
             return Err(GgufError::Count { field: format!("length of {}", field()), count: length, limit });
         }
-        // Copied first, then checked: see `mapping` on files that change underneath.
-        let bytes = self.take(length, field)?.to_vec();
-        String::from_utf8(bytes).map_err(|_| GgufError::Utf8 { field: field() })
+        String::from_utf8(self.take(length, field)?).map_err(|_| GgufError::Utf8 { field: field() })
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! Tests named after a known defect fail when the guard they name is taken out.
 
-use super::parse::{Header, parse};
+use super::parse::{self, Header};
 use super::reader::Reader;
 use super::write::GgufWriter;
 use super::*;
 use crate::synth::{Shape, SynthSpec, WriteOptions};
+
+/// The header of `file`.
+fn parse(file: &[u8]) -> Result<Header, GgufError> {
+    parse::parse(file, file.len() as u64)
+}
 
 /// A model of so many tokens.
 fn small(vocabulary: usize) -> SynthSpec {
@@ -130,7 +135,10 @@ fn a_file_is_mapped_and_its_pages_can_be_given_back() {
     let file = GgufFile::open(&path).unwrap();
     assert_eq!(file.metadata().string("general.architecture").unwrap(), "llama");
     let table = file.tensor("token_embd.weight").unwrap().clone();
-    let before = file.bytes(&table).to_vec();
+    assert!(file.bytes(&table).is_empty() && !file.is_mapped());
+    let before = file.read(&table).unwrap();
+    file.map().unwrap();
+    assert_eq!(file.bytes(&table), before);
     file.release(&table);
     assert_eq!(file.bytes(&table), before);
     std::fs::remove_file(&path).unwrap();
@@ -211,17 +219,28 @@ fn counts_are_bounded_by_the_bytes_that_are_left() {
     assert!(raw.refusal().contains("array length of metadata key tokens"), "{}", raw.refusal());
 }
 
-/// llama.cpp GHSA-7rxv-5jhh-j6xx compared lengths signed. Guard: `Reader::take` and `Reader::string`.
+/// A sparse file is as long as it likes, so that the bytes that are left bound nothing. Guard: `RESERVED`.
+#[test]
+fn a_long_file_reserves_only_what_it_holds() {
+    let mut raw = Raw::new(3, 0, 1);
+    raw.string(b"tokens").u32(9).u32(8).u64(1 << 45);
+    let said = parse::parse(&raw.0[..], 1 << 50).unwrap_err().to_string();
+    assert!(said.contains("metadata key tokens needs 8 bytes"), "{said}");
+}
+
+/// llama.cpp GHSA-7rxv-5jhh-j6xx compared lengths signed. Guard: `Reader::string` has a limit, and looks before it reads.
 #[test]
 fn ghsa_7rxv_string_lengths_are_unsigned_and_bounded() {
     for length in [u64::MAX, 1 << 63, (1 << 31) + 1, 65_536] {
         let mut raw = Raw::new(3, 0, 1);
         raw.u64(length).u64(0).u64(0);
-        assert!(raw.refusal().contains("metadata key 0"), "{}", raw.refusal());
+        assert!(raw.refusal().starts_with("length of metadata key 0 says"), "{}", raw.refusal());
     }
-    let mut value = Raw::new(3, 0, 1);
-    value.string(b"name").u32(8).u64(u64::MAX).u64(0);
-    assert!(value.refusal().contains("metadata key name"), "{}", value.refusal());
+    for length in [u64::MAX, 1 << 63, (1 << 31) + 1, (1 << 28) + 1] {
+        let mut value = Raw::new(3, 0, 1);
+        value.string(b"name").u32(8).u64(length).u64(0);
+        assert!(value.refusal().starts_with("length of metadata key name says"), "{}", value.refusal());
+    }
 }
 
 #[test]
@@ -324,9 +343,10 @@ fn metadata_is_read_in_any_integer_width_and_refused_with_what_is_there() {
     assert!(metadata.strings("text").is_err());
 }
 
+/// Guard: the comparison in `Reader::take`, before anything is reserved.
 #[test]
 fn the_reader_never_passes_the_end() {
-    let mut reader = Reader::new(&[1, 2, 3]);
+    let mut reader = Reader::new(&[1, 2, 3][..], 3);
     assert!(reader.u32(&|| "x".to_owned()).is_err());
     assert_eq!(reader.take(3, &|| "x".to_owned()).unwrap(), [1, 2, 3]);
     assert!(reader.take(u64::MAX, &|| "x".to_owned()).is_err());

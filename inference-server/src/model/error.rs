@@ -34,6 +34,14 @@ pub enum ModelError {
         /// Its name.
         tensor: String,
     },
+    /// The system did not give a tensor's bytes.
+    #[error("tensor {tensor} could not be read: {problem}; check the disk, and fetch the file again")]
+    Read {
+        /// Its name.
+        tensor: String,
+        /// The system's words.
+        problem: String,
+    },
     /// A tensor's shape is not what the metadata says.
     #[error(
         "tensor {tensor} has shape {found:?}, but the metadata makes it {expected:?}; convert the model again"

@@ -166,11 +166,15 @@ impl<'a> Planner<'a> {
     /// The vector `[length]` that ggml calls `name`.
     ///
     /// # Errors
-    /// [`ModelError`] when it is missing or of another shape.
+    /// [`ModelError`] when it is missing, of another shape, or cannot be read.
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
         let tensor = self.shaped(name, &[length])?;
         let mut values = vec![0.0; length];
-        dequantize(tensor.kind(), self.source.bytes(tensor), &mut values);
+        let stored = self.source.read(tensor).map_err(|error| ModelError::Read {
+            tensor: tensor.name().to_owned(),
+            problem: error.to_string(),
+        })?;
+        dequantize(tensor.kind(), &stored, &mut values);
         Ok(values)
     }
 

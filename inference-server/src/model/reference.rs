@@ -31,6 +31,10 @@ impl<'a> ReferenceLlama<'a> {
     /// # Errors
     /// [`ModelError`] when the file holds no Llama model.
     pub fn new(file: &'a GgufFile, rounding: Rounding) -> Result<Self, ModelError> {
+        file.map().map_err(|error| ModelError::Read {
+            tensor: "of any name".to_owned(),
+            problem: error.to_string(),
+        })?;
         let keys = super::keys::Keys::of_gguf(file.metadata())?;
         let dimensions = Dimensions::read(&keys)?;
         let divisors = file.tensor("rope_freqs.weight").map(|tensor| read(file, tensor));
@@ -141,6 +145,6 @@ fn add(stream: &mut [Vec<f32>], more: &[Vec<f32>]) {
 
 fn read(file: &GgufFile, tensor: &TensorInfo) -> Vec<f32> {
     let mut values = vec![0.0; tensor.shape().iter().product()];
-    dequantize(tensor.kind(), file.bytes(tensor), &mut values);
+    dequantize(tensor.kind(), &file.read(tensor).unwrap_or_default(), &mut values);
     values
 }

@@ -1,5 +1,7 @@
 //! Where a model's tensors and settings come from.
 
+use std::io;
+
 use super::keys::Keys;
 use crate::gguf::{GgufFile, TensorInfo};
 
@@ -29,7 +31,19 @@ pub trait TensorSource: Sync {
     /// Names of all tensors.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
 
-    /// The bytes of `tensor`, which must be of this source.
+    /// A copy of the bytes of `tensor`, which must be of this source, before anything is mapped.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read(&self, tensor: &TensorInfo) -> io::Result<Vec<u8>>;
+
+    /// Maps the tensors, which are known to fit into memory.
+    ///
+    /// # Errors
+    /// The system's.
+    fn map(&self) -> io::Result<()>;
+
+    /// The bytes of `tensor`, which must be of this source; none before [`Self::map`].
     fn bytes(&self, tensor: &TensorInfo) -> &[u8];
 
     /// Lets the kernel drop `tensor`'s pages from our resident set; reading them again is correct.
@@ -51,6 +65,14 @@ impl TensorSource for GgufFile {
 
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         Box::new(self.tensors().iter().map(TensorInfo::name))
+    }
+
+    fn read(&self, tensor: &TensorInfo) -> io::Result<Vec<u8>> {
+        self.read(tensor)
+    }
+
+    fn map(&self) -> io::Result<()> {
+        self.map()
     }
 
     fn bytes(&self, tensor: &TensorInfo) -> &[u8] {

@@ -1,15 +1,17 @@
-//! A folder, its headers in memory, its tensors mapped.
+//! A folder, its headers in memory, its tensors mapped when they are asked for.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::io;
 use std::path::{Component, Path};
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde_json::{Map, Value};
 
 use super::SafetensorsError;
+use super::header::{Header, read_header};
 use super::json::read_object;
-use crate::gguf::{Mapping, TensorInfo, TensorType};
+use crate::gguf::{FileBytes, TensorInfo, TensorType};
 use crate::model::keys::Keys;
 use crate::model::{ModelError, Naming, TensorSource};
 
@@ -19,17 +21,17 @@ const INDEX: &str = "model.safetensors.index.json";
 /// What old checkpoints keep beside weights, computed anew by whoever needs it.
 const BUFFERS: &[&str] = &[".position_ids", ".inv_freq", ".masked_bias", ".attention.bias"];
 
-/// A model's folder, checked and mapped read-only.
+/// A model's folder, its headers checked. Its tensors are mapped read-only, once it is known that they fit in memory.
 #[derive(Debug)]
 pub struct SafetensorsFolder {
     config: Map<String, Value>,
-    files: Vec<Mapping>,
+    files: Vec<FileBytes>,
     /// Name to file and place.
     tensors: HashMap<String, (usize, TensorInfo)>,
 }
 
 impl SafetensorsFolder {
-    /// Opens, maps and checks the folder at `path`. Reads headers only; tensors are paged in on use.
+    /// Opens and checks the folder at `path`. Reads headers and maps nothing.
     ///
     /// # Errors
     /// [`SafetensorsError`], naming the file that is wrong and what to do.
@@ -67,11 +69,9 @@ impl SafetensorsFolder {
         listed: Option<&HashMap<String, String>>,
     ) -> Result<(), SafetensorsError> {
         let io = |source| SafetensorsError::Io { path: path.to_owned(), source };
-        let mapping = Mapping::open(&File::open(path).map_err(io)?).map_err(io)?;
-        let (header, metadata) = SafeTensors::read_metadata(mapping.bytes())
+        let bytes = FileBytes::new(File::open(path).map_err(io)?).map_err(io)?;
+        let Header { data, metadata } = read_header(&mut bytes.file(), bytes.len())
             .map_err(|source| SafetensorsError::Header { path: path.to_owned(), source })?;
-        // 8 bytes of length come before the header.
-        let data = header + 8;
         let file = self.files.len();
         for (tensor, info) in metadata.tensors() {
             if listed.is_some_and(|listed| listed.get(&tensor).is_some_and(|file| file != name)) {
@@ -94,8 +94,17 @@ impl SafetensorsFolder {
                 return Err(SafetensorsError::Contradiction { tensor, problem });
             }
         }
-        self.files.push(mapping);
+        self.files.push(bytes);
         Ok(())
+    }
+
+    /// Whether any file is mapped.
+    pub fn is_mapped(&self) -> bool {
+        self.files.iter().any(|file| file.mapping().is_some())
+    }
+
+    fn file_of(&self, tensor: &TensorInfo) -> Option<&FileBytes> {
+        self.tensors.get(tensor.name()).and_then(|(file, _)| self.files.get(*file))
     }
 }
 
@@ -151,14 +160,23 @@ impl TensorSource for SafetensorsFolder {
         Box::new(self.tensors.keys().map(String::as_str))
     }
 
+    fn read(&self, tensor: &TensorInfo) -> io::Result<Vec<u8>> {
+        let file = self.file_of(tensor).ok_or(io::ErrorKind::NotFound)?;
+        file.read(tensor.range())
+    }
+
+    fn map(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(FileBytes::map)
+    }
+
     fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
-        let file = self.tensors.get(tensor.name()).and_then(|(file, _)| self.files.get(*file));
-        file.and_then(|file| file.bytes().get(tensor.range())).unwrap_or_default()
+        let mapping = self.file_of(tensor).and_then(FileBytes::mapping);
+        mapping.and_then(|mapping| mapping.bytes().get(tensor.range())).unwrap_or_default()
     }
 
     fn release(&self, tensor: &TensorInfo) {
-        if let Some(file) = self.tensors.get(tensor.name()).and_then(|(file, _)| self.files.get(*file)) {
-            file.release(tensor.range());
+        if let Some(mapping) = self.file_of(tensor).and_then(FileBytes::mapping) {
+            mapping.release(tensor.range());
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Models as the Hugging Face hub keeps them: a folder with `config.json` and one or more `.safetensors` files.
 //!
-//! The `safetensors` crate reads and checks headers; here lie the mapping of names to files and the guards of a
-//! folder that may be hostile. Nothing here knows a model family.
+//! The `safetensors` crate checks headers; here lie the mapping of names to files and the guards of a folder that may
+//! be hostile. Nothing here knows a model family.
 
 mod error;
 mod folder;
+mod header;
 mod json;
 mod sentence;
 #[cfg(test)]
@@ -15,3 +16,6 @@ pub use error::SafetensorsError;
 pub use folder::SafetensorsFolder;
 pub use sentence::{PoolingMode, SentenceFiles};
 pub use text::TextFiles;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {header::Header, header::read_header, text::ids as token_ids};

@@ -51,6 +51,69 @@ fn hostile_headers_are_refused() {
     }
 }
 
+/// The refusal of a file with these tensors and so many bytes.
+fn header_refusal(tensors: &str, bytes: usize) -> safetensors::SafeTensorError {
+    match refusal(&[("model.safetensors", file(tensors, &vec![0; bytes]))]) {
+        SafetensorsError::Header { source, .. } => source,
+        other => panic!("{other}"),
+    }
+}
+
+/// Guard: the crate's `Metadata`, which is only ever made by reading it, and a test here because all that follows takes
+/// it for granted.
+#[test]
+fn tensors_that_overlap_leave_a_hole_or_belie_their_type_are_refused() {
+    let two = |second: &str| {
+        format!(
+            r#"{{"a":{{"dtype":"F32","shape":[2],"data_offsets":[0,8]}},"b":{{"dtype":"F32","shape":[2],"data_offsets":{second}}}}}"#
+        )
+    };
+    for (header, bytes, problem) in [
+        (two("[4,12]"), 12, "invalid offset for tensor `b`"),
+        (two("[12,20]"), 20, "invalid offset for tensor `b`"),
+        (two("[18446744073709551612,4]"), 8, "invalid offset for tensor `b`"),
+        (ONE.replace("F32", "F64"), 8, "invalid shape, data type, or offset"),
+        (ONE.replace("[2]", "[4294967296,4294967296,8]"), 8, "overflow computing buffer size"),
+    ] {
+        let said = header_refusal(&header, bytes).to_string();
+        assert!(said.contains(problem), "{header}: {said}");
+    }
+}
+
+/// Guard: `read_header` compares the end of the last tensor with the end of the file.
+#[test]
+fn tensors_end_where_the_file_does() {
+    use safetensors::SafeTensorError;
+    assert!(matches!(header_refusal(ONE, 12), SafeTensorError::MetadataIncompleteBuffer));
+    assert!(matches!(header_refusal(ONE, 4), SafeTensorError::MetadataIncompleteBuffer));
+}
+
+/// Guard: `MAX_HEADER`, looked at before anything is reserved.
+#[test]
+fn a_header_of_more_than_100_mb_is_refused() {
+    use safetensors::SafeTensorError;
+    let refused = |length: u64| match refusal(&[("model.safetensors", length.to_le_bytes().to_vec())]) {
+        SafetensorsError::Header { source, .. } => source,
+        other => panic!("{other}"),
+    };
+    for length in [100_000_001, 1 << 40, u64::MAX] {
+        assert!(matches!(refused(length), SafeTensorError::HeaderTooLarge), "{length}");
+    }
+    assert!(matches!(refused(100_000_000), SafeTensorError::InvalidHeaderLength));
+}
+
+/// SGLang CVE-2026-3059 and its like: weights in pickles run code. Guard: nothing but `.safetensors` is read, whatever
+/// an index calls it.
+#[test]
+fn cve_2026_3059_pickles_are_not_read() {
+    let pickle = b"\x80\x04\x95cposix\nsystem\n.".to_vec();
+    let error = refusal(&[("pytorch_model.bin", pickle.clone())]).to_string();
+    assert!(error.contains("model.safetensors"), "{error}");
+    let index = br#"{"weight_map":{"a":"pytorch_model.bin"}}"#.to_vec();
+    let error = refusal(&[("model.safetensors.index.json", index), ("pytorch_model.bin", pickle)]);
+    assert!(matches!(error, SafetensorsError::Header { .. }), "{error}");
+}
+
 #[test]
 fn a_stored_type_that_is_not_read_is_named() {
     let header = ONE.replace("F32", "I64").replace("[2]", "[1]");

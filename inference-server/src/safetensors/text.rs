@@ -102,7 +102,11 @@ fn token(
 }
 
 /// Token ids: one, several or none.
-fn ids(path: &Path, object: &Map<String, Value>, key: &'static str) -> Result<Vec<u32>, SafetensorsError> {
+pub(crate) fn ids(
+    path: &Path,
+    object: &Map<String, Value>,
+    key: &'static str,
+) -> Result<Vec<u32>, SafetensorsError> {
     let values = match object.get(key) {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(values)) => values.as_slice(),

@@ -1,5 +1,7 @@
 //! Tokenizers as the Hugging Face hub keeps them: a `tokenizer.json`, run by the `tokenizers` crate.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokenizers::utils::truncation::{
     TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
 };
@@ -57,8 +59,11 @@ impl HuggingFaceTokenizer {
     /// # Errors
     /// [`TokenizerError::File`] when it is none.
     pub fn new(json: &[u8]) -> Result<Self, TokenizerError> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| {
-            wrong(format!("{error}: write it anew with save_pretrained, or fetch it again"))
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(|problem| {
+            // The crate panics over some files that are no JSON, and the words are lost.
+            let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(json);
+            let problem = parsed.err().map_or(problem, |error| error.to_string());
+            wrong(format!("{problem}: write it anew with save_pretrained, or fetch it again"))
         })?;
         inner.with_truncation(None).map_err(|error| wrong(error.to_string()))?;
         inner.with_padding(None);
@@ -90,15 +95,16 @@ impl HuggingFaceTokenizer {
 
     /// Token ids of `text`, as `transformers` gives them.
     pub(super) fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = if options.parse_special {
-            self.inner.encode_fast(text, options.add_special)
-        } else {
+        let encode = || {
+            if options.parse_special {
+                return self.inner.encode_fast(text, options.add_special);
+            }
             // The crate keeps this as a setting. No endpoint asks for it, so the copy is nobody's price.
             let mut plain = self.inner.clone();
             plain.set_encode_special_tokens(true);
             plain.encode_fast(text, options.add_special)
         };
-        let ids = encoding.map_err(|error| TokenizerError::Text(error.to_string()))?.get_ids().to_vec();
+        let ids = guarded(encode).map_err(TokenizerError::Text)?.get_ids().to_vec();
         self.known(&ids)?;
         Ok(ids)
     }
@@ -108,10 +114,7 @@ impl HuggingFaceTokenizer {
     /// # Errors
     /// [`TokenizerError::Text`].
     pub fn plain(&self, text: &str) -> Result<PlainText, TokenizerError> {
-        self.inner
-            .encode_fast(text, false)
-            .map(PlainText)
-            .map_err(|error| TokenizerError::Text(error.to_string()))
+        guarded(|| self.inner.encode_fast(text, false)).map(PlainText).map_err(TokenizerError::Text)
     }
 
     /// `first`, or the pair of `first` and `second`, with the special tokens and token types of the file's
@@ -125,12 +128,14 @@ impl HuggingFaceTokenizer {
         second: Option<PlainText>,
         most: Option<usize>,
     ) -> Result<EncodedSequence, TokenizerError> {
-        let failed = |error: tokenizers::Error| TokenizerError::Text(error.to_string());
-        let mut parts = (first.0, second.map(|second| second.0));
-        if let Some(most) = most {
-            parts = self.cut(parts, most).map_err(failed)?;
-        }
-        let whole = self.inner.post_process(parts.0, parts.1, true).map_err(failed)?;
+        let process = || {
+            let mut parts = (first.0, second.map(|second| second.0));
+            if let Some(most) = most {
+                parts = self.cut(parts, most)?;
+            }
+            self.inner.post_process(parts.0, parts.1, true)
+        };
+        let whole = guarded(process).map_err(TokenizerError::Text)?;
         self.known(whole.get_ids())?;
         Ok(EncodedSequence { tokens: whole.get_ids().to_vec(), types: whole.get_type_ids().to_vec() })
     }
@@ -182,6 +187,15 @@ impl HuggingFaceTokenizer {
             };
         }
         Vocabulary::of_pieces(pieces).ok_or_else(|| wrong("more than 4 GiB of token text".to_owned()))
+    }
+}
+
+/// What `call` of the crate gives, or why not in words. Some files make it panic: it indexes what they name without a
+/// look. Nothing that it shares between calls is left half-changed: a [`tokenizers::Tokenizer`] is read only.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(_) => Err("the tokenizers library cannot run this tokenizer.json".to_owned()),
     }
 }
 

@@ -240,3 +240,48 @@ fn a_decoder_that_is_not_served_is_named() {
     let error = HuggingFaceTokenizer::new(b"{").unwrap_err().to_string();
     assert!(error.starts_with("tokenizer.json: ") && error.contains("fetch it again"), "{error}");
 }
+
+/// Guard: `guarded`. The crate unwraps what it has not looked at, and the server must say which file is at fault.
+#[test]
+fn a_tokenizer_json_over_which_the_library_panics_is_refused() {
+    let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                                   "use_regex": true});
+    let mut cut =
+        serde_json::json!({"version": "1.0", "decoder": level, "model": {"type": "BPE"}}).to_string();
+    cut.truncate(40);
+    let error = HuggingFaceTokenizer::new(cut.as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("tokenizer.json: EOF while parsing") && error.contains("fetch it again"),
+        "{error}"
+    );
+
+    // A pair's template that names a token which the file does not define.
+    let words = serde_json::json!({"[UNK]": 0, "x": 1});
+    let piece = serde_json::json!({"SpecialToken": {"id": "[CLS]", "type_id": 0}});
+    let json = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "decoder": null,
+        "post_processor": {"type": "TemplateProcessing", "single": [piece], "pair": [piece], "special_tokens": {}},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 100, "vocab": words},
+    });
+    let tokenizer = HuggingFaceTokenizer::new(json.to_string().as_bytes()).unwrap();
+    let text = tokenizer.plain("x").unwrap();
+    let error = tokenizer.sequence(text.clone(), Some(text), None).unwrap_err().to_string();
+    assert!(error.contains("cannot run this tokenizer.json"), "{error}");
+}
+
+/// Guard: `MAX_TOKENS`. One token with the highest id would reserve 100 GiB for those before it.
+#[test]
+fn a_token_with_an_id_beyond_any_vocabulary_is_refused() {
+    let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                                   "use_regex": true});
+    let json = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": level,
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": u32::MAX}, "merges": []},
+    });
+    let model = HuggingFaceTokenizer::new(json.to_string().as_bytes()).unwrap();
+    let error = Tokenizer::of_hugging_face(model, SpecialTexts::default()).unwrap_err().to_string();
+    assert!(error.contains("a token has the id 4294967295"), "{error}");
+}

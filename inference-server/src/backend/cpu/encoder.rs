@@ -1,6 +1,6 @@
 //! An encoder on the CPU: whole sequences in, one vector each out.
 
-use super::load::reserve;
+use super::load::{reserve, scratch_bytes};
 use super::{CpuOptions, KvKind, LoadError, LoadProgress};
 use crate::backend::BackendError;
 use crate::kernels::attention::{KvCache, KvShape, SequenceQueries};
@@ -52,7 +52,12 @@ impl CpuEncoder {
     ) -> Result<Self, LoadError> {
         let PlannedModel { plan, model } = plan_encoder(source)?;
         let weight_bytes = plan.bytes as u64;
-        let device = reserve(source, plan, options, 0, 0, progress)?;
+        let dimensions = model.dimensions();
+        // Keys and values of a step, in one layer.
+        let kv = (2 * dimensions.kv_width() * size_of::<f32>()) as u64;
+        let kv = kv.saturating_mul(options.step_tokens as u64);
+        let scratch = scratch_bytes(dimensions, 0, options.step_tokens);
+        let device = reserve(source, plan, options, kv, scratch, progress)?;
         Ok(Self {
             model,
             device,

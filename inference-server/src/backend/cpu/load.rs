@@ -66,7 +66,8 @@ impl CpuBackend {
     }
 }
 
-/// Checks that weights, `kv` and `scratch` bytes fit, then reserves, starts threads and packs `packing`.
+/// Checks that weights, `kv` and `scratch` bytes fit, then maps the source, reserves, starts threads and packs
+/// `packing`.
 pub(super) fn reserve(
     source: &dyn TensorSource,
     packing: PackPlan,
@@ -79,6 +80,7 @@ pub(super) fn reserve(
     MemoryPlan { weights, kv, scratch }.check(available())?;
     let isa = isa(options.isa)?;
     let system = |what| move |source| LoadError::System { what, source };
+    source.map().map_err(system("mapping the weights"))?;
     let mut pool = Pool::new(threads(options.threads)).map_err(system("starting threads"))?;
     let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
     pack_all(source, packing, memory, &mut pool, progress)?;
@@ -119,7 +121,7 @@ fn kv_shape(config: &Dimensions, kind: KvKind, memory: KvMemory) -> Result<KvSha
 }
 
 /// Intermediate values of a step of `tokens`, all of them f32 or less, each at most twice.
-fn scratch_bytes(config: &Dimensions, vocabulary: usize, tokens: usize) -> u64 {
+pub(super) fn scratch_bytes(config: &Dimensions, vocabulary: usize, tokens: usize) -> u64 {
     let row =
         4 * config.embedding + 4 * config.query_width() + 2 * config.kv_width() + 4 * config.feed_forward;
     let rows = (row as u64).saturating_mul(tokens as u64);

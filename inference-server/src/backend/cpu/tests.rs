@@ -244,8 +244,30 @@ fn models_too_large_for_memory_are_refused_with_the_arithmetic() {
     let load = |kv| CpuBackend::load(&model.file, &CpuOptions { kv, ..CpuOptions::default() }, &mut |_| ());
     let error = load(KvMemory::Bytes(1 << 43)).unwrap_err().to_string();
     assert!(error.contains("does not fit") && error.contains("+ KV 8388608.0 MiB"), "{error}");
+    assert!(!model.file.is_mapped(), "refused before a tensor is mapped");
     let error = load(KvMemory::Bytes(10)).unwrap_err().to_string();
     assert!(error.contains("0 blocks"), "{error}");
+}
+
+/// The same from a folder, with all that the refusal must say.
+#[test]
+fn a_folder_too_large_for_memory_is_refused_before_it_is_mapped() {
+    use crate::safetensors::SafetensorsFolder;
+    use crate::synth::Format;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    let spec = SynthSpec { format: Format::Safetensors, ..SynthSpec::default() };
+    spec.write(&path, WriteOptions::default()).unwrap();
+    let source = SafetensorsFolder::open(&path).unwrap();
+    let options = CpuOptions { kv: KvMemory::Bytes(1 << 43), ..CpuOptions::default() };
+    let error = CpuBackend::load(&source, &options, &mut |_| ()).unwrap_err().to_string();
+    for part in ["weights 0.", "+ KV 8388608.0 MiB", "+ scratch", "are available; choose a smaller model"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!source.is_mapped(), "refused before a tensor is mapped");
+    let options = CpuOptions { kv: KvMemory::Blocks(1), ..CpuOptions::default() };
+    CpuBackend::load(&source, &options, &mut |_| ()).unwrap();
+    assert!(source.is_mapped());
 }
 
 #[test]
