@@ -7,6 +7,8 @@ pub enum Isa {
     Amx,
     /// AVX-512 F, BW, DQ, VL and VNNI: 64-byte vectors with int8 dot products.
     Avx512Vnni,
+    /// AVX2, FMA, F16C and AVX-VNNI: 32-byte vectors with int8 dot products.
+    AvxVnni,
     /// AVX2, FMA and F16C: 32-byte vectors.
     Avx2,
     /// Plain Rust, on every CPU.
@@ -39,6 +41,9 @@ impl Isa {
                 && is_x86_feature_detected!("fma")
                 && is_x86_feature_detected!("f16c")
             {
+                if is_x86_feature_detected!("avxvnni") {
+                    found.push(Self::AvxVnni);
+                }
                 found.push(Self::Avx2);
             }
         }
@@ -51,6 +56,7 @@ impl Isa {
         match self {
             Self::Amx => "amx",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
         }

@@ -75,6 +75,9 @@ fn dots(isa: Isa, rounds: u64) -> u64 {
         Isa::Avx512Vnni => unsafe { x86::avx512(rounds) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
+        Isa::AvxVnni => unsafe { x86::avx_vnni(rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         Isa::Avx2 => unsafe { x86::avx2(rounds) },
         _ => portable(rounds),
     }
@@ -119,6 +122,26 @@ mod x86 {
         let sum = sums.into_iter().fold(_mm512_setzero_si512(), |sum, one| _mm512_add_epi32(sum, one));
         std::hint::black_box(_mm512_reduce_add_epi32(sum));
         64 * SUMS as u64
+    }
+
+    /// # Safety
+    /// The CPU has AVX-VNNI.
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) unsafe fn avx_vnni(rounds: u64) -> u64 {
+        const SUMS: usize = 12;
+        let mut sums: [__m256i; SUMS] = std::array::from_fn(|at| _mm256_set1_epi32(at as i32));
+        let mut weights = _mm256_set1_epi8(3);
+        let activations = _mm256_set1_epi8(5);
+        for _ in 0..rounds {
+            // SAFETY: as above.
+            unsafe { asm!("/* {0} */", inout(ymm_reg) weights, options(nomem, nostack, preserves_flags)) };
+            for sum in &mut sums {
+                *sum = _mm256_dpbusd_avx_epi32(*sum, weights, activations);
+            }
+        }
+        let sum = sums.into_iter().fold(_mm256_setzero_si256(), |sum, one| _mm256_add_epi32(sum, one));
+        std::hint::black_box(_mm256_extract_epi32::<0>(sum));
+        32 * SUMS as u64
     }
 
     /// Two weights times four activations: as many different products as 16 registers hold beside their sums.

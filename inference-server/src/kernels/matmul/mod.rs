@@ -6,6 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod blocked;
 mod float;
 mod quantized;
 mod tile;
@@ -20,6 +21,7 @@ use super::pool::{Pool, WorkerPanicked};
 use super::shared::SharedSlice;
 use super::simd::dispatch;
 use crate::gguf::TensorType;
+use blocked::run_panels as run_blocked;
 use tile::{Panels, run_panels};
 
 /// One matrix of a product and where its result goes.
@@ -113,6 +115,10 @@ fn run(isa: Isa, job: &Panels<'_>) {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Amx if <$kernel as q::Quantized>::BLOCK == 256 && job.input.tiled_tokens() > 0 => unsafe { amx::run_panels::<$kernel>(job) },
+                // SAFETY: as above.
+                _ if job.input.tokens() >= blocked::TOKENS => unsafe {
+                    dispatch!(isa, run_blocked::<$kernel>(job: &Panels<'_>))
+                },
                 _ => run!($kernel),
             }
         };

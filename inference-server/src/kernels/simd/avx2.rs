@@ -1,29 +1,24 @@
-//! [`Simd`] on AVX2 with FMA and F16C: 8 lanes.
+//! [`Simd`] on AVX2 with FMA and F16C, and where it is there AVX-VNNI: 8 lanes.
 
 use std::arch::x86_64::*;
 
 use super::Simd;
 
-/// AVX2, FMA, F16C.
+/// AVX2, FMA, F16C; with `VNNI`, AVX-VNNI too.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Avx2;
+pub(in crate::kernels) struct Vectors<const VNNI: bool>;
 
-impl Avx2 {
-    /// Sums of adjacent 16-bit pairs of unsigned times signed bytes, added up to 32 bits.
-    #[inline(always)]
-    unsafe fn add_products(sum: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
-        let pairs = _mm256_maddubs_epi16(unsigned, signed);
-        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    }
-}
+pub(in crate::kernels) type Avx2 = Vectors<false>;
+pub(in crate::kernels) type AvxVnni = Vectors<true>;
 
 // SAFETY: each method is a few instructions that touch the bytes the trait says.
-unsafe impl Simd for Avx2 {
+unsafe impl<const VNNI: bool> Simd for Vectors<VNNI> {
     type Int = __m256i;
     type Float = __m256;
     const LANES: usize = 8;
     const TILE: usize = 4;
-    const BIAS: i32 = 0;
+    const DOTS_LIMIT: i32 = if VNNI { i32::MAX } else { i16::MAX as i32 };
+    const BIAS: i32 = if VNNI { 128 } else { 0 };
 
     #[inline(always)]
     unsafe fn splat_int(value: i32) -> __m256i {
@@ -32,6 +27,10 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn load_int(from: *const u8) -> __m256i {
         _mm256_loadu_si256(from.cast())
+    }
+    #[inline(always)]
+    unsafe fn store_int(to: *mut u8, a: __m256i) {
+        _mm256_storeu_si256(to.cast(), a);
     }
     #[inline(always)]
     unsafe fn load_bytes_as_halves(from: *const u8) -> __m256i {
@@ -63,21 +62,44 @@ unsafe impl Simd for Avx2 {
         _mm256_shuffle_epi8(table, places)
     }
     #[inline(always)]
-    unsafe fn dot(sum: __m256i, weights: __m256i, activations: *const i8) -> __m256i {
-        // Weights are below 64, so a pair's sum stays below 2 * 63 * 128 and never saturates.
-        Self::add_products(sum, weights, _mm256_set1_epi32(activations.cast::<i32>().read_unaligned()))
+    unsafe fn broadcast(from: *const i8, offset: usize) -> __m256i {
+        _mm256_set1_epi32(from.add(offset).cast::<i32>().read_unaligned())
     }
     #[inline(always)]
-    unsafe fn dot_biased(sum: __m256i, weights: __m256i, activations: *const i8) -> __m256i {
+    unsafe fn begin_dots(sum: __m256i) -> __m256i {
+        if VNNI { sum } else { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    unsafe fn dot(dots: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+        if VNNI {
+            return _mm256_dpbusd_avx_epi32(dots, weights, activations);
+        }
+        _mm256_add_epi16(dots, _mm256_maddubs_epi16(weights, activations))
+    }
+    #[inline(always)]
+    unsafe fn end_dots(sum: __m256i, dots: __m256i) -> __m256i {
+        if VNNI {
+            return dots;
+        }
+        _mm256_add_epi32(sum, _mm256_madd_epi16(dots, _mm256_set1_epi16(1)))
+    }
+    #[inline(always)]
+    unsafe fn dot_biased(sum: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+        if VNNI {
+            return Self::dot(sum, weights, activations);
+        }
         // Eight-bit weights would saturate: the sign moves to the activations, magnitudes are at most 128,
         // and 2 * 128 * 127 fits in 16 bits.
         let signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
-        let broadcast = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
-        Self::add_products(sum, _mm256_abs_epi8(signed), _mm256_sign_epi8(broadcast, signed))
+        let dots = _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(activations, signed));
+        Self::end_dots(sum, dots)
     }
     #[inline(always)]
     unsafe fn dot_halves(sum: __m256i, weights: __m256i, pair: *const i16) -> __m256i {
         let broadcast = _mm256_set1_epi32(pair.cast::<i32>().read_unaligned());
+        if VNNI {
+            return _mm256_dpwssd_avx_epi32(sum, weights, broadcast);
+        }
         _mm256_add_epi32(sum, _mm256_madd_epi16(weights, broadcast))
     }
     #[inline(always)]

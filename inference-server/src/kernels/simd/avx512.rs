@@ -1,5 +1,6 @@
 //! [`Simd`] on AVX-512 with VNNI: 16 lanes.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::Simd;
@@ -8,12 +9,38 @@ use super::Simd;
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Avx512;
 
+/// [`Simd::broadcast`]. As `asm!`, which stays where it is: left to itself, the compiler reads many activations ahead, more than
+/// registers hold, and stores them again.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn broadcast(from: *const i8, offset: usize) -> __m512i {
+    let all: __m512i;
+    asm!(
+        "vpbroadcastd {}, dword ptr [{} + {}]",
+        out(zmm_reg) all, in(reg) from, in(reg) offset, options(nostack, readonly, preserves_flags),
+    );
+    all
+}
+
+/// [`Simd::dot_at`] as one instruction, at its place as [`broadcast`] is.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn dot_at(mut dots: __m512i, weights: __m512i, from: *const i8, offset: usize) -> __m512i {
+    asm!(
+        "vpdpbusd {}, {}, dword ptr [{} + {}]{{1to16}}",
+        inout(zmm_reg) dots, in(zmm_reg) weights, in(reg) from, in(reg) offset,
+        options(nostack, readonly, preserves_flags),
+    );
+    dots
+}
+
 // SAFETY: each method is one or two instructions that touch the bytes the trait says.
 unsafe impl Simd for Avx512 {
     type Int = __m512i;
     type Float = __m512;
     const LANES: usize = 16;
     const TILE: usize = 8;
+    const DOTS_LIMIT: i32 = i32::MAX;
     const BIAS: i32 = 128;
 
     #[inline(always)]
@@ -23,6 +50,10 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_int(from: *const u8) -> __m512i {
         _mm512_loadu_si512(from.cast())
+    }
+    #[inline(always)]
+    unsafe fn store_int(to: *mut u8, a: __m512i) {
+        _mm512_storeu_si512(to.cast(), a);
     }
     #[inline(always)]
     unsafe fn load_bytes_as_halves(from: *const u8) -> __m512i {
@@ -54,11 +85,27 @@ unsafe impl Simd for Avx512 {
         _mm512_shuffle_epi8(table, places)
     }
     #[inline(always)]
-    unsafe fn dot(sum: __m512i, weights: __m512i, activations: *const i8) -> __m512i {
-        _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(activations.cast::<i32>().read_unaligned()))
+    unsafe fn broadcast(from: *const i8, offset: usize) -> __m512i {
+        broadcast(from, offset)
     }
     #[inline(always)]
-    unsafe fn dot_biased(sum: __m512i, weights: __m512i, activations: *const i8) -> __m512i {
+    unsafe fn begin_dots(sum: __m512i) -> __m512i {
+        sum
+    }
+    #[inline(always)]
+    unsafe fn dot(dots: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
+        _mm512_dpbusd_epi32(dots, weights, activations)
+    }
+    #[inline(always)]
+    unsafe fn dot_at(dots: __m512i, weights: __m512i, from: *const i8, offset: usize) -> __m512i {
+        dot_at(dots, weights, from, offset)
+    }
+    #[inline(always)]
+    unsafe fn end_dots(_sum: __m512i, dots: __m512i) -> __m512i {
+        dots
+    }
+    #[inline(always)]
+    unsafe fn dot_biased(sum: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
         Self::dot(sum, weights, activations)
     }
     #[inline(always)]

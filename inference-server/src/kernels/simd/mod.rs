@@ -15,7 +15,7 @@ mod exp;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx2::Avx2;
+pub(super) use avx2::{Avx2, AvxVnni};
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::Avx512;
 pub(super) use exp::exp;
@@ -34,12 +34,16 @@ pub(super) unsafe trait Simd: Copy + 'static {
     const LANES: usize;
     /// Tokens that a matrix kernel carries in registers at once: 8 or 4.
     const TILE: usize;
+    /// The largest magnitude that products of a lane's bytes, two by two, may add up to.
+    const DOTS_LIMIT: i32;
     /// What [`Self::dot_biased`] leaves in its sum: the dot product plus this times the sum of activations.
     const BIAS: i32;
 
     unsafe fn splat_int(value: i32) -> Self::Int;
     /// Loads `LANES * 4` bytes.
     unsafe fn load_int(from: *const u8) -> Self::Int;
+    /// Stores `LANES * 4` bytes.
+    unsafe fn store_int(to: *mut u8, a: Self::Int);
     /// Loads `LANES * 2` bytes, each widened to 16 bits.
     unsafe fn load_bytes_as_halves(from: *const u8) -> Self::Int;
     /// Asks for the cache line at `at`, which need not be readable.
@@ -52,11 +56,22 @@ pub(super) unsafe trait Simd: Copy + 'static {
     unsafe fn shift_left<const N: u32>(a: Self::Int) -> Self::Int;
     /// Each byte, which is below 16, becomes what lies there in `table`.
     unsafe fn look_up(table: &[u8; 16], places: Self::Int) -> Self::Int;
-    /// Adds to each lane the dot product of its four unsigned bytes, each below 128, with the four signed
-    /// bytes at `activations`.
-    unsafe fn dot(sum: Self::Int, weights: Self::Int, activations: *const i8) -> Self::Int;
-    /// As [`Self::dot`] for weights stored as signed plus 128; see [`Self::BIAS`].
-    unsafe fn dot_biased(sum: Self::Int, weights: Self::Int, activations: *const i8) -> Self::Int;
+    /// The four bytes at `from + offset` in every lane.
+    unsafe fn broadcast(from: *const i8, offset: usize) -> Self::Int;
+    /// Starts a sum of dot products that is to be added to `sum`.
+    unsafe fn begin_dots(sum: Self::Int) -> Self::Int;
+    /// Adds to each lane the dot product of its four unsigned bytes, each below 128, with its four signed ones. What is
+    /// added up since [`Self::begin_dots`] must stay within [`Self::DOTS_LIMIT`] for each two bytes.
+    unsafe fn dot(dots: Self::Int, weights: Self::Int, activations: Self::Int) -> Self::Int;
+    /// [`Self::dot`] with the four signed bytes at `from + offset` in every lane.
+    #[inline(always)]
+    unsafe fn dot_at(dots: Self::Int, weights: Self::Int, from: *const i8, offset: usize) -> Self::Int {
+        Self::dot(dots, weights, Self::broadcast(from, offset))
+    }
+    /// `sum`, as it was begun with, plus the dot products.
+    unsafe fn end_dots(sum: Self::Int, dots: Self::Int) -> Self::Int;
+    /// Adds dot products as [`Self::dot`] does, for weights stored as signed plus 128; see [`Self::BIAS`].
+    unsafe fn dot_biased(sum: Self::Int, weights: Self::Int, activations: Self::Int) -> Self::Int;
     /// Adds to each lane the dot product of its two 16-bit values with the two at `pair`.
     unsafe fn dot_halves(sum: Self::Int, weights: Self::Int, pair: *const i16) -> Self::Int;
     unsafe fn to_float(a: Self::Int) -> Self::Float;
@@ -120,9 +135,17 @@ macro_rules! dispatch {
             // SAFETY: as `dispatch!`.
             unsafe { $kernel::<$($($generic,)*)? $crate::kernels::simd::Avx2>($($arg),*) }
         }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+        unsafe fn avx_vnni($($arg: $type),*) {
+            // SAFETY: as `dispatch!`.
+            unsafe { $kernel::<$($($generic,)*)? $crate::kernels::simd::AvxVnni>($($arg),*) }
+        }
         match $isa {
             #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Amx | $crate::kernels::Isa::Avx512Vnni => avx512($($arg),*),
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::Isa::AvxVnni => avx_vnni($($arg),*),
             #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Avx2 => avx2($($arg),*),
             _ => $kernel::<$($($generic,)*)? $crate::kernels::simd::Portable>($($arg),*),

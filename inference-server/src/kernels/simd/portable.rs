@@ -29,6 +29,20 @@ fn halves(a: [i32; LANES], f: impl Fn(u16) -> u16) -> [i32; LANES] {
     })
 }
 
+/// Adds to each lane the products of its bytes, lessened by `bias`, with its signed ones.
+#[inline(always)]
+fn add_products(
+    sum: [i32; LANES],
+    weights: [i32; LANES],
+    activations: [i32; LANES],
+    bias: i32,
+) -> [i32; LANES] {
+    std::array::from_fn(|i| {
+        let (w, x) = (weights[i].to_le_bytes(), activations[i].to_le_bytes());
+        (0..4).fold(sum[i], |sum, at| sum + (i32::from(w[at]) - bias) * i32::from(x[at] as i8))
+    })
+}
+
 /// Reads `N` bytes.
 ///
 /// # Safety
@@ -44,6 +58,7 @@ unsafe impl Simd for Portable {
     type Float = [f32; LANES];
     const LANES: usize = LANES;
     const TILE: usize = 4;
+    const DOTS_LIMIT: i32 = i32::MAX;
     const BIAS: i32 = 0;
 
     #[inline(always)]
@@ -53,6 +68,10 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn load_int(from: *const u8) -> Self::Int {
         from.cast::<[i32; LANES]>().read_unaligned()
+    }
+    #[inline(always)]
+    unsafe fn store_int(to: *mut u8, a: Self::Int) {
+        to.cast::<[i32; LANES]>().write_unaligned(a);
     }
     #[inline(always)]
     unsafe fn load_bytes_as_halves(from: *const u8) -> Self::Int {
@@ -82,20 +101,24 @@ unsafe impl Simd for Portable {
         map(places, |lane| i32::from_le_bytes(lane.to_le_bytes().map(|place| table[usize::from(place & 15)])))
     }
     #[inline(always)]
-    unsafe fn dot(sum: Self::Int, weights: Self::Int, activations: *const i8) -> Self::Int {
-        let x: [u8; 4] = bytes(activations.cast());
-        zip(sum, weights, |sum, lane| {
-            let w = lane.to_le_bytes();
-            (0..4).fold(sum, |sum, i| sum + i32::from(w[i]) * i32::from(x[i] as i8))
-        })
+    unsafe fn broadcast(from: *const i8, offset: usize) -> Self::Int {
+        [i32::from_le_bytes(bytes(from.add(offset).cast())); LANES]
     }
     #[inline(always)]
-    unsafe fn dot_biased(sum: Self::Int, weights: Self::Int, activations: *const i8) -> Self::Int {
-        let x: [u8; 4] = bytes(activations.cast());
-        zip(sum, weights, |sum, lane| {
-            let w = lane.to_le_bytes();
-            (0..4).fold(sum, |sum, i| sum + (i32::from(w[i]) - 128) * i32::from(x[i] as i8))
-        })
+    unsafe fn begin_dots(sum: Self::Int) -> Self::Int {
+        sum
+    }
+    #[inline(always)]
+    unsafe fn dot(dots: Self::Int, weights: Self::Int, activations: Self::Int) -> Self::Int {
+        add_products(dots, weights, activations, 0)
+    }
+    #[inline(always)]
+    unsafe fn end_dots(_sum: Self::Int, dots: Self::Int) -> Self::Int {
+        dots
+    }
+    #[inline(always)]
+    unsafe fn dot_biased(sum: Self::Int, weights: Self::Int, activations: Self::Int) -> Self::Int {
+        add_products(sum, weights, activations, 128)
     }
     #[inline(always)]
     unsafe fn dot_halves(sum: Self::Int, weights: Self::Int, pair: *const i16) -> Self::Int {

@@ -33,6 +33,7 @@ impl Quantized for Q2K {
     const BLOCK_BYTES: usize = block::Q2_K_QUANTS + 16 * UNIT;
     const GROUP: usize = 4;
     const CENTRE: i32 = 0;
+    const LARGEST: i32 = 3;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -90,6 +91,7 @@ impl Quantized for Q3K {
     const BLOCK_BYTES: usize = block::Q3_K_HIGH + 8 * UNIT;
     const GROUP: usize = 4;
     const CENTRE: i32 = 4;
+    const LARGEST: i32 = 7;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(

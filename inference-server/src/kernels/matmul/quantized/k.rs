@@ -69,6 +69,7 @@ impl Quantized for Q4K {
     const BLOCK_BYTES: usize = block::K_QUANTS + 32 * UNIT;
     const GROUP: usize = 2;
     const CENTRE: i32 = 0;
+    const LARGEST: i32 = 15;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -105,6 +106,7 @@ impl Quantized for Q5K {
     const BLOCK_BYTES: usize = block::Q5_K_HIGH + 8 * UNIT;
     const GROUP: usize = 2;
     const CENTRE: i32 = 0;
+    const LARGEST: i32 = 31;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -143,6 +145,7 @@ impl Quantized for Q6K {
     const BLOCK_BYTES: usize = block::Q6_K_HIGH + 16 * UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 32;
+    const LARGEST: i32 = 63;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(

@@ -48,6 +48,7 @@ impl Quantized for Q4_0 {
     const BLOCK_BYTES: usize = block::Q4_0_QUANTS + 4 * UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 8;
+    const LARGEST: i32 = 15;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -67,6 +68,7 @@ impl Quantized for Q4_1 {
     const BLOCK_BYTES: usize = block::Q4_1_QUANTS + 4 * UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 0;
+    const LARGEST: i32 = 15;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -98,6 +100,7 @@ impl Quantized for Q5_0 {
     const BLOCK_BYTES: usize = block::Q5_0_FIFTH + UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 16;
+    const LARGEST: i32 = 31;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -118,6 +121,7 @@ impl Quantized for Q5_1 {
     const BLOCK_BYTES: usize = block::Q5_1_FIFTH + UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 0;
+    const LARGEST: i32 = 31;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -150,6 +154,7 @@ impl Quantized for Q8_0 {
     const BLOCK_BYTES: usize = block::Q8_0_QUANTS + 8 * UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 128;
+    const LARGEST: i32 = 255;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(

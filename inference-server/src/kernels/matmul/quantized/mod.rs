@@ -20,6 +20,7 @@ pub(super) use coarse::{Q2K, Q3K};
 pub(super) use k::{Q4K, Q5K, Q6K};
 pub(super) use legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 pub(super) use table::{IQ4NL, IQ4XS, MXFP4};
+pub(super) use vector::{Units, add_dots, dots};
 
 /// Bytes of a unit: four weights of each of the panel's rows.
 pub(super) const UNIT: usize = 4 * PANEL_ROWS;
@@ -40,6 +41,8 @@ pub(super) trait Quantized {
     const GROUP: usize;
     /// What a unit's bytes are above the quants they stand for; 128 where they use all eight bits.
     const CENTRE: i32;
+    /// The largest that a unit's bytes are.
+    const LARGEST: i32;
 
     /// Unit `j` of sub-block `group * GROUP + member`: four bytes of each row from `lane` on. `member` and `j` are
     /// constants where this is inlined.

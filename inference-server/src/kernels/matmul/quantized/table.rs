@@ -31,6 +31,7 @@ impl Quantized for IQ4NL {
     const BLOCK_BYTES: usize = block::Q4_0_QUANTS + 4 * UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 128;
+    const LARGEST: i32 = 255;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -50,6 +51,7 @@ impl Quantized for MXFP4 {
     const BLOCK_BYTES: usize = block::MXFP4_QUANTS + 4 * UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 128;
+    const LARGEST: i32 = 255;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
@@ -81,6 +83,7 @@ impl Quantized for IQ4XS {
     const BLOCK_BYTES: usize = block::IQ4_XS_QUANTS + 32 * UNIT;
     const GROUP: usize = 1;
     const CENTRE: i32 = 128;
+    const LARGEST: i32 = 255;
 
     #[inline(always)]
     unsafe fn unit<S: Simd, const T: usize>(
