@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use weighbridge_crds::KvCacheType;
 use weighbridge_crds::source::Source;
 
 use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
@@ -85,6 +86,9 @@ struct ServeArgs {
     /// Bytes of KV memory [default: one full context, and 512 tokens for each further sequence].
     #[arg(long)]
     kv_memory: Option<u64>,
+    /// What keys and values are kept as: auto (f16), f32, f16 or q8_0.
+    #[arg(long, default_value_t)]
+    kv_cache_type: KvCacheType,
     /// Threads that compute [default: all cores].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -171,6 +175,7 @@ impl ServeArgs {
             max_waiting: self.max_waiting,
             tokens_per_step: self.tokens_per_step,
             kv_memory: self.kv_memory,
+            kv_cache_type: self.kv_cache_type,
             threads: self.threads,
             drain_timeout: Duration::from_secs(self.drain_timeout),
         })

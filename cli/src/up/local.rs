@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret as _;
 use url::Url;
+use weighbridge_crds::KvCacheType;
 use weighbridge_crds::manifest::Manifest;
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_operator::plan::validate_local;
@@ -47,6 +48,8 @@ pub struct Engine {
     pub context_length: Option<usize>,
     /// `openWeights.engine.maxSequences`.
     pub max_sequences: Option<usize>,
+    /// `openWeights.engine.kvCacheType`.
+    pub kv_cache_type: KvCacheType,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
 }
@@ -196,6 +199,7 @@ impl Local {
             request,
             context_length: open.context_length.map(|tokens| tokens as usize),
             max_sequences: open.max_sequences.map(|count| count as usize),
+            kv_cache_type: open.kv_cache_type,
             threads,
             name,
         })

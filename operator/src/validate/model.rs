@@ -1,7 +1,7 @@
 use url::{Host, Url};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
-use weighbridge_crds::{External, Hub, ModelDeployment, OpenWeights, SecretKey, World};
+use weighbridge_crds::{External, Hub, KvCacheType, ModelDeployment, OpenWeights, SecretKey, World};
 
 use super::hardware::{Hardware, hardware};
 use super::provider::secret_key;
@@ -41,6 +41,8 @@ pub struct Open {
     pub context_length: Option<u32>,
     /// Sequences computed at once.
     pub max_sequences: Option<u32>,
+    /// What keys and values are kept as.
+    pub kv_cache_type: KvCacheType,
     /// What each replica runs on.
     pub hardware: Hardware,
 }
@@ -165,6 +167,7 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
         digest: digest.clone(),
         context_length: at_least("openWeights.engine.contextLength", engine.context_length, 16)?,
         max_sequences: at_least("openWeights.engine.maxSequences", engine.max_sequences, 1)?,
+        kv_cache_type: engine.kv_cache_type.unwrap_or_default(),
         hardware: resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found, place))?,
     })
 }

@@ -105,6 +105,9 @@ fn isa(wanted: Option<Isa>) -> Result<Isa, LoadError> {
 }
 
 fn kv_shape(config: &Dimensions, kind: KvKind, memory: KvMemory) -> Result<KvShape, LoadError> {
+    if !kind.suits(config.head) {
+        return Err(LoadError::KvHead { head: config.head });
+    }
     let one = KvShape { kind, layers: config.layers, blocks: 1, heads: config.kv_heads, head: config.head };
     let block = one.block_bytes().ok_or(LoadError::Overflow { what: "a KV block's size" })?;
     let blocks = match memory {
