@@ -1,11 +1,20 @@
-//! The opened model: one GGUF file, or a folder as the hub keeps models.
+//! The opened model: a GGUF file, whole or in parts, or a folder as the hub keeps models.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::gguf::GgufFile;
 use crate::model::TensorSource;
 use crate::safetensors::SafetensorsFolder;
 use crate::server::ServeError;
+
+/// Where a model is on this machine.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// A file or a folder.
+    pub(super) path: PathBuf,
+    /// The other parts of a split file, in order, where they don't lie beside it under their own names.
+    pub(super) further: Vec<PathBuf>,
+}
 
 /// Weights and settings, mapped and checked.
 #[derive(Debug)]
@@ -22,13 +31,21 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    /// Opens what is at `path`.
-    pub(super) fn at(path: &Path) -> Result<Self, ServeError> {
+    /// Opens what was found.
+    pub(super) fn at(found: &Found) -> Result<Self, ServeError> {
+        let Found { path, further } = found;
         if path.is_dir() {
             let folder = Box::new(SafetensorsFolder::open(path)?);
             return Ok(Self::Folder { path: path.to_owned(), folder });
         }
-        Ok(Self::Gguf(Box::new(GgufFile::open(path)?)))
+        let file = match further.as_slice() {
+            [] => GgufFile::open(path)?,
+            further => {
+                let parts: Vec<PathBuf> = std::iter::once(path).chain(further).cloned().collect();
+                GgufFile::open_parts(&parts)?
+            }
+        };
+        Ok(Self::Gguf(Box::new(file)))
     }
 
     /// Its tensors and settings.
