@@ -21,7 +21,7 @@ pub use model_deployment::{
     Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
     Resources, Served, World,
 };
-pub use precision::{KvCacheType, UnknownPrecision};
+pub use precision::{KvCacheType, Quantization, UnknownPrecision};
 pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
 pub use secret_key::SecretKey;
 

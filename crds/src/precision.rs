@@ -23,6 +23,18 @@ pub enum KvCacheType {
     Q8_0,
 }
 
+/// What the matrices of safetensors are quantised to while loading: Q4_K, about 4.5 bits a weight, or Q8_0, 8.5. Where a
+/// row is no multiple of 256, Q8_0 stands in for Q4_K. Default: as they are stored. A GGUF source is refused.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Quantization {
+    /// 32 weights: an f16 scale and int8 values.
+    #[serde(rename = "Q8_0")]
+    Q8_0,
+    /// 256 weights: 4-bit values with 6-bit scales and minimums.
+    #[serde(rename = "Q4_K")]
+    Q4K,
+}
+
 /// A word that names no precision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is none of {known}")]
@@ -59,6 +71,31 @@ impl FromStr for KvCacheType {
     }
 }
 
+impl Quantization {
+    /// The word that names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Q8_0 => "Q8_0",
+            Self::Q4K => "Q4_K",
+        }
+    }
+}
+
+impl fmt::Display for Quantization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Quantization {
+    type Err = UnknownPrecision;
+
+    fn from_str(given: &str) -> Result<Self, UnknownPrecision> {
+        let found = [Self::Q8_0, Self::Q4K].into_iter().find(|known| known.as_str() == given);
+        found.ok_or_else(|| UnknownPrecision { given: given.to_owned(), known: "Q8_0, Q4_K" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +106,12 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
+        for kind in [Quantization::Q8_0, Quantization::Q4K] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        let error = "Q5_K".parse::<Quantization>().unwrap_err().to_string();
+        assert!(error.contains("\"Q5_K\"") && error.contains("Q8_0, Q4_K"), "{error}");
         let error = "fp8".parse::<KvCacheType>().unwrap_err().to_string();
         assert!(error.contains("\"fp8\"") && error.contains("auto, f32, f16, q8_0"), "{error}");
     }

@@ -107,6 +107,9 @@ impl UpError {
             EngineError::Config { field: ServerConfig::CONTEXT_LENGTH, problem } => {
                 format!("openWeights.engine.contextLength: {problem}")
             }
+            EngineError::Config { field: ServerConfig::QUANTIZE, problem } => {
+                format!("openWeights.engine.quantize: {problem}")
+            }
             EngineError::Config { field: ServerConfig::KV_CACHE_TYPE, problem } => {
                 format!("openWeights.engine.kvCacheType: {problem}")
             }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret as _;
 use url::Url;
-use weighbridge_crds::KvCacheType;
 use weighbridge_crds::manifest::Manifest;
+use weighbridge_crds::{KvCacheType, Quantization};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_operator::plan::validate_local;
 use weighbridge_operator::validate::{
@@ -50,6 +50,8 @@ pub struct Engine {
     pub max_sequences: Option<usize>,
     /// `openWeights.engine.kvCacheType`.
     pub kv_cache_type: KvCacheType,
+    /// `openWeights.engine.quantize`.
+    pub quantize: Option<Quantization>,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
 }
@@ -200,6 +202,7 @@ impl Local {
             context_length: open.context_length.map(|tokens| tokens as usize),
             max_sequences: open.max_sequences.map(|count| count as usize),
             kv_cache_type: open.kv_cache_type,
+            quantize: open.quantize,
             threads,
             name,
         })

@@ -53,6 +53,11 @@ fn each_bad_file_is_refused_in_words() {
         ("", "{openWeights: {source: 's3://bucket/m.gguf'}}", vec!["source", "hf://"]),
         ("", &wrong, vec!["digest", "0000", "b179c952"]),
         ("", &long, vec!["openWeights.engine.contextLength: 9999999 is more than", "set 8192 or less"]),
+        (
+            "",
+            "{openWeights: {source: 'file:///m.gguf', engine: {quantize: Q8_0}}}",
+            vec!["openWeights.engine.quantize is Q8_0", "GGUF", "remove quantize"],
+        ),
         ("", &kv, vec!["openWeights.engine.kvCacheType", "heads have 16", "use f16 or f32"]),
         (
             "",

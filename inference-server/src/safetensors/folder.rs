@@ -21,11 +21,16 @@ const INDEX: &str = "model.safetensors.index.json";
 /// What old checkpoints keep beside weights, computed anew by whoever needs it.
 const BUFFERS: &[&str] = &[".position_ids", ".inv_freq", ".masked_bias", ".attention.bias"];
 
+/// What chooses experts: small, and wrong choices cost more than a few bits of a sum.
+const ROUTER: &str = ".gate.weight";
+
 /// A model's folder, its headers checked. Its tensors are mapped read-only, once it is known that they fit in memory.
 #[derive(Debug)]
 pub struct SafetensorsFolder {
     config: Map<String, Value>,
     shards: Shards,
+    /// What matrices are quantised to.
+    quantize: Option<TensorType>,
     /// What is in the files and not in the model; known, so that the index is right about it.
     buffers: HashSet<String>,
 }
@@ -43,7 +48,7 @@ impl SafetensorsFolder {
             Some(listed) => listed.values().cloned().collect(),
             None => BTreeSet::from([WHOLE.to_owned()]),
         };
-        let mut folder = Self { config, shards: Shards::default(), buffers: HashSet::new() };
+        let mut folder = Self { config, shards: Shards::default(), quantize: None, buffers: HashSet::new() };
         for name in &names {
             folder.add(&path.join(name), name, listed.as_ref())?;
         }
@@ -53,6 +58,13 @@ impl SafetensorsFolder {
             return Err(SafetensorsError::Contradiction { tensor: tensor.clone(), problem });
         }
         Ok(folder)
+    }
+
+    /// The same, its matrices quantised to `kind` while loading: to Q8_0 where a row is no whole number of `kind`'s blocks,
+    /// and kept where it is not of that either. Routers stay as they are, as in llama.cpp.
+    #[must_use]
+    pub fn quantized(self, kind: Option<TensorType>) -> Self {
+        Self { quantize: kind, ..self }
     }
 
     /// The folder's `config.json`.
@@ -149,6 +161,12 @@ impl TensorSource for SafetensorsFolder {
 
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         Box::new(self.shards.tensors().iter().map(TensorInfo::name))
+    }
+
+    fn kept_as(&self, tensor: &TensorInfo, columns: usize) -> TensorType {
+        let wanted = self.quantize.filter(|_| !tensor.name().ends_with(ROUTER));
+        let mut kinds = wanted.into_iter().flat_map(|wanted| [wanted, TensorType::Q8_0]);
+        kinds.find(|kind| columns.is_multiple_of(kind.block_elements())).unwrap_or(tensor.kind())
     }
 
     fn read(&self, tensor: &TensorInfo) -> io::Result<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weighbridge_crds::KvCacheType;
+use weighbridge_crds::{KvCacheType, Quantization};
 
 use super::ServeError;
 use crate::artifact::ArtifactRequest;
@@ -50,6 +50,8 @@ pub struct ServerConfig {
     pub kv_memory: Option<u64>,
     /// What keys and values are kept as.
     pub kv_cache_type: KvCacheType,
+    /// What the matrices of safetensors are quantised to while loading; as they are stored when absent.
+    pub quantize: Option<Quantization>,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
     /// How long open requests have to finish after the first signal.
@@ -62,6 +64,9 @@ impl ServerConfig {
 
     /// Name of the KV cache's type there.
     pub const KV_CACHE_TYPE: &str = "KV cache type";
+
+    /// Name of the quantisation's setting there.
+    pub const QUANTIZE: &str = "quantize";
 
     /// The usual settings for `model` under `name`, on `listen`.
     pub fn new(listen: SocketAddr, model: ModelFile, name: impl Into<String>) -> Self {
@@ -76,6 +81,7 @@ impl ServerConfig {
             tokens_per_step: 512,
             kv_memory: None,
             kv_cache_type: KvCacheType::Auto,
+            quantize: None,
             threads: None,
             drain_timeout: Duration::from_secs(300),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weighbridge_crds::KvCacheType;
+use weighbridge_crds::{KvCacheType, Quantization};
 use weighbridge_inference_server::server::{ModelFile, ServeError, Server, ServerConfig};
 
 use super::running::{Running, refusal};
@@ -172,6 +172,9 @@ async fn settings_that_make_no_server_are_refused_by_name() {
         ServerConfig { kv_cache_type: KvCacheType::Q8_0, ..super::running::config(family("llama2"), "m") };
     let error = refusal(head).await.to_string();
     assert!(error.contains("heads have 16, no multiple of 32; use f16 or f32"), "{error}");
+    let stored = ServerConfig { quantize: Some(Quantization::Q8_0), ..config() };
+    let error = refusal(stored).await.to_string();
+    assert!(error.starts_with("quantize: Q8_0 is asked for, and the model is GGUF"), "{error}");
     let too_long = ServerConfig { context_length: Some(1 << 20), ..config() };
     let server = Server::bind(too_long).await.unwrap();
     let error = server.run(std::future::pending(), Arc::new(|_| ())).await.unwrap_err();

@@ -99,6 +99,7 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     // Saying the default aloud rolls no pod.
     let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
     flag("kv-cache-type", kv_cache_type.map(|kind| kind.to_string()));
+    flag("quantize", open.quantize.map(|kind| kind.to_string()));
     flag("threads", open.hardware.threads().map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
     arguments

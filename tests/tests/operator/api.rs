@@ -64,6 +64,11 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         ),
         (
             "m",
+            open(json!({"source": SOURCE, "engine": {"quantize": "Q5_K"}})),
+            "spec.openWeights.engine.quantize",
+        ),
+        (
+            "m",
             open(json!({"source": SOURCE, "flavour": "mild"})),
             "unknown field \"spec.openWeights.flavour\"",
         ),

@@ -89,7 +89,7 @@ enum Loaded {
 fn load(config: &ServerConfig, found: &Found, state: &AppState) -> Result<Loaded, ServeError> {
     state.enter(Phase::Opening);
     let began = Instant::now();
-    let opened = Opened::at(found)?;
+    let opened = Opened::at(found, config.quantize)?;
     state.metrics.cold_start("open", began.elapsed());
     let encodes = is_encoder(opened.tensors()).map_err(LoadError::from)?;
     match &opened {

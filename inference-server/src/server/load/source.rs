@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::gguf::GgufFile;
+use weighbridge_crds::Quantization;
+
+use crate::gguf::{GgufFile, TensorType};
 use crate::model::TensorSource;
 use crate::safetensors::SafetensorsFolder;
-use crate::server::ServeError;
+use crate::server::{ServeError, ServerConfig};
 
 /// Where a model is on this machine.
 #[derive(Debug)]
@@ -31,12 +33,23 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    /// Opens what was found.
-    pub(super) fn at(found: &Found) -> Result<Self, ServeError> {
+    /// Opens what was found, its matrices to be quantised while they are loaded.
+    pub(super) fn at(found: &Found, quantize: Option<Quantization>) -> Result<Self, ServeError> {
+        let kind = quantize.map(|kind| match kind {
+            Quantization::Q8_0 => TensorType::Q8_0,
+            Quantization::Q4K => TensorType::Q4K,
+        });
         let Found { path, further } = found;
         if path.is_dir() {
-            let folder = Box::new(SafetensorsFolder::open(path)?);
+            let folder = Box::new(SafetensorsFolder::open(path)?.quantized(kind));
             return Ok(Self::Folder { path: path.to_owned(), folder });
+        }
+        if let Some(kind) = kind {
+            let problem = format!(
+                "{kind} is asked for, and the model is GGUF, which is served as it is stored: leave it out, or name a \
+                 folder of safetensors"
+            );
+            return Err(ServeError::Config { field: ServerConfig::QUANTIZE, problem });
         }
         let file = match further.as_slice() {
             [] => GgufFile::open(path)?,
