@@ -11,6 +11,7 @@ mod external_provider;
 pub mod labels;
 pub mod manifest;
 mod model_deployment;
+mod precision;
 mod resource_profile;
 mod secret_key;
 pub mod source;
@@ -20,6 +21,7 @@ pub use model_deployment::{
     Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
     Resources, Served, World,
 };
+pub use precision::{KvCacheType, Quantization, UnknownPrecision};
 pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
 pub use secret_key::SecretKey;
 

@@ -3,7 +3,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::SecretKey;
+use crate::{KvCacheType, Quantization, SecretKey};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -190,6 +190,12 @@ pub struct Engine {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub max_sequences: Option<i32>,
+    /// What keys and values are kept as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_cache_type: Option<KvCacheType>,
+    /// What matrices are quantised to while loading.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantization>,
 }
 
 /// A model at a closed API.

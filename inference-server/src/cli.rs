@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weighbridge_crds::source::Source;
+use weighbridge_crds::{KvCacheType, Quantization};
 
 use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
 use crate::server::{ModelFile, ServeError, ServerConfig, serve};
@@ -85,6 +86,12 @@ struct ServeArgs {
     /// Bytes of KV memory [default: one full context, and 512 tokens for each further sequence].
     #[arg(long)]
     kv_memory: Option<u64>,
+    /// What keys and values are kept as: auto (f16), f32, f16 or q8_0.
+    #[arg(long, default_value_t)]
+    kv_cache_type: KvCacheType,
+    /// What the matrices of safetensors are quantised to while loading: Q8_0 or Q4_K [default: as they are stored].
+    #[arg(long)]
+    quantize: Option<Quantization>,
     /// Threads that compute [default: all cores].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -171,6 +178,8 @@ impl ServeArgs {
             max_waiting: self.max_waiting,
             tokens_per_step: self.tokens_per_step,
             kv_memory: self.kv_memory,
+            kv_cache_type: self.kv_cache_type,
+            quantize: self.quantize,
             threads: self.threads,
             drain_timeout: Duration::from_secs(self.drain_timeout),
         })

@@ -57,6 +57,14 @@ macro_rules! snapshots {
 snapshots!(cpu, gpu, token, pvc, external, private);
 
 #[test]
+fn a_folder_is_quantised_where_the_field_says_so() {
+    let text = include_str!("fixtures/pvc.yaml")
+        .replace("file.gguf", "model\n    engine: {quantize: Q4_K, kvCacheType: auto}");
+    let shown = shown(&text);
+    assert!(shown.contains("--quantize=Q4_K") && !shown.contains("--kv-cache-type"), "{shown}");
+}
+
+#[test]
 fn a_value_of_a_secret_is_in_no_plan() {
     assert!(!shown(include_str!("fixtures/external.yaml")).contains("canary"));
 }

@@ -52,6 +52,12 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
     let cases: Vec<(Value, ModelReferences, Reason, Vec<&str>)> = vec![
         (json!({}), NONE, Reason::InvalidSpec, vec!["openWeights or external"]),
         (
+            json!({"openWeights": {"source": hf, "engine": {"quantize": "Q4_K"}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.engine.quantize is Q4_K", "GGUF", "remove quantize"],
+        ),
+        (
             json!({"openWeights": {"source": hf}, "external": {"provider": "p", "model": "x"}}),
             ModelReferences { provider: Named::Missing, ..NONE },
             Reason::ProviderNotFound,

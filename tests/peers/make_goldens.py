@@ -350,6 +350,47 @@ class Maker:
             ],
         })
 
+    def quantisation(self, folder):
+        """Rows of f32, and what ggml's own quantize_row_*_ref makes of them."""
+        import hashlib
+
+        import llama
+
+        ggml = llama.ggml()
+        rng = np.random.Generator(np.random.PCG64([20261125]))
+        bf16 = rng.normal(0, 0.05, COLUMNS).astype("<f4").view("<u4") & 0xFFFF0000
+        # Weights; weights as bf16 has them; outliers among zeros; subnormal scales; sub-blocks of one value, of one
+        # sign, of zeros and of halves that round either way; numbers of all sizes.
+        special = np.concatenate([
+            np.zeros(32), np.full(32, 0.5), np.full(32, -0.5), np.abs(rng.normal(0, 1, 32)), -np.abs(rng.normal(0, 1, 32)),
+            np.arange(32) - 15.5, np.eye(1, 32)[0] * 3, (np.arange(32) % 16) / 15, np.zeros(256)])
+        values = np.stack([
+            rng.normal(0, 0.05, COLUMNS),
+            bf16.view("<f4"),
+            np.where(rng.random(COLUMNS) < 0.05, rng.normal(0, 8, COLUMNS), 0),
+            rng.normal(0, 2e-6, COLUMNS),
+            special,
+            rng.normal(0, 1, COLUMNS) * 10.0 ** rng.integers(-6, 4, COLUMNS),
+        ]).astype("<f4")
+        blob, records = bytearray(values.tobytes()), []
+        for name, number, block, size, function in (
+            ("Q8_0", 8, 32, 34, ggml.quantize_row_q8_0_ref), ("Q4_K", 12, 256, 144, ggml.quantize_row_q4_K_ref)):
+            function.restype, function.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+            packed = (ctypes.c_uint8 * (values.size // block * size))()
+            function(values.ctypes.data, packed, values.size)
+            records.append({"type": name, "ggml_type": number, "offset": len(blob), "bytes": len(packed)})
+            blob += bytes(packed)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "quantisation.bin").write_bytes(blob)
+        write(folder, "quantisation.json", {
+            "made_by": {key: self.provenance[key] for key in ("script", "llama_cpp_python", "cpu")},
+            "file": "quantisation.bin",
+            "file_sha256": hashlib.sha256(blob).hexdigest(),
+            "rows": len(values),
+            "columns": COLUMNS,
+            "types": records,
+        })
+
     def dequantisation(self, folder):
         """Packed rows of each type and the f32 that ggml's own to_float makes of them."""
         import hashlib
@@ -453,6 +494,7 @@ def make(arguments):
     maker.tokenization()
     maker.chat_template()
     maker.dequantisation(arguments.folder / "ggml")
+    maker.quantisation(arguments.folder / "ggml")
     maker.logits()
     maker.greedy()
     maker.greedy_ordinary()
@@ -478,7 +520,7 @@ def compare(arguments):
 
     exact("smollm2/tokenization.json", ["file_ids", "cases", "special_cases"])
     exact("smollm2/chat_template.json", ["template", "conversations"])
-    for name in ("smollm2/multilingual.txt", "smollm2/perplexity.txt", "ggml/dequantisation.bin"):
+    for name in ("smollm2/multilingual.txt", "smollm2/perplexity.txt", "ggml/dequantisation.bin", "ggml/quantisation.bin"):
         same = (arguments.committed / name).read_bytes() == (arguments.fresh / name).read_bytes()
         verdict(name, same, "identical" if same else "bytes differ")
 

@@ -107,6 +107,13 @@ impl UpError {
             EngineError::Config { field: ServerConfig::CONTEXT_LENGTH, problem } => {
                 format!("openWeights.engine.contextLength: {problem}")
             }
+            EngineError::Config { field: ServerConfig::QUANTIZE, problem } => {
+                format!("openWeights.engine.quantize: {problem}")
+            }
+            EngineError::Config { field: ServerConfig::KV_CACHE_TYPE, problem } => {
+                format!("openWeights.engine.kvCacheType: {problem}")
+            }
+            EngineError::Load(LoadError::KvHead { .. }) => format!("openWeights.engine.kvCacheType: {error}"),
             EngineError::Load(LoadError::Memory { arithmetic }) => format!("{arithmetic}: {LOWER}"),
             EngineError::Load(LoadError::Overflow { what }) => format!("{what} overflows: {LOWER}"),
             EngineError::Config { .. }

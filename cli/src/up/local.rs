@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret as _;
 use url::Url;
 use weighbridge_crds::manifest::Manifest;
+use weighbridge_crds::{KvCacheType, Quantization};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_operator::plan::validate_local;
 use weighbridge_operator::validate::{
@@ -47,6 +48,10 @@ pub struct Engine {
     pub context_length: Option<usize>,
     /// `openWeights.engine.maxSequences`.
     pub max_sequences: Option<usize>,
+    /// `openWeights.engine.kvCacheType`.
+    pub kv_cache_type: KvCacheType,
+    /// `openWeights.engine.quantize`.
+    pub quantize: Option<Quantization>,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
 }
@@ -196,6 +201,8 @@ impl Local {
             request,
             context_length: open.context_length.map(|tokens| tokens as usize),
             max_sequences: open.max_sequences.map(|count| count as usize),
+            kv_cache_type: open.kv_cache_type,
+            quantize: open.quantize,
             threads,
             name,
         })

@@ -50,11 +50,22 @@ impl Parts {
         terminal: &Terminal,
         ready: mpsc::Sender<(Name, Task)>,
     ) -> Result<SocketAddr, UpError> {
-        let Engine { name, request, context_length, max_sequences, threads, source: _ } = engine;
+        let Engine {
+            name,
+            request,
+            context_length,
+            max_sequences,
+            kv_cache_type,
+            quantize,
+            threads,
+            source: _,
+        } = engine;
         let model = ModelFile::Source(Box::new(request));
         let mut config = ServerConfig::new(LOOPBACK, model, name.to_string());
         config.context_length = context_length;
         config.max_sequences = max_sequences.unwrap_or(config.max_sequences);
+        config.kv_cache_type = kv_cache_type;
+        config.quantize = quantize;
         config.threads = threads;
         config.drain_timeout = self.drain_timeout;
         let failed = {

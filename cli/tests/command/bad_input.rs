@@ -37,6 +37,10 @@ fn each_bad_file_is_refused_in_words() {
         profile("{cpu: '4096', memory: 1Gi}"),
         profile("{cpu: 9.000k, memory: 1Gi}"),
     );
+    let kv = format!(
+        "{{openWeights: {{source: 'file://{}', engine: {{kvCacheType: q8_0}}}}}}",
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/families/llama2").display()
+    );
     for (before, spec, words) in [
         ("", unknown.as_str(), vec!["quantization"]),
         ("", "{}", vec!["neither world is named", "openWeights", "external"]),
@@ -49,6 +53,12 @@ fn each_bad_file_is_refused_in_words() {
         ("", "{openWeights: {source: 's3://bucket/m.gguf'}}", vec!["source", "hf://"]),
         ("", &wrong, vec!["digest", "0000", "b179c952"]),
         ("", &long, vec!["openWeights.engine.contextLength: 9999999 is more than", "set 8192 or less"]),
+        (
+            "",
+            "{openWeights: {source: 'file:///m.gguf', engine: {quantize: Q8_0}}}",
+            vec!["openWeights.engine.quantize is Q8_0", "GGUF", "remove quantize"],
+        ),
+        ("", &kv, vec!["openWeights.engine.kvCacheType", "heads have 16", "use f16 or f32"]),
         (
             "",
             "{openWeights: {source: 'pvc://models/m.gguf'}}",

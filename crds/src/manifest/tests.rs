@@ -70,6 +70,14 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             model("{ openWeights: { source: 'pvc://m/f', speed: fast } }"),
             &["spec.openWeights.speed", "unknown field", "source"],
         ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f', engine: { kvCacheType: fp8 } } }"),
+            &["spec.openWeights.engine.kvCacheType", "auto", "f32", "f16", "q8_0"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f', engine: { quantize: Q5_K } } }"),
+            &["spec.openWeights.engine.quantize", "Q8_0", "Q4_K"],
+        ),
         (model("{ openWeights: { source: 's3://bucket/file' } }"), &["no known scheme", "hf://"]),
         (model("{ openWeights: { source: 'hf://org/repo' } }"), &["hf://org/repo/file.gguf"]),
         (model("{ openWeights: { source: 'pvc://claim/../other' } }"), &["'..'"]),

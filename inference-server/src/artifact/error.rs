@@ -31,6 +31,34 @@ pub enum ArtifactError {
         /// The folder.
         path: PathBuf,
     },
+    /// A pin on a model in several files.
+    #[error(
+        "digest: {name} is one of {count} parts, and a digest pins one file: leave openWeights.digest out"
+    )]
+    PartsDigest {
+        /// The part that was named.
+        name: String,
+        /// Parts in all.
+        count: u32,
+    },
+    /// A part of a split model that is not the first.
+    #[error("source: {name} is a later part of a split model: name the first, {first}")]
+    LaterPart {
+        /// What was named.
+        name: String,
+        /// What to name.
+        first: String,
+    },
+    /// A part of a split model that is not there.
+    #[error("source: part {number} of {count} is missing, {}: put all parts into one folder", path.display())]
+    PartMissing {
+        /// Its number, from 1.
+        number: u32,
+        /// Parts in all.
+        count: u32,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The file can't be read.
     #[error("source: can't read {}", path.display())]
     Read {
@@ -105,6 +133,9 @@ impl ArtifactError {
             ArtifactError::Missing { .. }
             | ArtifactError::NotAFile { .. }
             | ArtifactError::FolderDigest { .. }
+            | ArtifactError::PartsDigest { .. }
+            | ArtifactError::LaterPart { .. }
+            | ArtifactError::PartMissing { .. }
             | ArtifactError::Read { .. }
             | ArtifactError::ClaimNotMounted { .. }
             | ArtifactError::NoClaimFolder { .. }
@@ -118,13 +149,16 @@ impl ArtifactError {
     pub fn field(&self) -> Option<&'static str> {
         match self {
             ArtifactError::DigestMismatch { against: CheckedAgainst::Pin, .. }
-            | ArtifactError::FolderDigest { .. } => Some("digest"),
+            | ArtifactError::FolderDigest { .. }
+            | ArtifactError::PartsDigest { .. } => Some("digest"),
             ArtifactError::DigestMismatch { .. }
             | ArtifactError::NoClaimFolder { .. }
             | ArtifactError::Cache(_) => None,
             ArtifactError::Fetch { source, .. } => source.field(),
             ArtifactError::Missing { .. }
             | ArtifactError::NotAFile { .. }
+            | ArtifactError::LaterPart { .. }
+            | ArtifactError::PartMissing { .. }
             | ArtifactError::Read { .. }
             | ArtifactError::ClaimNotMounted { .. }
             | ArtifactError::Escapes { .. } => Some("source"),

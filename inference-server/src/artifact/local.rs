@@ -2,7 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, ProgressSink, verify};
+use super::{Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, ProgressSink, parts, verify};
+use crate::gguf::PartName;
 
 /// What makes a folder a model's.
 const CONFIG: &str = "config.json";
@@ -13,7 +14,10 @@ pub(super) async fn file(
     pinned: Option<&Digest>,
     progress: ProgressSink,
 ) -> Result<Artifact, ArtifactError> {
-    checked(PathBuf::from(path), pinned, progress).await
+    let Some(name) = parts::of(path, pinned)? else {
+        return checked(PathBuf::from(path), pinned, progress).await;
+    };
+    split(&name, |part| Ok(PathBuf::from(part)))
 }
 
 /// A file, or a model's folder, inside a claim's folder.
@@ -30,11 +34,48 @@ pub(super) async fn claim(
     if !folder.is_dir() {
         return Err(ArtifactError::NoClaimFolder { claim: claim.to_owned(), folder: folder.clone() });
     }
+    if let Some(name) = parts::of(file, request.digest.as_ref())? {
+        return split(&name, |part| inside(folder, part));
+    }
     let path = inside(folder, file)?;
     if path.is_dir() {
         stays_inside(folder, &path)?;
     }
     checked(path, request.digest.as_ref(), progress).await
+}
+
+/// The parts of `name`, each found by `find`.
+fn split(
+    name: &PartName,
+    find: impl Fn(&str) -> Result<PathBuf, ArtifactError>,
+) -> Result<Artifact, ArtifactError> {
+    let mut found = Vec::new();
+    for (number, part) in (1..).zip(name.all()) {
+        let missing = |error| match error {
+            ArtifactError::Missing { path } if number > 1 => {
+                ArtifactError::PartMissing { number, count: name.count, path }
+            }
+            other => other,
+        };
+        let path = find(&part).map_err(missing)?;
+        let metadata = std::fs::metadata(&path).map_err(|source| missing(unreadable(&path, source)))?;
+        if !metadata.is_file() {
+            return Err(ArtifactError::NotAFile { path });
+        }
+        let (bytes, checked_against) = (metadata.len(), CheckedAgainst::Nothing);
+        tracing::info!(path = %path.display(), bytes, "part of a model found");
+        let further = Vec::new();
+        found.push(Artifact {
+            path,
+            further,
+            bytes,
+            digest: None,
+            checked_against,
+            commit: None,
+            fetched_bytes: 0,
+        });
+    }
+    parts::joined(found).ok_or_else(|| ArtifactError::Missing { path: name.of(1).into() })
 }
 
 async fn checked(
@@ -58,7 +99,8 @@ async fn checked(
     };
     tracing::info!(path = %path.display(), bytes = metadata.len(), checked_against = checked_against.in_words(), "model file found");
     let (bytes, digest) = (metadata.len(), pinned.cloned());
-    Ok(Artifact { path, bytes, digest, checked_against, commit: None, fetched_bytes: 0 })
+    let further = Vec::new();
+    Ok(Artifact { path, further, bytes, digest, checked_against, commit: None, fetched_bytes: 0 })
 }
 
 /// A folder as the hub keeps models: nobody vouches for its bytes, since a digest names one file.
@@ -70,7 +112,8 @@ fn model_folder(path: PathBuf, pinned: Option<&Digest>) -> Result<Artifact, Arti
     let bytes = bytes.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()).sum();
     tracing::info!(path = %path.display(), bytes, "model folder found");
     let checked_against = CheckedAgainst::Nothing;
-    Ok(Artifact { path, bytes, digest: None, checked_against, commit: None, fetched_bytes: 0 })
+    let further = Vec::new();
+    Ok(Artifact { path, further, bytes, digest: None, checked_against, commit: None, fetched_bytes: 0 })
 }
 
 /// Refuses a model's folder with a link that leads out of the claim's: whoever may write to a claim may not read

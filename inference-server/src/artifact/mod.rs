@@ -18,6 +18,7 @@ mod digest;
 mod error;
 mod hub;
 mod local;
+mod parts;
 mod progress;
 mod request;
 mod verify;
@@ -71,8 +72,11 @@ impl Resolver {
             Source::Claim { claim, file } => local::claim(&request, claim, file, progress).await,
             Source::Hub { repository, file } => {
                 let cache = Cache::open(&request.cache_folder).await?;
-                let fetch = hub::Fetch::new(self, &cache, &request, repository, file, progress)?;
-                fetch.run().await
+                let Some(name) = parts::of(file, request.digest.as_ref())? else {
+                    let fetch = hub::Fetch::new(self, &cache, &request, repository, file, progress)?;
+                    return fetch.run().await;
+                };
+                parts::fetch(self, &cache, &request, repository, &name, &progress).await
             }
         }
     }

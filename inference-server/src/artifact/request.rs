@@ -96,7 +96,9 @@ impl fmt::Debug for Token {
 pub struct Artifact {
     /// Where it is.
     pub path: PathBuf,
-    /// Length.
+    /// The other parts, in order, of a model that is split over several files.
+    pub further: Vec<PathBuf>,
+    /// Length of all.
     pub bytes: u64,
     /// Digest of its bytes, where they were hashed: a local file with no pin is not.
     pub digest: Option<Digest>,

@@ -160,6 +160,14 @@ pub enum GgufError {
         /// `general.alignment`.
         alignment: u64,
     },
+    /// A part of a split model that is not the one it should be.
+    #[error("{}: {problem}", path.display())]
+    Part {
+        /// The part.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// Two tensors that share bytes.
     #[error("tensors {first} and {second} overlap; the file is damaged or hostile: fetch it again")]
     TensorOverlap {

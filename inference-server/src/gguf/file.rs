@@ -1,34 +1,59 @@
 //! An open file: its header in memory, its tensors mapped when they are asked for.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::mapping::FileBytes;
-use super::parse::parse;
-use super::{GgufError, Metadata, TensorInfo};
+use super::parse::{Header, parse};
+use super::{GgufError, Metadata, Shards, TensorInfo, split};
 
-/// A GGUF file, its header checked. Its tensors are mapped read-only, once it is known that they fit in memory.
+/// A GGUF file, whole or in parts, its headers checked. Its tensors are mapped read-only, once it is known that they
+/// fit in memory.
 #[derive(Debug)]
 pub struct GgufFile {
+    /// The first part's, which are the model's.
     metadata: Metadata,
-    tensors: Vec<TensorInfo>,
-    by_name: HashMap<String, usize>,
-    data: FileBytes,
+    shards: Shards,
 }
 
 impl GgufFile {
-    /// Opens and checks the file at `path`. Reads the header and maps nothing.
+    /// Opens and checks the file at `path`, and with a first part (`…-00001-of-00003.gguf`) the others beside it. Reads
+    /// headers and maps nothing.
     ///
     /// # Errors
     /// [`GgufError`], naming the field that is wrong and what to do.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let io = |source| GgufError::Io { path: path.to_owned(), source };
-        let data = FileBytes::new(File::open(path).map_err(io)?).map_err(io)?;
-        let header = parse(BufReader::new(data.file()), data.len())?;
-        let by_name = header.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
-        Ok(Self { metadata: header.metadata, tensors: header.tensors, by_name, data })
+        Self::open_parts(&split::paths(path))
+    }
+
+    /// Opens and checks the parts at `paths`, which are in order.
+    ///
+    /// # Errors
+    /// [`GgufError`], naming the part or the field that is wrong and what to do.
+    pub fn open_parts(paths: &[PathBuf]) -> Result<Self, GgufError> {
+        let mut model: Option<Metadata> = None;
+        let mut shards = Shards::default();
+        for (index, path) in paths.iter().enumerate() {
+            let io = |source| GgufError::Io { path: path.clone(), source };
+            let data = FileBytes::new(File::open(path).map_err(io)?).map_err(io)?;
+            let Header { metadata, tensors } = parse(BufReader::new(data.file()), data.len())?;
+            split::check_part(&metadata, path, index, paths.len())?;
+            shards.add_file(data);
+            for tensor in tensors {
+                let name = tensor.name.clone();
+                if !shards.add_tensor(tensor) {
+                    let problem = format!("tensor {name} is in an earlier part too: fetch the parts again");
+                    return Err(GgufError::Part { path: path.clone(), problem });
+                }
+            }
+            model.get_or_insert(metadata);
+        }
+        let metadata = model.unwrap_or_default();
+        if let [first, _, ..] = paths {
+            split::check_total(&metadata, first, shards.tensors().len())?;
+        }
+        Ok(Self { metadata, shards })
     }
 
     /// The file's key-value pairs.
@@ -36,14 +61,14 @@ impl GgufFile {
         &self.metadata
     }
 
-    /// Every tensor, in the file's order.
+    /// Every tensor, in the order of its parts.
     pub fn tensors(&self) -> &[TensorInfo] {
-        &self.tensors
+        self.shards.tensors()
     }
 
     /// The tensor called `name`.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.get(*self.by_name.get(name)?)
+        self.shards.tensor(name)
     }
 
     /// A copy of the bytes of `tensor`, without mapping anything: for small ones.
@@ -51,7 +76,7 @@ impl GgufFile {
     /// # Errors
     /// The system's.
     pub fn read(&self, tensor: &TensorInfo) -> io::Result<Vec<u8>> {
-        self.data.read(tensor.range())
+        self.shards.read(tensor)
     }
 
     /// Maps the tensors.
@@ -59,30 +84,28 @@ impl GgufFile {
     /// # Errors
     /// The system's.
     pub fn map(&self) -> io::Result<()> {
-        self.data.map()
+        self.shards.map()
     }
 
     /// Whether the tensors are mapped.
     pub fn is_mapped(&self) -> bool {
-        self.data.mapping().is_some()
+        self.shards.is_mapped()
     }
 
     /// The bytes of `tensor`, which must be of this file: of another, or of one that is not mapped, the slice is
     /// empty or meaningless.
     pub fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
-        self.data.mapping().and_then(|mapping| mapping.bytes().get(tensor.range())).unwrap_or_default()
+        self.shards.bytes(tensor)
     }
 
     /// Lets the kernel drop `tensor`'s pages from our resident set; reading them again is correct.
     pub fn release(&self, tensor: &TensorInfo) {
-        if let Some(mapping) = self.data.mapping() {
-            mapping.release(tensor.range());
-        }
+        self.shards.release(tensor);
     }
 
-    /// Length of the file, in bytes.
+    /// Length of all its parts, in bytes.
     pub fn len(&self) -> u64 {
-        self.data.len()
+        self.shards.len()
     }
 
     /// True for a file without bytes; such a file does not open.

@@ -12,6 +12,8 @@ mod mapping;
 mod metadata;
 mod parse;
 mod reader;
+mod shards;
+mod split;
 mod tensor;
 mod value;
 pub mod write;
@@ -22,8 +24,12 @@ pub(crate) use mapping::FileBytes;
 pub use metadata::Metadata;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use parse::read_header;
+pub(crate) use shards::Shards;
+pub(crate) use split::PartName;
 pub use tensor::{TensorInfo, TensorType};
 pub use value::{Array, Value, ValueType};
 
+#[cfg(test)]
+mod split_tests;
 #[cfg(test)]
 mod tests;

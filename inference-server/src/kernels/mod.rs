@@ -18,6 +18,7 @@ pub mod matmul;
 pub mod packed;
 pub mod peak;
 pub mod pool;
+pub mod quantize;
 pub mod reference;
 mod shared;
 mod simd;

@@ -1,6 +1,6 @@
 //! Tensors found, checked and given their place, before any matrix is read.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -57,6 +57,21 @@ pub struct PackPlan {
     pub bytes: usize,
     /// The matrices.
     pub matrices: Vec<Packing>,
+}
+
+impl PackPlan {
+    /// How many matrices are kept as which type, and what those were that are quantised: `Q4_K 24 (from BF16), F32 1`.
+    pub fn types(&self) -> String {
+        let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for Packing { tensor, layout, bytes: _, offset: _ } in &self.matrices {
+            *counts.entry((layout.kind().name(), tensor.kind().name())).or_default() += 1;
+        }
+        let words = counts.iter().map(|((kept, stored), count)| {
+            let from = if kept == stored { String::new() } else { format!(" (from {stored})") };
+            format!("{kept} {count}{from}")
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// How a family names tensors in safetensors. In GGUF all name them alike.
@@ -246,7 +261,7 @@ impl<'a> Planner<'a> {
         rows: usize,
         columns: usize,
     ) -> Result<PackedMatrix, ModelError> {
-        let layout = PackedLayout::new(tensor.kind(), rows, columns)
+        let layout = PackedLayout::new(self.source.kept_as(tensor, columns), rows, columns)
             .ok_or_else(|| misshapen(tensor, &[columns, rows]))?;
         let offset = self.length.ok_or(ModelError::TooLarge)?;
         self.length =

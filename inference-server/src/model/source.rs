@@ -3,7 +3,7 @@
 use std::io;
 
 use super::keys::Keys;
-use crate::gguf::{GgufFile, TensorInfo};
+use crate::gguf::{GgufFile, TensorInfo, TensorType};
 
 /// How a file names its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,13 @@ pub trait TensorSource: Sync {
 
     /// Names of all tensors.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+
+    /// What the matrix `tensor` with rows of `columns` is to be kept as: as it is stored, unless it is quantised while
+    /// loading.
+    fn kept_as(&self, tensor: &TensorInfo, columns: usize) -> TensorType {
+        let _ = columns;
+        tensor.kind()
+    }
 
     /// A copy of the bytes of `tensor`, which must be of this source, before anything is mapped.
     ///

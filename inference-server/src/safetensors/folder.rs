@@ -1,6 +1,6 @@
 //! A folder, its headers in memory, its tensors mapped when they are asked for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::SafetensorsError;
 use super::header::{Header, read_header};
 use super::json::read_object;
-use crate::gguf::{FileBytes, TensorInfo, TensorType};
+use crate::gguf::{FileBytes, Shards, TensorInfo, TensorType};
 use crate::model::keys::Keys;
 use crate::model::{ModelError, Naming, TensorSource};
 
@@ -21,13 +21,18 @@ const INDEX: &str = "model.safetensors.index.json";
 /// What old checkpoints keep beside weights, computed anew by whoever needs it.
 const BUFFERS: &[&str] = &[".position_ids", ".inv_freq", ".masked_bias", ".attention.bias"];
 
+/// What chooses experts: small, and wrong choices cost more than a few bits of a sum.
+const ROUTER: &str = ".gate.weight";
+
 /// A model's folder, its headers checked. Its tensors are mapped read-only, once it is known that they fit in memory.
 #[derive(Debug)]
 pub struct SafetensorsFolder {
     config: Map<String, Value>,
-    files: Vec<FileBytes>,
-    /// Name to file and place.
-    tensors: HashMap<String, (usize, TensorInfo)>,
+    shards: Shards,
+    /// What matrices are quantised to.
+    quantize: Option<TensorType>,
+    /// What is in the files and not in the model; known, so that the index is right about it.
+    buffers: HashSet<String>,
 }
 
 impl SafetensorsFolder {
@@ -43,18 +48,23 @@ impl SafetensorsFolder {
             Some(listed) => listed.values().cloned().collect(),
             None => BTreeSet::from([WHOLE.to_owned()]),
         };
-        let mut folder = Self { config, files: Vec::new(), tensors: HashMap::new() };
+        let mut folder = Self { config, shards: Shards::default(), quantize: None, buffers: HashSet::new() };
         for name in &names {
             folder.add(&path.join(name), name, listed.as_ref())?;
         }
-        if let Some(tensor) =
-            listed.iter().flat_map(HashMap::keys).find(|name| !folder.tensors.contains_key(*name))
-        {
+        let absent = |name: &&String| folder.shards.tensor(name).is_none() && !folder.buffers.contains(*name);
+        if let Some(tensor) = listed.iter().flat_map(HashMap::keys).find(absent) {
             let problem = "the index names it, but its file does not hold it".to_owned();
             return Err(SafetensorsError::Contradiction { tensor: tensor.clone(), problem });
         }
-        folder.tensors.retain(|name, _| !BUFFERS.iter().any(|buffer| name.ends_with(buffer)));
         Ok(folder)
+    }
+
+    /// The same, its matrices quantised to `kind` while loading: to Q8_0 where a row is no whole number of `kind`'s blocks,
+    /// and kept where it is not of that either. Routers stay as they are, as in llama.cpp.
+    #[must_use]
+    pub fn quantized(self, kind: Option<TensorType>) -> Self {
+        Self { quantize: kind, ..self }
     }
 
     /// The folder's `config.json`.
@@ -72,16 +82,14 @@ impl SafetensorsFolder {
         let bytes = FileBytes::new(File::open(path).map_err(io)?).map_err(io)?;
         let Header { data, metadata } = read_header(&mut bytes.file(), bytes.len())
             .map_err(|source| SafetensorsError::Header { path: path.to_owned(), source })?;
-        let file = self.files.len();
+        self.shards.add_file(bytes);
         for (tensor, info) in metadata.tensors() {
             if listed.is_some_and(|listed| listed.get(&tensor).is_some_and(|file| file != name)) {
                 let problem = format!("{name} holds it, but the index names another file");
                 return Err(SafetensorsError::Contradiction { tensor, problem });
             }
             if BUFFERS.iter().any(|buffer| tensor.ends_with(buffer)) {
-                // Kept out of the model, whatever its type; known, so that the index is right about it.
-                let info = TensorInfo::new(tensor.clone(), Vec::new(), TensorType::F32, 0, 0);
-                self.tensors.insert(tensor, (file, info));
+                self.buffers.insert(tensor);
                 continue;
             }
             let kind = kind(&tensor, info.dtype)?;
@@ -89,22 +97,17 @@ impl SafetensorsFolder {
             // The contiguous dimension first, as GGUF orders them.
             let shape = info.shape.iter().rev().copied().collect();
             let info = TensorInfo::new(tensor.clone(), shape, kind, data + start, end - start);
-            if self.tensors.insert(tensor.clone(), (file, info)).is_some() {
+            if !self.shards.add_tensor(info) {
                 let problem = "two files hold it".to_owned();
                 return Err(SafetensorsError::Contradiction { tensor, problem });
             }
         }
-        self.files.push(bytes);
         Ok(())
     }
 
     /// Whether any file is mapped.
     pub fn is_mapped(&self) -> bool {
-        self.files.iter().any(|file| file.mapping().is_some())
-    }
-
-    fn file_of(&self, tensor: &TensorInfo) -> Option<&FileBytes> {
-        self.tensors.get(tensor.name()).and_then(|(file, _)| self.files.get(*file))
+        self.shards.is_mapped()
     }
 }
 
@@ -153,30 +156,32 @@ impl TensorSource for SafetensorsFolder {
     }
 
     fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.get(name).map(|(_, info)| info)
+        self.shards.tensor(name)
     }
 
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.tensors.keys().map(String::as_str))
+        Box::new(self.shards.tensors().iter().map(TensorInfo::name))
+    }
+
+    fn kept_as(&self, tensor: &TensorInfo, columns: usize) -> TensorType {
+        let wanted = self.quantize.filter(|_| !tensor.name().ends_with(ROUTER));
+        let mut kinds = wanted.into_iter().flat_map(|wanted| [wanted, TensorType::Q8_0]);
+        kinds.find(|kind| columns.is_multiple_of(kind.block_elements())).unwrap_or(tensor.kind())
     }
 
     fn read(&self, tensor: &TensorInfo) -> io::Result<Vec<u8>> {
-        let file = self.file_of(tensor).ok_or(io::ErrorKind::NotFound)?;
-        file.read(tensor.range())
+        self.shards.read(tensor)
     }
 
     fn map(&self) -> io::Result<()> {
-        self.files.iter().try_for_each(FileBytes::map)
+        self.shards.map()
     }
 
     fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
-        let mapping = self.file_of(tensor).and_then(FileBytes::mapping);
-        mapping.and_then(|mapping| mapping.bytes().get(tensor.range())).unwrap_or_default()
+        self.shards.bytes(tensor)
     }
 
     fn release(&self, tensor: &TensorInfo) {
-        if let Some(mapping) = self.file_of(tensor).and_then(FileBytes::mapping) {
-            mapping.release(tensor.range());
-        }
+        self.shards.release(tensor);
     }
 }

@@ -145,3 +145,33 @@ fn an_index_and_its_files_agree() {
     ]);
     assert!(matches!(twice, SafetensorsError::Contradiction { .. }), "{twice}");
 }
+
+#[test]
+fn a_row_that_is_no_whole_number_of_blocks_falls_back() {
+    use crate::gguf::TensorType::{F32, Q4K, Q8_0};
+    use crate::model::TensorSource as _;
+
+    let mut header = serde_json::Map::new();
+    let mut end = 0;
+    for (name, columns) in [("wide", 256), ("narrow", 64), ("odd", 40), ("mlp.gate.weight", 256)] {
+        let start = end;
+        end += columns * 4;
+        let tensor = serde_json::json!({"dtype": "F32", "shape": [1, columns], "data_offsets": [start, end]});
+        header.insert(name.to_owned(), tensor);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let header = serde_json::Value::Object(header).to_string();
+    std::fs::write(folder.path().join("config.json"), br#"{"model_type":"llama"}"#).unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), file(&header, &vec![0; end])).unwrap();
+    for (wanted, kinds) in [
+        (None, [F32, F32, F32, F32]),
+        (Some(Q8_0), [Q8_0, Q8_0, F32, F32]),
+        (Some(Q4K), [Q4K, Q8_0, F32, F32]),
+    ] {
+        let folder = SafetensorsFolder::open(folder.path()).unwrap().quantized(wanted);
+        for (name, kind) in ["wide", "narrow", "odd", "mlp.gate.weight"].into_iter().zip(kinds) {
+            let tensor = folder.tensor(name).unwrap();
+            assert_eq!(folder.kept_as(tensor, tensor.shape()[0]), kind, "{name} as {wanted:?}");
+        }
+    }
+}

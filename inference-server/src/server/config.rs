@@ -5,8 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weighbridge_crds::{KvCacheType, Quantization};
+
 use super::ServeError;
 use crate::artifact::ArtifactRequest;
+use crate::backend::cpu::KvKind;
 
 /// The longest context taken from a model without being asked for it: some claim millions, and KV memory
 /// for that is seldom meant.
@@ -45,6 +48,10 @@ pub struct ServerConfig {
     pub tokens_per_step: usize,
     /// Bytes of KV memory; enough for one full context and 512 tokens for each further sequence when absent.
     pub kv_memory: Option<u64>,
+    /// What keys and values are kept as.
+    pub kv_cache_type: KvCacheType,
+    /// What the matrices of safetensors are quantised to while loading; as they are stored when absent.
+    pub quantize: Option<Quantization>,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
     /// How long open requests have to finish after the first signal.
@@ -54,6 +61,12 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// Name of the context's setting in [`ServeError::Config`]; whoever offers it under another name can tell.
     pub const CONTEXT_LENGTH: &str = "context length";
+
+    /// Name of the KV cache's type there.
+    pub const KV_CACHE_TYPE: &str = "KV cache type";
+
+    /// Name of the quantisation's setting there.
+    pub const QUANTIZE: &str = "quantize";
 
     /// The usual settings for `model` under `name`, on `listen`.
     pub fn new(listen: SocketAddr, model: ModelFile, name: impl Into<String>) -> Self {
@@ -67,6 +80,8 @@ impl ServerConfig {
             max_waiting: 256,
             tokens_per_step: 512,
             kv_memory: None,
+            kv_cache_type: KvCacheType::Auto,
+            quantize: None,
             threads: None,
             drain_timeout: Duration::from_secs(300),
         }
@@ -90,6 +105,15 @@ impl ServerConfig {
             );
         }
         Ok(())
+    }
+
+    /// What keys and values are kept as.
+    pub(super) fn kv_kind(&self) -> KvKind {
+        match self.kv_cache_type {
+            KvCacheType::Auto | KvCacheType::F16 => KvKind::F16,
+            KvCacheType::F32 => KvKind::F32,
+            KvCacheType::Q8_0 => KvKind::Q8_0,
+        }
     }
 
     /// The context for a model built for `built` tokens.

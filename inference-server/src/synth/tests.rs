@@ -290,3 +290,29 @@ fn named_shapes_can_be_made_of_every_family() {
         }
     }
 }
+
+/// Logits of a model that is quantised while loading are near those of its floats, in a fraction of the memory.
+#[test]
+fn a_model_is_quantised_while_it_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m");
+    tiny(Family::Llama, Format::Safetensors, TensorType::F32).write(&path, WriteOptions::default()).unwrap();
+    let logits = |kind: Option<TensorType>| {
+        let source = SafetensorsFolder::open(&path).unwrap().quantized(kind);
+        let mut backend = CpuBackend::load(&source, &options(), &mut |_| ()).unwrap();
+        let tokens: Vec<u32> = (0..16).map(|i| (i * 37 + 5) % 512).collect();
+        let chunk =
+            SequenceChunk { tokens: &tokens, start: 0, blocks: &[BlockId(0)], logits: LogitsWanted::Last };
+        let mut logits = Logits::default();
+        backend.forward(&[chunk], &mut logits).unwrap();
+        (logits.row(0).unwrap().to_vec(), backend.description().weight_bytes)
+    };
+    let (exact, whole) = logits(None);
+    for (kind, least, share) in [(TensorType::Q8_0, 0.999, 0.3), (TensorType::Q4K, 0.9, 0.16)] {
+        let (found, bytes) = logits(Some(kind));
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+        let cosine = dot(&exact, &found) / (dot(&exact, &exact) * dot(&found, &found)).sqrt();
+        assert!((least..0.999_999_9).contains(&cosine), "{kind}: {cosine}");
+        assert!((bytes as f64) < whole as f64 * share, "{kind}: {bytes} of {whole} bytes");
+    }
+}

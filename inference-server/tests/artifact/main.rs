@@ -4,5 +4,6 @@
 mod hub;
 mod local;
 mod mischief;
+mod parts;
 mod refusals;
 mod world;

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
+use weighbridge_crds::KvCacheType;
 use weighbridge_inference_server::backend::cpu::{CpuEncoder, CpuOptions, EncoderInput, Pooling};
 use weighbridge_inference_server::gguf::Value as GgufValue;
 use weighbridge_inference_server::gguf::write::GgufHeader;
@@ -256,6 +257,9 @@ async fn the_context_is_the_models_and_metrics_tell_the_work() {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
     server.stop().await;
+    let cached = ServerConfig { kv_cache_type: KvCacheType::F16, ..config(family("bert"), "m") };
+    let said = refusal(cached).await.to_string();
+    assert!(said.starts_with("KV cache type: f16") && said.contains("leave it out"), "{said}");
     let long = ServerConfig { context_length: Some(65), ..config(family("bert"), "m") };
     let said = refusal(long).await.to_string();
     assert!(said.starts_with("context length: 65 is more than the 64 tokens"), "{said}");

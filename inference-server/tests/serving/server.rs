@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use weighbridge_crds::{KvCacheType, Quantization};
 use weighbridge_inference_server::server::{ModelFile, ServeError, Server, ServerConfig};
 
-use super::running::Running;
-use super::sample;
+use super::running::{Running, refusal};
+use super::{family, sample};
 
 /// A server on the sample that has become ready.
 async fn start() -> Running {
@@ -167,8 +168,39 @@ async fn settings_that_make_no_server_are_refused_by_name() {
         let error = Server::bind(config).await.unwrap_err();
         assert!(error.to_string().starts_with(field), "{error}");
     }
+    let head =
+        ServerConfig { kv_cache_type: KvCacheType::Q8_0, ..super::running::config(family("llama2"), "m") };
+    let error = refusal(head).await.to_string();
+    assert!(error.contains("heads have 16, no multiple of 32; use f16 or f32"), "{error}");
+    let stored = ServerConfig { quantize: Some(Quantization::Q8_0), ..config() };
+    let error = refusal(stored).await.to_string();
+    assert!(error.starts_with("quantize: Q8_0 is asked for, and the model is GGUF"), "{error}");
     let too_long = ServerConfig { context_length: Some(1 << 20), ..config() };
     let server = Server::bind(too_long).await.unwrap();
     let error = server.run(std::future::pending(), Arc::new(|_| ())).await.unwrap_err();
     assert!(error.to_string().contains("8192"), "{error}");
+}
+
+/// 1 MiB of KV memory holds 16, 32 or 80 tokens of the sample, by what they are kept as.
+#[tokio::test]
+async fn the_kv_caches_type_says_how_many_tokens_a_mebibyte_holds() {
+    let held =
+        [(KvCacheType::F32, 16), (KvCacheType::Auto, 32), (KvCacheType::F16, 32), (KvCacheType::Q8_0, 80)];
+    for (kv_cache_type, tokens) in held {
+        let config = ServerConfig {
+            kv_cache_type,
+            kv_memory: Some(1 << 20),
+            ..super::running::config(sample(), "smollm2")
+        };
+        let server = Running::start(config).await;
+        let request = |length| json!({"model": "smollm2", "prompt": vec![1; length], "max_tokens": 1});
+        let (status, error) = server.refused("/v1/completions", &request(tokens)).await;
+        let words = format!("{tokens} tokens");
+        assert!(
+            status == 400 && error["message"].as_str().unwrap().contains(&words),
+            "{kv_cache_type}: {error}"
+        );
+        server.post("/v1/completions", &request(tokens - 1)).await;
+        server.stop().await;
+    }
 }

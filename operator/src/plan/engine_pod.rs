@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use weighbridge_crds::Gpu;
+use weighbridge_crds::{Gpu, KvCacheType};
 
 use super::{Decision, Images, names, pod};
 use crate::owner::Owner;
@@ -96,6 +96,10 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     flag("hub-endpoint", hub.and_then(|hub| hub.endpoint.clone()));
     flag("context-length", open.context_length.map(|tokens| tokens.to_string()));
     flag("max-sequences", open.max_sequences.map(|sequences| sequences.to_string()));
+    // Saying the default aloud rolls no pod.
+    let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
+    flag("kv-cache-type", kv_cache_type.map(|kind| kind.to_string()));
+    flag("quantize", open.quantize.map(|kind| kind.to_string()));
     flag("threads", open.hardware.threads().map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
     arguments

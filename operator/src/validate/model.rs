@@ -1,7 +1,9 @@
 use url::{Host, Url};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
-use weighbridge_crds::{External, Hub, ModelDeployment, OpenWeights, SecretKey, World};
+use weighbridge_crds::{
+    External, Hub, KvCacheType, ModelDeployment, OpenWeights, Quantization, SecretKey, World,
+};
 
 use super::hardware::{Hardware, hardware};
 use super::provider::secret_key;
@@ -41,6 +43,10 @@ pub struct Open {
     pub context_length: Option<u32>,
     /// Sequences computed at once.
     pub max_sequences: Option<u32>,
+    /// What keys and values are kept as.
+    pub kv_cache_type: KvCacheType,
+    /// What matrices are quantised to while loading.
+    pub quantize: Option<Quantization>,
     /// What each replica runs on.
     pub hardware: Hardware,
 }
@@ -165,6 +171,8 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
         digest: digest.clone(),
         context_length: at_least("openWeights.engine.contextLength", engine.context_length, 16)?,
         max_sequences: at_least("openWeights.engine.maxSequences", engine.max_sequences, 1)?,
+        kv_cache_type: engine.kv_cache_type.unwrap_or_default(),
+        quantize: quantization(engine.quantize, text)?,
         hardware: resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found, place))?,
     })
 }
@@ -191,6 +199,17 @@ fn token_travels_safely(hub: &Hub) -> Result<(), Refusal> {
         "openWeights.hub.endpoint {endpoint:?} would get the token of openWeights.hub.tokenSecret in the clear: \
          use https://, or remove tokenSecret"
     )))
+}
+
+/// A GGUF file's matrices are quantised already, or were kept as they are on purpose.
+fn quantization(asked: Option<Quantization>, source: &str) -> Result<Option<Quantization>, Refusal> {
+    match asked {
+        Some(kind) if source.ends_with(".gguf") => Err(Refusal::invalid(format!(
+            "openWeights.engine.quantize is {kind}, and openWeights.source is a GGUF file, which is served as it is stored: \
+             remove quantize, or name a folder of safetensors"
+        ))),
+        Some(_) | None => Ok(asked),
+    }
 }
 
 fn at_least(field: &str, value: Option<i32>, least: u32) -> Result<Option<u32>, Refusal> {

@@ -59,6 +59,16 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         ("m", open(json!({"source": SOURCE, "engine": {"contextLength": 1}})), "contextLength"),
         (
             "m",
+            open(json!({"source": SOURCE, "engine": {"kvCacheType": "fp8"}})),
+            "spec.openWeights.engine.kvCacheType",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "engine": {"quantize": "Q5_K"}})),
+            "spec.openWeights.engine.quantize",
+        ),
+        (
+            "m",
             open(json!({"source": SOURCE, "flavour": "mild"})),
             "unknown field \"spec.openWeights.flavour\"",
         ),
@@ -84,7 +94,8 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
     let full =
         open(json!({"source": SOURCE, "revision": "abc", "digest": format!("sha256:{}", "0".repeat(64)),
         "hub": {"endpoint": "https://hub.example.com", "tokenSecret": {"name": "s", "key": "k"}},
-        "resources": {"profile": "p", "gpus": 2}, "engine": {"contextLength": 4096, "maxSequences": 8}}));
+        "resources": {"profile": "p", "gpus": 2}, "engine": {"contextLength": 4096, "maxSequences": 8,
+        "kvCacheType": "q8_0"}}));
     assert_eq!(refusal(&api, "good", full).await?, "");
     let external = json!({"provider": "p", "model": "m"});
     for good in [

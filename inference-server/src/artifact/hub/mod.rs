@@ -161,7 +161,15 @@ impl<'a> Fetch<'a> {
         }
         tracing::info!(source = %self.name, %digest, bytes, checked_against = checked_against.in_words(), "found in the cache");
         let digest = Some(digest.clone());
-        Ok(Some(Artifact { path, bytes, digest, checked_against, commit, fetched_bytes: 0 }))
+        Ok(Some(Artifact {
+            path,
+            further: Vec::new(),
+            bytes,
+            digest,
+            checked_against,
+            commit,
+            fetched_bytes: 0,
+        }))
     }
 
     async fn download(&self, remote: &RemoteFile) -> Result<Artifact, ArtifactError> {
@@ -194,7 +202,7 @@ impl<'a> Fetch<'a> {
         self.record(remote, actual.clone()).await?;
         tracing::info!(source = %self.name, digest = %actual, bytes, checked_against = checked_against.in_words(), "fetched");
         let (digest, commit) = (Some(actual), remote.commit.clone());
-        Ok(Artifact { path, bytes, digest, checked_against, commit, fetched_bytes })
+        Ok(Artifact { path, further: Vec::new(), bytes, digest, checked_against, commit, fetched_bytes })
     }
 
     async fn keep(&self, partial: Partial, digest: &Digest) -> Result<(std::path::PathBuf, u64), CacheError> {
@@ -231,6 +239,6 @@ impl<'a> Fetch<'a> {
     }
 }
 
-fn is_commit(revision: &str) -> bool {
+pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -26,6 +26,14 @@ pub enum LoadError {
         /// The size, in words.
         what: &'static str,
     },
+    /// Heads that a kind of KV memory has no groups for.
+    #[error(
+        "a KV cache of q8_0 has groups of 32 elements, and this model's heads have {head}, no multiple of 32; use f16 or f32"
+    )]
+    KvHead {
+        /// Elements of a head.
+        head: usize,
+    },
     /// An option that makes no backend.
     #[error("{option}: {problem}")]
     Option {

@@ -77,6 +77,7 @@ pub(super) fn reserve(
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Device, LoadError> {
     let weights = packing.bytes as u64;
+    tracing::info!(matrices = packing.types(), bytes = weights, "weights as they will be kept");
     MemoryPlan { weights, kv, scratch }.check(available())?;
     let isa = isa(options.isa)?;
     let system = |what| move |source| LoadError::System { what, source };
@@ -105,6 +106,9 @@ fn isa(wanted: Option<Isa>) -> Result<Isa, LoadError> {
 }
 
 fn kv_shape(config: &Dimensions, kind: KvKind, memory: KvMemory) -> Result<KvShape, LoadError> {
+    if !kind.suits(config.head) {
+        return Err(LoadError::KvHead { head: config.head });
+    }
     let one = KvShape { kind, layers: config.layers, blocks: 1, heads: config.kv_heads, head: config.head };
     let block = one.block_bytes().ok_or(LoadError::Overflow { what: "a KV block's size" })?;
     let blocks = match memory {
@@ -146,7 +150,7 @@ fn pack_all(
             let panels = first..layout.panels().min(first + step);
             let start = offset + first * panel;
             let out = memory.bytes_mut().get_mut(start..start + panels.len() * panel).ok_or_else(failed)?;
-            pack(pool, *layout, stored, panels, out).map_err(|_| failed())?;
+            pack(pool, *layout, tensor.kind(), stored, panels, out).map_err(|_| failed())?;
             progress(LoadProgress { phase: LoadPhase::Pack, bytes: start as u64, total_bytes });
         }
         if bytes.end == tensor.bytes() {

@@ -20,6 +20,14 @@ pub enum KvKind {
 }
 
 impl KvKind {
+    /// True when heads of `head` elements are whole groups, as ggml wants them too.
+    pub fn suits(self, head: usize) -> bool {
+        match self {
+            Self::F32 | Self::F16 => true,
+            Self::Q8_0 => head.is_multiple_of(GROUP),
+        }
+    }
+
     /// Bytes of `vectors` of one block's positions, of `elements` each.
     pub(super) fn bytes(self, elements: usize) -> usize {
         let scales = match self {

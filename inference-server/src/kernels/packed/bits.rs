@@ -143,7 +143,7 @@ pub(super) fn unpack_scales(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
 }
 
 /// The inverse of [`unpack_scales`].
-pub(super) fn pack_scales(scales: &[u8; 8], minimums: &[u8; 8], out: &mut [u8]) {
+pub(in crate::kernels) fn pack_scales(scales: &[u8; 8], minimums: &[u8; 8], out: &mut [u8]) {
     for j in 0..4 {
         out[j] = scales[j] | ((scales[j + 4] >> 4) << 6);
         out[j + 4] = minimums[j] | ((minimums[j + 4] >> 4) << 6);

@@ -1,5 +1,9 @@
+use std::num::NonZeroUsize;
+
 use crate::gguf::TensorType;
-use crate::kernels::packed::{PackedLayout, PackedMatrix};
+use crate::kernels::packed::{PackedLayout, PackedMatrix, pack};
+use crate::kernels::pool::Pool;
+use crate::kernels::quantize::quantize_row;
 use crate::kernels::reference::dequantize;
 use crate::synth::random_matrix;
 
@@ -38,4 +42,26 @@ fn sizes_that_make_no_matrix_are_refused() {
     assert!(PackedLayout::new(TensorType::Q4K, 16, 128).is_none());
     assert!(PackedLayout::new(TensorType::F32, 0, 128).is_none());
     assert!(PackedLayout::new(TensorType::F32, usize::MAX, 1 << 20).is_none());
+}
+
+/// Rows that are quantised as they are packed lie as if they had been quantised first.
+#[test]
+fn quantising_while_packing_is_quantising_then_packing() {
+    let (rows, columns) = (37, 512);
+    let mut pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
+    for from in [TensorType::F32, TensorType::F16, TensorType::BF16] {
+        let stored = random_matrix(from, columns, rows, 5);
+        let mut floats = vec![0.0; rows * columns];
+        dequantize(from, &stored, &mut floats);
+        for kind in [TensorType::Q8_0, TensorType::Q4K] {
+            let layout = PackedLayout::new(kind, rows, columns).unwrap();
+            let mut quantized = vec![0; rows * layout.stored_row_bytes()];
+            assert!(quantize_row(kind, &floats, &mut quantized));
+            let mut expected = vec![0; layout.bytes()];
+            layout.pack(&quantized, 0..layout.panels(), &mut expected);
+            let mut found = vec![0; layout.bytes()];
+            pack(&mut pool, layout, from, &stored, 0..layout.panels(), &mut found).unwrap();
+            assert!(found == expected, "{from} to {kind}");
+        }
+    }
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use weighbridge_crds::KvCacheType;
+
 use crate::backend::cpu::{CpuEncoder, CpuOptions, Pooling};
 use crate::encoder::{EncoderConfig, EncoderHandle};
 use crate::http::{AppState, Encoding, Phase, Serves};
@@ -27,6 +29,13 @@ pub(super) fn load(
     folder: &SafetensorsFolder,
     state: &AppState,
 ) -> Result<Loaded, ServeError> {
+    if config.kv_cache_type != KvCacheType::Auto {
+        let problem = format!(
+            "{} is asked for, and an encoder keeps no keys and values; leave it out",
+            config.kv_cache_type
+        );
+        return Err(ServeError::Config { field: ServerConfig::KV_CACHE_TYPE, problem });
+    }
     let began = Instant::now();
     let files = TextFiles::read(path, folder.config())?;
     let tokenizer = HuggingFaceTokenizer::new(&files.tokenizer)?;

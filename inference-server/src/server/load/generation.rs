@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::source::Opened;
 use crate::backend::Backend as _;
-use crate::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
+use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory};
 use crate::chat_template::ChatTemplate;
 use crate::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
 use crate::http::{AppState, Generation, Phase, Serves};
@@ -38,7 +38,7 @@ pub(super) fn load(config: &ServerConfig, opened: &Opened, state: &AppState) -> 
             Some(bytes) => KvMemory::Bytes(bytes),
             None => KvMemory::Blocks(blocks_for(config.kv_tokens(context))),
         },
-        kv_kind: KvKind::F16,
+        kv_kind: config.kv_kind(),
         step_tokens: config.tokens_per_step,
         isa: None,
         context_length: Some(context),

@@ -4,7 +4,6 @@ mod encoding;
 mod generation;
 mod source;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +17,7 @@ use crate::backend::cpu::LoadError;
 use crate::http::{AppState, Phase, ServedModel, unix_seconds};
 use crate::metrics::EngineMetrics;
 use crate::model::is_encoder;
-use source::Opened;
+use source::{Found, Opened};
 
 /// Resolves, loads, starts the engine and waits for its first token.
 pub(super) async fn model(
@@ -26,10 +25,10 @@ pub(super) async fn model(
     state: &Arc<AppState>,
     metrics: Arc<EngineMetrics>,
 ) -> Result<ServedModel, ServeError> {
-    let (path, digest) = resolve(config, state).await?;
+    let (found, digest) = resolve(config, state).await?;
     let blocking = {
         let (config, state) = (config.clone(), Arc::clone(state));
-        tokio::task::spawn_blocking(move || load(&config, &path, &state))
+        tokio::task::spawn_blocking(move || load(&config, &found, &state))
     };
     let loaded = blocking.await.map_err(|_| ServeError::Panicked)??;
     state.enter(Phase::Warming);
@@ -56,9 +55,9 @@ pub(super) async fn model(
 async fn resolve(
     config: &ServerConfig,
     state: &Arc<AppState>,
-) -> Result<(PathBuf, Option<String>), ServeError> {
+) -> Result<(Found, Option<String>), ServeError> {
     let request = match &config.model {
-        ModelFile::Path(path) => return Ok((path.clone(), None)),
+        ModelFile::Path(path) => return Ok((Found { path: path.clone(), further: Vec::new() }, None)),
         ModelFile::Source(request) => (**request).clone(),
     };
     let began = Instant::now();
@@ -77,7 +76,8 @@ async fn resolve(
         checked_against = found.checked_against.in_words(),
         "the model file is there"
     );
-    Ok((found.path, found.digest.map(|digest| digest.to_string())))
+    let digest = found.digest.map(|digest| digest.to_string());
+    Ok((Found { path: found.path, further: found.further }, digest))
 }
 
 /// What comes out of a source.
@@ -86,10 +86,10 @@ enum Loaded {
     Encoding(Box<encoding::Loaded>),
 }
 
-fn load(config: &ServerConfig, path: &Path, state: &AppState) -> Result<Loaded, ServeError> {
+fn load(config: &ServerConfig, found: &Found, state: &AppState) -> Result<Loaded, ServeError> {
     state.enter(Phase::Opening);
     let began = Instant::now();
-    let opened = Opened::at(path)?;
+    let opened = Opened::at(found, config.quantize)?;
     state.metrics.cold_start("open", began.elapsed());
     let encodes = is_encoder(opened.tensors()).map_err(LoadError::from)?;
     match &opened {
