@@ -6,6 +6,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "kube's derive reads repeated `printcolumn` attributes")]
 
+pub mod adapter;
 pub mod condition;
 mod external_provider;
 pub mod labels;
