@@ -18,7 +18,7 @@ pub mod source;
 
 pub use external_provider::{ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKind};
 pub use model_deployment::{
-    Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
+    Adapter, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
     Resources, Served, World,
 };
 pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};

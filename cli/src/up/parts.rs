@@ -50,9 +50,10 @@ impl Parts {
         terminal: &Terminal,
         ready: mpsc::Sender<(Name, Task)>,
     ) -> Result<SocketAddr, UpError> {
-        let Engine { name, request, context_length, max_sequences, threads, source: _ } = engine;
+        let Engine { name, request, adapters, context_length, max_sequences, threads, source: _ } = engine;
         let model = ModelFile::Source(Box::new(request));
         let mut config = ServerConfig::new(LOOPBACK, model, name.to_string());
+        config.adapters = adapters;
         config.context_length = context_length;
         config.max_sequences = max_sequences.unwrap_or(config.max_sequences);
         config.threads = threads;
