@@ -6,6 +6,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "kube's derive reads repeated `printcolumn` attributes")]
 
+pub mod adapter;
 pub mod condition;
 mod external_provider;
 pub mod labels;
@@ -18,7 +19,7 @@ pub mod source;
 
 pub use external_provider::{ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKind};
 pub use model_deployment::{
-    Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
+    Adapter, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
     Resources, Served, World,
 };
 pub use precision::{KvCacheType, Quantization, UnknownPrecision};

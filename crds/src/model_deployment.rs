@@ -181,6 +181,11 @@ pub struct Resources {
 /// Settings of the engine; each has a default taken from the model or the machine.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.adapters) || self.adapters.all(a, self.adapters.exists_one(b, b.name == a.name))")
+        .message("adapters: two have one name: give each its own")
+        .field_path(".adapters")
+)]
 pub struct Engine {
     /// Longest prompt and answer together, in tokens. Default: the model's own, at most 8192.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,6 +201,41 @@ pub struct Engine {
     /// What matrices are quantised to while loading.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantize: Option<Quantization>,
+    /// LoRA adapters beside the model: callers ask for `MODEL:ADAPTER`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub adapters: Vec<Adapter>,
+}
+
+/// A LoRA adapter of a model.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.source.matches('^(hf://[^/]+/[^/]+/[^/]|pvc://[a-z0-9][-.a-z0-9]*/[^/]|file:///[^/])')")
+        .message("an adapter's source is hf://org/repo/file.gguf, pvc://claim/path or file:///path")
+        .field_path(".source"),
+    validation = Rule::new("!self.source.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.source.contains('\\\\\\\\')")
+        .message("source may not contain '.' or '..' segments or backslashes: name the file itself")
+        .field_path(".source"),
+    validation = Rule::new("!has(self.revision) || self.source.startsWith('hf://')")
+        .message("revision belongs to hf sources only: remove it, or pin other files by digest")
+        .field_path(".revision")
+)]
+pub struct Adapter {
+    /// Its name, a DNS label, unique among the model's.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Where it is, as `openWeights.source`: a path names a folder as PEFT writes it (on a claim or a machine), or a GGUF file.
+    #[schemars(length(min = 1, max = 1024))]
+    pub source: String,
+    /// Branch, tag or commit of an `hf` source. Default: `main`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = r"^[A-Za-z0-9][-._/A-Za-z0-9]*$"))]
+    pub revision: Option<String>,
+    /// Digest of the file, verified before a byte of it is read. Folders have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: Option<String>,
 }
 
 /// A model at a closed API.

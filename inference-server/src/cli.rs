@@ -1,9 +1,11 @@
 //! The command line of `weighbridge-inference-server`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use weighbridge_crds::source::Source;
 use weighbridge_crds::{KvCacheType, Quantization};
 
 use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
-use crate::server::{ModelFile, ServeError, ServerConfig, serve};
+use crate::server::{AdapterConfig, ModelFile, ServeError, ServerConfig, serve};
 
 /// Serves open weights over OpenAI's API.
 #[derive(Debug, Parser)]
@@ -62,6 +64,16 @@ struct ServeArgs {
     /// sha256:… of the file; anything else is refused.
     #[arg(long)]
     digest: Option<Digest>,
+    /// NAME=SOURCE: a LoRA adapter, which requests ask for as MODEL:NAME; give it again for further ones. A folder as PEFT
+    /// writes it, or a GGUF file; sources are as above.
+    #[arg(long, value_parser = named::<Source>)]
+    adapter: Vec<(String, Source)>,
+    /// NAME=REVISION: branch, tag or commit of an adapter's hf source.
+    #[arg(long, value_parser = named::<String>)]
+    adapter_revision: Vec<(String, String)>,
+    /// NAME=sha256:… of an adapter's file; anything else is refused.
+    #[arg(long, value_parser = named::<Digest>)]
+    adapter_digest: Vec<(String, Digest)>,
     /// Base URL of the hub for hf sources. The token is read from HF_TOKEN.
     #[arg(long)]
     hub_endpoint: Option<url::Url>,
@@ -103,6 +115,40 @@ struct ServeArgs {
 fn claim(given: &str) -> Result<(String, PathBuf), String> {
     let (name, folder) = given.split_once('=').ok_or("write CLAIM=FOLDER")?;
     Ok((name.to_owned(), PathBuf::from(folder)))
+}
+
+/// `NAME=VALUE`.
+fn named<T: FromStr<Err: fmt::Display>>(given: &str) -> Result<(String, T), String> {
+    let (name, value) = given.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.parse().map_err(|error: T::Err| error.to_string())?))
+}
+
+/// Each adapter with what further settings say of it.
+fn adapters(
+    adapters: Vec<(String, Source)>,
+    revisions: Vec<(String, String)>,
+    digests: Vec<(String, Digest)>,
+    model: &ArtifactRequest,
+) -> Result<Vec<AdapterConfig>, ServeError> {
+    let (mut revisions, mut digests): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        (revisions.into_iter().collect(), digests.into_iter().collect());
+    let configs = adapters
+        .into_iter()
+        .map(|(name, source)| {
+            let (revision, digest) = (revisions.remove(&name), digests.remove(&name));
+            let request = ArtifactRequest { source, revision, digest, ..model.clone() };
+            AdapterConfig { name, file: ModelFile::Source(Box::new(request)) }
+        })
+        .collect();
+    let left =
+        [("adapter revision", revisions.into_keys().next()), ("adapter digest", digests.into_keys().next())];
+    for (field, name) in left {
+        if let Some(name) = name {
+            let problem = format!("{name} is no adapter: name it with --adapter {name}=SOURCE");
+            return Err(ServeError::Config { field, problem });
+        }
+    }
+    Ok(configs)
 }
 
 impl Cli {
@@ -171,6 +217,7 @@ impl ServeArgs {
         Ok(ServerConfig {
             listen: self.listen,
             admin_listen: self.admin_listen,
+            adapters: adapters(self.adapter, self.adapter_revision, self.adapter_digest, &request)?,
             model: ModelFile::Source(Box::new(request)),
             model_names: self.model_name,
             context_length: self.context_length,

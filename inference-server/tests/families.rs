@@ -10,10 +10,11 @@ use safetensors::SafeTensors;
 use weighbridge_inference_server::backend::cpu::{
     CpuBackend, CpuEncoder, CpuOptions, EncoderInput, KvKind, KvMemory, Pooling,
 };
-use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
+use weighbridge_inference_server::backend::{AdapterId, Backend, Logits, LogitsWanted, SequenceChunk};
 use weighbridge_inference_server::gguf::GgufFile;
 use weighbridge_inference_server::kv::BlockId;
 use weighbridge_inference_server::model::TensorSource;
+use weighbridge_inference_server::model::adapter::AdapterFile;
 use weighbridge_inference_server::safetensors::SafetensorsFolder;
 
 /// Of the largest logit, with keys and values kept in F32, as transformers does.
@@ -43,9 +44,12 @@ fn ids(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {
 
 fn case(name: &str, case: &str) -> Case {
     let bytes = std::fs::read(folder(name).join("expected.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |part: &str| floats(&file, &format!("{case}.{part}"));
-    let ids = |part: &str| ids(&file, &format!("{case}.{part}"));
+    case_of(&SafeTensors::deserialize(&bytes).unwrap(), case)
+}
+
+fn case_of(file: &SafeTensors<'_>, case: &str) -> Case {
+    let floats = |part: &str| floats(file, &format!("{case}.{part}"));
+    let ids = |part: &str| ids(file, &format!("{case}.{part}"));
     Case {
         prompt: ids("prompt_ids"),
         prefill: floats("prefill_logits"),
@@ -54,20 +58,23 @@ fn case(name: &str, case: &str) -> Case {
     }
 }
 
-fn load(source: &dyn TensorSource, context: Option<usize>) -> CpuBackend {
-    let options = CpuOptions {
+fn options(context: Option<usize>) -> CpuOptions {
+    CpuOptions {
         threads: NonZeroUsize::new(2),
         kv: KvMemory::Blocks(16),
         kv_kind: KvKind::F32,
         context_length: context,
         ..CpuOptions::default()
-    };
-    CpuBackend::load(source, &options, &mut |_| ()).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+fn load(source: &dyn TensorSource, context: Option<usize>) -> CpuBackend {
+    CpuBackend::load(source, &options(context), &mut |_| ()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Largest distance of the model's logits from the golden's, as a share of the largest: over the first `positions` of
 /// the prompt, and, when these are all, over the steps, whose greedy tokens must be the same.
-fn distance(backend: &mut CpuBackend, case: &Case, positions: usize) -> f32 {
+fn distance(backend: &mut CpuBackend, case: &Case, positions: usize, adapter: Option<AdapterId>) -> f32 {
     let blocks: Vec<BlockId> = (0..16).map(BlockId).collect();
     let mut logits = Logits::default();
     let largest = case.prefill.iter().fold(0.0f32, |max, x| max.max(x.abs()));
@@ -79,7 +86,8 @@ fn distance(backend: &mut CpuBackend, case: &Case, positions: usize) -> f32 {
         }
     };
     let vocabulary = backend.vocabulary_size();
-    let whole = SequenceChunk { tokens: &case.prompt, start: 0, blocks: &blocks, logits: LogitsWanted::All };
+    let whole =
+        SequenceChunk { tokens: &case.prompt, start: 0, blocks: &blocks, logits: LogitsWanted::All, adapter };
     backend.forward(&[whole], &mut logits).unwrap();
     for position in 0..positions.min(case.prompt.len()) {
         near(logits.row(position).unwrap(), &case.prefill[position * vocabulary..][..vocabulary]);
@@ -91,7 +99,7 @@ fn distance(backend: &mut CpuBackend, case: &Case, positions: usize) -> f32 {
     for (step, expected) in case.steps.chunks_exact(vocabulary).enumerate() {
         let tokens = &case.greedy[step..step + 1];
         let start = case.prompt.len() + step;
-        let chunk = SequenceChunk { tokens, start, blocks: &blocks, logits: LogitsWanted::Last };
+        let chunk = SequenceChunk { tokens, start, blocks: &blocks, logits: LogitsWanted::Last, adapter };
         backend.forward(&[chunk], &mut logits).unwrap();
         near(logits.row(0).unwrap(), expected);
         assert_eq!(argmax(logits.row(0).unwrap()), case.greedy[step + 1], "step {step}");
@@ -109,12 +117,12 @@ fn argmax(row: &[f32]) -> u32 {
 fn check(name: &str, part: &str, context: Option<usize>, gguf: Option<usize>) {
     let case = case(name, part);
     let source = SafetensorsFolder::open(&folder(name)).unwrap();
-    let error = distance(&mut load(&source, context), &case, usize::MAX);
+    let error = distance(&mut load(&source, context), &case, usize::MAX, None);
     println!("{name}, safetensors: {error:.1e}");
     assert!(error < TOLERANCE, "{name}, safetensors: {error}");
     if let Some(positions) = gguf {
         let source = GgufFile::open(&folder(name).join("model.gguf")).unwrap();
-        let error = distance(&mut load(&source, context), &case, positions);
+        let error = distance(&mut load(&source, context), &case, positions, None);
         println!("{name}, GGUF: {error:.1e}");
         assert!(error < TOLERANCE, "{name}, GGUF: {error}");
     }
@@ -180,8 +188,13 @@ fn a_config_of_transformers_5_is_read_alike() {
             let mut backend = load(&SafetensorsFolder::open(folder).unwrap(), None);
             let blocks: Vec<BlockId> = (0..16).map(BlockId).collect();
             let tokens: Vec<u32> = (0..60).map(|i| (i * 7 + 3) % 128).collect();
-            let chunk =
-                SequenceChunk { tokens: &tokens, start: 0, blocks: &blocks, logits: LogitsWanted::Last };
+            let chunk = SequenceChunk {
+                tokens: &tokens,
+                start: 0,
+                blocks: &blocks,
+                logits: LogitsWanted::Last,
+                adapter: None,
+            };
             backend.forward(&[chunk], logits).unwrap();
         }
         assert_eq!(logits[0].row(0), logits[1].row(0), "{}", from.display());
@@ -227,4 +240,44 @@ fn encoders() {
 fn rerankers() {
     check_encoder("bert-reranker", Pooling::First, "logits");
     check_encoder("xlm-roberta-reranker", Pooling::First, "logits");
+}
+
+/// The adapter at `from`, on the model `base`, alone: prefill and steps against PEFT, and the model without it against its
+/// own golden.
+fn check_adapter(name: &str, base: &dyn TensorSource, file: &str) {
+    let bytes = std::fs::read(adapter(name, "expected.safetensors")).unwrap();
+    let case = case_of(&SafeTensors::deserialize(&bytes).unwrap(), "main");
+    let file = AdapterFile::open(&adapter(name, file)).unwrap();
+    let adapters = [("tone".to_owned(), file)];
+    let mut backend = CpuBackend::load_with(base, &adapters, &options(None), &mut |_| ())
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let error = distance(&mut backend, &case, usize::MAX, Some(AdapterId(0)));
+    println!("{name}: {error:.1e}");
+    assert!(error < TOLERANCE, "{name}: {error}");
+}
+
+fn adapter(name: &str, file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/adapters").join(name).join(file)
+}
+
+/// Each adapter of PEFT on its model, in every pair of formats.
+#[test]
+fn adapters_add_what_peft_adds() {
+    let cases = [
+        ("llama2-all", "llama2", true),
+        ("llama2-patterns", "llama2", false),
+        ("qwen3-stabilised", "qwen3", false),
+        ("gemma3-all", "gemma3", true),
+        ("phi3-fused", "phi3", true),
+    ];
+    for (name, base, gguf) in cases {
+        let hub = SafetensorsFolder::open(&folder(base)).unwrap();
+        let ggml = GgufFile::open(&folder(base).join("model.gguf")).unwrap();
+        for base in [&hub as &dyn TensorSource, &ggml] {
+            check_adapter(name, base, "");
+            if gguf {
+                check_adapter(name, base, "adapter.gguf");
+            }
+        }
+    }
 }

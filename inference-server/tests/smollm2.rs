@@ -78,7 +78,7 @@ fn ids(value: &Value) -> Vec<u32> {
 fn forward(backend: &mut CpuBackend, tokens: &[u32], start: usize, wanted: LogitsWanted) -> Logits {
     let blocks: Vec<BlockId> = (0..BLOCKS).map(BlockId).collect();
     let mut logits = Logits::default();
-    let chunk = SequenceChunk { tokens, start, blocks: &blocks, logits: wanted };
+    let chunk = SequenceChunk { tokens, start, blocks: &blocks, logits: wanted, adapter: None };
     backend.forward(&[chunk], &mut logits).unwrap();
     logits
 }

@@ -134,6 +134,46 @@ fn what_replicas_say_of_an_external_model_is_decided_in_words() {
     assert!(said(3).contains("spec.replicas 3 is kept for openWeights"), "{}", said(3));
 }
 
+#[test]
+fn adapters_are_flags_their_claims_are_mounted_once_and_their_digests_make_revisions() {
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let plan = |of_tone: &str| {
+        let model = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
+            "metadata": {"name": "m", "namespace": "n"}, "spec": {"openWeights": {
+                "source": "pvc://models/m.gguf", "engine": {"adapters": [
+                    {"name": "tone", "source": "pvc://tuned/tone.gguf", "digest": digest(of_tone)},
+                    {"name": "legal", "source": "pvc://tuned/legal"},
+                    {"name": "near", "source": "pvc://models/near"},
+                    {"name": "hub", "source": "hf://o/r/a.gguf", "revision": "v1"}]}}}});
+        deployments(
+            &plan_offline(&parse(&model.to_string()).expect("the CRD takes it"), &images())
+                .expect("plannable"),
+        )
+        .remove(0)
+    };
+    let deployment = plan("1");
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).expect("a pod");
+    let args = pod.containers[0].args.as_ref().expect("flags");
+    for flag in [
+        "--adapter=tone=file:///adapters/tuned/tone.gguf",
+        &format!("--adapter-digest=tone={}", digest("1")),
+        "--adapter=legal=file:///adapters/tuned/legal",
+        "--adapter=near=file:///models/near",
+        "--adapter=hub=hf://o/r/a.gguf",
+        "--adapter-revision=hub=v1",
+    ] {
+        assert!(args.iter().any(|found| found == flag), "{flag}: {args:?}");
+    }
+    let claims = pod.volumes.iter().flatten().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    let claims: Vec<(&str, Option<bool>)> =
+        claims.map(|claim| (claim.claim_name.as_str(), claim.read_only)).collect();
+    assert_eq!(claims, [("models", Some(true)), ("tuned", Some(true))]);
+    let mounts = pod.containers[0].volume_mounts.iter().flatten();
+    let mounts: Vec<&str> = mounts.map(|mount| mount.mount_path.as_str()).collect();
+    assert!(mounts.contains(&"/adapters/tuned"), "{mounts:?}");
+    assert_ne!(deployment.metadata.name, plan("2").metadata.name, "another digest is another revision");
+}
+
 /// Any model that the CRD takes, with a profile.
 fn model() -> impl Strategy<Value = Vec<Manifest>> {
     let source = prop_oneof![

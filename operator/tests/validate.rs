@@ -99,6 +99,32 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             Reason::InvalidSpec,
             vec!["openWeights.engine.maxSequences"],
         ),
+        (
+            json!({"openWeights": {"source": hf, "engine": {"adapters": [
+                {"name": "a", "source": "pvc://c/a"}, {"name": "a", "source": "pvc://c/b"}]}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.engine.adapters", "\"a\" is there twice"],
+        ),
+        (
+            json!({"openWeights": {"source": hf, "engine": {"adapters": [{"name": "a:b", "source": "pvc://c/a"}]}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.engine.adapters", "a:b", "lower-case letters"],
+        ),
+        (
+            json!({"openWeights": {"source": hf, "engine": {"adapters": [{"name": "a", "source": "file:///a"}]}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.engine.adapters a", "pvc://claim/path"],
+        ),
+        (
+            json!({"openWeights": {"source": hf, "engine": {"adapters": [
+                {"name": "a", "source": "pvc://c/a", "revision": "main"}]}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.engine.adapters a", "revision", "remove"],
+        ),
         (json!({"openWeights": {"source": hf}, "replicas": -1}), NONE, Reason::InvalidSpec, vec!["replicas"]),
         (
             json!({"external": {"provider": "p", "model": "x"}, "replicas": 2}),

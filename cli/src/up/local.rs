@@ -10,9 +10,10 @@ use url::Url;
 use weighbridge_crds::manifest::Manifest;
 use weighbridge_crds::{KvCacheType, Quantization};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
+use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
 use weighbridge_operator::plan::validate_local;
 use weighbridge_operator::validate::{
-    Hardware, HubFile, Open, Served, ValidatedModel, ValidatedProvider, Weights,
+    AdapterPlace, Hardware, HubFile, Open, OpenAdapter, Served, ValidatedModel, ValidatedProvider, Weights,
 };
 
 use super::UpError;
@@ -44,6 +45,8 @@ pub struct Engine {
     pub source: String,
     /// What to look for or fetch.
     pub request: ArtifactRequest,
+    /// `openWeights.engine.adapters`.
+    pub adapters: Vec<AdapterConfig>,
     /// `openWeights.engine.contextLength`.
     pub context_length: Option<usize>,
     /// `openWeights.engine.maxSequences`.
@@ -196,9 +199,11 @@ impl Local {
                 }
             }
         }
+        let adapters = adapters(&name, open, &request)?;
         Ok(Engine {
             source: open.source.clone(),
             request,
+            adapters,
             context_length: open.context_length.map(|tokens| tokens as usize),
             max_sequences: open.max_sequences.map(|count| count as usize),
             kv_cache_type: open.kv_cache_type,
@@ -301,6 +306,35 @@ fn access(name: &Name, hub: &HubFile, reading: &Reading<'_>) -> Result<HubAccess
         None => None,
     };
     Ok(HubAccess { endpoint, token })
+}
+
+/// The adapters of a model that is fetched by `request`: the same hub, claims and cache.
+fn adapters(name: &Name, open: &Open, request: &ArtifactRequest) -> Result<Vec<AdapterConfig>, UpError> {
+    let one = |adapter: &OpenAdapter| {
+        let OpenAdapter { name: label, source, place, digest } = adapter;
+        let field = format!("openWeights.engine.adapters {label}");
+        let refused = |problem: String| UpError::Model { name: name.clone(), problem };
+        let revision = match place {
+            AdapterPlace::Hub(revision) => revision.clone(),
+            AdapterPlace::File => None,
+            AdapterPlace::Claim { claim, file: _ } if request.claims.contains_key(claim) => None,
+            AdapterPlace::Claim { claim, file: _ } => {
+                return Err(refused(format!(
+                    "{field}: source names the claim {claim:?}; on this machine a folder stands in for it: add \
+                     --claim {claim}=FOLDER"
+                )));
+            }
+        };
+        let digest = digest.as_deref().map(str::parse).transpose();
+        let request = ArtifactRequest {
+            source: source.parse().map_err(|error| refused(format!("{field}: {error}")))?,
+            revision,
+            digest: digest.map_err(|error| refused(format!("{field}: digest: {error}")))?,
+            ..request.clone()
+        };
+        Ok(AdapterConfig { name: label.clone(), file: ModelFile::Source(Box::new(request)) })
+    };
+    open.adapters.iter().map(one).collect()
 }
 
 fn name(owner: &weighbridge_operator::Owner) -> Name {

@@ -36,18 +36,16 @@ pub struct Model {
     pub task: Task,
     provider: Option<String>,
     upstream_model: String,
+    adapters: Vec<String>,
     created: i64,
 }
 
 impl Model {
     /// A model whose engine is yet to load.
     pub fn open(engine: &Engine) -> Self {
-        Self::new(
-            engine.name.clone(),
-            World::Open,
-            engine.source.clone(),
-            State::Waiting("loading".to_owned()),
-        )
+        let waiting = State::Waiting("loading".to_owned());
+        let adapters = engine.adapters.iter().map(|adapter| adapter.name.clone()).collect();
+        Self { adapters, ..Self::new(engine.name.clone(), World::Open, engine.source.clone(), waiting) }
     }
 
     /// A model with `replicas: 0`, in either world.
@@ -76,7 +74,8 @@ impl Model {
         let created = i64::try_from(created.as_secs()).unwrap_or(i64::MAX);
         // An engine is told its canonical name and no other.
         let upstream_model = name.to_string();
-        Self { name, world, origin, state, task: Task::Generation, provider: None, upstream_model, created }
+        let (task, provider, adapters) = (Task::Generation, None, Vec::new());
+        Self { name, world, origin, state, task, provider, upstream_model, adapters, created }
     }
 
     /// What the door is told of it now.
@@ -98,6 +97,7 @@ impl Model {
             created: self.created,
             endpoints,
             unready_reason,
+            adapters: self.adapters.clone(),
         }
     }
 }

@@ -53,6 +53,7 @@ impl Parts {
         let Engine {
             name,
             request,
+            adapters,
             context_length,
             max_sequences,
             kv_cache_type,
@@ -62,6 +63,7 @@ impl Parts {
         } = engine;
         let model = ModelFile::Source(Box::new(request));
         let mut config = ServerConfig::new(LOOPBACK, model, name.to_string());
+        config.adapters = adapters;
         config.context_length = context_length;
         config.max_sequences = max_sequences.unwrap_or(config.max_sequences);
         config.kv_cache_type = kv_cache_type;

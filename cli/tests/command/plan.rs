@@ -15,6 +15,10 @@ fn each_example_is_planned_with_reasons_as_yaml() {
         ),
         ("reranker.yaml", vec!["kind: Deployment", "--source=file:///models/reranker", "claimName: models"]),
         (
+            "adapters.yaml",
+            vec!["--adapter=tone=file:///adapters/adapters/tone", "claimName: adapters", "--adapter=legal="],
+        ),
+        (
             "external-openai-compatible.yaml",
             vec!["kind: NetworkPolicy", "name: acme-proxy", "api.openai.com"],
         ),

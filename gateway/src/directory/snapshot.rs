@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
+use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
+use weighbridge_wire::openai::ApiError;
+
 use super::target::{Endpoint, Entry, Target};
 use crate::metrics::ModelLabels;
 
@@ -65,6 +68,16 @@ impl Snapshot {
         if name.contains('/') { self.get(name) } else { self.get(&format!("{default_namespace}/{name}")) }
     }
 
+    /// What a caller who asked for `name`, which is not here, is told.
+    pub(crate) fn not_found(&self, name: &str, default_namespace: &str) -> ApiError {
+        let adapted = name.split_once(ADAPTER_SEPARATOR);
+        let found = adapted
+            .and_then(|(model, adapter)| Some((model, adapter, self.resolve(model, default_namespace)?)));
+        let Some((model, adapter, target)) = found else { return ApiError::model_not_found(name) };
+        let served = target.adapters.iter().map(|adapter| format!("`{model}{ADAPTER_SEPARATOR}{adapter}`"));
+        ApiError::adapter_not_found(model, adapter, &served.collect::<Vec<_>>())
+    }
+
     /// Every model, by name.
     pub(crate) fn targets(&self) -> impl ExactSizeIterator<Item = &Arc<Target>> {
         self.targets.values()
@@ -76,7 +89,7 @@ impl Snapshot {
         for endpoint in self.targets.values().flat_map(|target| &target.endpoints) {
             endpoints.insert(endpoint.address, Arc::clone(endpoint));
         }
-        let targets = entries.into_iter().map(|entry| {
+        let targets = entries.into_iter().flat_map(with_adapters).map(|entry| {
             let target = target(entry, &mut endpoints);
             (target.canonical.clone(), Arc::new(target))
         });
@@ -84,9 +97,33 @@ impl Snapshot {
     }
 }
 
+/// A model, then each of its adapters: a name of its own, which the same endpoints answer. No resource's name holds the
+/// separator, so that none can be taken for an adapter.
+fn with_adapters(entry: Entry) -> Vec<Entry> {
+    let named = |name: &str, adapter: &str| format!("{name}{ADAPTER_SEPARATOR}{adapter}");
+    let adapters = entry.adapters.iter().map(|adapter| Entry {
+        name: named(&entry.name, adapter),
+        upstream_model: named(&entry.upstream_model, adapter),
+        adapters: Vec::new(),
+        ..entry.clone()
+    });
+    let mut all: Vec<Entry> = adapters.collect();
+    all.push(entry);
+    all
+}
+
 fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> Target {
-    let Entry { namespace, name, world, provider, upstream_model, created, endpoints: at, unready_reason } =
-        entry;
+    let Entry {
+        namespace,
+        name,
+        world,
+        provider,
+        upstream_model,
+        created,
+        endpoints: at,
+        unready_reason,
+        adapters,
+    } = entry;
     let endpoints = at
         .iter()
         .filter_map(|described| {
@@ -107,7 +144,17 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         provider: provider.clone().unwrap_or_default(),
     };
     let canonical = format!("{namespace}/{name}");
-    Target { canonical, world, provider, upstream_model, created, endpoints, unready_reason, labels }
+    Target {
+        canonical,
+        world,
+        provider,
+        upstream_model,
+        created,
+        endpoints,
+        unready_reason,
+        adapters,
+        labels,
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +176,28 @@ mod tests {
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: None,
+            adapters: Vec::new(),
         }
+    }
+
+    #[test]
+    fn an_adapter_answers_where_its_model_does_and_no_other_is_there() {
+        let adapters = vec!["tone".to_owned(), "legal".to_owned()];
+        let directory =
+            Directory::from_entries(vec![Entry { adapters, ..entry("m", &[1]) }, entry("n", &[2])]);
+        let snapshot = directory.snapshot();
+        let names: Vec<&str> = snapshot.targets().map(|target| target.canonical.as_str()).collect();
+        assert_eq!(names, ["team/m", "team/m:legal", "team/m:tone", "team/n"]);
+        let adapted = snapshot.resolve("m:tone", "team").expect("known");
+        assert_eq!((adapted.upstream_model.as_str(), adapted.labels.model.as_str()), ("m:tone", "m:tone"));
+        assert!(Arc::ptr_eq(&adapted.endpoints[0], &snapshot.get("team/m").expect("known").endpoints[0]));
+        for name in ["m:none", "team/m:none", "n:tone"] {
+            assert!(snapshot.resolve(name, "team").is_none(), "{name}");
+        }
+        let message = |name| snapshot.not_found(name, "team").body.error.message;
+        assert!(message("m:none").contains("There are `m:tone`, `m:legal`."), "{}", message("m:none"));
+        assert!(message("team/n:tone").contains("has no adapters"), "{}", message("team/n:tone"));
+        assert!(message("x:tone").contains("`x:tone` does not exist"), "{}", message("x:tone"));
     }
 
     #[test]

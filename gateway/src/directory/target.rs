@@ -46,6 +46,8 @@ pub struct Entry {
     pub endpoints: Vec<EntryEndpoint>,
     /// Why nothing is ready, in words, where the source knows.
     pub unready_reason: Option<String>,
+    /// Its LoRA adapters: each answers as `namespace/name:adapter`, where the model does.
+    pub adapters: Vec<String>,
 }
 
 /// One place where a model answers.
@@ -114,5 +116,7 @@ pub(crate) struct Target {
     pub created: i64,
     pub endpoints: Vec<Arc<Endpoint>>,
     pub unready_reason: Option<String>,
+    /// Names of its adapters; an adapter has none.
+    pub adapters: Vec<String>,
     pub labels: ModelLabels,
 }

@@ -70,12 +70,11 @@ impl Pipeline {
         let received =
             receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
         let view = RequestView::parse(&received.bytes)?;
-        let target = self
-            .directory
-            .snapshot()
+        let snapshot = self.directory.snapshot();
+        let target = snapshot
             .resolve(view.model(), &self.default_namespace)
             .cloned()
-            .ok_or_else(|| ApiError::model_not_found(view.model()))?;
+            .ok_or_else(|| snapshot.not_found(view.model(), &self.default_namespace))?;
         let mut headers = HeaderMap::new();
         copy_allowed(&head.headers, &mut headers, REQUEST_HEADERS);
         let (requested, stream, include_usage) =

@@ -1,7 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/NAME`.
 
 use http::{Response, StatusCode};
-use weighbridge_wire::openai::{ApiError, Model, ModelList};
+use weighbridge_wire::openai::{Model, ModelList};
 
 use crate::directory::{Directory, Target};
 use crate::server::{Body, error_response, json_response};
@@ -19,9 +19,10 @@ pub(super) fn list(directory: &Directory) -> Response<Body> {
 /// The model at `path`. Clients differ in whether they escape the slash inside its name.
 pub(super) fn get(directory: &Directory, path: &str, default_namespace: &str) -> Response<Body> {
     let name = path.trim_start_matches(PATH).trim_start_matches('/').replace("%2F", "/").replace("%2f", "/");
-    match directory.snapshot().resolve(&name, default_namespace) {
+    let snapshot = directory.snapshot();
+    match snapshot.resolve(&name, default_namespace) {
         Some(target) => json_response(StatusCode::OK, serde_json::to_vec(&model(target)).unwrap_or_default()),
-        None => error_response(&ApiError::model_not_found(&name)),
+        None => error_response(&snapshot.not_found(&name, default_namespace)),
     }
 }
 

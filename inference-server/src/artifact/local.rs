@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use super::{Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, ProgressSink, parts, verify};
 use crate::gguf::PartName;
 
-/// What makes a folder a model's.
-const CONFIG: &str = "config.json";
+/// What makes a folder a model's, or an adapter's.
+const CONFIGS: [&str; 2] = ["config.json", "adapter_config.json"];
 
 /// A file or a model's folder, named by its absolute path.
 pub(super) async fn file(
@@ -84,7 +84,7 @@ async fn checked(
     progress: ProgressSink,
 ) -> Result<Artifact, ArtifactError> {
     let metadata = std::fs::metadata(&path).map_err(|source| unreadable(&path, source))?;
-    if metadata.is_dir() && path.join(CONFIG).is_file() {
+    if metadata.is_dir() && CONFIGS.iter().any(|config| path.join(config).is_file()) {
         return model_folder(path, pinned);
     }
     if !metadata.is_file() {

@@ -31,7 +31,13 @@ pub struct SequenceChunk<'a> {
     pub blocks: &'a [BlockId],
     /// Rows of logits wanted.
     pub logits: LogitsWanted,
+    /// The adapter that its tokens are run with. Keys and values in `blocks` must all have been made with the same.
+    pub adapter: Option<AdapterId>,
 }
+
+/// Index of an adapter among those that a backend was loaded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AdapterId(pub usize);
 
 /// Rows of logits, `[rows, vocabulary]`, in the order of the chunks that asked.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out.
 
-use crate::backend::BackendError;
+use crate::backend::{AdapterId, BackendError};
 use crate::sampling::{NoFiniteLogit, SamplingParams, TokenLogprobs};
 
 /// One sequence to generate.
@@ -18,6 +18,8 @@ pub struct GenerateRequest {
     pub ignore_end: bool,
     /// Report log probabilities of the prompt's tokens, with this many alternatives.
     pub prompt_logprobs: Option<u32>,
+    /// The adapter to run with.
+    pub adapter: Option<AdapterId>,
 }
 
 /// What happens to a sequence, in this order: at most one `Prompt`, `Token`s, and one end.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::mpsc;
 
 use super::{Event, Finished, GenerateError, GenerateRequest, StopCause, TokenEvent};
-use crate::backend::{Logits, LogitsWanted};
+use crate::backend::{AdapterId, Logits, LogitsWanted};
 use crate::sampling::{Sampler, Scratch, TokenLogprobs, logprobs_of};
 use crate::scheduler::PlannedChunk;
 use crate::tokenizer::{Detokenizer, Tokenizer};
@@ -27,6 +27,7 @@ pub(super) enum Outcome {
 pub(super) struct Sequence {
     /// Prompt and answer.
     pub(super) tokens: Vec<u32>,
+    pub(super) adapter: Option<AdapterId>,
     prompt_tokens: usize,
     max_tokens: usize,
     ignore_end: bool,
@@ -49,6 +50,7 @@ impl Sequence {
             prompt_logprobs: request.prompt_logprobs,
             prompt_rows: Vec::new(),
             tokens: request.prompt,
+            adapter: request.adapter,
             events,
         }
     }

@@ -37,7 +37,13 @@ pub(super) fn compute(
         };
         rows.push(next_row..next_row + count);
         next_row += count;
-        batch.push(SequenceChunk { tokens, start: chunk.start, blocks, logits: wanted });
+        batch.push(SequenceChunk {
+            tokens,
+            start: chunk.start,
+            blocks,
+            logits: wanted,
+            adapter: sequence.adapter,
+        });
     }
     match catch_unwind(AssertUnwindSafe(|| backend.forward(&batch, logits))) {
         Ok(Ok(())) => Ok(rows),

@@ -25,6 +25,7 @@ fn request(prompt: &str, max_tokens: usize) -> GenerateRequest {
         stop: vec![],
         ignore_end: false,
         prompt_logprobs: None,
+        adapter: None,
     }
 }
 

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_wire::openai::ApiError;
 
+use crate::backend::AdapterId;
 use crate::chat_template::ChatTemplate;
 use crate::encoder::EncoderHandle;
 use crate::engine::{EngineHandle, LoadSnapshot};
@@ -15,6 +17,8 @@ use crate::tokenizer::{HuggingFaceTokenizer, Tokenizer};
 pub struct ServedModel {
     /// The names that requests may use; the first is the one that answers carry when asked for all.
     pub names: Vec<String>,
+    /// Names of its adapters, by [`AdapterId`]; requests name one as `MODEL:ADAPTER`.
+    pub adapters: Vec<String>,
     /// When it was loaded, in seconds since 1970.
     pub created: i64,
     /// Which build and weights answer: equal seeds give equal answers while this stays the same.
@@ -96,12 +100,29 @@ impl ServedModel {
         }
     }
 
-    /// Checks that `name` is one of ours.
-    pub(super) fn check_name(&self, name: &str) -> Result<(), ApiError> {
+    /// Every name that requests may use: the model's, then each with an adapter.
+    pub fn served_names(&self) -> impl Iterator<Item = String> + '_ {
+        let adapted = self.names.iter().flat_map(|name| {
+            self.adapters.iter().map(move |adapter| format!("{name}{ADAPTER_SEPARATOR}{adapter}"))
+        });
+        self.names.iter().cloned().chain(adapted)
+    }
+
+    /// The adapter that `name` asks for; none for the model itself.
+    pub(super) fn resolve_name(&self, name: &str) -> Result<Option<AdapterId>, ApiError> {
         if self.names.iter().any(|served| served == name) {
-            return Ok(());
+            return Ok(None);
         }
-        Err(ApiError::model_not_found(name))
+        let asked = name.rsplit_once(ADAPTER_SEPARATOR);
+        let Some((model, adapter)) = asked.filter(|(model, _)| self.names.iter().any(|n| n == model)) else {
+            return Err(ApiError::model_not_found(name));
+        };
+        let found = self.adapters.iter().position(|served| served == adapter);
+        found.map(|index| Some(AdapterId(index))).ok_or_else(|| {
+            let served: Vec<String> =
+                self.adapters.iter().map(|served| format!("`{model}{ADAPTER_SEPARATOR}{served}`")).collect();
+            ApiError::adapter_not_found(model, adapter, &served)
+        })
     }
 
     /// What writes text, if the model does.

@@ -19,7 +19,7 @@ pub(super) async fn list(State(state): State<Arc<AppState>>) -> Response {
 
 /// One name. Names may hold slashes.
 pub(super) async fn get(State(state): State<Arc<AppState>>, Path(name): Path<String>) -> Response {
-    let model = state.ready_model().and_then(|model| model.check_name(&name).map(|()| model));
+    let model = state.ready_model().and_then(|model| model.resolve_name(&name).map(|_| model));
     match model {
         Ok(model) => Json(Model::new(name, model.created, OWNER)).into_response(),
         Err(refused) => error::response(&refused),
@@ -27,5 +27,5 @@ pub(super) async fn get(State(state): State<Arc<AppState>>, Path(name): Path<Str
 }
 
 fn entries(model: &ServedModel) -> Vec<Model> {
-    model.names.iter().map(|name| Model::new(name, model.created, OWNER)).collect()
+    model.served_names().map(|name| Model::new(name, model.created, OWNER)).collect()
 }

@@ -4,10 +4,12 @@
 //! - [`keys`], `dimensions`, [`rotary`]: settings read from GGUF metadata or a `config.json`, and checked.
 //! - [`plan`]: tensors found and checked, and given a place in one arena before any is read.
 //! - [`pass`]: the steps that forward passes are written in; [`profile`]: where their time goes.
+//! - [`adapter`]: LoRA adapters, which add to the pass' products.
 //! - [`reference`]: Llama in plain f32, which the fast one is tested against.
 //!
 //! Nothing here schedules, samples, allocates KV blocks or contains `unsafe`.
 
+pub mod adapter;
 mod dimensions;
 mod error;
 mod families;

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::adapter::{self, AdaptedRows, AdapterBuffers, Point};
 use super::profile::{Operation, Profile, Work};
 use super::rotary::Rotary;
 use crate::kernels::Isa;
@@ -43,6 +44,8 @@ pub struct Step<'a> {
     pub sequences: Vec<SequenceQueries<'a>>,
     /// Rows whose logits are wanted, ascending.
     pub wanted: Vec<usize>,
+    /// Rows that adapters add to; a row is of one adapter or of none.
+    pub adapted: Vec<AdaptedRows<'a>>,
 }
 
 /// Weights of one attention.
@@ -100,6 +103,7 @@ pub struct Buffers {
     pub(super) branch: Vec<f32>,
     rotary: Vec<RotaryTable>,
     pub(super) experts: super::families::ExpertBuffers,
+    adapters: AdapterBuffers,
 }
 
 /// One step under way.
@@ -112,6 +116,10 @@ pub struct Pass<'a> {
     /// Rows that are still computed.
     pub(super) rows: usize,
     pub(super) embedding: usize,
+    /// The layer that attended last.
+    layer: usize,
+    /// The step's, as rows are left behind.
+    adapted: Vec<AdaptedRows<'a>>,
 }
 
 impl<'a> Pass<'a> {
@@ -135,7 +143,7 @@ impl<'a> Pass<'a> {
         device
             .profile
             .end(Operation::Embed, began, || Work { bytes: (rows * row) as u64, ..Work::default() });
-        Ok(Self { device, cache, step, buffers, rows, embedding })
+        Ok(Self { device, cache, step, buffers, rows, embedding, layer: 0, adapted: step.adapted.clone() })
     }
 
     /// Makes the tables of the model's rotary embeddings for the step's positions.
@@ -171,14 +179,26 @@ impl<'a> Pass<'a> {
         spec: &AttentionSpec,
     ) -> Result<(), WorkerPanicked> {
         let (width, out_width) = (spec.shape.width(), spec.shape.query_width());
+        self.layer = layer;
         let Device { pool, isa, profile } = &mut *self.device;
-        let isa = *isa;
         let b = &mut *self.buffers;
         resize(&mut b.qkv, self.rows * width);
         resize(&mut b.attended, self.rows * out_width);
         let began = profile.begin();
-        matmul(pool, isa, &side_by_side(&weights.projections), &b.input, &mut b.qkv, width, Output::Replace)?;
+        matmul(
+            pool,
+            *isa,
+            &side_by_side(&weights.projections),
+            &b.input,
+            &mut b.qkv,
+            width,
+            Output::Replace,
+        )?;
         profile.end(Operation::Projections, began, || of_products(&weights.projections, self.rows));
+        let place = (layer, Point::Projections);
+        adapter::add(self.device, &mut b.adapters, &self.adapted, place, &b.input, &mut b.qkv, width)?;
+        let Device { pool, isa, profile } = &mut *self.device;
+        let isa = *isa;
         let before = QkvWeights {
             bias: &weights.bias,
             query_norm: weights.query_norm.as_ref(),
@@ -212,6 +232,10 @@ impl<'a> Pass<'a> {
         self.rows = self.step.wanted.len();
         resize(&mut b.stream, self.rows * self.embedding);
         resize(&mut b.attended, self.rows * width);
+        for adapted in &mut self.adapted {
+            let kept = |(to, from)| adapted.rows.binary_search(from).is_ok().then_some(to);
+            adapted.rows = self.step.wanted.iter().enumerate().filter_map(kept).collect();
+        }
     }
 
     /// Adds what was attended, through the output's matrix, to the stream.
@@ -225,7 +249,9 @@ impl<'a> Pass<'a> {
         add_rows(&mut b.stream, &weights.output_bias);
         project(self.device, &weights.output, &b.attended_input, &mut b.stream, Output::Add)?;
         self.end_product(Operation::AttentionOutput, began, &weights.output);
-        Ok(())
+        let (b, place) = (&mut *self.buffers, (self.layer, Point::Output));
+        let (input, out) = (&b.attended_input, &mut b.stream);
+        adapter::add(self.device, &mut b.adapters, &self.adapted, place, input, out, self.embedding)
     }
 
     /// As [`Self::add_attended`], normalised by `norm` before it joins the stream.
@@ -243,6 +269,9 @@ impl<'a> Pass<'a> {
         resize(&mut b.branch, self.rows * self.embedding);
         project(self.device, output, &b.attended_input, &mut b.branch, Output::Replace)?;
         self.end_product(Operation::AttentionOutput, began, output);
+        let (b, place) = (&mut *self.buffers, (self.layer, Point::Output));
+        let (input, out) = (&b.attended_input, &mut b.branch);
+        adapter::add(self.device, &mut b.adapters, &self.adapted, place, input, out, self.embedding)?;
         self.add_branch(norm)
     }
 
@@ -260,7 +289,16 @@ impl<'a> Pass<'a> {
         let began = self.device.profile.begin();
         project(self.device, &weights.down, &b.gated, &mut b.stream, Output::Add)?;
         self.end_product(Operation::Down, began, &weights.down);
-        Ok(())
+        let (b, place) = (&mut *self.buffers, (self.layer, Point::Down));
+        adapter::add(
+            self.device,
+            &mut b.adapters,
+            &self.adapted,
+            place,
+            &b.gated,
+            &mut b.stream,
+            self.embedding,
+        )
     }
 
     /// As [`Self::add_feed_forward`], normalised by `norm` before it joins the stream.
@@ -279,6 +317,9 @@ impl<'a> Pass<'a> {
         let began = self.device.profile.begin();
         project(self.device, &weights.down, &b.gated, &mut b.branch, Output::Replace)?;
         self.end_product(Operation::Down, began, &weights.down);
+        let (b, place) = (&mut *self.buffers, (self.layer, Point::Down));
+        let (input, out) = (&b.gated, &mut b.branch);
+        adapter::add(self.device, &mut b.adapters, &self.adapted, place, input, out, self.embedding)?;
         self.add_branch(norm)
     }
 
@@ -335,14 +376,25 @@ impl<'a> Pass<'a> {
 
     fn gate(&mut self, weights: &FeedForward, activation: Activation) -> Result<(), WorkerPanicked> {
         let Device { pool, isa, profile } = &mut *self.device;
-        let isa = *isa;
         let b = &mut *self.buffers;
         let columns = weights.down.layout().columns();
         resize(&mut b.gate_up, self.rows * 2 * columns);
         let products = side_by_side(&weights.gate_up);
         let began = profile.begin();
-        matmul(pool, isa, &products, &b.input, &mut b.gate_up, 2 * columns, Output::Replace)?;
+        matmul(pool, *isa, &products, &b.input, &mut b.gate_up, 2 * columns, Output::Replace)?;
         profile.end(Operation::GateUp, began, || of_products(&weights.gate_up, self.rows));
+        let place = (self.layer, Point::GateUp);
+        adapter::add(
+            self.device,
+            &mut b.adapters,
+            &self.adapted,
+            place,
+            &b.input,
+            &mut b.gate_up,
+            2 * columns,
+        )?;
+        let Device { pool, isa, profile } = &mut *self.device;
+        let isa = *isa;
         let began = profile.begin();
         b.gated.reset(self.rows, columns, &kinds(std::slice::from_ref(&weights.down)));
         gate(pool, isa, activation, &b.gate_up, &mut b.gated)?;

@@ -35,6 +35,9 @@ const PARTS: &[Part] = &[
     ("ffn_gate_inp", "mlp.gate"),
 ];
 
+/// Matrices that take adapters, for messages.
+pub(super) const TARGETS: &str = "q_proj, k_proj, v_proj, qkv_proj, o_proj, gate_proj, up_proj, gate_up_proj and down_proj of dense layers";
+
 /// A matrix to be read, packed and put at `offset` of the arena.
 #[derive(Clone, Debug)]
 pub struct Packing {

@@ -25,13 +25,15 @@ pub enum Operation {
     Down,
     /// Routing and all experts' products.
     Experts,
+    /// What LoRA adapters add to products.
+    Adapters,
     /// The output matrix.
     Head,
 }
 
 impl Operation {
     /// Every operation, in the order of a step.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Embed,
         Self::Normalize,
         Self::Projections,
@@ -42,6 +44,7 @@ impl Operation {
         Self::Gate,
         Self::Down,
         Self::Experts,
+        Self::Adapters,
         Self::Head,
     ];
 
@@ -58,6 +61,7 @@ impl Operation {
             Self::Gate => "activation",
             Self::Down => "down product",
             Self::Experts => "experts",
+            Self::Adapters => "adapters",
             Self::Head => "head product",
         }
     }

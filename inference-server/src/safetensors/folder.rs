@@ -17,6 +17,8 @@ use crate::model::{ModelError, Naming, TensorSource};
 
 const CONFIG: &str = "config.json";
 const WHOLE: &str = "model.safetensors";
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+const ADAPTER: &str = "adapter_model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// What old checkpoints keep beside weights, computed anew by whoever needs it.
 const BUFFERS: &[&str] = &[".position_ids", ".inv_freq", ".masked_bias", ".attention.bias"];
@@ -67,7 +69,27 @@ impl SafetensorsFolder {
         Self { quantize: kind, ..self }
     }
 
-    /// The folder's `config.json`.
+    /// Opens and checks the adapter at `path`, a folder as PEFT writes it. Reads headers and maps nothing.
+    ///
+    /// # Errors
+    /// [`SafetensorsError`], naming the file that is wrong and what to do.
+    pub fn open_adapter(path: &Path) -> Result<Self, SafetensorsError> {
+        let missing = [
+            (ADAPTER_CONFIG, "this is no folder of a PEFT adapter; name one, or an adapter in GGUF"),
+            (ADAPTER, "save the adapter as safetensors, with PEFT's save_pretrained"),
+        ];
+        for (name, fix) in missing {
+            if !path.join(name).is_file() {
+                return Err(SafetensorsError::Missing { path: path.join(name), fix });
+            }
+        }
+        let config = read_object(&path.join(ADAPTER_CONFIG))?;
+        let mut folder = Self { config, files: Vec::new(), tensors: HashMap::new() };
+        folder.add(&path.join(ADAPTER), ADAPTER, None)?;
+        Ok(folder)
+    }
+
+    /// The folder's `config.json`, or an adapter's `adapter_config.json`.
     pub fn config(&self) -> &Map<String, Value> {
         &self.config
     }

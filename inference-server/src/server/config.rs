@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::{KvCacheType, Quantization};
 
 use super::ServeError;
@@ -27,6 +28,15 @@ pub enum ModelFile {
     Source(Box<ArtifactRequest>),
 }
 
+/// A LoRA adapter to serve beside the model.
+#[derive(Clone, Debug)]
+pub struct AdapterConfig {
+    /// Its name: requests ask for `MODEL:NAME`.
+    pub name: String,
+    /// A folder as PEFT writes it, or a GGUF file.
+    pub file: ModelFile,
+}
+
 /// Everything that a server can be told.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -36,6 +46,8 @@ pub struct ServerConfig {
     pub admin_listen: Option<SocketAddr>,
     /// The model.
     pub model: ModelFile,
+    /// Adapters; names are unique.
+    pub adapters: Vec<AdapterConfig>,
     /// Names that requests may use; at least one.
     pub model_names: Vec<String>,
     /// Longest prompt and answer together, in tokens; the model's own, at most 8192, when absent.
@@ -74,6 +86,7 @@ impl ServerConfig {
             listen,
             admin_listen: None,
             model,
+            adapters: Vec::new(),
             model_names: vec![name.into()],
             context_length: None,
             max_sequences: 16,
@@ -91,6 +104,9 @@ impl ServerConfig {
         let wrong = |field, problem: &str| Err(ServeError::Config { field, problem: problem.to_owned() });
         if self.model_names.is_empty() || self.model_names.iter().any(String::is_empty) {
             return wrong("model name", "at least one is needed, and none may be empty");
+        }
+        if let Err(error) = check_names(self.adapters.iter().map(|adapter| adapter.name.as_str())) {
+            return wrong("adapter", &error.to_string());
         }
         if self.max_sequences == 0 {
             return wrong("max sequences", "0 serves nobody; it must be at least 1");

@@ -24,6 +24,15 @@ pub enum ServeError {
     /// The model cannot be found, fetched or verified.
     #[error("{}", .0.in_words())]
     Artifact(#[from] ArtifactError),
+    /// An adapter cannot be found, fetched or verified.
+    #[error("adapter {name}: {}", .source.in_words())]
+    AdapterArtifact {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: ArtifactError,
+    },
     /// The model file is not usable.
     #[error("the model file: {0}")]
     File(#[from] GgufError),

@@ -7,7 +7,7 @@ mod config;
 mod error;
 mod load;
 
-pub use config::{ModelFile, ServerConfig};
+pub use config::{AdapterConfig, ModelFile, ServerConfig};
 pub use error::ServeError;
 
 use std::net::SocketAddr;

@@ -32,7 +32,13 @@ fn check_decoder(source: &dyn TensorSource, what: &str) {
     let mut backend = CpuBackend::load(source, &options(), &mut |_| ()).unwrap();
     let tokens: Vec<u32> = (0..48).map(|i| (i * 37 + 5) % 512).collect();
     let blocks: Vec<BlockId> = (0..8).map(BlockId).collect();
-    let chunk = SequenceChunk { tokens: &tokens, start: 0, blocks: &blocks, logits: LogitsWanted::All };
+    let chunk = SequenceChunk {
+        tokens: &tokens,
+        start: 0,
+        blocks: &blocks,
+        logits: LogitsWanted::All,
+        adapter: None,
+    };
     let mut logits = Logits::default();
     backend.forward(&[chunk], &mut logits).unwrap();
     let mut best = std::collections::HashSet::new();

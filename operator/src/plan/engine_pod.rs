@@ -10,10 +10,11 @@ use weighbridge_crds::{Gpu, KvCacheType};
 
 use super::{Decision, Images, names, pod};
 use crate::owner::Owner;
-use crate::validate::{Hardware, HubFile, Open, Weights};
+use crate::validate::{AdapterPlace, Hardware, HubFile, Open, OpenAdapter, Weights};
 
 const CACHE_FOLDER: &str = "/cache";
 const MODELS_FOLDER: &str = "/models";
+const ADAPTERS_FOLDER: &str = "/adapters";
 const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 
 /// What people are told where a model gets a GPU.
@@ -26,13 +27,14 @@ pub fn template(
     images: &Images,
     decisions: &mut Vec<Decision>,
 ) -> PodTemplateSpec {
-    let weights = weights(&open.weights, decisions);
+    let mut weights = weights(&open.weights, decisions);
+    let adapters = adapters(open, &mut weights, decisions);
     let hardware = hardware(&open.hardware, decisions);
     let container = Container {
         name: "engine".to_owned(),
         image: Some(images.inference_server.clone()),
         image_pull_policy: Some(images.pull_policy.as_str().to_owned()),
-        args: Some(arguments(owner, open, &weights)),
+        args: Some([arguments(owner, open, &weights), adapters].concat()),
         env: weights.env,
         ports: Some(pod::ports()),
         resources: Some(hardware.resources),
@@ -105,6 +107,61 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     arguments
 }
 
+/// Flags of the adapters; claims that the model is not on are mounted too, each once.
+fn adapters(open: &Open, weights: &mut WeightsPart, decisions: &mut Vec<Decision>) -> Vec<String> {
+    let mut folders = BTreeMap::new();
+    if let Weights::Claim { claim, file: _ } = &open.weights {
+        folders.insert(claim.as_str(), MODELS_FOLDER.to_owned());
+    }
+    let mut flags = Vec::new();
+    for OpenAdapter { name, source, place, digest } in &open.adapters {
+        let source = match place {
+            AdapterPlace::Hub(revision) => {
+                flags.extend(revision.iter().map(|revision| format!("--adapter-revision={name}={revision}")));
+                source.clone()
+            }
+            AdapterPlace::File => source.clone(),
+            AdapterPlace::Claim { claim, file } => {
+                let folder = folders.entry(claim.as_str()).or_insert_with(|| {
+                    let volume = format!("adapters-{}", weights.volumes.len());
+                    let folder = format!("{ADAPTERS_FOLDER}/{claim}");
+                    decisions.push(Decision::new(
+                        format!("claim {claim} at {folder}, read-only"),
+                        "adapters come from a claim that the model is not on",
+                    ));
+                    weights.volumes.push(claim_volume(&volume, claim));
+                    weights.mounts.push(read_only_mount(&volume, &folder));
+                    folder
+                });
+                format!("file://{folder}/{file}")
+            }
+        };
+        flags.push(format!("--adapter={name}={source}"));
+        flags.extend(digest.iter().map(|digest| format!("--adapter-digest={name}={digest}")));
+    }
+    flags
+}
+
+fn claim_volume(name: &str, claim: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: claim.to_owned(),
+            read_only: Some(true),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn read_only_mount(volume: &str, folder: &str) -> VolumeMount {
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: folder.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}
+
 fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> WeightsPart {
     let cache = Volume {
         name: "cache".to_owned(),
@@ -144,20 +201,8 @@ fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> WeightsPart {
                 format!("claim {claim} at {MODELS_FOLDER}, read-only"),
                 "weights come from a claim, and an engine only reads them",
             ));
-            let models = Volume {
-                name: "models".to_owned(),
-                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: claim.clone(),
-                    read_only: Some(true),
-                }),
-                ..Volume::default()
-            };
-            let mount = VolumeMount {
-                name: "models".to_owned(),
-                mount_path: MODELS_FOLDER.to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            };
+            let models = claim_volume("models", claim);
+            let mount = read_only_mount("models", MODELS_FOLDER);
             WeightsPart {
                 source: format!("file://{MODELS_FOLDER}/{file}"),
                 env: None,

@@ -8,7 +8,7 @@ mod provider;
 mod references;
 
 pub use hardware::Hardware;
-pub use model::{Closed, HubFile, Open, Served, ValidatedModel, Weights, model};
+pub use model::{AdapterPlace, Closed, HubFile, Open, OpenAdapter, Served, ValidatedModel, Weights, model};
 pub use provider::{BaseUrl, ValidatedProvider, provider};
 pub use references::{KeyLookup, ModelReferences, Named, ProviderReferences};
 

@@ -1,8 +1,9 @@
 use url::{Host, Url};
+use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
-    External, Hub, KvCacheType, ModelDeployment, OpenWeights, Quantization, SecretKey, World,
+    Adapter, External, Hub, KvCacheType, ModelDeployment, OpenWeights, Quantization, SecretKey, World,
 };
 
 use super::hardware::{Hardware, hardware};
@@ -47,8 +48,39 @@ pub struct Open {
     pub kv_cache_type: KvCacheType,
     /// What matrices are quantised to while loading.
     pub quantize: Option<Quantization>,
+    /// LoRA adapters beside the model; names are unique.
+    pub adapters: Vec<OpenAdapter>,
     /// What each replica runs on.
     pub hardware: Hardware,
+}
+
+/// A LoRA adapter, and where it is. From a hub it comes with the model's endpoint and token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenAdapter {
+    /// Its name.
+    pub name: String,
+    /// Its source as written.
+    pub source: String,
+    /// Where that is.
+    pub place: AdapterPlace,
+    /// `sha256:…` of the file.
+    pub digest: Option<String>,
+}
+
+/// Where an adapter is, with what only that place needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdapterPlace {
+    /// A file in a repository of a hub, at this branch, tag or commit.
+    Hub(Option<String>),
+    /// A file or folder on a claim of the same namespace.
+    Claim {
+        /// Name of the claim.
+        claim: String,
+        /// Path in it.
+        file: String,
+    },
+    /// A file or folder of this machine.
+    File,
 }
 
 /// Where weights are, with what only that place needs.
@@ -173,8 +205,39 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
         max_sequences: at_least("openWeights.engine.maxSequences", engine.max_sequences, 1)?,
         kv_cache_type: engine.kv_cache_type.unwrap_or_default(),
         quantize: quantization(engine.quantize, text)?,
+        adapters: adapters(&engine.adapters, place)?,
         hardware: resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found, place))?,
     })
+}
+
+fn adapters(given: &[Adapter], place: Place) -> Result<Vec<OpenAdapter>, Refusal> {
+    const FIELD: &str = "openWeights.engine.adapters";
+    check_names(given.iter().map(|adapter| adapter.name.as_str()))
+        .map_err(|error| Refusal::invalid(format!("{FIELD}: {error}")))?;
+    let one = |adapter: &Adapter| {
+        let Adapter { name, source: text, revision, digest } = adapter;
+        let wrong = |problem: String| Refusal::invalid(format!("{FIELD} {name}: {problem}"));
+        let source: Source = text.parse().map_err(|error| wrong(format!("{error}")))?;
+        if revision.is_some() && !matches!(source, Source::Hub { .. }) {
+            return Err(wrong("revision belongs to hf sources only: remove it".to_owned()));
+        }
+        let place = match (source, place) {
+            (Source::Hub { .. }, Place::Cluster | Place::Machine) => AdapterPlace::Hub(revision.clone()),
+            (Source::Claim { claim, file }, Place::Cluster | Place::Machine) => {
+                AdapterPlace::Claim { claim, file }
+            }
+            (Source::File { .. }, Place::Machine) => AdapterPlace::File,
+            (Source::File { .. }, Place::Cluster) => {
+                return Err(wrong(
+                    "source is file://, which names a file of one machine and belongs to `weighbridge up`: \
+                     in a cluster put it on a claim and write pvc://claim/path"
+                        .to_owned(),
+                ));
+            }
+        };
+        Ok(OpenAdapter { name: name.clone(), source: text.clone(), place, digest: digest.clone() })
+    };
+    given.iter().map(one).collect()
 }
 
 /// As with a provider's key: a token is sent over TLS, or does not leave the machine.

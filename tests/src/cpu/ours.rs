@@ -77,7 +77,13 @@ impl Ours {
         let chunks: Vec<SequenceChunk<'_>> = tokens
             .iter()
             .zip(&self.tables)
-            .map(|(tokens, blocks)| SequenceChunk { tokens, start, blocks, logits: LogitsWanted::Last })
+            .map(|(tokens, blocks)| SequenceChunk {
+                tokens,
+                start,
+                blocks,
+                logits: LogitsWanted::Last,
+                adapter: None,
+            })
             .collect();
         Ok(self.backend.forward(&chunks, &mut self.logits)?)
     }

@@ -101,5 +101,6 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
             .map(|address| EntryEndpoint { address: *address, name: format!("pod-{}", address.port()) })
             .collect(),
         unready_reason: None,
+        adapters: Vec::new(),
     }
 }

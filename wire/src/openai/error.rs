@@ -94,6 +94,17 @@ impl ApiError {
         Self::new(404, "invalid_request_error", Some("model"), Some("model_not_found"), &message)
     }
 
+    /// 404: `model` is there and has no such adapter; `served` are the names of those that it has.
+    pub fn adapter_not_found(model: &str, adapter: &str, served: &[String]) -> Self {
+        let there = if served.is_empty() {
+            "It has no adapters.".to_owned()
+        } else {
+            format!("There are {}.", served.join(", "))
+        };
+        let message = format!("The model `{model}` has no adapter `{adapter}`. {there}");
+        Self::new(404, "invalid_request_error", Some("model"), Some("model_not_found"), &message)
+    }
+
     /// 404: no such path.
     pub fn unknown_url(method: &str, path: &str) -> Self {
         let message = format!("Unknown request URL: {method} {path}");

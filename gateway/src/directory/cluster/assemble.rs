@@ -46,11 +46,19 @@ fn entry(
         created,
         endpoints: Vec::new(),
         unready_reason: None,
+        adapters: Vec::new(),
     };
     let asleep = (model.spec.replicas == 0).then(|| "it is scaled to zero replicas".to_owned());
     match model.spec.world() {
         Some(weighbridge_crds::World::OpenWeights) => {
-            Some(Entry { endpoints: at(engines, name), unready_reason: asleep, ..base })
+            let engine = model.spec.open_weights.as_ref().and_then(|weights| weights.engine.as_ref());
+            let adapters = engine.map(|engine| engine.adapters.iter().map(|a| a.name.clone()).collect());
+            Some(Entry {
+                endpoints: at(engines, name),
+                unready_reason: asleep,
+                adapters: adapters.unwrap_or_default(),
+                ..base
+            })
         }
         Some(weighbridge_crds::World::External) => {
             let external = model.spec.external.as_ref()?;

@@ -1,6 +1,7 @@
 //! An encoder on the CPU: whole sequences in, one vector each out.
 
 use super::load::{reserve, scratch_bytes};
+use super::memory::MemoryPlan;
 use super::{CpuOptions, KvKind, LoadError, LoadProgress};
 use crate::backend::BackendError;
 use crate::kernels::attention::{KvCache, KvShape, SequenceQueries};
@@ -57,7 +58,8 @@ impl CpuEncoder {
         let kv = (2 * dimensions.kv_width() * size_of::<f32>()) as u64;
         let kv = kv.saturating_mul(options.step_tokens as u64);
         let scratch = scratch_bytes(dimensions, 0, options.step_tokens);
-        let device = reserve(source, plan, options, kv, scratch, progress)?;
+        let memory = MemoryPlan { weights: plan.bytes as u64, adapters: 0, kv, scratch };
+        let device = reserve(source, plan, options, memory, progress)?;
         Ok(Self {
             model,
             device,

@@ -2,6 +2,7 @@
 
 use crate::gguf::GgufError;
 use crate::model::ModelError;
+use crate::model::adapter::AdapterError;
 
 /// A model that was not loaded. Nothing of it stays in memory.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,15 @@ pub enum LoadError {
     /// The file holds no model that is served.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// An adapter is not served, or does not fit the model.
+    #[error("adapter {name}: {source}")]
+    Adapter {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: AdapterError,
+    },
     /// It does not fit into memory.
     #[error(
         "{arithmetic}; choose a smaller model or quantisation, lower the context length, the sequences at once or the KV memory, or give the process more memory"

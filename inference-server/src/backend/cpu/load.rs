@@ -9,6 +9,7 @@ use crate::kernels::attention::{KvCache, KvKind, KvShape};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::packed::pack;
 use crate::kernels::pool::Pool;
+use crate::model::adapter::{AdapterFile, AdapterPlan, Base};
 use crate::model::pass::{Buffers, Device};
 use crate::model::plan::{PackPlan, Packing};
 use crate::model::profile::Profile;
@@ -49,6 +50,20 @@ impl CpuBackend {
         options: &CpuOptions,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, LoadError> {
+        Self::load_with(source, &[], options, progress)
+    }
+
+    /// As [`Self::load`], with `adapters` by name; chunks name them by index.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; [`LoadError::Adapter`] before anything is mapped when one does not fit the model, and after that
+    /// when one holds what is no number.
+    pub fn load_with(
+        source: &dyn TensorSource,
+        adapters: &[(String, AdapterFile)],
+        options: &CpuOptions,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, LoadError> {
         let PlannedModel { plan: packing, model } = plan_decoder(source, options.context_length)?;
         let dimensions = model.dimensions();
         let kv_shape = kv_shape(dimensions, options.kv_kind, options.kv)?;
@@ -56,29 +71,42 @@ impl CpuBackend {
             .block_bytes()
             .and_then(|block| block.checked_mul(kv_shape.blocks))
             .ok_or(LoadError::Overflow { what: "the KV memory's size" })?;
+        let base = Base::new(source, &packing, dimensions)?;
+        let of_adapter = |name: &String| {
+            let name = name.clone();
+            move |source| LoadError::Adapter { name, source }
+        };
+        let mut planned = Vec::with_capacity(adapters.len());
+        for (name, file) in adapters {
+            planned.push((name, AdapterPlan::new(file, &base).map_err(of_adapter(name))?));
+        }
+        let adapter_bytes = planned.iter().map(|(_, plan)| plan.bytes()).sum();
         let weight_bytes = packing.bytes as u64;
         let scratch = scratch_bytes(dimensions, model.vocabulary(), options.step_tokens);
-        let device = reserve(source, packing, options, kv_bytes as u64, scratch, progress)?;
+        let memory =
+            MemoryPlan { weights: weight_bytes, adapters: adapter_bytes, kv: kv_bytes as u64, scratch };
+        let device = reserve(source, packing, options, memory, progress)?;
+        let load = |(name, plan): (&String, AdapterPlan<'_>)| plan.load().map_err(of_adapter(name));
+        let adapters = planned.into_iter().map(load).collect::<Result<_, _>>()?;
         let cache = KvCache::new(kv_shape)
             .map_err(|source| LoadError::System { what: "reserving KV memory", source })?;
         let context = options.context_length.unwrap_or(model.dimensions().context_length);
-        Ok(Self { model, cache, device, buffers: Buffers::default(), weight_bytes, context })
+        Ok(Self { model, adapters, cache, device, buffers: Buffers::default(), weight_bytes, context })
     }
 }
 
-/// Checks that weights, `kv` and `scratch` bytes fit, then maps the source, reserves, starts threads and packs
+/// Checks that `memory` fits, then maps the source, reserves, starts threads and packs
 /// `packing`.
 pub(super) fn reserve(
     source: &dyn TensorSource,
     packing: PackPlan,
     options: &CpuOptions,
-    kv: u64,
-    scratch: u64,
+    memory: MemoryPlan,
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Device, LoadError> {
     let weights = packing.bytes as u64;
     tracing::info!(matrices = packing.types(), bytes = weights, "weights as they will be kept");
-    MemoryPlan { weights, kv, scratch }.check(available())?;
+    memory.check(available())?;
     let isa = isa(options.isa)?;
     let system = |what| move |source| LoadError::System { what, source };
     source.map().map_err(system("mapping the weights"))?;

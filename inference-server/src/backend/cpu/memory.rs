@@ -8,6 +8,7 @@ use super::LoadError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MemoryPlan {
     pub(super) weights: u64,
+    pub(super) adapters: u64,
     pub(super) kv: u64,
     pub(super) scratch: u64,
 }
@@ -16,13 +17,19 @@ impl MemoryPlan {
     /// Refuses a plan larger than `available`, with the sum in words. `None` is no known limit.
     pub(super) fn check(self, available: Option<u64>) -> Result<(), LoadError> {
         let Some(available) = available else { return Ok(()) };
-        let total = self.weights.saturating_add(self.kv).saturating_add(self.scratch);
+        let total =
+            self.weights.saturating_add(self.adapters).saturating_add(self.kv).saturating_add(self.scratch);
         if total <= available {
             return Ok(());
         }
         let arithmetic = format!(
-            "the model does not fit: weights {} + KV {} + scratch {} = {}, but {} are available",
+            "the model does not fit: weights {}{} + KV {} + scratch {} = {}, but {} are available",
             in_words(self.weights),
+            if self.adapters == 0 {
+                String::new()
+            } else {
+                format!(" + adapters {}", in_words(self.adapters))
+            },
             in_words(self.kv),
             in_words(self.scratch),
             in_words(total),
@@ -88,7 +95,7 @@ mod tests {
 
     #[test]
     fn refusal_shows_the_arithmetic() {
-        let plan = MemoryPlan { weights: 3 << 20, kv: 2 << 20, scratch: 1 << 20 };
+        let plan = MemoryPlan { weights: 3 << 20, adapters: 0, kv: 2 << 20, scratch: 1 << 20 };
         assert!(plan.check(Some(6 << 20)).is_ok());
         assert!(plan.check(None).is_ok());
         let error = plan.check(Some((6 << 20) - 1)).unwrap_err().to_string();
@@ -97,7 +104,7 @@ mod tests {
 
     #[test]
     fn sums_do_not_wrap() {
-        let plan = MemoryPlan { weights: u64::MAX, kv: u64::MAX, scratch: 1 };
+        let plan = MemoryPlan { weights: u64::MAX, adapters: 0, kv: u64::MAX, scratch: 1 };
         assert!(plan.check(Some(1 << 40)).is_err());
     }
 

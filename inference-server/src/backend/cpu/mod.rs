@@ -21,6 +21,7 @@ use crate::kernels::attention::{KvCache, SequenceQueries};
 use crate::kernels::pool::Pool;
 use crate::kv::{BLOCK_SIZE, BlockId};
 use crate::model::DecoderModel;
+use crate::model::adapter::{AdaptedRows, Adapter};
 use crate::model::pass::{Buffers, Device, Step};
 use crate::model::profile::Profile;
 
@@ -67,6 +68,7 @@ impl Default for CpuOptions {
 #[derive(Debug)]
 pub struct CpuBackend {
     model: Box<dyn DecoderModel>,
+    adapters: Vec<Adapter>,
     cache: KvCache,
     device: Device,
     buffers: Buffers,
@@ -97,7 +99,7 @@ impl Backend for CpuBackend {
         for (index, chunk) in batch.iter().enumerate() {
             self.check(chunk).map_err(|problem| BackendError::InvalidChunk { chunk: index, problem })?;
         }
-        let step = lay_out(batch);
+        let step = lay_out(batch, &self.adapters);
         let logits = logits.reset(step.wanted.len(), self.model.vocabulary());
         if step.tokens.is_empty() {
             return Ok(());
@@ -138,6 +140,9 @@ impl CpuBackend {
         let Some(end) = end else {
             return Err(format!("its end lies past the context of {context} positions"));
         };
+        if let Some(adapter) = chunk.adapter.filter(|adapter| adapter.0 >= self.adapters.len()) {
+            return Err(format!("adapter {} is not among the {} loaded", adapter.0, self.adapters.len()));
+        }
         let covered = chunk.blocks.len().saturating_mul(BLOCK_SIZE);
         if covered < end {
             return Err(format!("its table covers {covered} positions of {end}"));
@@ -150,8 +155,9 @@ impl CpuBackend {
 }
 
 /// Rows of all chunks, one after another.
-fn lay_out<'a>(batch: &[SequenceChunk<'a>]) -> Step<'a> {
+fn lay_out<'a>(batch: &[SequenceChunk<'a>], adapters: &'a [Adapter]) -> Step<'a> {
     let mut step = Step::default();
+    let mut rows: Vec<Vec<usize>> = vec![Vec::new(); adapters.len()];
     for chunk in batch {
         let first_row = step.tokens.len();
         let tokens = chunk.tokens.len();
@@ -166,8 +172,13 @@ fn lay_out<'a>(batch: &[SequenceChunk<'a>]) -> Step<'a> {
             LogitsWanted::Last => step.wanted.push(first_row + tokens - 1),
             LogitsWanted::All => step.wanted.extend(first_row..first_row + tokens),
         }
+        if let Some(rows) = chunk.adapter.and_then(|adapter| rows.get_mut(adapter.0)) {
+            rows.extend(first_row..first_row + tokens);
+        }
         step.sequences.push(SequenceQueries { first_row, tokens, start: chunk.start, blocks: chunk.blocks });
     }
+    let adapted = adapters.iter().zip(rows).filter(|(_, rows)| !rows.is_empty());
+    step.adapted = adapted.map(|(adapter, rows)| AdaptedRows { adapter, rows }).collect();
     step
 }
 

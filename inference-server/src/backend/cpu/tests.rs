@@ -1,8 +1,9 @@
 //! The backend on tiny random models: against the reference forward pass, and against itself.
 
 use super::*;
-use crate::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
+use crate::backend::{AdapterId, Backend, Logits, LogitsWanted, SequenceChunk};
 use crate::gguf::{GgufFile, TensorType};
+use crate::model::adapter::AdapterFile;
 use crate::model::profile::Operation;
 use crate::model::reference::{ReferenceLlama, Rounding};
 use crate::synth::{Shape, SynthSpec, WriteOptions};
@@ -50,8 +51,13 @@ fn run(backend: &mut CpuBackend, tokens: &[u32], table: &[BlockId], chunk: usize
     let mut rows = Vec::new();
     let mut logits = Logits::default();
     for (index, part) in tokens.chunks(chunk).enumerate() {
-        let chunk =
-            SequenceChunk { tokens: part, start: index * chunk, blocks: table, logits: LogitsWanted::All };
+        let chunk = SequenceChunk {
+            tokens: part,
+            start: index * chunk,
+            blocks: table,
+            logits: LogitsWanted::All,
+            adapter: None,
+        };
         backend.forward(&[chunk], &mut logits).unwrap();
         rows.extend((0..logits.rows()).map(|i| logits.row(i).unwrap().to_vec()));
     }
@@ -158,8 +164,13 @@ fn the_rest_of_the_batch_changes_no_bit() {
                 let parts = run(&mut backend, &tokens, &mine, chunk);
                 assert!(bits(&parts) == alone, "{kind}: chunks of {chunk} on {}", isa.name());
             }
-            let wanted =
-                |tokens, blocks| SequenceChunk { tokens, start: 0, blocks, logits: LogitsWanted::All };
+            let wanted = |tokens, blocks| SequenceChunk {
+                tokens,
+                start: 0,
+                blocks,
+                logits: LogitsWanted::All,
+                adapter: None,
+            };
             let mut logits = Logits::default();
             let step = [wanted(others.as_slice(), &theirs), wanted(tokens.as_slice(), &mine)];
             backend.forward(&step, &mut logits).unwrap();
@@ -168,6 +179,139 @@ fn the_rest_of_the_batch_changes_no_bit() {
             assert!(bits(&beside) == alone, "{kind}: beside another on {}", isa.name());
         }
     }
+}
+
+/// A folder with a PEFT adapter of pseudorandom numbers for the model of `spec`, on every matrix.
+fn adapter(spec: &SynthSpec, rank: usize, seed: u32) -> (tempfile::TempDir, AdapterFile) {
+    use safetensors::tensor::{Dtype, TensorView};
+    let Shape { layers, embedding, feed_forward, heads, kv_heads, head, .. } = spec.shape;
+    let matrices = [
+        ("self_attn.q_proj", heads * head, embedding),
+        ("self_attn.k_proj", kv_heads * head, embedding),
+        ("self_attn.v_proj", kv_heads * head, embedding),
+        ("self_attn.o_proj", embedding, heads * head),
+        ("mlp.gate_proj", feed_forward, embedding),
+        ("mlp.up_proj", feed_forward, embedding),
+        ("mlp.down_proj", embedding, feed_forward),
+    ];
+    let mut state = seed;
+    let mut bytes = |count: usize| -> Vec<u8> {
+        let value = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * 0.3
+        };
+        (0..count).map(value).flat_map(f32::to_le_bytes).collect()
+    };
+    let mut tensors = Vec::new();
+    for layer in 0..layers {
+        for (part, rows, columns) in matrices {
+            let name = |half| format!("base_model.model.model.layers.{layer}.{part}.lora_{half}.weight");
+            tensors.push((name("A"), [rank, columns], bytes(rank * columns)));
+            tensors.push((name("B"), [rows, rank], bytes(rows * rank)));
+        }
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap()));
+    let folder = tempfile::tempdir().unwrap();
+    safetensors::serialize_to_file(views, None, &folder.path().join("adapter_model.safetensors")).unwrap();
+    let names: Vec<&str> = matrices.iter().map(|(part, ..)| part.rsplit('.').next().unwrap()).collect();
+    let config =
+        serde_json::json!({"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": names});
+    std::fs::write(folder.path().join("adapter_config.json"), config.to_string()).unwrap();
+    let file = AdapterFile::open(folder.path()).unwrap();
+    (folder, file)
+}
+
+/// Batch invariance with adapters: rows of two adapters and of none in one step are each the bits of a step of their own,
+/// and those of none the bits of a backend that has no adapter.
+#[test]
+fn adapters_in_a_batch_change_no_bit_of_each_other_or_of_the_model() {
+    for kind in [TensorType::F32, TensorType::Q8_0, TensorType::Q4K] {
+        let shape = Shape {
+            embedding: 256,
+            feed_forward: 512,
+            heads: 8,
+            kv_heads: 2,
+            head: 32,
+            ..SynthSpec::default().shape
+        };
+        let spec = SynthSpec { shape, matrices: kind, embeddings: TensorType::Q8_0, ..SynthSpec::default() };
+        let model = Model::new(&format!("adapters-{kind}"), &spec);
+        let (_one, one) = adapter(&spec, 5, 1);
+        let (_two, two) = adapter(&spec, 16, 2);
+        let adapters = [("one".to_owned(), one), ("two".to_owned(), two)];
+        let tokens = tokens(45, 131);
+        let tables = [blocks(0..3), blocks(10..13), blocks(20..23)];
+        let asked = [None, Some(AdapterId(0)), Some(AdapterId(1))];
+        for isa in Isa::available() {
+            let options = CpuOptions {
+                threads: NonZeroUsize::new(2),
+                kv: KvMemory::Blocks(64),
+                isa: Some(isa),
+                ..CpuOptions::default()
+            };
+            let mut backend = CpuBackend::load_with(&model.file, &adapters, &options, &mut |_| ()).unwrap();
+            let chunk = |index: usize, start: usize, end: usize, logits| SequenceChunk {
+                tokens: &tokens[start..end],
+                start,
+                blocks: &tables[index],
+                logits,
+                adapter: asked[index],
+            };
+            let mut logits = Logits::default();
+            let mut alone = Vec::new();
+            for index in 0..3 {
+                backend.forward(&[chunk(index, 0, 45, LogitsWanted::Last)], &mut logits).unwrap();
+                alone.push(logits.row(0).unwrap().to_vec());
+            }
+            let bare = run(&mut model.backend(Some(isa)), &tokens, &tables[0], 45).pop().unwrap();
+            assert!(bits(&[bare]) == bits(&alone[..1]), "{kind}: the model itself on {}", isa.name());
+            assert!(alone[0] != alone[1] && alone[1] != alone[2], "{kind}: adapters change something");
+            // Prompts in parts, beside one another, in another order.
+            let first = [2, 0, 1].map(|index| chunk(index, 0, 30 + index, LogitsWanted::None));
+            backend.forward(&first, &mut logits).unwrap();
+            let rest = [1, 2, 0].map(|index| chunk(index, 30 + index, 45, LogitsWanted::Last));
+            backend.forward(&rest, &mut logits).unwrap();
+            for (row, index) in [1, 2, 0].into_iter().enumerate() {
+                let found = logits.row(row).unwrap().to_vec();
+                assert!(bits(&[found]) == bits(&alone[index..=index]), "{kind}: {index} on {}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn adapters_count_for_memory_and_are_named_where_they_fail() {
+    let spec = SynthSpec::default();
+    let model = Model::new("adapter-memory", &spec);
+    let (_folder, file) = adapter(&spec, 4, 1);
+    let adapters = [("tone".to_owned(), file)];
+    let load = |kv| {
+        let options = CpuOptions { kv, ..CpuOptions::default() };
+        CpuBackend::load_with(&model.file, &adapters, &options, &mut |_| ())
+    };
+    let error = load(KvMemory::Bytes(1 << 43)).unwrap_err().to_string();
+    assert!(error.contains("+ adapters 0.") && error.contains("MiB + KV"), "{error}");
+    assert!(!model.file.is_mapped(), "refused before a tensor is mapped");
+    let mut backend = load(KvMemory::Blocks(4)).unwrap();
+    let table = blocks(0..1);
+    let chunk = SequenceChunk {
+        tokens: &[1],
+        start: 0,
+        blocks: &table,
+        logits: LogitsWanted::Last,
+        adapter: Some(AdapterId(1)),
+    };
+    let error = backend.forward(&[chunk], &mut Logits::default()).unwrap_err().to_string();
+    assert!(error.contains("adapter 1 is not among the 1 loaded"), "{error}");
+
+    let other = SynthSpec { shape: Shape { feed_forward: 160, ..spec.shape }, ..SynthSpec::default() };
+    let (_folder, file) = adapter(&other, 4, 1);
+    let adapters = [("legal".to_owned(), file)];
+    let error = CpuBackend::load_with(&model.file, &adapters, &CpuOptions::default(), &mut |_| ());
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("adapter legal: tensor ") && error.contains("trained on"), "{error}");
 }
 
 #[test]
@@ -198,10 +342,34 @@ fn a_mixed_batch_equals_each_sequence_alone() {
     run(&mut backend, &long[..30], &tables[0], 30);
     run(&mut backend, &short[..8], &tables[1], 8);
     let batch = [
-        SequenceChunk { tokens: &long[30..], start: 30, blocks: &tables[0], logits: LogitsWanted::Last },
-        SequenceChunk { tokens: &short[8..], start: 8, blocks: &tables[1], logits: LogitsWanted::Last },
-        SequenceChunk { tokens: &other[..20], start: 0, blocks: &tables[2], logits: LogitsWanted::None },
-        SequenceChunk { tokens: &other[20..], start: 20, blocks: &tables[2], logits: LogitsWanted::All },
+        SequenceChunk {
+            tokens: &long[30..],
+            start: 30,
+            blocks: &tables[0],
+            logits: LogitsWanted::Last,
+            adapter: None,
+        },
+        SequenceChunk {
+            tokens: &short[8..],
+            start: 8,
+            blocks: &tables[1],
+            logits: LogitsWanted::Last,
+            adapter: None,
+        },
+        SequenceChunk {
+            tokens: &other[..20],
+            start: 0,
+            blocks: &tables[2],
+            logits: LogitsWanted::None,
+            adapter: None,
+        },
+        SequenceChunk {
+            tokens: &other[20..],
+            start: 20,
+            blocks: &tables[2],
+            logits: LogitsWanted::All,
+            adapter: None,
+        },
     ];
     let mut logits = Logits::default();
     backend.forward(&batch[..3], &mut logits).unwrap();
@@ -219,7 +387,13 @@ fn chunks_that_break_the_contract_are_named_and_nothing_runs() {
     let model = Model::new("contract", &SynthSpec::default());
     let mut backend = model.backend(None);
     let table = blocks(0..2);
-    let good = SequenceChunk { tokens: &[1, 2], start: 0, blocks: &table, logits: LogitsWanted::Last };
+    let good = SequenceChunk {
+        tokens: &[1, 2],
+        start: 0,
+        blocks: &table,
+        logits: LogitsWanted::Last,
+        adapter: None,
+    };
     let far = blocks([64]);
     let bad = [
         (SequenceChunk { tokens: &[], ..good.clone() }, "no token"),
@@ -292,7 +466,13 @@ fn a_copied_block_serves_as_the_first() {
     backend.copy_block(BlockId(1), BlockId(5));
     backend.copy_block(BlockId(0), BlockId(1 << 30));
     let table = blocks([9, 5, 20]);
-    let rest = SequenceChunk { tokens: &tokens[32..], start: 32, blocks: &table, logits: LogitsWanted::Last };
+    let rest = SequenceChunk {
+        tokens: &tokens[32..],
+        start: 32,
+        blocks: &table,
+        logits: LogitsWanted::Last,
+        adapter: None,
+    };
     let mut logits = Logits::default();
     backend.forward(&[rest], &mut logits).unwrap();
     assert!(difference(&[logits.row(0).unwrap().to_vec()], &whole[39..]) < 1e-4);

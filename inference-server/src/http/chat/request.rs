@@ -60,7 +60,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Chat, Submission), ApiEr
         stream_options,
         extra,
     } = parse(body)?;
-    model.check_name(&name)?;
+    let adapter = model.resolve_name(&name)?;
     let generation = model.generation()?;
     let extension = Extension::read(&extra, generation.engine.vocabulary_size(), &no_effect())?;
     let logprobs = logprobs.unwrap_or(false);
@@ -92,6 +92,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Chat, Submission), ApiEr
         stop,
         ignore_end: extension.ignore_eos,
         prompt_logprobs: None,
+        adapter,
     };
     let head = Head::new("chatcmpl", name.clone(), &model.fingerprint);
     let chat = Chat { head, logprobs, tokenizer: Arc::clone(&generation.tokenizer) };

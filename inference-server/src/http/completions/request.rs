@@ -71,7 +71,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Completing, Submission),
         stream_options,
         extra,
     } = parse(body)?;
-    model.check_name(&name)?;
+    let adapter = model.resolve_name(&name)?;
     let generation = model.generation()?;
     let best_of = ("best_of", vec![json!(n.unwrap_or(1))]);
     let extension = Extension::read(&extra, generation.engine.vocabulary_size(), &[best_of])?;
@@ -93,6 +93,7 @@ fn prepare(model: &ServedModel, body: &[u8]) -> Result<(Completing, Submission),
         stop: stop.clone(),
         ignore_end: extension.ignore_eos,
         prompt_logprobs: logprobs.filter(|_| echo),
+        adapter,
     };
     let group = prompts.iter().flat_map(|prompt| parameters::with_own_seeds(of_prompt(prompt), n)).collect();
     let repeated = prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, n));

@@ -40,7 +40,7 @@ impl Endpoint for Embeddings {
         // Without `..`: a field added to the type has to be enforced or refused here.
         let EmbeddingRequest { model: name, input, encoding_format, dimensions, truncate, extra } =
             parse(body)?;
-        model.check_name(&name)?;
+        model.resolve_name(&name)?;
         let encoding = model.embedding()?;
         refuse_unknown(&extra)?;
         let width = encoding.encoder.width();

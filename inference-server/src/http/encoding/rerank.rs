@@ -42,7 +42,7 @@ impl Endpoint for Rerank {
         // Without `..`: a field added to the type has to be enforced or refused here.
         let RerankRequest { model: name, query, documents, top_n, return_documents, truncate, extra } =
             parse(body)?;
-        model.check_name(&name)?;
+        model.resolve_name(&name)?;
         let encoding = model.reranking()?;
         refuse_unknown(&extra)?;
         check_count(FIELD, documents.len())?;

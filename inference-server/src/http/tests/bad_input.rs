@@ -23,6 +23,24 @@ async fn an_unknown_model_is_a_404_that_names_the_list() {
 }
 
 #[tokio::test]
+async fn an_unknown_adapter_is_a_404_that_names_those_there_are() {
+    let server = TestServer::start().await;
+    for model in ["alias:legal", "team/simulated:tone"] {
+        let (status, answer) = server.post(CHAT, &chat("y", json!({"model": model}))).await;
+        assert_eq!((status, &answer["model"]), (200, &json!(model)));
+    }
+    let (status, param, code, message) =
+        refused(&server, CHAT, &chat("a", json!({"model": "alias:none"}))).await;
+    assert_eq!((status, param.as_str(), code.as_str()), (404, "model", "model_not_found"));
+    assert!(
+        message.contains("no adapter `none`") && message.contains("`alias:tone`, `alias:legal`"),
+        "{message}"
+    );
+    let (status, .., message) = refused(&server, CHAT, &chat("a", json!({"model": "gpt-9:tone"}))).await;
+    assert!(status == 404 && message.contains("gpt-9:tone"), "{message}");
+}
+
+#[tokio::test]
 async fn max_tokens_out_of_range_names_the_field() {
     let server = TestServer::start().await;
     for bad in ["-1", "0", "9223372036854775808"] {

@@ -161,7 +161,9 @@ async fn models_lists_every_name() {
     let server = TestServer::start().await;
     let list: Value = serde_json::from_str(&server.get("/v1/models").await.1).unwrap();
     let ids: Vec<&Value> = list["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
-    assert_eq!(ids, [MODEL, "alias"]);
+    let adapted = ["team/simulated:tone", "team/simulated:legal", "alias:tone", "alias:legal"];
+    assert_eq!(ids[..2], [MODEL, "alias"]);
+    assert_eq!(ids[2..], adapted);
     assert_eq!(list["data"][0]["object"], "model");
     let (status, one) = server.get("/v1/models/team/simulated").await;
     assert!(status == 200 && one.contains("1700000000"), "{one}");

@@ -52,6 +52,7 @@ impl TestServer {
         let state = Arc::new(AppState::new(Arc::clone(&metrics)));
         state.set_model(ServedModel {
             names: vec![MODEL.to_owned(), "alias".to_owned()],
+            adapters: vec!["tone".to_owned(), "legal".to_owned()],
             created: 1_700_000_000,
             fingerprint: "fp_test".to_owned(),
             serves: Serves::Generation(Generation {

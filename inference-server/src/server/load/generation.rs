@@ -1,16 +1,18 @@
 //! A model that generates text: weights beside tokenizer, the engine, and its first token.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::source::Opened;
 use crate::backend::Backend as _;
-use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory};
+use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory, LoadError};
 use crate::chat_template::ChatTemplate;
 use crate::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
 use crate::http::{AppState, Generation, Phase, Serves};
 use crate::kv::blocks_for;
 use crate::metrics::EngineMetrics;
+use crate::model::adapter::AdapterFile;
 use crate::model::{ModelError, context_length};
 use crate::safetensors::TextFiles;
 use crate::sampling::SamplingParams;
@@ -29,7 +31,17 @@ pub(super) struct Loaded {
 }
 
 /// Builds the tokenizer beside the weights: the two do not need each other.
-pub(super) fn load(config: &ServerConfig, opened: &Opened, state: &AppState) -> Result<Loaded, ServeError> {
+pub(super) fn load(
+    config: &ServerConfig,
+    opened: &Opened,
+    adapters: &[(String, PathBuf)],
+    state: &AppState,
+) -> Result<Loaded, ServeError> {
+    let adapters = adapters.iter().map(|(name, path)| match AdapterFile::open(path) {
+        Ok(file) => Ok((name.clone(), file)),
+        Err(source) => Err(LoadError::Adapter { name: name.clone(), source }),
+    });
+    let adapters = adapters.collect::<Result<Vec<_>, _>>()?;
     let unserved = |error: ModelError| ServeError::Load(error.into());
     let context = config.context_for(context_length(opened.tensors()).map_err(unserved)?)?;
     let options = CpuOptions {
@@ -46,7 +58,7 @@ pub(super) fn load(config: &ServerConfig, opened: &Opened, state: &AppState) -> 
     std::thread::scope(|scope| {
         let text = scope.spawn(|| text_side(opened, state));
         let began = Instant::now();
-        let backend = CpuBackend::load(opened.tensors(), &options, &mut |progress| {
+        let backend = CpuBackend::load_with(opened.tensors(), &adapters, &options, &mut |progress| {
             state.enter(Phase::Loading { bytes: progress.bytes, total: progress.total_bytes });
         });
         state.metrics.cold_start("load", began.elapsed());
@@ -117,6 +129,7 @@ async fn warm_up(engine: &EngineHandle) -> Result<(), ServeError> {
         stop: Vec::new(),
         ignore_end: true,
         prompt_logprobs: None,
+        adapter: None,
     };
     let streams = engine.submit(vec![request]).await.map_err(|error| failed(error.to_string()))?;
     for mut stream in streams {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use super::config::{ModelFile, ServerConfig};
+use super::config::{AdapterConfig, ModelFile, ServerConfig};
 use super::error::ServeError;
 use crate::artifact;
 use crate::backend::Backend as _;
@@ -25,10 +25,22 @@ pub(super) async fn model(
     state: &Arc<AppState>,
     metrics: Arc<EngineMetrics>,
 ) -> Result<ServedModel, ServeError> {
-    let (found, digest) = resolve(config, state).await?;
+    let began = Instant::now();
+    let (found, mut digest) = resolve(&config.model, state).await?;
+    let mut adapters = Vec::with_capacity(config.adapters.len());
+    for AdapterConfig { name, file } in &config.adapters {
+        let (path, pinned) = resolve(file, state).await.map_err(|error| match error {
+            ServeError::Artifact(source) => ServeError::AdapterArtifact { name: name.clone(), source },
+            other => other,
+        })?;
+        // Answers of the model and of its adapters carry one fingerprint.
+        digest = Some(format!("{}/{name}={}", digest.unwrap_or_default(), pinned.unwrap_or_default()));
+        adapters.push((name.clone(), path.path));
+    }
+    state.metrics.cold_start("fetch", began.elapsed());
     let blocking = {
         let (config, state) = (config.clone(), Arc::clone(state));
-        tokio::task::spawn_blocking(move || load(&config, &found, &state))
+        tokio::task::spawn_blocking(move || load(&config, &found, &adapters, &state))
     };
     let loaded = blocking.await.map_err(|_| ServeError::Panicked)??;
     state.enter(Phase::Warming);
@@ -48,19 +60,22 @@ pub(super) async fn model(
         }
     };
     state.metrics.cold_start("warm", began.elapsed());
-    Ok(ServedModel { names: config.model_names.clone(), created: unix_seconds(), fingerprint, serves })
+    let adapters = config.adapters.iter().map(|adapter| adapter.name.clone()).collect();
+    Ok(ServedModel {
+        names: config.model_names.clone(),
+        adapters,
+        created: unix_seconds(),
+        fingerprint,
+        serves,
+    })
 }
 
-/// The model on this machine, and its digest where one was taken.
-async fn resolve(
-    config: &ServerConfig,
-    state: &Arc<AppState>,
-) -> Result<(Found, Option<String>), ServeError> {
-    let request = match &config.model {
+/// The files on this machine, and their digest where one was taken.
+async fn resolve(file: &ModelFile, state: &Arc<AppState>) -> Result<(Found, Option<String>), ServeError> {
+    let request = match file {
         ModelFile::Path(path) => return Ok((Found { path: path.clone(), further: Vec::new() }, None)),
         ModelFile::Source(request) => (**request).clone(),
     };
-    let began = Instant::now();
     let sink: artifact::ProgressSink = {
         let state = Arc::clone(state);
         Arc::new(move |progress: artifact::Progress| {
@@ -69,7 +84,6 @@ async fn resolve(
         })
     };
     let found = artifact::resolve(request, sink).await?;
-    state.metrics.cold_start("fetch", began.elapsed());
     tracing::info!(
         bytes = found.bytes,
         fetched = found.fetched_bytes,
@@ -86,12 +100,21 @@ enum Loaded {
     Encoding(Box<encoding::Loaded>),
 }
 
-fn load(config: &ServerConfig, found: &Found, state: &AppState) -> Result<Loaded, ServeError> {
+fn load(
+    config: &ServerConfig,
+    found: &Found,
+    adapters: &[(String, PathBuf)],
+    state: &AppState,
+) -> Result<Loaded, ServeError> {
     state.enter(Phase::Opening);
     let began = Instant::now();
     let opened = Opened::at(found, config.quantize)?;
     state.metrics.cold_start("open", began.elapsed());
     let encodes = is_encoder(opened.tensors()).map_err(LoadError::from)?;
+    if encodes && let Some((name, _)) = adapters.first() {
+        let problem = format!("{name}: encoders take no adapters: leave it out, or merge it into the model");
+        return Err(ServeError::Config { field: "adapter", problem });
+    }
     match &opened {
         Opened::Folder { path, folder } if encodes => {
             Ok(Loaded::Encoding(Box::new(encoding::load(config, path, folder, state)?)))
@@ -102,7 +125,7 @@ fn load(config: &ServerConfig, found: &Found, state: &AppState) -> Result<Loaded
             Err(ServeError::Config { field: "model", problem: problem.to_owned() })
         }
         Opened::Folder { .. } | Opened::Gguf(_) => {
-            Ok(Loaded::Generation(Box::new(generation::load(config, &opened, state)?)))
+            Ok(Loaded::Generation(Box::new(generation::load(config, &opened, adapters, state)?)))
         }
     }
 }
