@@ -44,9 +44,13 @@ def _quiet(level, text, user_data):
         print(text.decode(errors="replace"), end="", file=sys.stderr)
 
 
+def quiet():
+    lc.llama_log_set(_quiet, ctypes.c_void_p(0))
+
+
 class Llama:
     def __init__(self, path, *, context=8192, batch=512, threads=2, flash_attention=None, repack=True, cache_f32=False):
-        lc.llama_log_set(_quiet, ctypes.c_void_p(0))
+        quiet()
         lc.llama_backend_init()
         params = lc.llama_model_default_params()
         params.n_gpu_layers = 0

@@ -1,11 +1,11 @@
 #!/bin/sh
-# `make peers`: installs the living peers, makes the goldens anew and says whether they are the
-# committed ones; then puts one of them behind our gateway as a provider (provider.sh). Nothing in the
-# repository is changed; to take new goldens on purpose:
+# `make peers`: installs the living peers, makes the goldens anew and says whether they are the committed ones, step by
+# step; then holds our quantised numbers to llama.cpp's (divergence/), and puts it behind our gateway as a provider
+# (provider.sh). Nothing in the repository is changed; to take new goldens of llama.cpp on purpose:
 #
-#   tests/peers/run.sh --write
+#   tests/peers/run.sh --write          # families/, templates/ and embeddings/ have a run.sh --write of their own
 #
-# Exits 1 when a golden differs by more than its own tolerance, or a client's check fails.
+# Every step runs, whatever became of those before; exits 1 where any failed, and names it.
 set -eu
 
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -24,6 +24,27 @@ fi
 FRESH=$(mktemp -d "${TMPDIR:-/tmp}/weighbridge-goldens-XXXXXX")
 trap 'rm -rf "$FRESH"' EXIT
 trap 'exit 130' HUP INT TERM
-"$PY" "$HERE/make_goldens.py" make "$MODEL" "$FRESH"
-"$PY" "$HERE/make_goldens.py" compare "$ROOT/tests/goldens" "$FRESH"
-"$HERE/provider.sh"
+
+FAILED=
+step() {
+    NAME=$1
+    shift
+    printf '\n== %s\n' "$NAME"
+    "$@" || { FAILED="$FAILED
+  $NAME"; echo "FAILED: $NAME" >&2; }
+}
+goldens() {
+    "$PY" "$HERE/make_goldens.py" make "$MODEL" "$FRESH" &&
+        "$PY" "$HERE/make_goldens.py" compare "$ROOT/tests/goldens" "$FRESH"
+}
+
+step "llama.cpp on SmolLM2, and its dequantisation" goldens
+step "transformers on every family, and llama.cpp on their GGUF files" "$HERE/families/run.sh"
+step "jinja2 as transformers has it, on 70 chat templates" "$HERE/templates/run.sh"
+step "sentence-transformers on all-MiniLM-L6-v2" "$HERE/embeddings/run.sh"
+step "divergence from llama.cpp, type by type, and on Gemma 3" "$HERE/divergence/run.sh"
+step "llama.cpp's server as a provider behind our gateway" "$HERE/provider.sh"
+if [ -n "$FAILED" ]; then
+    echo "peers: failed:$FAILED" >&2
+    exit 1
+fi
