@@ -49,7 +49,8 @@ fn main() -> anyhow::Result<()> {
     let mut out = BufWriter::new(File::create(output).with_context(|| output.clone())?);
     let mut logits = Logits::default();
     for tokens in &request.windows {
-        let chunk = SequenceChunk { tokens, start: 0, blocks: &blocks, logits: LogitsWanted::All };
+        let chunk =
+            SequenceChunk { tokens, start: 0, blocks: &blocks, logits: LogitsWanted::All, adapter: None };
         backend.forward(&[chunk], &mut logits)?;
         for index in 0..tokens.len() {
             let row = logits.row(index).with_context(|| format!("no logits after token {index}"))?;

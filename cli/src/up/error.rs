@@ -113,6 +113,12 @@ impl UpError {
             EngineError::Config { field: ServerConfig::KV_CACHE_TYPE, problem } => {
                 format!("openWeights.engine.kvCacheType: {problem}")
             }
+            EngineError::AdapterArtifact { .. } | EngineError::Load(LoadError::Adapter { .. }) => {
+                format!("openWeights.engine.adapters: {error}")
+            }
+            EngineError::Config { field: ServerConfig::ADAPTER, problem } => {
+                format!("openWeights.engine.adapters: {problem}")
+            }
             EngineError::Load(LoadError::KvHead { .. }) => format!("openWeights.engine.kvCacheType: {error}"),
             EngineError::Load(LoadError::Memory { arithmetic }) => format!("{arithmetic}: {LOWER}"),
             EngineError::Load(LoadError::Overflow { what }) => format!("{what} overflows: {LOWER}"),

@@ -84,7 +84,7 @@ impl SafetensorsFolder {
             }
         }
         let config = read_object(&path.join(ADAPTER_CONFIG))?;
-        let mut folder = Self { config, files: Vec::new(), tensors: HashMap::new() };
+        let mut folder = Self { config, shards: Shards::default(), quantize: None, buffers: HashSet::new() };
         folder.add(&path.join(ADAPTER), ADAPTER, None)?;
         Ok(folder)
     }

@@ -71,6 +71,8 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// Name of the adapters' setting, likewise.
+    pub const ADAPTER: &str = "adapter";
     /// Name of the context's setting in [`ServeError::Config`]; whoever offers it under another name can tell.
     pub const CONTEXT_LENGTH: &str = "context length";
 
@@ -106,7 +108,7 @@ impl ServerConfig {
             return wrong("model name", "at least one is needed, and none may be empty");
         }
         if let Err(error) = check_names(self.adapters.iter().map(|adapter| adapter.name.as_str())) {
-            return wrong("adapter", &error.to_string());
+            return wrong(Self::ADAPTER, &error.to_string());
         }
         if self.max_sequences == 0 {
             return wrong("max sequences", "0 serves nobody; it must be at least 1");

@@ -307,8 +307,13 @@ fn a_model_is_quantised_while_it_is_loaded() {
         let source = SafetensorsFolder::open(&path).unwrap().quantized(kind);
         let mut backend = CpuBackend::load(&source, &options(), &mut |_| ()).unwrap();
         let tokens: Vec<u32> = (0..16).map(|i| (i * 37 + 5) % 512).collect();
-        let chunk =
-            SequenceChunk { tokens: &tokens, start: 0, blocks: &[BlockId(0)], logits: LogitsWanted::Last };
+        let chunk = SequenceChunk {
+            tokens: &tokens,
+            start: 0,
+            blocks: &[BlockId(0)],
+            logits: LogitsWanted::Last,
+            adapter: None,
+        };
         let mut logits = Logits::default();
         backend.forward(&[chunk], &mut logits).unwrap();
         (logits.row(0).unwrap().to_vec(), backend.description().weight_bytes)

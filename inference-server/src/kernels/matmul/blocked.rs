@@ -175,14 +175,14 @@ unsafe fn add_span<Q: Quantized, S: Simd, const V: usize, const T: usize>(
                 add_dots::<Q, S, T>(&mut scaled[v], &dots[v], scale);
             }
         }
-        for v in 0..V {
+        for (v, scaled) in scaled.iter().enumerate() {
             let place = |t: usize| sums.add((t * V + v) * S::LANES);
             let mut totals = [S::splat(0.0); T];
             for (t, total) in totals.iter_mut().enumerate() {
                 *total = S::load(place(t));
             }
             let packed = span.packed[v].add(block * Q::BLOCK_BYTES);
-            Q::finish::<S, T>(&mut totals, &scaled[v], packed, span.vectors[v].lane, rows, span.from + block);
+            Q::finish::<S, T>(&mut totals, scaled, packed, span.vectors[v].lane, rows, span.from + block);
             for (t, total) in totals.into_iter().enumerate() {
                 S::store(place(t), total);
             }

@@ -4,6 +4,7 @@ mod encoding;
 mod generation;
 mod source;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -113,7 +114,7 @@ fn load(
     let encodes = is_encoder(opened.tensors()).map_err(LoadError::from)?;
     if encodes && let Some((name, _)) = adapters.first() {
         let problem = format!("{name}: encoders take no adapters: leave it out, or merge it into the model");
-        return Err(ServeError::Config { field: "adapter", problem });
+        return Err(ServeError::Config { field: ServerConfig::ADAPTER, problem });
     }
     match &opened {
         Opened::Folder { path, folder } if encodes => {
