@@ -160,7 +160,7 @@ impl Metrics {
         r.register("engine_write_stalls", help, metrics.write_stalls.clone());
         r.register_with_unit(
             "cold_start",
-            "Time of each phase until ready",
+            "Time of each phase until ready: fetch (wait, lookup, download, verify), open, load (map, repack), tokenizer, warm; total",
             unit(),
             metrics.cold_start.clone(),
         );
@@ -231,9 +231,9 @@ impl Metrics {
         self.write_stalls.inc();
     }
 
-    /// Notes how long a phase of the start took.
+    /// Notes how long a phase of the start took; one that comes again adds to itself.
     pub fn cold_start(&self, phase: &'static str, took: Duration) {
-        self.cold_start.get_or_create(&PhaseLabels { phase }).set(took.as_secs_f64());
+        self.cold_start.get_or_create(&PhaseLabels { phase }).inc_by(took.as_secs_f64());
     }
 
     /// The text format, with the engine's gauges as of `load`.

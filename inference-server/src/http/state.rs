@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -100,6 +101,12 @@ impl AppState {
             }
             !stays
         });
+    }
+
+    /// Notes how long a phase of the start took, in metrics and log.
+    pub fn phase_took(&self, phase: &'static str, took: Duration) {
+        tracing::info!(phase, seconds = took.as_secs_f64(), "start");
+        self.metrics.cold_start(phase, took);
     }
 
     /// The present phase.

@@ -114,7 +114,7 @@ impl Server {
                 return Err(error);
             }
         }
-        state.metrics.cold_start("total", began.elapsed());
+        state.phase_took("total", began.elapsed());
         state.enter(Phase::Ready);
         tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
 

@@ -1,13 +1,18 @@
 //! The whole server on the sample, over HTTP.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weighbridge_crds::{KvCacheType, Quantization};
+use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess};
 use weighbridge_inference_server::server::{ModelFile, ServeError, Server, ServerConfig};
 
 use super::running::{Running, refusal};
 use super::{family, sample};
+
+/// Of the sample, as `examples/smollm2.yaml` has it.
+const SAMPLE_DIGEST: &str = "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
 /// A server on the sample that has become ready.
 async fn start() -> Running {
@@ -22,6 +27,13 @@ fn chat(fields: Value) -> Value {
     request
 }
 
+/// Seconds of a phase of the start.
+fn seconds(metrics: &str, phase: &str) -> f64 {
+    let name = format!("weighbridge_cold_start_seconds{{phase=\"{phase}\"}} ");
+    let found = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    found.unwrap_or_else(|| panic!("no {phase} in {metrics}")).parse().unwrap()
+}
+
 /// The text of a stream and its usage.
 fn read_stream(text: &str) -> (String, Value) {
     let mut events: Vec<&str> = text.split_terminator("\n\n").collect();
@@ -33,6 +45,24 @@ fn read_stream(text: &str) -> (String, Value) {
 }
 
 #[tokio::test]
+async fn verifying_is_timed_apart_from_fetching() {
+    let cache = tempfile::tempdir().unwrap();
+    let request = ArtifactRequest {
+        source: format!("file://{}", sample().display()).parse().unwrap(),
+        revision: None,
+        digest: Some(SAMPLE_DIGEST.parse().unwrap()),
+        hub: HubAccess { endpoint: None, token: None },
+        cache_folder: cache.path().to_owned(),
+        claims: BTreeMap::new(),
+    };
+    let model = ModelFile::Source(Box::new(request));
+    let server = Running::start(ServerConfig::new(([127, 0, 0, 1], 0).into(), model, "m")).await;
+    let metrics = server.send("GET", "/metrics", &Value::Null).await.1;
+    let (verify, fetch) = (seconds(&metrics, "verify"), seconds(&metrics, "fetch"));
+    assert!(verify > 0.0 && verify <= fetch, "{verify} of {fetch}");
+}
+
+#[tokio::test]
 async fn a_chat_answers_whole_and_streamed_alike() {
     let server = start().await;
     let (ready, metrics) = (
@@ -40,7 +70,10 @@ async fn a_chat_answers_whole_and_streamed_alike() {
         server.send("GET", "/metrics", &Value::Null).await,
     );
     assert_eq!(ready, (200, "ready".to_owned()));
-    assert!(metrics.1.contains("weighbridge_cold_start_seconds{phase=\"total\"}"), "{}", metrics.1);
+    let phases = ["fetch", "open", "load", "map", "repack", "reserve", "tokenizer", "warm"];
+    assert!(phases.iter().all(|phase| seconds(&metrics.1, phase) <= seconds(&metrics.1, "total")));
+    let of_load: f64 = ["map", "repack", "reserve"].map(|phase| seconds(&metrics.1, phase)).iter().sum();
+    assert!(of_load <= seconds(&metrics.1, "load"));
     let whole = server.post("/v1/chat/completions", &chat(json!({}))).await;
     let answer = whole["choices"][0]["message"]["content"].as_str().unwrap();
     assert!(!answer.is_empty());

@@ -21,10 +21,23 @@ const PACK_STEP: usize = 32 << 20;
 /// What loading is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadPhase {
+    /// Mapping the files, reserving memory, starting threads.
+    Map,
     /// Reading and repacking weights.
-    Pack,
-    /// Everything is ready.
+    Repack,
+    /// What comes after the last weight: adapters, memory for keys and values.
     Done,
+}
+
+impl LoadPhase {
+    /// The phase as a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Repack => "repack",
+            Self::Done => "reserve",
+        }
+    }
 }
 
 /// How far loading is.
@@ -107,6 +120,7 @@ pub(super) fn reserve(
     let weights = packing.bytes as u64;
     tracing::info!(matrices = packing.types(), bytes = weights, "weights as they will be kept");
     memory.check(available())?;
+    progress(LoadProgress { phase: LoadPhase::Map, bytes: 0, total_bytes: weights });
     let isa = isa(options.isa)?;
     let system = |what| move |source| LoadError::System { what, source };
     source.map().map_err(system("mapping the weights"))?;
@@ -169,6 +183,7 @@ fn pack_all(
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<(), LoadError> {
     let total_bytes = plan.bytes as u64;
+    progress(LoadProgress { phase: LoadPhase::Repack, bytes: 0, total_bytes });
     for Packing { tensor, bytes, layout, offset } in &plan.matrices {
         let failed = || LoadError::Pack { tensor: tensor.name().to_owned() };
         let stored = source.bytes(tensor).get(bytes.clone()).ok_or_else(failed)?;
@@ -179,7 +194,7 @@ fn pack_all(
             let start = offset + first * panel;
             let out = memory.bytes_mut().get_mut(start..start + panels.len() * panel).ok_or_else(failed)?;
             pack(pool, *layout, tensor.kind(), stored, panels, out).map_err(|_| failed())?;
-            progress(LoadProgress { phase: LoadPhase::Pack, bytes: start as u64, total_bytes });
+            progress(LoadProgress { phase: LoadPhase::Repack, bytes: start as u64, total_bytes });
         }
         if bytes.end == tensor.bytes() {
             source.release(tensor);

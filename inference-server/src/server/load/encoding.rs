@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use weighbridge_crds::KvCacheType;
 
+use super::clock::PhaseClock;
 use crate::backend::cpu::{CpuEncoder, CpuOptions, Pooling};
 use crate::encoder::{EncoderConfig, EncoderHandle};
 use crate::http::{AppState, Encoding, Phase, Serves};
@@ -40,8 +41,8 @@ pub(super) fn load(
     let files = TextFiles::read(path, folder.config())?;
     let tokenizer = HuggingFaceTokenizer::new(&files.tokenizer)?;
     let SentenceFiles { pooling, normalize, max_tokens } = SentenceFiles::read(path)?;
-    state.metrics.cold_start("tokenizer", began.elapsed());
-    let began = Instant::now();
+    state.phase_took("tokenizer", began.elapsed());
+    let (began, clock) = (Instant::now(), PhaseClock::default());
     let options =
         CpuOptions { threads: config.threads, step_tokens: config.tokens_per_step, ..CpuOptions::default() };
     let pooling = match pooling {
@@ -49,9 +50,11 @@ pub(super) fn load(
         PoolingMode::Cls => Pooling::First,
     };
     let encoder = CpuEncoder::load(folder, &options, pooling, &mut |progress| {
+        clock.enter(state, progress.phase.as_str());
         state.enter(Phase::Loading { bytes: progress.bytes, total: progress.total_bytes });
     })?;
-    state.metrics.cold_start("load", began.elapsed());
+    clock.finish(state);
+    state.phase_took("load", began.elapsed());
     let encoder = encoder.normalized(normalize);
     if let EncoderOutput::Scores(labels) = encoder.output()
         && labels != 1

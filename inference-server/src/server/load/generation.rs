@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::clock::PhaseClock;
 use super::source::Opened;
 use crate::backend::Backend as _;
 use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory, LoadError};
@@ -57,11 +58,13 @@ pub(super) fn load(
     };
     std::thread::scope(|scope| {
         let text = scope.spawn(|| text_side(opened, state));
-        let began = Instant::now();
+        let (began, clock) = (Instant::now(), PhaseClock::default());
         let backend = CpuBackend::load_with(opened.tensors(), &adapters, &options, &mut |progress| {
+            clock.enter(state, progress.phase.as_str());
             state.enter(Phase::Loading { bytes: progress.bytes, total: progress.total_bytes });
         });
-        state.metrics.cold_start("load", began.elapsed());
+        clock.finish(state);
+        state.phase_took("load", began.elapsed());
         let (tokenizer, template) = text.join().map_err(|_| ServeError::Panicked)??;
         let backend = backend?;
         let tokenizer = tokenizer.for_rows(backend.vocabulary_size())?;
@@ -96,7 +99,7 @@ fn text_side(opened: &Opened, state: &AppState) -> Result<TextSide, ServeError> 
     if let Err(problem) = &template {
         tracing::warn!(problem, "no chat completions for this model");
     }
-    state.metrics.cold_start("tokenizer", began.elapsed());
+    state.phase_took("tokenizer", began.elapsed());
     Ok((tokenizer, template))
 }
 

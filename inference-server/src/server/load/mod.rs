@@ -1,5 +1,6 @@
 //! From a source to a model that has computed something.
 
+mod clock;
 mod encoding;
 mod generation;
 mod source;
@@ -18,6 +19,7 @@ use crate::backend::cpu::LoadError;
 use crate::http::{AppState, Phase, ServedModel, unix_seconds};
 use crate::metrics::EngineMetrics;
 use crate::model::is_encoder;
+use clock::PhaseClock;
 use source::{Found, Opened};
 
 /// Resolves, loads, starts the engine and waits for its first token.
@@ -38,7 +40,7 @@ pub(super) async fn model(
         digest = Some(format!("{}/{name}={}", digest.unwrap_or_default(), pinned.unwrap_or_default()));
         adapters.push((name.clone(), path.path));
     }
-    state.metrics.cold_start("fetch", began.elapsed());
+    state.phase_took("fetch", began.elapsed());
     let blocking = {
         let (config, state) = (config.clone(), Arc::clone(state));
         tokio::task::spawn_blocking(move || load(&config, &found, &adapters, &state))
@@ -60,7 +62,7 @@ pub(super) async fn model(
             (encoding::start(config, *loaded, metrics).await?, print)
         }
     };
-    state.metrics.cold_start("warm", began.elapsed());
+    state.phase_took("warm", began.elapsed());
     let adapters = config.adapters.iter().map(|adapter| adapter.name.clone()).collect();
     Ok(ServedModel {
         names: config.model_names.clone(),
@@ -77,14 +79,17 @@ async fn resolve(file: &ModelFile, state: &Arc<AppState>) -> Result<(Found, Opti
         ModelFile::Path(path) => return Ok((Found { path: path.clone(), further: Vec::new() }, None)),
         ModelFile::Source(request) => (**request).clone(),
     };
+    let clock = Arc::new(PhaseClock::default());
     let sink: artifact::ProgressSink = {
-        let state = Arc::clone(state);
+        let (state, clock) = (Arc::clone(state), Arc::clone(&clock));
         Arc::new(move |progress: artifact::Progress| {
             let artifact::Progress { phase, bytes, total } = progress;
+            clock.enter(&state, phase.as_str());
             state.enter(Phase::Fetching { step: phase.as_str(), bytes, total });
         })
     };
     let found = artifact::resolve(request, sink).await?;
+    clock.finish(state);
     tracing::info!(
         bytes = found.bytes,
         fetched = found.fetched_bytes,
@@ -110,7 +115,7 @@ fn load(
     state.enter(Phase::Opening);
     let began = Instant::now();
     let opened = Opened::at(found, config.quantize)?;
-    state.metrics.cold_start("open", began.elapsed());
+    state.phase_took("open", began.elapsed());
     let encodes = is_encoder(opened.tensors()).map_err(LoadError::from)?;
     if encodes && let Some((name, _)) = adapters.first() {
         let problem = format!("{name}: encoders take no adapters: leave it out, or merge it into the model");
