@@ -39,7 +39,7 @@ fn each_bad_file_is_refused_in_words() {
     );
     let kv = format!(
         "{{openWeights: {{source: 'file://{}', engine: {{kvCacheType: q8_0}}}}}}",
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/families/llama2").display()
+        examples().join("../tests/goldens/families/llama2").canonicalize().unwrap().display()
     );
     for (before, spec, words) in [
         ("", unknown.as_str(), vec!["quantization"]),

@@ -1,54 +1,71 @@
-//! `up` with weights from a hub: the token of a Secret opens it, and a second start asks for no byte.
+//! `up` with weights from a hub: the token of a Secret opens it, and a second start asks for no byte. And the hub.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use sha2::Digest as _;
+
 use crate::process::{SAMPLE, SAMPLE_DIGEST, Up, err, models, weighbridge};
 
 const TOKEN: &str = "hf_canary_1618";
 
-/// A gated repository with the sample in it.
-struct Hub {
-    url: String,
-    sent: Arc<AtomicU64>,
-    tokens: Arc<Mutex<Vec<String>>>,
+/// A hub with one file in it.
+pub struct Hub {
+    pub url: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// `/org/repo/resolve/REVISION/FILE`.
+    path: String,
+    content: Vec<u8>,
+    etag: String,
+    /// Empty where the file is anybody's.
+    token: &'static str,
+    sent: AtomicU64,
+    tokens: Mutex<Vec<String>>,
 }
 
 impl Hub {
-    fn start() -> Self {
+    pub fn start(path: &str, content: Vec<u8>, token: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let content = Arc::new(std::fs::read(models().join(SAMPLE)).unwrap());
-        let (sent, tokens): (Arc<AtomicU64>, Arc<Mutex<Vec<String>>>) = (Arc::default(), Arc::default());
-        let (count, seen) = (Arc::clone(&sent), Arc::clone(&tokens));
+        let digest = sha2::Sha256::digest(&content);
+        let etag = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (sent, tokens) = (AtomicU64::new(0), Mutex::default());
+        let shared = Arc::new(Shared { path: path.to_owned(), content, etag, token, sent, tokens });
+        let own = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (content, count, seen) = (Arc::clone(&content), Arc::clone(&count), Arc::clone(&seen));
-                std::thread::spawn(move || answer(stream, &content, &count, &seen));
+                let shared = Arc::clone(&own);
+                std::thread::spawn(move || answer(stream, &shared));
             }
         });
-        Self { url, sent, tokens }
+        Self { url, shared }
     }
 }
 
 /// One request a connection.
-fn answer(mut stream: TcpStream, content: &[u8], sent: &AtomicU64, tokens: &Mutex<Vec<String>>) {
+fn answer(mut stream: TcpStream, hub: &Shared) {
     let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
     let header = |name: &str| {
         head.iter().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)))
     };
     let token = header("authorization").map(|(_, value)| value.to_owned()).unwrap_or_default();
-    tokens.lock().unwrap().push(token.clone());
-    let refused = token != format!("Bearer {TOKEN}");
+    hub.tokens.lock().unwrap().push(token.clone());
+    let refused = !hub.token.is_empty() && token != format!("Bearer {}", hub.token);
     if refused || head.is_empty() {
         let _ = write!(stream, "HTTP/1.1 401 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
         return;
     }
-    let total = content.len();
-    let etag = SAMPLE_DIGEST.trim_start_matches("sha256:");
+    if head[0].split(' ').nth(1) != Some(&hub.path) {
+        let _ = write!(stream, "HTTP/1.1 404 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        return;
+    }
+    let (total, etag) = (hub.content.len(), &hub.etag);
     let common = format!(
         "connection: close\r\netag: \"{etag}\"\r\nx-linked-etag: \"{etag}\"\r\nx-linked-size: {total}"
     );
@@ -58,20 +75,21 @@ fn answer(mut stream: TcpStream, content: &[u8], sent: &AtomicU64, tokens: &Mute
     }
     let range = header("range").unwrap().1.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
     let (first, last): (usize, usize) = (range.0.parse().unwrap(), range.1.parse().unwrap());
-    let part = &content[first..=last];
+    let part = &hub.content[first..=last];
     let _ = write!(
         stream,
         "HTTP/1.1 206 X\r\n{common}\r\ncontent-range: bytes {first}-{last}/{total}\r\ncontent-length: {}\r\n\r\n",
         part.len()
     );
     if stream.write_all(part).is_ok() {
-        sent.fetch_add(part.len() as u64, Ordering::Relaxed);
+        hub.sent.fetch_add(part.len() as u64, Ordering::Relaxed);
     }
 }
 
 #[test]
 fn weights_come_once_with_the_token_of_a_secret() {
-    let hub = Hub::start();
+    let content = std::fs::read(models().join(SAMPLE)).unwrap();
+    let hub = Hub::start(&format!("/org/repo/resolve/main/{SAMPLE}"), content, TOKEN);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hub.yaml");
     let cache = folder.path().join("cache").display().to_string();
@@ -95,11 +113,11 @@ fn weights_come_once_with_the_token_of_a_secret() {
         up.interrupt();
         let (_, said) = up.wait();
         assert!(!said.contains("canary"), "{said}");
-        assert_eq!(hub.sent.load(Ordering::Relaxed), size);
+        assert_eq!(hub.shared.sent.load(Ordering::Relaxed), size);
     }
 
     // A file may name any endpoint: the variable's token is for the public hub alone.
-    let asked = hub.tokens.lock().unwrap().len();
+    let asked = hub.shared.tokens.lock().unwrap().len();
     std::fs::write(&file, yaml.replace(", tokenSecret: {name: hub, key: token}", "")).unwrap();
     let other = folder.path().join("other").display().to_string();
     let refused = weighbridge()
@@ -110,5 +128,5 @@ fn weights_come_once_with_the_token_of_a_secret() {
         .unwrap();
     assert!(!refused.status.success());
     assert!(err(&refused).contains("HF_TOKEN goes to the public hub only"), "{}", err(&refused));
-    assert!(hub.tokens.lock().unwrap()[asked..].iter().all(String::is_empty));
+    assert!(hub.shared.tokens.lock().unwrap()[asked..].iter().all(String::is_empty));
 }

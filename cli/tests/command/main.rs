@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod chat;
+mod families;
 mod hub;
 mod official_client;
 mod plan;

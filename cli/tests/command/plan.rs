@@ -41,6 +41,24 @@ fn each_example_is_planned_with_reasons_as_yaml() {
     }
 }
 
+/// All of them, for an example that is added too; those of Kubernetes' own kinds aside.
+#[test]
+fn every_example_is_a_valid_manifest() {
+    let folders = [examples(), examples().join("families")];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let mut planned = 0;
+    for file in files.map(|entry| entry.unwrap().path()) {
+        let is_yaml = file.extension().is_some_and(|ending| ending == "yaml");
+        if !is_yaml || !std::fs::read_to_string(&file).unwrap().contains("serving.weighbridge.dev") {
+            continue;
+        }
+        let plan = run(&["plan", "-f", file.to_str().unwrap()]);
+        assert!(plan.status.success(), "{}", err(&plan));
+        planned += 1;
+    }
+    assert!(planned >= 15, "{planned}");
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let plan = examples().join("gpu.yaml");
