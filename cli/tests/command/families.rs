@@ -22,7 +22,7 @@ fn source_and_name(example: &str) -> (String, String) {
 /// Weights of `family` in the types of such files.
 fn weights(family: &str, folder: &Path) -> Vec<u8> {
     let path = folder.join("synthetic.gguf");
-    let made = run(&["synth", "--family", family, "--context", "8192", "--output", path.to_str().unwrap()]);
+    let made = run(&["synth", "--family", family, "--context", "32768", "--output", path.to_str().unwrap()]);
     assert!(made.status.success(), "{}", err(&made));
     std::fs::read(path).unwrap()
 }
