@@ -40,6 +40,8 @@ goldens() {
 
 step "llama.cpp on SmolLM2, and its dequantisation" goldens
 step "transformers on every family, and llama.cpp on their GGUF files" "$HERE/families/run.sh"
+step "PEFT's adapters on tiny models, and llama.cpp on their GGUF files" "$HERE/adapters/run.sh"
+step "Python's tokenizers on a tokenizer.json of each shape" "$HERE/tokenizers/run.sh"
 step "jinja2 as transformers has it, on 70 chat templates" "$HERE/templates/run.sh"
 step "sentence-transformers on all-MiniLM-L6-v2" "$HERE/embeddings/run.sh"
 step "divergence from llama.cpp, type by type, and on Gemma 3" "$HERE/divergence/run.sh"
