@@ -3,6 +3,7 @@
 #
 #   install-packages.sh control-plane     etcd and setpriv: all that most tests need
 #   install-packages.sh images            what builds and checks container images
+#   install-packages.sh arm               what builds for 64-bit Arm and emulates it
 #   install-packages.sh node              also a container runtime, its network plugins and tools
 set -euo pipefail
 
@@ -10,12 +11,13 @@ packages=(etcd-server util-linux)
 case ${1:-control-plane} in
 control-plane) ;;
 images) packages=(buildah binutils gcc) ;;
+arm) packages=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user) ;;
 node)
     packages+=(containerd runc containernetworking-plugins iptables nftables conntrack socat
         iproute2 ipset buildah prometheus)
     ;;
 *)
-    echo "usage: install-packages.sh [control-plane|images|node]" >&2
+    echo "usage: install-packages.sh [control-plane|images|arm|node]" >&2
     exit 2
     ;;
 esac
@@ -28,10 +30,10 @@ done
 ((${#missing[@]} == 0)) && exit 0
 
 if ((EUID != 0)); then
-    echo "the testbed needs these Debian packages: ${missing[*]} (install them, or run this once as root)" >&2
+    echo "the tests need these Debian packages: ${missing[*]} (install them, or run this once as root)" >&2
     exit 1
 fi
-echo "installing for the testbed: ${missing[*]}" >&2
+echo "installing for the tests: ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

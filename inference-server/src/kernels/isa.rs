@@ -11,11 +11,17 @@ pub enum Isa {
     AvxVnni,
     /// AVX2, FMA and F16C: 32-byte vectors.
     Avx2,
+    /// NEON and its int8 dot product: 16-byte vectors, on Arm.
+    NeonDot,
     /// Plain Rust, on every CPU.
     Portable,
 }
 
 impl Isa {
+    /// All that kernels are built for, best first on each architecture.
+    pub const ALL: [Self; 6] =
+        [Self::Amx, Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Portable];
+
     /// The best that this CPU can run.
     pub fn detect() -> Self {
         Self::available().first().copied().unwrap_or(Self::Portable)
@@ -47,6 +53,12 @@ impl Isa {
                 found.push(Self::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon")
+            && std::arch::is_aarch64_feature_detected!("dotprod")
+        {
+            found.push(Self::NeonDot);
+        }
         found.push(Self::Portable);
         found
     }
@@ -58,6 +70,7 @@ impl Isa {
             Self::Avx512Vnni => "avx512-vnni",
             Self::AvxVnni => "avx-vnni",
             Self::Avx2 => "avx2",
+            Self::NeonDot => "neon-dot",
             Self::Portable => "portable",
         }
     }

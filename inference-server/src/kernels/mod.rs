@@ -1,7 +1,7 @@
 //! The arithmetic of the CPU backend, and the only home of `unsafe` beside `gguf::mapping`.
 //!
 //! - [`reference`]: every operation in plain safe Rust. It stays for ever: it is what the rest is tested against.
-//! - `simd`: one small trait of vector operations, implemented for AVX-512 VNNI, AVX2 and portable Rust.
+//! - `simd`: one small trait of vector operations, implemented for AVX-512 VNNI, AVX-VNNI, AVX2, NEON and portable Rust.
 //! - [`packed`]: weights as 16-row panels, one layout shared by decode and prefill on every instruction set.
 //! - [`activations`], [`matmul`], [`attention`], [`elementwise`]: the fast operations, written once over `simd`.
 //! - [`peak`]: what the machine could do at most, measured. [`pool`]: the worker threads. [`buffer`]: page-backed memory.

@@ -10,7 +10,7 @@ use super::profile::{Operation, Profile, Work};
 use super::rotary::Rotary;
 use crate::kernels::Isa;
 use crate::kernels::activations::{ActivationKind, Activations};
-use crate::kernels::attention::{AttentionShape, KvCache, SequenceQueries, Sight, attention};
+use crate::kernels::attention::{AdditionOrder, AttentionShape, KvCache, SequenceQueries, Sight, attention};
 use crate::kernels::elementwise::{
     Activation, Norm, QkvShape, QkvWeights, RotaryTable, add_normalized, add_rows, embed, gate, normalize,
     quantize, rotate_and_store, scale_capped,
@@ -27,6 +27,8 @@ pub struct Device {
     pub pool: Pool,
     /// Kernels.
     pub isa: Isa,
+    /// How attention adds up.
+    pub order: AdditionOrder,
     /// Where time goes, while somebody wants to know.
     pub profile: Profile,
 }
@@ -180,7 +182,7 @@ impl<'a> Pass<'a> {
     ) -> Result<(), WorkerPanicked> {
         let (width, out_width) = (spec.shape.width(), spec.shape.query_width());
         self.layer = layer;
-        let Device { pool, isa, profile } = &mut *self.device;
+        let Device { pool, isa, order: _, profile } = &mut *self.device;
         let b = &mut *self.buffers;
         resize(&mut b.qkv, self.rows * width);
         resize(&mut b.attended, self.rows * out_width);
@@ -197,8 +199,8 @@ impl<'a> Pass<'a> {
         profile.end(Operation::Projections, began, || of_products(&weights.projections, self.rows));
         let place = (layer, Point::Projections);
         adapter::add(self.device, &mut b.adapters, &self.adapted, place, &b.input, &mut b.qkv, width)?;
-        let Device { pool, isa, profile } = &mut *self.device;
-        let isa = *isa;
+        let Device { pool, isa, order, profile } = &mut *self.device;
+        let (isa, order) = (*isa, *order);
         let before = QkvWeights {
             bias: &weights.bias,
             query_norm: weights.query_norm.as_ref(),
@@ -215,6 +217,7 @@ impl<'a> Pass<'a> {
             out_width,
             sight: spec.sight,
             soft_cap: spec.soft_cap,
+            order,
         };
         let sequences = &self.step.sequences;
         let began = profile.begin();
@@ -375,7 +378,7 @@ impl<'a> Pass<'a> {
     }
 
     fn gate(&mut self, weights: &FeedForward, activation: Activation) -> Result<(), WorkerPanicked> {
-        let Device { pool, isa, profile } = &mut *self.device;
+        let Device { pool, isa, order: _, profile } = &mut *self.device;
         let b = &mut *self.buffers;
         let columns = weights.down.layout().columns();
         resize(&mut b.gate_up, self.rows * 2 * columns);
@@ -393,7 +396,7 @@ impl<'a> Pass<'a> {
             &mut b.gate_up,
             2 * columns,
         )?;
-        let Device { pool, isa, profile } = &mut *self.device;
+        let Device { pool, isa, order: _, profile } = &mut *self.device;
         let isa = *isa;
         let began = profile.begin();
         b.gated.reset(self.rows, columns, &kinds(std::slice::from_ref(&weights.down)));

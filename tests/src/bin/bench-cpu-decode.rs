@@ -1,6 +1,6 @@
 //! Decode at batch 1 beside llama.cpp, the two engines taking turns in one run on the same file, medians: SmolLM2 in
 //! Q4_1, and generated models in Q4_K and Q8_0, the first of them at a depth of 8192 too. Then our own speed at several
-//! depths and numbers of streams, and where a step's time goes. Neither engine samples; both are fed the same kind of
+//! depths and numbers of streams, where a step's time goes, and what it costs that additions have one order. Neither engine samples; both are fed the same kind of
 //! fixed tokens.
 //!
 //! Deep contexts are filled by a prefill of as many tokens, once, in both engines; each round then decodes from there
@@ -10,6 +10,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::Parser;
+use weighbridge_inference_server::backend::cpu::AdditionOrder;
 use weighbridge_inference_server::gguf::TensorType;
 use weighbridge_tests::cpu::{
     Bounds, Common, Model, Ours, Pair, Peer, generated, header, profile_table, sample_model,
@@ -22,7 +23,7 @@ struct Args {
     #[command(flatten)]
     common: Common,
     /// Parts to run.
-    #[arg(long, value_delimiter = ',', default_value = "smollm2,q4k,q8,long,table")]
+    #[arg(long, value_delimiter = ',', default_value = "smollm2,q4k,q8,long,table,invariance")]
     parts: Vec<String>,
     /// Another model in place of all parts.
     #[arg(long)]
@@ -74,6 +75,9 @@ fn main() -> Result<()> {
     }
     if has("table") {
         table(&args, &generated(&args.common, TensorType::Q4K, "q4k")?, &mut figures)?;
+    }
+    if has("invariance") {
+        price_of_invariance(&args, &generated(&args.common, TensorType::Q4K, "q4k")?, &mut figures)?;
     }
     figures.write()
 }
@@ -152,5 +156,27 @@ fn table(args: &Args, model: &Model, figures: &mut Figures) -> Result<()> {
     let depths: Vec<String> = args.depths.iter().map(|depth| format!("{depth:>12}")).collect();
     writeln!(out, "\nours, tokens/s of all streams together, by depth ({})", model.path.display())?;
     writeln!(out, "{:>8} {}\n{}\n", "streams", depths.join(" "), rows.join("\n"))?;
+    Ok(())
+}
+
+/// What batch invariance costs one stream: the share of its speed that it would gain if attention added up in whatever order
+/// a step's tasks happen to have. All else has one order by the way it is computed.
+fn price_of_invariance(args: &Args, model: &Model, figures: &mut Figures) -> Result<()> {
+    let deepest = args.depths.iter().copied().max().unwrap_or(0);
+    let load = |order| -> Result<Ours> {
+        let mut ours = Ours::load_ordered(model, &args.common, order, deepest + args.tokens)?;
+        ours.fill(deepest)?;
+        Ok(ours)
+    };
+    let (mut fixed, mut free) = (load(AdditionOrder::Fixed)?, load(AdditionOrder::Free)?);
+    for &depth in &args.depths {
+        let mut prices = Vec::new();
+        for _ in 0..args.common.rounds {
+            let speeds = (fixed.decode(depth, args.tokens)?, free.decode(depth, args.tokens)?);
+            prices.push(1.0 - speeds.0 / speeds.1);
+        }
+        let price = weighbridge_tests::figures::median(&mut prices);
+        figures.add(&format!("batch_invariance_price_depth_{depth}"), price, "ratio")?;
+    }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use weighbridge_inference_server::backend::cpu::{CpuBackend, CpuOptions, KvMemory};
+use weighbridge_inference_server::backend::cpu::{AdditionOrder, CpuBackend, CpuOptions, KvMemory};
 use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
 use weighbridge_inference_server::gguf::GgufFile;
 use weighbridge_inference_server::kernels::Isa;
@@ -38,13 +38,27 @@ impl Ours {
         streams: usize,
         positions: usize,
     ) -> Result<Self> {
+        let options = CpuOptions { threads: Some(common.threads), isa, ..CpuOptions::default() };
+        Self::load_as(model, options, streams, positions)
+    }
+
+    /// The same for one stream, whose attention adds up in `order`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_ordered(
+        model: &Model,
+        common: &Common,
+        order: AdditionOrder,
+        positions: usize,
+    ) -> Result<Self> {
+        let options = CpuOptions { threads: Some(common.threads), order, ..CpuOptions::default() };
+        Self::load_as(model, options, 1, positions)
+    }
+
+    fn load_as(model: &Model, options: CpuOptions, streams: usize, positions: usize) -> Result<Self> {
         let blocks = positions.div_ceil(BLOCK_SIZE);
-        let options = CpuOptions {
-            threads: Some(common.threads),
-            kv: KvMemory::Blocks(blocks * streams),
-            isa,
-            ..CpuOptions::default()
-        };
+        let options = CpuOptions { kv: KvMemory::Blocks(blocks * streams), ..options };
         let file = GgufFile::open(&model.path)?;
         let layers = Dimensions::read(&file.keys()?)?.layers;
         let backend = CpuBackend::load(&file, &options, &mut |_| ())?;

@@ -16,7 +16,7 @@ pub use load::{LoadPhase, LoadProgress};
 
 use super::{Backend, BackendDescription, BackendError, Logits, LogitsWanted, SequenceChunk};
 use crate::kernels::Isa;
-pub use crate::kernels::attention::KvKind;
+pub use crate::kernels::attention::{AdditionOrder, KvKind};
 use crate::kernels::attention::{KvCache, SequenceQueries};
 use crate::kernels::pool::Pool;
 use crate::kv::{BLOCK_SIZE, BlockId};
@@ -47,6 +47,8 @@ pub struct CpuOptions {
     pub step_tokens: usize,
     /// Kernels to use instead of the best that the CPU has. It must be one that it has.
     pub isa: Option<Isa>,
+    /// How attention adds up; servers have it fixed.
+    pub order: AdditionOrder,
     /// The longest context that will be served; the model's own when `None`.
     pub context_length: Option<usize>,
 }
@@ -59,6 +61,7 @@ impl Default for CpuOptions {
             kv_kind: KvKind::F16,
             step_tokens: 512,
             isa: None,
+            order: AdditionOrder::Fixed,
             context_length: None,
         }
     }

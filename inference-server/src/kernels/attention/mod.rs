@@ -45,6 +45,29 @@ pub struct AttentionShape {
     pub sight: Sight,
     /// Scores become `cap * tanh(score / cap)` (Gemma 2).
     pub soft_cap: Option<f32>,
+    /// How a row's positions are added up.
+    pub order: AdditionOrder,
+}
+
+/// In which order a row's positions are added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdditionOrder {
+    /// In spans of one length, merged in the end: a row is the same bits whatever else a step computes.
+    #[default]
+    Fixed,
+    /// As a step's tasks happen to be cut, which saves the spans' merging. Served nowhere: a benchmark takes the
+    /// price of [`Self::Fixed`] with it.
+    Free,
+}
+
+impl AdditionOrder {
+    /// Partial rows that a task of so many spans ends up with, each of `step` spans.
+    fn step(self, spans: &Range<usize>) -> usize {
+        match self {
+            Self::Fixed => 1,
+            Self::Free => spans.len().max(1),
+        }
+    }
 }
 
 /// What a token sees of its sequence.
@@ -120,6 +143,7 @@ pub fn attention(
     let wanted_parts = (pool.threads() * TASKS_A_THREAD).div_ceil(whole.max(1));
 
     let width = kv.head + 2;
+    let pieces = |spans: &Range<usize>| spans.len().div_ceil(shape.order.step(spans));
     let (mut tasks, mut partial_length) = (Vec::new(), 0);
     for (index, sequence) in sequences.iter().enumerate().filter(|(_, sequence)| inside(sequence)) {
         let rows = sequence.tokens * group;
@@ -133,7 +157,7 @@ pub fn attention(
                 for from in (earliest..latest).step_by(step) {
                     let spans = from..latest.min(from + step);
                     let partial = (parts > 1).then_some(partial_length);
-                    partial_length += if parts > 1 { spans.len() * count * width } else { 0 };
+                    partial_length += if parts > 1 { pieces(&spans) * count * width } else { 0 };
                     tasks.push(Task { sequence: index, kv_head, first, count, spans, partial });
                 }
             }
@@ -153,7 +177,7 @@ pub fn attention(
         let sequence = &sequences[task.sequence];
         let job = &TileJob { sequence, cache, layer, kv_head: task.kv_head, group, shape, queries };
         let (first, count, spans) = (task.first, task.count, task.spans.clone());
-        let length = spans.len() * count * width;
+        let length = pieces(&spans) * count * width;
         let mut own = Vec::new();
         let rows: &mut [f32] = match task.partial {
             // SAFETY: no other task has this place among partial rows.
@@ -184,7 +208,7 @@ pub fn attention(
         let Some(task) = parts.first() else { continue };
         for row in 0..task.count {
             let spans = parts.iter().flat_map(|part| {
-                let length = part.spans.len() * part.count * width;
+                let length = pieces(&part.spans) * part.count * width;
                 partial[part.partial.unwrap_or(0)..][..length].chunks_exact(part.count * width)
             });
             merge(spans.map(|span| &span[row * width..][..width]), result(task, row));

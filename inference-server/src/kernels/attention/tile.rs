@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::super::elementwise::cap_row;
-use super::super::simd::{Simd, exp};
+use super::super::simd::{SUMS, Simd, Sums, exp};
 use super::format::{GROUP, KvFormat};
 use super::{AttentionShape, KvCache, SequenceQueries};
 use crate::kv::BLOCK_SIZE;
@@ -58,7 +58,7 @@ pub(super) fn place(
 }
 
 /// Attends rows `first .. first + count` of the job's head to the positions of `spans`: partial rows, each sums, highest
-/// score and total, into `partial`, `[spans, count, head + 2]`.
+/// score and total, into `partial`, `[spans, count, head + 2]`, or as one span where the order is free.
 ///
 /// # Safety
 /// The CPU has `S`; the job's sequence lies inside queries and cache; `partial` is as long as said.
@@ -71,14 +71,18 @@ pub(super) unsafe fn attend<K: KvFormat, S: Simd>(
     partial: &mut [f32],
 ) {
     let width = job.cache.shape().head + 2;
-    for (span, partial) in spans.zip(partial.chunks_exact_mut(count * width)) {
+    let step = job.shape.order.step(&spans);
+    let mut start = spans.start;
+    for partial in partial.chunks_exact_mut(count * width) {
+        let span = start * SPAN..(start + step).min(spans.end) * SPAN;
+        start += step;
         for row in (0..count).step_by(4) {
             let partial = &mut partial[row * width..];
             match count - row {
-                1 => tile::<K, S, 1>(job, first + row, span, partial),
-                2 => tile::<K, S, 2>(job, first + row, span, partial),
-                3 => tile::<K, S, 3>(job, first + row, span, partial),
-                _ => tile::<K, S, 4>(job, first + row, span, partial),
+                1 => tile::<K, S, 1>(job, first + row, &span, partial),
+                2 => tile::<K, S, 2>(job, first + row, &span, partial),
+                3 => tile::<K, S, 3>(job, first + row, &span, partial),
+                _ => tile::<K, S, 4>(job, first + row, &span, partial),
             }
         }
     }
@@ -88,15 +92,15 @@ pub(super) unsafe fn attend<K: KvFormat, S: Simd>(
 unsafe fn tile<K: KvFormat, S: Simd, const R: usize>(
     job: &TileJob<'_>,
     first: usize,
-    span: usize,
+    span: &Range<usize>,
     partial: &mut [f32],
 ) {
     let width = job.cache.shape().value_width();
     let visible: [(usize, usize); R] = std::array::from_fn(|r| job.visible(first + r));
     let queries: [*const f32; R] = std::array::from_fn(|r| job.query(first + r));
     // Rows are in the order of their tokens: the first sees the earliest, the last the latest.
-    let from = (span * SPAN).max(visible[0].0 / SEGMENT * SEGMENT);
-    let to = ((span + 1) * SPAN).min(visible[R - 1].1);
+    let from = span.start.max(visible[0].0 / SEGMENT * SEGMENT);
+    let to = span.end.min(visible[R - 1].1);
     let mut highest = [f32::NEG_INFINITY; R];
     let mut total = [0.0f32; R];
     let mut sums = [[0.0f32; MAX_HEAD]; R];
@@ -229,7 +233,7 @@ unsafe fn probabilities<S: Simd>(
         scores[..length].fill(0.0);
         return 1.0;
     }
-    let padded = seen.next_multiple_of(S::LANES);
+    let padded = seen.next_multiple_of(SUMS);
     if let Some(cap) = soft_cap {
         cap_row::<S>(&mut scores[..padded], cap);
     }
@@ -240,11 +244,15 @@ unsafe fn probabilities<S: Simd>(
         largest = S::max(largest, S::load(scores.as_ptr().add(at)));
     }
     let largest = S::largest(largest);
-    let mut sum = S::splat(0.0);
-    for at in (0..padded).step_by(S::LANES) {
-        let p = exp::<S>(S::sub(S::load(scores.as_ptr().add(at)), S::splat(largest)));
-        S::store(scores.as_mut_ptr().add(at), p);
-        sum = S::add(sum, p);
+    let mut sum = Sums::<S>::new();
+    for at in (0..padded).step_by(SUMS) {
+        let mut p = [S::splat(0.0); 4];
+        for (v, p) in p.iter_mut().enumerate().take(SUMS / S::LANES) {
+            let place = scores.as_mut_ptr().add(at + v * S::LANES);
+            *p = exp::<S>(S::sub(S::load(place), S::splat(largest)));
+            S::store(place, *p);
+        }
+        sum.add(&p);
     }
     scores[..first].fill(0.0);
     if seen < length {
@@ -252,7 +260,7 @@ unsafe fn probabilities<S: Simd>(
     }
     let rescale = if *highest == f32::NEG_INFINITY { 0.0 } else { (*highest - largest).exp() };
     *highest = largest;
-    *total = *total * rescale + S::sum(sum);
+    *total = *total * rescale + sum.total();
     rescale
 }
 

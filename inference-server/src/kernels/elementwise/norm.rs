@@ -4,7 +4,7 @@ use super::super::Isa;
 use super::super::activations::Activations;
 use super::super::pool::{Pool, WorkerPanicked};
 use super::super::shared::SharedSlice;
-use super::super::simd::{Simd, dispatch};
+use super::super::simd::{SUMS, Simd, Sums, dispatch};
 use super::for_rows;
 
 /// Which normalisation.
@@ -164,15 +164,18 @@ unsafe fn mean_and_scale(isa: Isa, row: &[f32], norm: &Norm) -> (f32, f32) {
 /// The CPU has `S`.
 #[inline(always)]
 unsafe fn squares_from<S: Simd>(row: &[f32], mean: f32, out: &mut f32) {
-    let whole = row.len() / S::LANES * S::LANES;
+    let whole = row.len() / SUMS * SUMS;
     // SAFETY: the CPU has `S`, and only whole vectors inside the slice are read.
     let squares = unsafe {
-        let mut squares = S::splat(0.0);
-        for at in (0..whole).step_by(S::LANES) {
-            let x = S::sub(S::load(row.as_ptr().add(at)), S::splat(mean));
-            squares = S::mul_add(x, x, squares);
+        let mut squares = Sums::<S>::new();
+        for at in (0..whole).step_by(SUMS) {
+            let mut x = [S::splat(0.0); 4];
+            for (v, x) in x.iter_mut().enumerate().take(SUMS / S::LANES) {
+                *x = S::sub(S::load(row.as_ptr().add(at + v * S::LANES)), S::splat(mean));
+            }
+            squares.add_squares(&x);
         }
-        S::sum(squares)
+        squares.total()
     };
     *out = squares + row[whole..].iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
 }

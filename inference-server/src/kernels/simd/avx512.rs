@@ -207,10 +207,6 @@ unsafe impl Simd for Avx512 {
         _mm512_scalef_ps(a, n)
     }
     #[inline(always)]
-    unsafe fn sum(a: __m512) -> f32 {
-        _mm512_reduce_add_ps(a)
-    }
-    #[inline(always)]
     unsafe fn largest(a: __m512) -> f32 {
         _mm512_reduce_max_ps(a)
     }

@@ -12,14 +12,20 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod exp;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
+mod sums;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx2::{Avx2, AvxVnni};
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::Avx512;
 pub(super) use exp::exp;
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::Neon;
 pub(super) use portable::Portable;
+pub(super) use sums::{SUMS, Sums};
 
 /// Vectors of [`Self::LANES`] 32-bit lanes. Four bytes of a lane can hold four 8-bit or two 16-bit values.
 ///
@@ -110,7 +116,6 @@ pub(super) unsafe trait Simd: Copy + 'static {
     unsafe fn round(a: Self::Float) -> Self::Float;
     /// `a * 2^n` for integral `n` in -126 to 127.
     unsafe fn scale_by_power(a: Self::Float, n: Self::Float) -> Self::Float;
-    unsafe fn sum(a: Self::Float) -> f32;
     unsafe fn largest(a: Self::Float) -> f32;
     unsafe fn sum_int(a: Self::Int) -> i32;
     unsafe fn add_int(a: Self::Int, b: Self::Int) -> Self::Int;
@@ -141,6 +146,12 @@ macro_rules! dispatch {
             // SAFETY: as `dispatch!`.
             unsafe { $kernel::<$($($generic,)*)? $crate::kernels::simd::AvxVnni>($($arg),*) }
         }
+        #[cfg(target_arch = "aarch64")]
+        #[target_feature(enable = "neon,dotprod")]
+        unsafe fn neon($($arg: $type),*) {
+            // SAFETY: as `dispatch!`.
+            unsafe { $kernel::<$($($generic,)*)? $crate::kernels::simd::Neon>($($arg),*) }
+        }
         match $isa {
             #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Amx | $crate::kernels::Isa::Avx512Vnni => avx512($($arg),*),
@@ -148,6 +159,8 @@ macro_rules! dispatch {
             $crate::kernels::Isa::AvxVnni => avx_vnni($($arg),*),
             #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Avx2 => avx2($($arg),*),
+            #[cfg(target_arch = "aarch64")]
+            $crate::kernels::Isa::NeonDot => neon($($arg),*),
             _ => $kernel::<$($($generic,)*)? $crate::kernels::simd::Portable>($($arg),*),
         }
     }};

@@ -219,10 +219,6 @@ unsafe impl Simd for Portable {
         zip(a, n, |a, n| a * f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
-    unsafe fn sum(a: Self::Float) -> f32 {
-        a.iter().sum()
-    }
-    #[inline(always)]
     unsafe fn largest(a: Self::Float) -> f32 {
         a.iter().copied().fold(f32::NEG_INFINITY, f32::max)
     }

@@ -1,7 +1,7 @@
 use super::{assert_close, instruction_sets, numbers, two_threads};
 use crate::kernels::Isa;
 use crate::kernels::attention::{
-    AttentionShape, KvCache, KvKind, KvShape, SequenceQueries, Sight, attention,
+    AdditionOrder, AttentionShape, KvCache, KvKind, KvShape, SequenceQueries, Sight, attention,
 };
 use crate::kernels::elementwise::{PairLayout, QkvShape, QkvWeights, RotaryTable, rotate_and_store};
 use crate::kernels::reference;
@@ -65,8 +65,13 @@ fn check(case: &Case, isa: Isa) {
         out_width,
         sight: case.sight,
         soft_cap: case.soft_cap,
+        order: AdditionOrder::Fixed,
     };
     attention(&mut pool, isa, attend, &sequences, &cache, 1, &queries, &mut out).unwrap();
+    let mut free = vec![0.0; out.len()];
+    let unordered = AttentionShape { order: AdditionOrder::Free, ..attend };
+    attention(&mut pool, isa, unordered, &sequences, &cache, 1, &queries, &mut free).unwrap();
+    assert_close(&free, &out, 1e-5, isa.name());
 
     // Alone, a sequence's tasks are cut otherwise; its results are the same bits.
     for sequence in &sequences {

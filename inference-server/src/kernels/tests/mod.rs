@@ -19,7 +19,7 @@ fn two_threads() -> Pool {
 /// Instruction sets to test. One that this CPU lacks is printed, not passed over in silence.
 fn instruction_sets() -> Vec<Isa> {
     let found = Isa::available();
-    for isa in [Isa::Amx, Isa::Avx512Vnni, Isa::AvxVnni, Isa::Avx2, Isa::Portable] {
+    for isa in Isa::ALL {
         if !found.contains(&isa) {
             println!("NOT RUN: {} (this CPU has none)", isa.name());
         }

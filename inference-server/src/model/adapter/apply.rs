@@ -30,7 +30,7 @@ pub(in crate::model) fn add(
     out: &mut [f32],
     width: usize,
 ) -> Result<(), WorkerPanicked> {
-    let Device { pool, isa, profile } = device;
+    let Device { pool, isa, order: _, profile } = device;
     let (isa, columns) = (*isa, input.columns());
     let float = [ActivationKind::Float];
     for AdaptedRows { adapter, rows } in adapted {

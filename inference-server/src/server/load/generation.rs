@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::clock::PhaseClock;
 use super::source::Opened;
 use crate::backend::Backend as _;
-use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory, LoadError};
+use crate::backend::cpu::{AdditionOrder, CpuBackend, CpuOptions, KvMemory, LoadError};
 use crate::chat_template::ChatTemplate;
 use crate::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
 use crate::http::{AppState, Generation, Phase, Serves};
@@ -54,6 +54,7 @@ pub(super) fn load(
         kv_kind: config.kv_kind(),
         step_tokens: config.tokens_per_step,
         isa: None,
+        order: AdditionOrder::Fixed,
         context_length: Some(context),
     };
     std::thread::scope(|scope| {

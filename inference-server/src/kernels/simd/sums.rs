@@ -1,0 +1,55 @@
+//! Sums whose order of additions is the same on every instruction set.
+
+use super::Simd;
+
+/// Elements that are added to sums of their own: the lanes of the widest vectors.
+pub(in crate::kernels) const SUMS: usize = 16;
+
+/// Sixteen running sums: the same bits whatever [`Simd::LANES`] is, so that no rounding of activations to 8 bits falls
+/// otherwise on another CPU. One vector holds them, or two, or four.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Sums<S: Simd>([S::Float; 4]);
+
+impl<S: Simd> Sums<S> {
+    const VECTORS: usize = SUMS / S::LANES;
+
+    /// # Safety
+    /// As [`Simd`], here and below.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn new() -> Self {
+        Self([S::splat(0.0); 4])
+    }
+
+    /// Adds sixteen elements.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn add(&mut self, elements: &[S::Float; 4]) {
+        for v in 0..Self::VECTORS {
+            self.0[v] = S::add(self.0[v], elements[v]);
+        }
+    }
+
+    /// Adds the squares of sixteen elements.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn add_squares(&mut self, elements: &[S::Float; 4]) {
+        for v in 0..Self::VECTORS {
+            self.0[v] = S::mul_add(elements[v], elements[v], self.0[v]);
+        }
+    }
+
+    /// All sixteen, halves first.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn total(self) -> f32 {
+        let mut sums = [0.0f32; SUMS];
+        for v in 0..Self::VECTORS {
+            S::store(sums.as_mut_ptr().add(v * S::LANES), self.0[v]);
+        }
+        let mut width = SUMS / 2;
+        while width > 0 {
+            for at in 0..width {
+                sums[at] += sums[at + width];
+            }
+            width /= 2;
+        }
+        sums[0]
+    }
+}
