@@ -13,8 +13,8 @@ use weighbridge_inference_server::backend::cpu::{
 use weighbridge_inference_server::backend::{AdapterId, Backend, Logits, LogitsWanted, SequenceChunk};
 use weighbridge_inference_server::gguf::GgufFile;
 use weighbridge_inference_server::kv::BlockId;
-use weighbridge_inference_server::model::TensorSource;
 use weighbridge_inference_server::model::adapter::AdapterFile;
+use weighbridge_inference_server::model::{TensorSource, is_encoder, plan_decoder, plan_encoder};
 use weighbridge_inference_server::safetensors::SafetensorsFolder;
 
 /// Of the largest logit, with keys and values kept in F32, as transformers does.
@@ -280,4 +280,46 @@ fn adapters_add_what_peft_adds() {
             }
         }
     }
+}
+
+/// Where in a forward pass a tensor is used: embeddings, then the layers, then what makes logits or an embedding of them.
+fn place(tensor: &str) -> usize {
+    let layer = |parts: &mut dyn Iterator<Item = &str>| parts.find_map(|part| part.parse::<usize>().ok());
+    if tensor.contains("embed") || tensor.starts_with("token_embd") {
+        0
+    } else if let Some(layer) = layer(&mut tensor.split('.')) {
+        1 + layer
+    } else {
+        usize::MAX
+    }
+}
+
+#[test]
+fn what_the_first_token_needs_first_is_packed_first() {
+    let mut families = 0;
+    for entry in std::fs::read_dir(folder("")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_dir() {
+            continue;
+        }
+        let mut sources: Vec<Box<dyn TensorSource>> = vec![Box::new(SafetensorsFolder::open(&path).unwrap())];
+        if path.join("model.gguf").exists() {
+            sources.push(Box::new(GgufFile::open(&path.join("model.gguf")).unwrap()));
+        }
+        for source in sources {
+            let source = source.as_ref();
+            let matrices = if is_encoder(source).unwrap() {
+                plan_encoder(source).unwrap().plan.matrices
+            } else {
+                plan_decoder(source, Some(64)).unwrap().plan.matrices
+            };
+            let name = path.file_name().unwrap().display();
+            let places: Vec<usize> = matrices.iter().map(|matrix| place(matrix.tensor.name())).collect();
+            assert!(places.is_sorted(), "{name}: {places:?}");
+            assert!(places[0] == 0 && places.contains(&1) && places.contains(&2), "{name}: {places:?}");
+            assert!(matrices.is_sorted_by_key(|matrix| matrix.offset), "{name}");
+            families += 1;
+        }
+    }
+    assert!(families > 20, "{families}");
 }

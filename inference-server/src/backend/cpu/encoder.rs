@@ -1,7 +1,7 @@
 //! An encoder on the CPU: whole sequences in, one vector each out.
 
 use super::load::{reserve, scratch_bytes};
-use super::memory::MemoryPlan;
+use super::memory::{MemoryPlan, available};
 use super::{CpuOptions, KvKind, LoadError, LoadProgress};
 use crate::backend::BackendError;
 use crate::kernels::attention::{KvCache, KvShape, SequenceQueries};
@@ -59,7 +59,7 @@ impl CpuEncoder {
         let kv = kv.saturating_mul(options.step_tokens as u64);
         let scratch = scratch_bytes(dimensions, 0, options.step_tokens);
         let memory = MemoryPlan { weights: plan.bytes as u64, adapters: 0, kv, scratch };
-        let device = reserve(source, plan, options, memory, progress)?;
+        let device = reserve(memory.check(available())?, source, plan, options, progress)?;
         Ok(Self {
             model,
             device,

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::memory::{MemoryPlan, available};
+use super::memory::{Admitted, MemoryPlan, available};
 use super::{CpuBackend, CpuOptions, KvMemory, LoadError};
 use crate::kernels::Isa;
 use crate::kernels::attention::{KvCache, KvKind, KvShape};
@@ -69,8 +69,8 @@ impl CpuBackend {
     /// As [`Self::load`], with `adapters` by name; chunks name them by index.
     ///
     /// # Errors
-    /// As [`Self::load`]; [`LoadError::Adapter`] before anything is mapped when one does not fit the model, and after that
-    /// when one holds what is no number.
+    /// As [`Self::load`]; [`LoadError::Adapter`], before the model is mapped, when one does not fit it or holds what is no
+    /// number.
     pub fn load_with(
         source: &dyn TensorSource,
         adapters: &[(String, AdapterFile)],
@@ -98,9 +98,10 @@ impl CpuBackend {
         let scratch = scratch_bytes(dimensions, model.vocabulary(), options.step_tokens);
         let memory =
             MemoryPlan { weights: weight_bytes, adapters: adapter_bytes, kv: kv_bytes as u64, scratch };
-        let device = reserve(source, packing, options, memory, progress)?;
+        let admitted = memory.check(available())?;
         let load = |(name, plan): (&String, AdapterPlan<'_>)| plan.load().map_err(of_adapter(name));
         let adapters = planned.into_iter().map(load).collect::<Result<_, _>>()?;
+        let device = reserve(admitted, source, packing, options, progress)?;
         let cache = KvCache::new(kv_shape)
             .map_err(|source| LoadError::System { what: "reserving KV memory", source })?;
         let context = options.context_length.unwrap_or(model.dimensions().context_length);
@@ -108,18 +109,16 @@ impl CpuBackend {
     }
 }
 
-/// Checks that `memory` fits, then maps the source, reserves, starts threads and packs
-/// `packing`.
+/// Maps the source, reserves, starts threads and packs `packing`.
 pub(super) fn reserve(
+    _admitted: Admitted,
     source: &dyn TensorSource,
     packing: PackPlan,
     options: &CpuOptions,
-    memory: MemoryPlan,
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Device, LoadError> {
     let weights = packing.bytes as u64;
     tracing::info!(matrices = packing.types(), bytes = weights, "weights as they will be kept");
-    memory.check(available())?;
     progress(LoadProgress { phase: LoadPhase::Map, bytes: 0, total_bytes: weights });
     let isa = isa(options.isa)?;
     let system = |what| move |source| LoadError::System { what, source };
@@ -128,7 +127,7 @@ pub(super) fn reserve(
     let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
     pack_all(source, packing, memory, &mut pool, progress)?;
     progress(LoadProgress { phase: LoadPhase::Done, bytes: weights, total_bytes: weights });
-    Ok(Device { pool, isa, profile: Profile::default() })
+    Ok(Device { pool, isa, order: options.order, profile: Profile::default() })
 }
 
 fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {

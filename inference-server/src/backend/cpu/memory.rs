@@ -13,14 +13,18 @@ pub(super) struct MemoryPlan {
     pub(super) scratch: u64,
 }
 
+/// A model that was seen to fit.
+#[derive(Debug)]
+pub(super) struct Admitted(());
+
 impl MemoryPlan {
     /// Refuses a plan larger than `available`, with the sum in words. `None` is no known limit.
-    pub(super) fn check(self, available: Option<u64>) -> Result<(), LoadError> {
-        let Some(available) = available else { return Ok(()) };
+    pub(super) fn check(self, available: Option<u64>) -> Result<Admitted, LoadError> {
+        let Some(available) = available else { return Ok(Admitted(())) };
         let total =
             self.weights.saturating_add(self.adapters).saturating_add(self.kv).saturating_add(self.scratch);
         if total <= available {
-            return Ok(());
+            return Ok(Admitted(()));
         }
         let arithmetic = format!(
             "the model does not fit: weights {}{} + KV {} + scratch {} = {}, but {} are available",
