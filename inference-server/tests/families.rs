@@ -284,10 +284,9 @@ fn adapters_add_what_peft_adds() {
 
 /// Where in a forward pass a tensor is used: embeddings, then the layers, then what makes logits or an embedding of them.
 fn place(tensor: &str) -> usize {
-    let layer = |parts: &mut dyn Iterator<Item = &str>| parts.find_map(|part| part.parse::<usize>().ok());
     if tensor.contains("embed") || tensor.starts_with("token_embd") {
         0
-    } else if let Some(layer) = layer(&mut tensor.split('.')) {
+    } else if let Some(layer) = tensor.split('.').find_map(|part| part.parse::<usize>().ok()) {
         1 + layer
     } else {
         usize::MAX
