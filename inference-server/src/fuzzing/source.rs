@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use serde_json::{Map, Value};
 
@@ -128,5 +129,5 @@ impl TensorSource for MemorySource<'_> {
         self.bytes.get(tensor.range()).unwrap_or_default()
     }
 
-    fn release(&self, _: &TensorInfo) {}
+    fn release(&self, _: &TensorInfo, _: Range<usize>) {}
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::mapping::FileBytes;
@@ -98,9 +99,9 @@ impl GgufFile {
         self.shards.bytes(tensor)
     }
 
-    /// Lets the kernel drop `tensor`'s pages from our resident set; reading them again is correct.
-    pub fn release(&self, tensor: &TensorInfo) {
-        self.shards.release(tensor);
+    /// Lets the kernel drop the pages of these of `tensor`'s bytes from our resident set; reading them again is correct.
+    pub fn release(&self, tensor: &TensorInfo, bytes: Range<usize>) {
+        self.shards.release(tensor, bytes);
     }
 
     /// Length of all its parts, in bytes.

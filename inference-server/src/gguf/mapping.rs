@@ -36,10 +36,7 @@ impl Mapping {
     /// Tells the kernel that `range` will not be read again soon, so its pages leave our resident set.
     /// Reading it again is correct and costs a page fault.
     pub(crate) fn release(&self, range: Range<usize>) {
-        // Whole pages inside the range only: a neighbour may still be needed. 64 KiB covers every page size.
-        const PAGE: usize = 64 * 1024;
-        let start = range.start.next_multiple_of(PAGE);
-        let end = range.end.min(self.0.len()) / PAGE * PAGE;
+        let Range { start, end } = pages(range, self.0.len());
         if start >= end {
             return;
         }
@@ -48,6 +45,15 @@ impl Mapping {
         // A refusal costs memory, not correctness, so it is not an error.
         let _ = unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
     }
+}
+
+/// The pages to give back for `range` of a mapping of `length` bytes. The first goes even where the range has only its
+/// end, so that ranges that follow one another leave none between them; the last stays for the range that has its end.
+fn pages(range: Range<usize>, length: usize) -> Range<usize> {
+    // Covers every size of a page.
+    const PAGE: usize = 64 * 1024;
+    let floor = |at: usize| at.min(length) / PAGE * PAGE;
+    floor(range.start)..floor(range.end)
 }
 
 /// A file that is read in parts, and mapped once all of it is wanted.
@@ -92,5 +98,28 @@ impl FileBytes {
     /// The mapping, once there is one.
     pub(crate) fn mapping(&self) -> Option<&Mapping> {
         self.mapping.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Matrices of a megabyte would else keep a page each, and a model of experts has thousands.
+    #[test]
+    fn ranges_that_follow_one_another_leave_no_page_between_them() {
+        const STEP: usize = 100_000;
+        const LENGTH: usize = 40 * STEP;
+        let released = (0..LENGTH).step_by(STEP).map(|start| pages(start..start + STEP, LENGTH));
+        let end = released.fold(0, |end, pages| {
+            assert_eq!(pages.start, end);
+            assert!(pages.start % 65_536 == 0 && pages.end % 65_536 == 0, "{pages:?} are no whole pages");
+            pages.end
+        });
+        assert!(LENGTH - end < 65_536, "{end} of {LENGTH}");
+        // A neighbour's end may lie in the last page.
+        assert_eq!(pages(10..70_000, LENGTH), 0..65_536);
+        assert_eq!(pages(10..60_000, LENGTH), 0..0);
+        assert_eq!(pages(0..usize::MAX, 70_000), 0..65_536);
     }
 }

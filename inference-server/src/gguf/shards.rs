@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 
 use super::TensorInfo;
 use super::mapping::{FileBytes, Mapping};
@@ -63,10 +64,11 @@ impl Shards {
         self.mapping(tensor).and_then(|mapping| mapping.bytes().get(tensor.range())).unwrap_or_default()
     }
 
-    /// Lets the kernel drop `tensor`'s pages from our resident set.
-    pub(crate) fn release(&self, tensor: &TensorInfo) {
+    /// Lets the kernel drop the pages of these of `tensor`'s bytes from our resident set.
+    pub(crate) fn release(&self, tensor: &TensorInfo, bytes: Range<usize>) {
+        let Range { start, end } = tensor.range();
         if let Some(mapping) = self.mapping(tensor) {
-            mapping.release(tensor.range());
+            mapping.release(start + bytes.start.min(end - start)..start + bytes.end.min(end - start));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where a model's tensors and settings come from.
 
 use std::io;
+use std::ops::Range;
 
 use super::keys::Keys;
 use crate::gguf::{GgufFile, TensorInfo, TensorType};
@@ -53,8 +54,8 @@ pub trait TensorSource: Sync {
     /// The bytes of `tensor`, which must be of this source; none before [`Self::map`].
     fn bytes(&self, tensor: &TensorInfo) -> &[u8];
 
-    /// Lets the kernel drop `tensor`'s pages from our resident set; reading them again is correct.
-    fn release(&self, tensor: &TensorInfo);
+    /// Lets the kernel drop the pages of these of `tensor`'s bytes from our resident set; reading them again is correct.
+    fn release(&self, tensor: &TensorInfo, bytes: Range<usize>);
 }
 
 impl TensorSource for GgufFile {
@@ -86,7 +87,7 @@ impl TensorSource for GgufFile {
         self.bytes(tensor)
     }
 
-    fn release(&self, tensor: &TensorInfo) {
-        self.release(tensor);
+    fn release(&self, tensor: &TensorInfo, bytes: Range<usize>) {
+        self.release(tensor, bytes);
     }
 }

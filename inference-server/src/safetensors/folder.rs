@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path};
 
 use safetensors::Dtype;
@@ -203,7 +204,7 @@ impl TensorSource for SafetensorsFolder {
         self.shards.bytes(tensor)
     }
 
-    fn release(&self, tensor: &TensorInfo) {
-        self.shards.release(tensor);
+    fn release(&self, tensor: &TensorInfo, bytes: Range<usize>) {
+        self.shards.release(tensor, bytes);
     }
 }

@@ -1,8 +1,11 @@
-//! What this crate's tests share: a byte tokenizer and a backend whose next token anyone can foretell.
+//! What this crate's tests share: a byte tokenizer, a backend whose next token anyone can foretell, and a model's file
+//! that takes note of what is done with it.
 
 mod backend;
+mod source;
 
 pub(crate) use backend::{Gate, SimulatedBackend};
+pub(crate) use source::NotedFile;
 
 use crate::tokenizer::{TokenType, Tokenizer, TokenizerMetadata};
 

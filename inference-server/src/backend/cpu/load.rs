@@ -7,7 +7,7 @@ use super::{CpuBackend, CpuOptions, KvMemory, LoadError};
 use crate::kernels::Isa;
 use crate::kernels::attention::{KvCache, KvKind, KvShape};
 use crate::kernels::buffer::Buffer;
-use crate::kernels::packed::pack;
+use crate::kernels::packed::{PANEL_ROWS, pack};
 use crate::kernels::pool::Pool;
 use crate::model::adapter::{AdapterFile, AdapterPlan, Base};
 use crate::model::pass::{Buffers, Device};
@@ -15,7 +15,8 @@ use crate::model::plan::{PackPlan, Packing};
 use crate::model::profile::Profile;
 use crate::model::{Dimensions, PlannedModel, TensorSource, plan_decoder};
 
-/// Bytes of a tensor that are packed before their pages are given back: bounds what loading needs on top.
+/// Bytes of a matrix, stored or packed, that are packed before their pages are given back: bounds what loading needs
+/// on top.
 const PACK_STEP: usize = 32 << 20;
 
 /// What loading is doing.
@@ -125,7 +126,7 @@ pub(super) fn reserve(
     source.map().map_err(system("mapping the weights"))?;
     let mut pool = Pool::new(threads(options.threads)).map_err(system("starting threads"))?;
     let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
-    pack_all(source, packing, memory, &mut pool, progress)?;
+    pack_all(source, packing, memory, &mut pool, PACK_STEP, progress)?;
     progress(LoadProgress { phase: LoadPhase::Done, bytes: weights, total_bytes: weights });
     Ok(Device { pool, isa, order: options.order, profile: Profile::default() })
 }
@@ -174,11 +175,13 @@ pub(super) fn scratch_bytes(config: &Dimensions, vocabulary: usize, tokens: usiz
     rows.saturating_add((vocabulary as u64).saturating_mul(tokens.min(64) as u64)).saturating_mul(4)
 }
 
-fn pack_all(
+/// Packs `plan` into `memory`, and gives back what was read after at most `step` bytes, or a panel.
+pub(super) fn pack_all(
     source: &dyn TensorSource,
     plan: PackPlan,
     mut memory: Buffer,
     pool: &mut Pool,
+    step: usize,
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<(), LoadError> {
     let total_bytes = plan.bytes as u64;
@@ -186,17 +189,17 @@ fn pack_all(
     for Packing { tensor, bytes, layout, offset } in &plan.matrices {
         let failed = || LoadError::Pack { tensor: tensor.name().to_owned() };
         let stored = source.bytes(tensor).get(bytes.clone()).ok_or_else(failed)?;
-        let panel = layout.panel_bytes();
-        let step = (PACK_STEP / panel).max(1);
+        let (panel, row) = (layout.panel_bytes(), stored.len() / layout.rows());
+        let step = (step / panel.max(PANEL_ROWS * row)).max(1);
         for first in (0..layout.panels()).step_by(step) {
             let panels = first..layout.panels().min(first + step);
-            let start = offset + first * panel;
-            let out = memory.bytes_mut().get_mut(start..start + panels.len() * panel).ok_or_else(failed)?;
+            let rows = first * PANEL_ROWS..layout.rows().min(panels.end * PANEL_ROWS);
+            let packed = offset + first * panel..offset + panels.end * panel;
+            let end = packed.end as u64;
+            let out = memory.bytes_mut().get_mut(packed).ok_or_else(failed)?;
             pack(pool, *layout, tensor.kind(), stored, panels, out).map_err(|_| failed())?;
-            progress(LoadProgress { phase: LoadPhase::Repack, bytes: start as u64, total_bytes });
-        }
-        if bytes.end == tensor.bytes() {
-            source.release(tensor);
+            source.release(tensor, bytes.start + rows.start * row..bytes.start + rows.end * row);
+            progress(LoadProgress { phase: LoadPhase::Repack, bytes: end, total_bytes });
         }
     }
     plan.arena.fill(memory);

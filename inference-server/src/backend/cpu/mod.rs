@@ -186,4 +186,6 @@ fn lay_out<'a>(batch: &[SequenceChunk<'a>], adapters: &'a [Adapter]) -> Step<'a>
 }
 
 #[cfg(test)]
+mod load_tests;
+#[cfg(test)]
 mod tests;
