@@ -67,6 +67,16 @@ pub enum GgufError {
         /// The most that could be.
         limit: u64,
     },
+    /// A header that would take more memory than any real one.
+    #[error(
+        "{field} makes the header take more than {limit} bytes of memory, which no model's does; the file is damaged or hostile: fetch it again"
+    )]
+    HeaderMemory {
+        /// The field that is too much.
+        field: String,
+        /// The most that a header may take.
+        limit: u64,
+    },
     /// A type number that the format does not define.
     #[error("{field} has unknown type {value}; the file is damaged, or newer than this server")]
     UnknownType {

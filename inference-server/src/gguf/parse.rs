@@ -17,8 +17,9 @@ const MAX_TENSOR_NAME: u64 = 256;
 const MAX_STRING: u64 = 1 << 28;
 /// ggml's `GGML_MAX_DIMS`.
 const MAX_DIMENSIONS: u32 = 4;
-/// Room reserved in an array before its elements are read.
-const RESERVED: usize = 1 << 18;
+/// Most memory that a header may take, by what its values are in memory: an empty string has 8 bytes in a file and 24
+/// here, and a sparse file has any number of them for nothing. The largest vocabularies take some 60 MB.
+const MAX_MEMORY: u64 = 1 << 28;
 /// Where `general.alignment` is missing.
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// No writer aligns tensors to more than a huge page.
@@ -33,7 +34,12 @@ pub(super) struct Header {
 
 /// Parses and checks the header of a GGUF file of `length` bytes that begins with `file`. No tensor is read.
 pub(super) fn parse(file: impl Read, length: u64) -> Result<Header, GgufError> {
-    let mut reader = Reader::new(file, length);
+    parse_within(MAX_MEMORY, file, length)
+}
+
+/// The same in `limit` bytes of memory.
+pub(super) fn parse_within(limit: u64, file: impl Read, length: u64) -> Result<Header, GgufError> {
+    let mut reader = Reader::new(file, length, limit);
     magic_and_version(&mut reader)?;
 
     // A tensor's header takes at least 24 bytes (name length, dimensions, one dimension, type, offset
@@ -77,6 +83,7 @@ fn metadata(reader: &mut Reader<impl Read>, count: usize) -> Result<Metadata, Gg
     for index in 0..count {
         let key = reader.string(MAX_KEY, &|| format!("metadata key {index}"))?;
         let field = || format!("metadata key {key}");
+        reader.charge::<(String, Value)>(1, &field)?;
         let kind = value_type(reader, &field)?;
         let value = value(reader, kind, &field)?;
         if entries.contains_key(&key) {
@@ -133,18 +140,28 @@ fn array(
     let kind = value_type(reader, field)?;
     let count = reader.count(kind.least_bytes(), &|| format!("array length of {}", field()))?;
 
-    /// `count` values, each read by `read`; `count` is bounded by the bytes that are left, of which a sparse file has
-    /// many.
-    fn collect<T>(count: usize, mut read: impl FnMut() -> Result<T, GgufError>) -> Result<Vec<T>, GgufError> {
-        let mut values = Vec::with_capacity(count.min(RESERVED));
+    /// `count` values, each read by `read`, their memory counted before it is reserved.
+    fn collect<R: Read, T>(
+        reader: &mut Reader<R>,
+        field: &dyn Fn() -> String,
+        count: usize,
+        mut read: impl FnMut(&mut Reader<R>) -> Result<T, GgufError>,
+    ) -> Result<Vec<T>, GgufError> {
+        reader.charge::<T>(count, field)?;
+        let mut values = Vec::with_capacity(count);
         for _ in 0..count {
-            values.push(read()?);
+            values.push(read(reader)?);
         }
         Ok(values)
     }
+    macro_rules! values {
+        ($variant:ident, $read:expr) => {
+            Array::$variant(collect(reader, field, count, $read)?)
+        };
+    }
     macro_rules! numbers {
         ($variant:ident, $number:ty) => {
-            Array::$variant(collect(count, || Ok(<$number>::from_le_bytes(reader.array(field)?)))?)
+            values!($variant, |reader| Ok(<$number>::from_le_bytes(reader.array(field)?)))
         };
     }
     Ok(match kind {
@@ -158,9 +175,9 @@ fn array(
         ValueType::U64 => numbers!(U64, u64),
         ValueType::I64 => numbers!(I64, i64),
         ValueType::F64 => numbers!(F64, f64),
-        ValueType::Bool => Array::Bool(collect(count, || boolean(reader, field))?),
-        ValueType::String => Array::String(collect(count, || reader.string(MAX_STRING, field))?),
-        ValueType::Array => Array::Array(collect(count, || array(reader, field, depth + 1))?),
+        ValueType::Bool => values!(Bool, |reader| boolean(reader, field)),
+        ValueType::String => values!(String, |reader| reader.string(MAX_STRING, field)),
+        ValueType::Array => values!(Array, |reader| array(reader, field, depth + 1)),
     })
 }
 
@@ -177,7 +194,7 @@ fn alignment(metadata: &Metadata) -> Result<u64, GgufError> {
 }
 
 /// A tensor's header before its place was checked.
-struct RawTensor {
+pub(super) struct RawTensor {
     name: String,
     shape: Vec<u64>,
     kind: TensorType,
@@ -186,6 +203,8 @@ struct RawTensor {
 
 fn tensor_headers(reader: &mut Reader<impl Read>, count: usize) -> Result<Vec<RawTensor>, GgufError> {
     let mut names = HashSet::new();
+    // Once by name and once by place.
+    reader.charge::<[RawTensor; 2]>(count, &|| "tensor count".to_owned())?;
     let mut tensors = Vec::new();
     for index in 0..count {
         let name = reader.string(MAX_TENSOR_NAME, &|| format!("name of tensor {index}"))?;

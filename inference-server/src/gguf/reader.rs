@@ -11,12 +11,15 @@ pub(super) struct Reader<R> {
     position: u64,
     /// Length of the file.
     end: u64,
+    /// Bytes of memory that everything read may take, and how many of them it does.
+    limit: u64,
+    charged: u64,
 }
 
 impl<R: Read> Reader<R> {
-    /// A reader at the beginning of `input`, a file of `end` bytes.
-    pub(super) fn new(input: R, end: u64) -> Self {
-        Self { input, position: 0, end }
+    /// A reader at the beginning of `input`, a file of `end` bytes, of which at most `limit` bytes of memory are made.
+    pub(super) fn new(input: R, end: u64, limit: u64) -> Self {
+        Self { input, position: 0, end, limit, charged: 0 }
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -94,12 +97,23 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Counts `count` values of type `T` that `field` is about to make.
+    pub(super) fn charge<T>(&mut self, count: usize, field: &dyn Fn() -> String) -> Result<(), GgufError> {
+        let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
+        self.charged = self.charged.saturating_add(bytes);
+        if self.charged > self.limit {
+            return Err(GgufError::HeaderMemory { field: field(), limit: self.limit });
+        }
+        Ok(())
+    }
+
     /// A length-prefixed UTF-8 string of at most `limit` bytes.
     pub(super) fn string(&mut self, limit: u64, field: &dyn Fn() -> String) -> Result<String, GgufError> {
         let length = self.u64(field)?;
         if length > limit {
             return Err(GgufError::Count { field: format!("length of {}", field()), count: length, limit });
         }
+        self.charge::<u8>(usize::try_from(length).unwrap_or(usize::MAX), field)?;
         String::from_utf8(self.take(length, field)?).map_err(|_| GgufError::Utf8 { field: field() })
     }
 }

@@ -219,13 +219,52 @@ fn counts_are_bounded_by_the_bytes_that_are_left() {
     assert!(raw.refusal().contains("array length of metadata key tokens"), "{}", raw.refusal());
 }
 
-/// A sparse file is as long as it likes, so that the bytes that are left bound nothing. Guard: `RESERVED`.
+/// A sparse file is as long as it likes, so that the bytes that are left bound nothing. Guard: `Reader::charge`, with
+/// `MAX_MEMORY`, before an array's room is reserved.
 #[test]
-fn a_long_file_reserves_only_what_it_holds() {
-    let mut raw = Raw::new(3, 0, 1);
-    raw.string(b"tokens").u32(9).u32(8).u64(1 << 45);
-    let said = parse::parse(&raw.0[..], 1 << 50).unwrap_err().to_string();
-    assert!(said.contains("metadata key tokens needs 8 bytes"), "{said}");
+fn a_long_files_arrays_are_bounded_by_the_memory_that_they_would_take() {
+    for (kind, elements) in
+        [(0, 1 << 28), (8, (1 << 28) / 24), (9, (1 << 28) / size_of::<Array>() as u64), (12, 1 << 25)]
+    {
+        let said = |count: u64| {
+            let mut raw = Raw::new(3, 0, 1);
+            raw.string(b"tokens").u32(9).u32(kind).u64(count);
+            parse::parse(&raw.0[..], 1 << 50).unwrap_err().to_string()
+        };
+        for count in [elements, 1 << 45] {
+            let said = said(count);
+            assert!(
+                said.starts_with("metadata key tokens makes the header take more than 268435456"),
+                "{said}"
+            );
+        }
+        let said = said(elements / 2);
+        assert!(said.contains("metadata key tokens needs "), "{said}");
+    }
+}
+
+/// Guard: `Reader::charge` for pairs, text and tensors, whose counts are small and whose sum is not.
+#[test]
+fn all_that_a_header_holds_counts_for_its_memory() {
+    let within = |limit, raw: &Raw| {
+        parse::parse_within(limit, &raw.0[..], 1 << 20).map(drop).map_err(|error| error.to_string())
+    };
+    let pair = size_of::<(String, Value)>() as u64;
+    let mut strings = Raw::new(3, 0, 1);
+    strings.string(b"k").u32(9).u32(8).u64(2).string(&[b'x'; 100]).string(&[b'x'; 100]);
+    let mut pairs = Raw::new(3, 0, 2);
+    pairs.string(b"k").u32(4).u32(1).string(b"l").u32(4).u32(1);
+    let mut tensors = Raw::new(3, 2, 0);
+    tensors.tensor("v", &[8], 0, 0).tensor("w", &[8], 0, 32);
+    for (raw, needed, field) in [
+        (&strings, 1 + pair + 2 * 24 + 200, "metadata key k makes"),
+        (&pairs, 2 * (1 + pair), "metadata key l makes"),
+        (&tensors, 2 + 4 * size_of::<parse::RawTensor>() as u64, "name of tensor 1 makes"),
+    ] {
+        let said = within(needed - 1, raw).unwrap_err();
+        assert!(said.starts_with(field), "{said}");
+        within(needed, raw).unwrap();
+    }
 }
 
 /// llama.cpp GHSA-7rxv-5jhh-j6xx compared lengths signed. Guard: `Reader::string` has a limit, and looks before it reads.
@@ -346,7 +385,7 @@ fn metadata_is_read_in_any_integer_width_and_refused_with_what_is_there() {
 /// Guard: the comparison in `Reader::take`, before anything is reserved.
 #[test]
 fn the_reader_never_passes_the_end() {
-    let mut reader = Reader::new(&[1, 2, 3][..], 3);
+    let mut reader = Reader::new(&[1, 2, 3][..], 3, 3);
     assert!(reader.u32(&|| "x".to_owned()).is_err());
     assert_eq!(reader.take(3, &|| "x".to_owned()).unwrap(), [1, 2, 3]);
     assert!(reader.take(u64::MAX, &|| "x".to_owned()).is_err());

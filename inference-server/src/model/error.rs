@@ -64,6 +64,18 @@ pub enum ModelError {
         /// The family.
         architecture: String,
     },
+    /// Norms and biases larger than any model's, which are read before it is known whether the model fits.
+    #[error(
+        "norms and biases up to tensor {tensor} take {bytes} bytes, and no model has more than {limit}; the file is damaged or hostile: fetch it again"
+    )]
+    VectorBytes {
+        /// The tensor that is too much.
+        tensor: String,
+        /// Bytes up to its end, as they would be held.
+        bytes: usize,
+        /// The most that is read.
+        limit: usize,
+    },
     /// Sizes that overflow.
     #[error("the weights' size overflows; the file's dimensions are not a model's")]
     TooLarge,

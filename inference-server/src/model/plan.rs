@@ -11,6 +11,9 @@ use crate::kernels::reference::dequantize;
 
 /// Matrices begin at a cache line.
 const ALIGNMENT: usize = 64;
+/// Most bytes of norms and biases: they are read while planning, before it is known whether the model fits. Those of
+/// Llama 3.1 405B have 17 MB.
+const MAX_VECTORS: usize = 64 << 20;
 
 /// A part of a layer or of a model by ggml's name, and by the Hugging Face hub's.
 pub type Part = (&'static str, &'static str);
@@ -58,11 +61,18 @@ pub struct PackPlan {
     pub arena: Arc<Arena>,
     /// Bytes of the arena.
     pub bytes: usize,
+    /// Bytes of norms and biases, which the planned model holds already.
+    pub vector_bytes: usize,
     /// The matrices.
     pub matrices: Vec<Packing>,
 }
 
 impl PackPlan {
+    /// Bytes that the model will hold, packed or not.
+    pub fn held_bytes(&self) -> u64 {
+        (self.bytes as u64).saturating_add(self.vector_bytes as u64)
+    }
+
     /// How many matrices are kept as which type, and what those were that are quantised: `Q4_K 24 (from BF16), F32 1`.
     pub fn types(&self) -> String {
         let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -101,6 +111,8 @@ pub struct Planner<'a> {
     family: Names,
     arena: Arc<Arena>,
     length: Option<usize>,
+    vector_bytes: usize,
+    most_vector_bytes: usize,
     matrices: Vec<Packing>,
     used: HashSet<String>,
 }
@@ -113,6 +125,8 @@ impl<'a> Planner<'a> {
             family,
             arena: Arc::default(),
             length: Some(0),
+            vector_bytes: 0,
+            most_vector_bytes: MAX_VECTORS,
             matrices: Vec::new(),
             used: HashSet::new(),
         }
@@ -184,9 +198,15 @@ impl<'a> Planner<'a> {
     /// The vector `[length]` that ggml calls `name`.
     ///
     /// # Errors
-    /// [`ModelError`] when it is missing, of another shape, or cannot be read.
+    /// [`ModelError`] when it is missing, of another shape, too much with those before, or cannot be read.
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
         let tensor = self.shaped(name, &[length])?;
+        let bytes = self.vector_bytes.saturating_add(length.saturating_mul(size_of::<f32>()));
+        if bytes > self.most_vector_bytes {
+            let (tensor, limit) = (tensor.name().to_owned(), self.most_vector_bytes);
+            return Err(ModelError::VectorBytes { tensor, bytes, limit });
+        }
+        self.vector_bytes = bytes;
         let mut values = vec![0.0; length];
         let stored = self.source.read(tensor).map_err(|error| ModelError::Read {
             tensor: tensor.name().to_owned(),
@@ -214,7 +234,8 @@ impl<'a> Planner<'a> {
             return Err(ModelError::UnknownTensor { tensor: tensor.to_owned(), architecture });
         }
         let bytes = self.length.ok_or(ModelError::TooLarge)?;
-        Ok(PackPlan { arena: self.arena, bytes, matrices: self.matrices })
+        let (vector_bytes, matrices) = (self.vector_bytes, self.matrices);
+        Ok(PackPlan { arena: self.arena, bytes, vector_bytes, matrices })
     }
 
     /// `name`, which is ggml's, as the source has it.
@@ -279,5 +300,26 @@ fn misshapen(tensor: &TensorInfo, expected: &[usize]) -> ModelError {
         tensor: tensor.name().to_owned(),
         found: tensor.shape().to_vec(),
         expected: expected.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synth::SynthSpec;
+    use crate::testing::NotedFile;
+
+    /// Guard: `Planner::vector` adds up what shapes say, before it reads.
+    #[test]
+    fn norms_and_biases_are_bounded_before_they_are_read() {
+        let source = NotedFile::new(&SynthSpec::default());
+        let mut planner = Planner::new(&source, Names::decoder(&[]));
+        planner.most_vector_bytes = 2 * 64 * size_of::<f32>();
+        planner.vector("blk.0.attn_norm.weight", 64).unwrap();
+        planner.vector("blk.0.ffn_norm.weight", 64).unwrap();
+        let refusal = planner.vector("output_norm.weight", 64).unwrap_err();
+        let tensor = "output_norm.weight".to_owned();
+        assert_eq!(refusal, ModelError::VectorBytes { tensor, bytes: 768, limit: 512 });
+        assert_eq!(source.tensors_read(), ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"]);
     }
 }

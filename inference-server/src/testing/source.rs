@@ -24,6 +24,11 @@ impl NotedFile {
         Self { file, read: Mutex::default(), released: Mutex::default(), _folder: folder }
     }
 
+    /// Tensors that were copied.
+    pub(crate) fn tensors_read(&self) -> Vec<String> {
+        self.read.lock().unwrap().clone()
+    }
+
     /// Tensors, and which of their bytes were given back.
     pub(crate) fn released(&self) -> MutexGuard<'_, Vec<(String, Range<usize>)>> {
         self.released.lock().unwrap()

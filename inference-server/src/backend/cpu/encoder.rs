@@ -51,6 +51,18 @@ impl CpuEncoder {
         pooling: Pooling,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, LoadError> {
+        // Asked before planning, which reads what the plan counts.
+        Self::load_within(available(), source, options, pooling, progress)
+    }
+
+    /// The same in `room` bytes of memory; `None` is no known limit.
+    pub(super) fn load_within(
+        room: Option<u64>,
+        source: &dyn TensorSource,
+        options: &CpuOptions,
+        pooling: Pooling,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, LoadError> {
         let PlannedModel { plan, model } = plan_encoder(source)?;
         let weight_bytes = plan.bytes as u64;
         let dimensions = model.dimensions();
@@ -58,8 +70,8 @@ impl CpuEncoder {
         let kv = (2 * dimensions.kv_width() * size_of::<f32>()) as u64;
         let kv = kv.saturating_mul(options.step_tokens as u64);
         let scratch = scratch_bytes(dimensions, 0, options.step_tokens);
-        let memory = MemoryPlan { weights: plan.bytes as u64, adapters: 0, kv, scratch };
-        let device = reserve(memory.check(available())?, source, plan, options, progress)?;
+        let memory = MemoryPlan { weights: plan.held_bytes(), adapters: 0, kv, scratch };
+        let device = reserve(memory.check(room)?, source, plan, options, progress)?;
         Ok(Self {
             model,
             device,

@@ -78,6 +78,18 @@ impl CpuBackend {
         options: &CpuOptions,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, LoadError> {
+        // Asked before planning, which reads what the plan counts.
+        Self::load_within(available(), source, adapters, options, progress)
+    }
+
+    /// The same in `room` bytes of memory; `None` is no known limit.
+    pub(super) fn load_within(
+        room: Option<u64>,
+        source: &dyn TensorSource,
+        adapters: &[(String, AdapterFile)],
+        options: &CpuOptions,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, LoadError> {
         let PlannedModel { plan: packing, model } = plan_decoder(source, options.context_length)?;
         let dimensions = model.dimensions();
         let kv_shape = kv_shape(dimensions, options.kv_kind, options.kv)?;
@@ -97,9 +109,9 @@ impl CpuBackend {
         let adapter_bytes = planned.iter().map(|(_, plan)| plan.bytes()).sum();
         let weight_bytes = packing.bytes as u64;
         let scratch = scratch_bytes(dimensions, model.vocabulary(), options.step_tokens);
-        let memory =
-            MemoryPlan { weights: weight_bytes, adapters: adapter_bytes, kv: kv_bytes as u64, scratch };
-        let admitted = memory.check(available())?;
+        let weights = packing.held_bytes();
+        let memory = MemoryPlan { weights, adapters: adapter_bytes, kv: kv_bytes as u64, scratch };
+        let admitted = memory.check(room)?;
         let load = |(name, plan): (&String, AdapterPlan<'_>)| plan.load().map_err(of_adapter(name));
         let adapters = planned.into_iter().map(load).collect::<Result<_, _>>()?;
         let device = reserve(admitted, source, packing, options, progress)?;

@@ -1,10 +1,11 @@
 //! Loading: what is in memory while it goes on.
 
-use super::load::pack_all;
+use super::load::{pack_all, scratch_bytes};
 use super::*;
+use crate::gguf::TensorInfo;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::packed::PANEL_ROWS;
-use crate::model::{TensorSource as _, plan_decoder};
+use crate::model::{PlannedModel, TensorSource as _, plan_decoder};
 use crate::synth::{Family, Shape, SynthSpec};
 use crate::testing::NotedFile;
 
@@ -50,4 +51,21 @@ fn no_more_than_a_step_lies_read_and_not_given_back() {
             assert!(most <= step.max(panel).min(matrix), "{}: {most} of {matrix}", tensor.name());
         }
     }
+}
+
+/// Guard: `PackPlan::held_bytes` in the plan that is checked.
+#[test]
+fn a_model_needs_room_for_its_norms_and_biases_too() {
+    let source = NotedFile::new(&SynthSpec { family: Family::Qwen2, ..SynthSpec::default() });
+    let PlannedModel { plan, model } = plan_decoder(&source, None).unwrap();
+    let vectors = source.file.tensors().iter().filter(|tensor| tensor.shape().len() == 1);
+    assert_eq!(plan.vector_bytes, vectors.map(TensorInfo::bytes).sum::<usize>());
+
+    let options = CpuOptions { kv: KvMemory::Blocks(1), ..CpuOptions::default() };
+    let load = |room| CpuBackend::load_within(room, &source, &[], &options, &mut |_| ());
+    let kv = load(None).unwrap().description().kv_bytes;
+    let scratch = scratch_bytes(model.dimensions(), model.vocabulary(), options.step_tokens);
+    let needed = (plan.bytes + plan.vector_bytes) as u64 + kv + scratch;
+    assert!(matches!(load(Some(needed - 1)), Err(LoadError::Memory { .. })));
+    load(Some(needed)).unwrap();
 }

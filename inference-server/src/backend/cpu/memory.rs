@@ -7,6 +7,7 @@ use super::LoadError;
 /// What a backend will hold, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MemoryPlan {
+    /// Norms and biases included.
     pub(super) weights: u64,
     pub(super) adapters: u64,
     pub(super) kv: u64,
