@@ -1,8 +1,9 @@
 //! Whether a model fits, before a byte is allocated.
 
 use std::fs::read_to_string;
+use std::path::Path;
 
-use super::LoadError;
+use super::{LoadError, cgroup};
 
 /// What a backend will hold, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,8 @@ fn in_words(bytes: u64) -> String {
 /// Bytes that this process can still take: the least of the machine's and its control group's.
 pub(super) fn available() -> Option<u64> {
     let machine = read_to_string("/proc/meminfo").ok().and_then(|text| machine_available(&text));
-    let group = read_to_string("/proc/self/cgroup").ok().and_then(|text| group_available(&text));
+    let groups = read_to_string("/proc/self/cgroup").ok();
+    let group = groups.and_then(|groups| cgroup::available(Path::new(cgroup::ROOT), &groups));
     match (machine, group) {
         (Some(machine), Some(group)) => Some(machine.min(group)),
         (one, other) => one.or(other),
@@ -62,36 +64,6 @@ fn machine_available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
-}
-
-/// Room under `memory.max` of our version 2 group and every group above it. Page cache in use counts as
-/// room: the kernel drops it first.
-fn group_available(cgroup: &str) -> Option<u64> {
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mut folder = std::path::PathBuf::from("/sys/fs/cgroup").join(path.trim_start_matches('/'));
-    let mut least = None;
-    while folder.starts_with("/sys/fs/cgroup") {
-        let read = |name: &str| read_to_string(folder.join(name)).ok();
-        let limit = read("memory.max").and_then(|text| text.trim().parse::<u64>().ok());
-        if let (Some(limit), Some(used)) = (limit, read("memory.current")) {
-            let used: u64 = used.trim().parse().unwrap_or(0);
-            let cache = read("memory.stat").map_or(0, |text| file_pages(&text));
-            let room = limit.saturating_sub(used.saturating_sub(cache));
-            least = Some(least.map_or(room, |least: u64| least.min(room)));
-        }
-        if !folder.pop() {
-            break;
-        }
-    }
-    least
-}
-
-fn file_pages(stat: &str) -> u64 {
-    let value = |name: &str| {
-        let line = stat.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.trim().parse::<u64>().ok()).unwrap_or(0)
-    };
-    value("inactive_file ") + value("active_file ")
 }
 
 #[cfg(test)]
@@ -114,8 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_kernels_formats() {
+    fn reads_what_the_machine_has() {
         assert_eq!(machine_available("MemTotal: 9 kB\nMemAvailable:    123 kB\n"), Some(123 * 1024));
-        assert_eq!(file_pages("anon 5\nfile 9\ninactive_file 3\nactive_file 4\n"), 7);
     }
 }

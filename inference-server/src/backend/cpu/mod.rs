@@ -1,8 +1,9 @@
 //! The CPU backend: a packed model, its KV memory and its threads behind [`Backend`].
 //!
-//! `load` builds one from a file; `memory` does the arithmetic first. No arithmetic on tensors happens here:
-//! that is `model` and `kernels`.
+//! `load` builds one from a file; `memory` does the arithmetic first, against what `cgroup` leaves. No arithmetic on
+//! tensors happens here: that is `model` and `kernels`.
 
+mod cgroup;
 mod encoder;
 mod error;
 mod load;
