@@ -72,8 +72,9 @@ impl fmt::Debug for Digest {
 mod tests {
     use super::*;
 
+    /// Ollama CVE-2024-37032: a digest that was none became a path. Guard: `Digest::from_str`.
     #[test]
-    fn only_lower_hex_of_the_right_length_is_a_digest() {
+    fn cve_2024_37032_only_lower_hex_of_the_right_length_is_a_digest() {
         let good = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
         assert_eq!(good.parse::<Digest>().unwrap().hex(), good);
         assert_eq!(format!("sha256:{good}").parse::<Digest>().unwrap().to_string(), format!("sha256:{good}"));

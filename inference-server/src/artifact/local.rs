@@ -1,5 +1,6 @@
 //! Files and folders that are on this machine already: `file:` and, where the claim is mounted, `pvc:`.
 
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, ProgressSink, parts, verify};
@@ -7,6 +8,9 @@ use crate::gguf::PartName;
 
 /// What makes a folder a model's, or an adapter's.
 const CONFIGS: [&str; 2] = ["config.json", "adapter_config.json"];
+
+/// Folders above a file that is read: the model's, and that of a module such as `1_Pooling`.
+const MAX_DEPTH: usize = 2;
 
 /// A file or a model's folder, named by its absolute path.
 pub(super) async fn file(
@@ -116,14 +120,23 @@ fn model_folder(path: PathBuf, pinned: Option<&Digest>) -> Result<Artifact, Arti
     Ok(Artifact { path, further, bytes, digest: None, checked_against, commit: None, fetched_bytes: 0 })
 }
 
-/// Refuses a model's folder with a link that leads out of the claim's: whoever may write to a claim may not read
-/// the rest of the machine through it. A link inside is how the hub's own cache keeps files.
+/// Refuses a model's folder with a link that leads out of the claim's, at any depth that is read: whoever may write to
+/// a claim may not read the rest of the machine through it. A link inside is how the hub's own cache keeps files.
 fn stays_inside(claim: &Path, model: &Path) -> Result<(), ArtifactError> {
     let root = claim.canonicalize().map_err(|source| unreadable(claim, source))?;
-    for path in entries(model)? {
-        // One that leads nowhere can't be opened either.
-        if path.canonicalize().is_ok_and(|target| !target.starts_with(&root)) {
-            return Err(ArtifactError::Escapes { path, folder: claim.to_owned() });
+    let mut folders = vec![(model.to_owned(), 1)];
+    // Links may go round in circles.
+    let mut seen: HashSet<PathBuf> = model.canonicalize().into_iter().collect();
+    while let Some((folder, depth)) = folders.pop() {
+        for path in entries(&folder)? {
+            // One that leads nowhere can't be opened either.
+            let Ok(target) = path.canonicalize() else { continue };
+            if !target.starts_with(&root) {
+                return Err(ArtifactError::Escapes { path, folder: claim.to_owned() });
+            }
+            if depth < MAX_DEPTH && target.is_dir() && seen.insert(target) {
+                folders.push((path, depth + 1));
+            }
         }
     }
     Ok(())
@@ -160,8 +173,9 @@ fn unreadable(path: &Path, source: std::io::Error) -> ArtifactError {
 mod tests {
     use super::*;
 
+    /// Ollama CVE-2024-37032: a name out of a request became a path. Guard: `inside`; for digests, `Digest`.
     #[test]
-    fn a_path_stays_in_its_folder_whatever_it_is_made_of() {
+    fn cve_2024_37032_a_path_stays_in_its_folder_whatever_it_is_made_of() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("claim");
         std::fs::create_dir_all(folder.join("sub")).unwrap();

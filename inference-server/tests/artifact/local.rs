@@ -99,3 +99,38 @@ async fn a_models_folder_is_taken_whole_and_stays_in_its_claim() {
         "{error}"
     );
 }
+
+/// Ollama CVE-2024-37032, through a link. Guard: `stays_inside` looks as deep as `SentenceFiles` reads, and into folders
+/// that are links themselves.
+#[tokio::test]
+async fn cve_2024_37032_no_link_in_a_modules_folder_leads_out_of_the_claim() {
+    let world = World::new();
+    let claim = world.cache.path().join("claim");
+    let folder = claim.join("m");
+    std::fs::create_dir_all(folder.join("1_Pooling")).unwrap();
+    std::fs::create_dir(claim.join("shared")).unwrap();
+    std::fs::write(folder.join("config.json"), b"{}").unwrap();
+    std::fs::write(claim.join("shared/pooling.json"), b"{}").unwrap();
+    std::fs::write(world.cache.path().join("secret"), b"secret").unwrap();
+    let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, folder.join(at)).unwrap();
+    // Links that stay, one of them round in a circle.
+    link("../../shared/pooling.json", "1_Pooling/config.json");
+    link(".", "here");
+    let mut request = request(&world, "pvc://models/m");
+    request.claims.insert("models".to_owned(), claim.clone());
+    world.resolve(request.clone()).await.unwrap();
+
+    std::fs::remove_file(folder.join("1_Pooling/config.json")).unwrap();
+    link("../../../secret", "1_Pooling/config.json");
+    let error = world.resolve(request.clone()).await.unwrap_err();
+    let escapes = |error: &ArtifactError, end: &str| {
+        assert!(matches!(error, ArtifactError::Escapes { path, .. } if path.ends_with(end)), "{error}");
+    };
+    escapes(&error, "m/1_Pooling/config.json");
+
+    std::fs::remove_dir_all(folder.join("1_Pooling")).unwrap();
+    link("../shared", "1_Pooling");
+    std::os::unix::fs::symlink("../../secret", claim.join("shared/config.json")).unwrap();
+    let error = world.resolve(request).await.unwrap_err();
+    escapes(&error, "m/1_Pooling/config.json");
+}
