@@ -1,8 +1,17 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::{Body, Bytes};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::support::{MODEL, TestServer, chat, completion, text};
+use crate::http::body;
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -167,6 +176,41 @@ async fn a_body_of_100_mb_is_a_413_and_nothing_else_suffers() {
     assert_eq!(answer["error"]["code"], "payload_too_large");
     let (status, _) = server.post(CHAT, &chat("y", json!({}))).await;
     assert_eq!(status, 200);
+}
+
+/// llama.cpp GHSA-7rxv-5jhh-j6xx: a text of more than 2^31 bytes overran what its tokens were put into. Guard: `MAX_BODY`,
+/// whatever a request announces, and before anything is parsed.
+#[tokio::test]
+async fn ghsa_7rxv_a_text_of_2_gib_is_refused_before_it_is_read() {
+    let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from((1_u64 << 31) + 1))]);
+    let chunk = Bytes::from(vec![b'x'; 1 << 20]);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let chunks = std::iter::repeat_with(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, Infallible>(chunk.clone())
+    });
+    let body = Body::from_stream(futures::stream::iter(chunks.take((1 << 11) + 1)));
+    let refusal = body::read(&headers, body, &Arc::new(Semaphore::new(1 << 16))).await.unwrap_err();
+    assert_eq!(refusal.status, 413);
+    assert!(taken.load(Ordering::Relaxed) < 300, "{taken:?} MiB were taken in");
+}
+
+/// The same of what a body may hold. Guard: `least_tokens` ahead of each tokenisation; had the text been tokenised, the
+/// refusal would name all its tokens, one for each byte.
+#[tokio::test]
+async fn ghsa_7rxv_an_oversized_text_is_refused_before_it_is_tokenised() {
+    const LENGTH: usize = 1 << 20;
+    let server = TestServer::start().await;
+    let long = "x".repeat(LENGTH);
+    for (path, request) in
+        [(CHAT, chat(&long, json!({}))), ("/v1/completions", completion(json!(long), json!({})))]
+    {
+        let (status, _, code, message) = refused(&server, path, &request).await;
+        assert_eq!((status, code.as_str()), (400, "context_length_exceeded"));
+        let tokens = message.split(' ').filter_map(|word| word.parse::<usize>().ok()).max().unwrap();
+        assert!(tokens > 1024 && tokens < LENGTH / 4, "{message}");
+    }
 }
 
 #[tokio::test]
