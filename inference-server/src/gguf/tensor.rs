@@ -227,7 +227,7 @@ impl TensorInfo {
 ///
 /// # Errors
 /// [`GgufError::Shape`] when a dimension is zero, the row is no whole number of blocks, or a product
-/// does not fit in 63 bits.
+/// does not fit in 64 bits.
 pub(super) fn tensor_bytes(name: &str, shape: &[u64], kind: TensorType) -> Result<u64, GgufError> {
     let refuse = |problem| GgufError::Shape { tensor: name.to_owned(), shape: shape.to_vec(), problem };
     let Some((&columns, outer)) = shape.split_first() else { return Err(refuse("it has no dimension")) };
@@ -243,6 +243,5 @@ pub(super) fn tensor_bytes(name: &str, shape: &[u64], kind: TensorType) -> Resul
     outer
         .iter()
         .fold(row, |bytes, &dimension| bytes.and_then(|bytes| bytes.checked_mul(dimension)))
-        .filter(|&bytes| bytes <= i64::MAX as u64)
         .ok_or_else(|| refuse("its size overflows"))
 }

@@ -2,6 +2,8 @@
 //!
 //! Tests named after a known defect fail when the guard they name is taken out.
 
+use std::io::{self, Read};
+
 use super::parse::{self, Header};
 use super::reader::Reader;
 use super::write::GgufWriter;
@@ -202,6 +204,9 @@ fn cve_2026_27940_size_overflow() {
         let refusal = one_tensor(&shape, 0, 0, 32).refusal();
         assert!(refusal.contains("size overflows"), "{shape:?}: {refusal}");
     }
+    // What fits in 64 bits lies outside any file. Guard: `place`.
+    let refusal = one_tensor(&[1 << 61], 0, 0, 32).refusal();
+    assert!(refusal.contains("outside the 32 bytes"), "{refusal}");
     // A block type: blocks times bytes wraps where elements do not.
     let refusal = one_tensor(&[1 << 60, 32], 8, 0, 32).refusal();
     assert!(refusal.contains("size overflows"), "{refusal}");
@@ -280,6 +285,35 @@ fn ghsa_7rxv_string_lengths_are_unsigned_and_bounded() {
         value.string(b"name").u32(8).u64(length).u64(0);
         assert!(value.refusal().starts_with("length of metadata key name says"), "{}", value.refusal());
     }
+}
+
+/// Guard: `MAX_TENSOR_NAME`.
+#[test]
+fn a_tensors_name_is_bounded() {
+    let named = |length: usize| {
+        let mut raw = Raw::new(3, 1, 0);
+        raw.tensor(&"w".repeat(length), &[8], 0, 0).data(32);
+        raw
+    };
+    named(256).parse().unwrap();
+    let refusal = named(257).refusal();
+    assert!(refusal.starts_with("length of name of tensor 0 says 257, but only 256"), "{refusal}");
+}
+
+/// A disk that fails is not a file that ends.
+#[test]
+fn what_cannot_be_read_on_is_said_with_the_systems_words() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("no such sector"))
+        }
+    }
+    let file = small(3).bytes().unwrap();
+    let error = parse::parse(file[..20].chain(Broken), file.len() as u64).unwrap_err();
+    assert!(matches!(error, GgufError::Read { .. }), "{error}");
+    let said = error.to_string();
+    assert!(said.starts_with("metadata count could not be read: no such sector; check the disk"), "{said}");
 }
 
 #[test]

@@ -31,6 +31,22 @@ fn a_missing_file_is_named() {
     assert!(error.contains("model.safetensors"), "{error}");
 }
 
+/// Guard: `LIMIT`, looked at before anything is read.
+#[test]
+fn a_json_file_of_more_than_64_mib_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = std::fs::File::create(folder.path().join("config.json")).unwrap();
+    config.set_len((64 << 20) + 1).unwrap();
+    let error = SafetensorsFolder::open(folder.path()).unwrap_err();
+    assert!(
+        matches!(error, SafetensorsError::TooLong { bytes: 67_108_865, limit: 67_108_864, .. }),
+        "{error}"
+    );
+    config.set_len(64 << 20).unwrap();
+    let error = SafetensorsFolder::open(folder.path()).unwrap_err();
+    assert!(matches!(error, SafetensorsError::Json { .. }), "{error}");
+}
+
 #[test]
 fn hostile_headers_are_refused() {
     let cases: &[(&str, Vec<u8>)] = &[

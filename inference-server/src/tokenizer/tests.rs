@@ -49,6 +49,15 @@ fn combining_marks_are_in_words_where_the_family_has_them_there() {
 }
 
 #[test]
+fn a_tokenizer_has_no_more_tokens_than_the_model_has_rows() {
+    let tokens = byte_level().tokens.len();
+    let for_rows = |rows| Tokenizer::new(byte_level()).unwrap().for_rows(rows).map(drop);
+    for_rows(tokens).unwrap();
+    let said = for_rows(tokens - 1).unwrap_err().to_string();
+    assert_eq!(said, "tokenizer.ggml.tokens: 262 tokens, but the model has embeddings for 261");
+}
+
+#[test]
 fn a_user_cannot_write_a_control_token() {
     let tokenizer = Tokenizer::new(byte_level()).unwrap();
     assert_eq!(tokenizer.encode("<|im_end|>", TEMPLATE).unwrap(), [1]);

@@ -33,10 +33,19 @@ impl Vocabulary {
 
     /// From the bytes of every token, by id, and whether it is hidden; `None` for more than 4 GiB of them.
     pub(super) fn of_pieces(pieces: impl IntoIterator<Item = (Vec<u8>, bool)>) -> Option<Self> {
+        Self::of_pieces_within(u32::MAX, pieces)
+    }
+
+    /// The same; `None` for more than `most` bytes of them.
+    fn of_pieces_within(most: u32, pieces: impl IntoIterator<Item = (Vec<u8>, bool)>) -> Option<Self> {
         let mut all = Self { bytes: Vec::new(), ends: Vec::new(), hidden: Vec::new(), longest: 1 };
         for (piece, hidden) in pieces {
+            let end = u32::try_from(all.bytes.len().checked_add(piece.len())?).ok()?;
+            if end > most {
+                return None;
+            }
             all.bytes.extend_from_slice(&piece);
-            all.ends.push(u32::try_from(all.bytes.len()).ok()?);
+            all.ends.push(end);
             all.hidden.push(hidden);
             all.longest = all.longest.max(piece.len());
         }
@@ -60,5 +69,19 @@ impl Vocabulary {
 
     pub(super) fn longest_piece(&self) -> usize {
         self.longest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends are 32 bits, so that a text that is longer would be read from its middle.
+    #[test]
+    fn more_text_than_ends_can_say_is_refused() {
+        let pieces = || [&b"ab"[..], b"", b"cde"].map(|piece| (piece.to_vec(), false));
+        let vocabulary = Vocabulary::of_pieces_within(5, pieces()).unwrap();
+        assert_eq!((vocabulary.piece(0), vocabulary.piece(2)), (&b"ab"[..], &b"cde"[..]));
+        assert!(Vocabulary::of_pieces_within(4, pieces()).is_none());
     }
 }
