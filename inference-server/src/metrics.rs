@@ -160,7 +160,7 @@ impl Metrics {
         r.register("engine_write_stalls", help, metrics.write_stalls.clone());
         r.register_with_unit(
             "cold_start",
-            "Time of each phase until ready: fetch (wait, lookup, download, verify), open, load (map, repack), tokenizer, warm; total",
+            "Time of each phase until ready: fetch (wait, lookup, download, verify), open, load (adapters, map, repack, reserve), tokenizer, warm; total",
             unit(),
             metrics.cold_start.clone(),
         );

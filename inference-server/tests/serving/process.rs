@@ -1,13 +1,15 @@
 //! The binary as a pod runs it: flags, signals, exit codes.
 
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::sample;
+use super::{family, sample};
 
 /// Streams that are open when the signal comes.
 const STREAMS: usize = 32;
@@ -24,14 +26,19 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A server that has said that it is ready, and on which port it listens.
+/// A server of the sample that has said that it is ready.
 async fn start() -> Process {
-    let source = format!("--source=file://{}", sample().display());
-    let mut child = command(&[&source, "--listen=127.0.0.1:0"]).spawn().unwrap();
+    start_with(&[&format!("--source=file://{}", sample().display())]).await.0
+}
+
+/// A server that has said that it is ready, and on which port it listens; and all that it said until then.
+async fn start_with(arguments: &[&str]) -> (Process, Vec<Value>) {
+    let mut child = command(arguments).arg("--listen=127.0.0.1:0").spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut port = None;
+    let (mut port, mut said) = (None, Vec::new());
     while let Some(line) = lines.next_line().await.unwrap() {
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        said.push(line["fields"].clone());
         let fields = &line["fields"];
         if let Some(address) =
             fields["address"].as_str().and_then(|text| text.parse::<std::net::SocketAddr>().ok())
@@ -44,7 +51,7 @@ async fn start() -> Process {
     }
     // The rest of the log has to go somewhere, or the server would block on a full pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    Process { child, port: port.unwrap() }
+    (Process { child, port: port.unwrap() }, said)
 }
 
 impl Process {
@@ -71,6 +78,25 @@ impl Process {
             assert!(socket.read_buf(&mut read).await.unwrap() > 0, "{}", String::from_utf8_lossy(&read));
         }
         (socket, read)
+    }
+}
+
+/// The tokenizer is built beside the weights: its line may come before any other of the load.
+#[tokio::test]
+async fn every_phase_of_a_start_has_a_line_in_the_log_in_order() {
+    let url = |folder: PathBuf| format!("file://{}", folder.canonicalize().unwrap().display());
+    let source = format!("--source={}", url(family("llama2")));
+    let adapter = format!("--adapter=tone={}", url(family("").join("../adapters/llama2-all")));
+    for (arguments, adapters) in [(&[&*source][..], &[][..]), (&[&*source, &*adapter], &["adapters"])] {
+        let (_server, said) = start_with(arguments).await;
+        let phases = said.iter().filter(|fields| fields["message"] == "start").map(|fields| {
+            assert!(fields["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{fields}");
+            fields["phase"].as_str().unwrap()
+        });
+        let (beside, phases): (Vec<_>, Vec<_>) = phases.partition(|phase| *phase == "tokenizer");
+        let expected =
+            [&["fetch", "open"], adapters, &["map", "repack", "reserve", "load", "warm", "total"]].concat();
+        assert_eq!((phases, beside), (expected, vec!["tokenizer"]));
     }
 }
 

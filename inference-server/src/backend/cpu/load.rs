@@ -22,21 +22,24 @@ const PACK_STEP: usize = 32 << 20;
 /// What loading is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadPhase {
+    /// Reading and packing adapters, where there are any.
+    Adapters,
     /// Mapping the files, reserving memory, starting threads.
     Map,
     /// Reading and repacking weights.
     Repack,
-    /// What comes after the last weight: adapters, memory for keys and values.
-    Done,
+    /// What comes after the last weight: memory for keys and values.
+    Reserve,
 }
 
 impl LoadPhase {
     /// The phase as a metric label.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Adapters => "adapters",
             Self::Map => "map",
             Self::Repack => "repack",
-            Self::Done => "reserve",
+            Self::Reserve => "reserve",
         }
     }
 }
@@ -112,6 +115,9 @@ impl CpuBackend {
         let weights = packing.held_bytes();
         let memory = MemoryPlan { weights, adapters: adapter_bytes, kv: kv_bytes as u64, scratch };
         let admitted = memory.check(room)?;
+        if !planned.is_empty() {
+            progress(LoadProgress { phase: LoadPhase::Adapters, bytes: 0, total_bytes: weight_bytes });
+        }
         let load = |(name, plan): (&String, AdapterPlan<'_>)| plan.load().map_err(of_adapter(name));
         let adapters = planned.into_iter().map(load).collect::<Result<_, _>>()?;
         let device = reserve(admitted, source, packing, options, progress)?;
@@ -139,7 +145,7 @@ pub(super) fn reserve(
     let mut pool = Pool::new(threads(options.threads)).map_err(system("starting threads"))?;
     let memory = Buffer::zeroed(packing.bytes).map_err(system("reserving memory for the weights"))?;
     pack_all(source, packing, memory, &mut pool, PACK_STEP, progress)?;
-    progress(LoadProgress { phase: LoadPhase::Done, bytes: weights, total_bytes: weights });
+    progress(LoadProgress { phase: LoadPhase::Reserve, bytes: weights, total_bytes: weights });
     Ok(Device { pool, isa, order: options.order, profile: Profile::default() })
 }
 

@@ -452,8 +452,26 @@ fn progress_reaches_the_total() {
         CpuBackend::load(&model.file, &CpuOptions::default(), &mut |progress| seen.push(progress)).unwrap();
     assert!(seen.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));
     let last = seen.last().unwrap();
-    assert_eq!((last.phase, last.bytes), (LoadPhase::Done, last.total_bytes));
+    assert_eq!((last.phase, last.bytes), (LoadPhase::Reserve, last.total_bytes));
     assert_eq!(backend.description().weight_bytes, last.total_bytes);
+}
+
+/// Adapters are read before the model is mapped, and have a phase where there are any.
+#[test]
+fn loading_tells_each_of_its_phases_once() {
+    let spec = SynthSpec::default();
+    let model = Model::new("phases", &spec);
+    let (_folder, file) = adapter(&spec, 4, 1);
+    let phases = |adapters: &[(String, AdapterFile)]| {
+        let mut phases = Vec::new();
+        let mut note = |progress: LoadProgress| phases.push(progress.phase);
+        CpuBackend::load_with(&model.file, adapters, &CpuOptions::default(), &mut note).unwrap();
+        phases.dedup();
+        phases
+    };
+    let usual = [LoadPhase::Map, LoadPhase::Repack, LoadPhase::Reserve];
+    assert_eq!(phases(&[]), usual);
+    assert_eq!(phases(&[("tone".to_owned(), file)]), [&[LoadPhase::Adapters][..], &usual].concat());
 }
 
 #[test]
