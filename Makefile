@@ -12,8 +12,11 @@ B ?= cpu-decode
 LISTEN ?= 127.0.0.1:8080
 METRICS ?= 127.0.0.1:9090
 ARGS ?=
+# Of `make fuzz`: a target of fuzz/, and for how long.
+T ?= gguf
+SECONDS ?= 60
 
-.PHONY: help run install test lint generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
+.PHONY: help run install test lint fuzz generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
 	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed
 
 help: ## What there is
@@ -55,6 +58,13 @@ lint: check-generated
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@for crate in crds wire; do $(CARGO) check --locked -p weighbridge-$$crate; done
+	@# What fuzz/ calls, and its lock file: to check it whole would be a second build of everything, of minutes.
+	$(CARGO) check --locked -p weighbridge-inference-server --features fuzzing
+	@$(CARGO) tree --locked --manifest-path fuzz/Cargo.toml >/dev/null
+
+fuzz: ## Look further into a file format, with nightly Rust and cargo-fuzz: make fuzz T=tokenizer_json SECONDS=300
+	@cargo +nightly --version >/dev/null 2>&1 && cargo fuzz --version >/dev/null 2>&1 && command -v c++ >/dev/null || { echo "fuzzing needs nightly Rust (rustup toolchain install nightly --profile minimal), cargo-fuzz (cargo install --locked cargo-fuzz) and a C++ compiler (apt install g++)" >&2; exit 1; }
+	cargo +nightly fuzz run $(T) -- -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=20
 
 generate: ## Write the CRD manifests, the page of fields, and the chart's copies and golden files anew
 	$(CARGO) run -p weighbridge-crds --bin crdgen
