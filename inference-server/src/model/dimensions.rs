@@ -12,7 +12,7 @@ pub(super) const MAX_DIMENSION: u32 = 1 << 24;
 
 const HEADS: Key = ("attention.head_count", "num_attention_heads");
 const KV_HEADS: Key = ("attention.head_count_kv", "num_key_value_heads");
-const KEY_LENGTH: Key = ("attention.key_length", "head_dim");
+pub(super) const KEY_LENGTH: Key = ("attention.key_length", "head_dim");
 const EPSILON: Key = ("attention.layer_norm_rms_epsilon", "rms_norm_eps");
 
 /// Dimensions of a decoder. All are positive; heads divide as they must.

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::ModelError;
-use crate::gguf::{Metadata, MetadataError};
+use crate::gguf::{self, Metadata, MetadataError};
 
 /// A setting's name in GGUF, without the architecture, and in `config.json`, where `a.b` is `b` inside `a`.
 pub type Key = (&'static str, &'static str);
@@ -28,6 +28,53 @@ pub enum Keys<'a> {
         /// `model_type`.
         architecture: &'a str,
     },
+}
+
+/// A value as either format has it, for those who only ask whether it is a certain one.
+#[derive(Clone, Copy, Debug)]
+pub enum Setting<'a> {
+    /// Of GGUF metadata.
+    Gguf(&'a gguf::Value),
+    /// Of a `config.json`.
+    Json(&'a Value),
+}
+
+impl<'a> Setting<'a> {
+    /// The boolean that it is.
+    pub fn boolean(self) -> Option<bool> {
+        match self {
+            Self::Gguf(gguf::Value::Bool(value)) => Some(*value),
+            Self::Gguf(_) => None,
+            Self::Json(value) => value.as_bool(),
+        }
+    }
+
+    /// The number that it is; no negative integer of GGUF.
+    pub fn number(self) -> Option<f64> {
+        match self {
+            Self::Gguf(gguf::Value::F32(value)) => Some((*value).into()),
+            Self::Gguf(gguf::Value::F64(value)) => Some(*value),
+            Self::Gguf(value) => value.as_u64().map(|value| value as f64),
+            Self::Json(value) => value.as_f64(),
+        }
+    }
+
+    /// The text that it is.
+    pub fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Gguf(gguf::Value::String(value)) => Some(value),
+            Self::Gguf(_) => None,
+            Self::Json(value) => value.as_str(),
+        }
+    }
+
+    /// For messages.
+    pub fn in_words(self) -> String {
+        match self {
+            Self::Gguf(value) => value.in_words(),
+            Self::Json(value) => shortened(value),
+        }
+    }
 }
 
 impl<'a> Keys<'a> {
@@ -175,6 +222,15 @@ impl<'a> Keys<'a> {
         Ok(window.map(|window| window as usize).filter(|&window| window > 0))
     }
 
+    /// The value of `key`, whatever its type, if it is there.
+    pub fn setting(&self, key: Key) -> Option<Setting<'a>> {
+        match self {
+            Self::Gguf { .. } if key.0.is_empty() => None,
+            Self::Gguf { metadata, .. } => metadata.get(&self.name(key)).map(Setting::Gguf),
+            Self::Json { config, .. } => nested(config, key.1).map(Setting::Json),
+        }
+    }
+
     /// A positive number, if it is there.
     ///
     /// # Errors
@@ -211,18 +267,26 @@ impl<'a> Keys<'a> {
         read: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, ModelError> {
         let Self::Json { config, .. } = self else { return Ok(None) };
-        let mut parts = key.1.split('.');
-        let first = parts.next().and_then(|part| config.get(part));
-        let value = parts.fold(first, |value, part| value.and_then(|value| value.get(part)));
-        match value {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match read(value) {
-                Some(value) => Ok(Some(value)),
-                None => {
-                    let found = value.to_string().chars().take(60).collect();
-                    Err(MetadataError::Type { key: key.1.to_owned(), expected, found }.into())
-                }
-            },
+        let Some(value) = nested(config, key.1) else { return Ok(None) };
+        match read(value) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let found = shortened(value);
+                Err(MetadataError::Type { key: key.1.to_owned(), expected, found }.into())
+            }
         }
     }
+}
+
+/// What lies at `name`, where `a.b` is `b` inside `a`; null is nothing.
+fn nested<'a>(config: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let mut parts = name.split('.');
+    let first = parts.next().and_then(|part| config.get(part));
+    let value = parts.fold(first, |value, part| value.and_then(|value| value.get(part)));
+    value.filter(|value| !value.is_null())
+}
+
+/// For messages.
+fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(60).collect()
 }

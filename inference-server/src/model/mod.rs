@@ -1,7 +1,8 @@
 //! Model families: what a file must hold, and the forward pass, each readable on its own.
 //!
 //! - `families`: one file a family: its settings, its weights, its forward pass, in that order.
-//! - [`keys`], `dimensions`, [`rotary`]: settings read from GGUF metadata or a `config.json`, and checked.
+//! - [`keys`], `dimensions`, [`rotary`]: settings read from GGUF metadata or a `config.json`, and checked;
+//!   `variants`: those that nothing here honours.
 //! - [`plan`]: tensors found and checked, and given a place in one arena before any is read.
 //! - [`pass`]: the steps that forward passes are written in; [`profile`]: where their time goes.
 //! - [`adapter`]: LoRA adapters, which add to the pass' products.
@@ -20,6 +21,9 @@ pub mod profile;
 pub mod reference;
 pub mod rotary;
 mod source;
+#[cfg(test)]
+mod tests;
+mod variants;
 
 pub use dimensions::Dimensions;
 pub use error::ModelError;

@@ -1,7 +1,9 @@
 //! How positions turn keys and queries: base, scaling kinds, and the frequencies that come of them.
 
 use super::ModelError;
-use super::keys::{Key, Keys};
+use super::dimensions::{KEY_LENGTH, MAX_HEAD, context_length};
+use super::keys::{Key, Keys, Setting};
+use super::variants::{self, Variant};
 use crate::kernels::elementwise::PairLayout;
 
 /// A model's rotary embedding.
@@ -101,6 +103,28 @@ pub const SLIDING_ATTENTION_KEYS: RotaryKeys = RotaryKeys {
     ..ROTARY_KEYS
 };
 
+/// What is not honoured beside YaRN.
+const YARN_VARIANTS: &[Variant] = &[
+    // In GGUF -1 says nothing.
+    Variant::numbers(("rope.scaling.yarn_ext_factor", "rope_parameters.extrapolation_factor"), &[-1.0, 1.0]),
+    Variant::numbers(("", "rope_scaling.extrapolation_factor"), &[1.0]),
+    Variant::on(("", "rope_parameters.truncate")),
+    Variant::on(("", "rope_scaling.truncate")),
+    Variant::off(("rope.scaling.yarn_log_multiplier", "rope_parameters.mscale_all_dim")),
+    Variant::off(("", "rope_scaling.mscale_all_dim")),
+];
+
+/// What is not honoured where only frequencies are scaled, or nothing is.
+const PLAIN_VARIANTS: &[Variant] =
+    &[EXTRAPOLATION, YARN_TEMPERATURE, Variant::factor(("rope.scaling.attn_factor", ""))];
+
+/// What is not honoured beside LongRoPE.
+const LONGROPE_VARIANTS: &[Variant] = &[EXTRAPOLATION, YARN_TEMPERATURE];
+
+/// Without YaRN there is none; in GGUF -1 says nothing.
+const EXTRAPOLATION: Variant = Variant::numbers(("rope.scaling.yarn_ext_factor", ""), &[-1.0, 0.0]);
+const YARN_TEMPERATURE: Variant = Variant::factor(("rope.scaling.yarn_attn_factor", ""));
+
 /// What rotation is read for.
 #[derive(Clone, Copy, Debug)]
 pub struct RotarySpec {
@@ -130,35 +154,43 @@ impl Rotary {
         let width = rotated_width(keys, spec.head)?;
         let base = first(spec.keys.base, |key| keys.optional_positive(key))?.unwrap_or(spec.default_base);
         let plain = plain_frequencies(base, width);
-        let kind = first(spec.keys.kind, |key| keys.optional_string(key))?.unwrap_or("default");
+        let kind = first(spec.keys.kind, |key| keys.optional_string(key))?;
+        let kind = kind.unwrap_or(match keys {
+            // The oldest files have a factor and no kind.
+            Keys::Gguf { .. } if factors.short_long.is_none() => "linear",
+            Keys::Gguf { .. } | Keys::Json { .. } => "default",
+        });
         let rotary = |frequencies, magnitude| Self { layout: spec.layout, frequencies, magnitude };
         Ok(match kind {
             // GGUF says it by the tensors alone.
             "none" | "default" if factors.short_long.is_none() => {
+                variants::refuse(keys, PLAIN_VARIANTS)?;
                 rotary(divided(plain, factors.divisors), 1.0)
             }
             "linear" => {
+                variants::refuse(keys, PLAIN_VARIANTS)?;
                 let factor = first(spec.keys.factor, |key| keys.optional_positive(key))?.unwrap_or(1.0);
                 let scaled = plain.iter().map(|f| f / f64::from(factor)).collect();
                 rotary(divided(scaled, factors.divisors), 1.0)
             }
-            "llama3" => rotary(llama3(keys, &spec, plain)?, 1.0),
-            "yarn" if !has_short_factors(keys, &spec)? => {
+            "llama3" => {
+                variants::refuse(keys, PLAIN_VARIANTS)?;
+                rotary(llama3(keys, &spec, plain)?, 1.0)
+            }
+            "yarn" if factors.short_long.is_none() && !has_short_factors(keys, &spec)? => {
+                variants::refuse(keys, YARN_VARIANTS)?;
                 let (frequencies, magnitude) = yarn(keys, &spec, base, plain)?;
                 rotary(frequencies, magnitude)
             }
             // Phi-3's first files say `su` or `yarn`.
             "longrope" | "su" | "yarn" | "none" | "default" => {
+                variants::refuse(keys, LONGROPE_VARIANTS)?;
                 let (frequencies, magnitude) = longrope(keys, &spec, factors, plain)?;
                 rotary(frequencies, magnitude)
             }
             other => {
-                let key = spec.keys.kind.first().copied().unwrap_or(("rope.scaling.type", ""));
-                return Err(keys.refuse(
-                    key,
-                    other,
-                    "not served; none, linear, llama3, yarn and longrope are",
-                ));
+                let problem = "not served; none, linear, llama3, yarn and longrope are";
+                return Err(keys.refuse(given(keys, spec.keys.kind), other, problem));
             }
         })
     }
@@ -177,6 +209,12 @@ fn first<T>(
     Ok(None)
 }
 
+/// Which of several keys is there; for messages.
+fn given(keys: &Keys<'_>, names: &[Key]) -> Key {
+    let found = names.iter().find(|&&name| keys.setting(name).is_some());
+    found.or(names.first()).copied().unwrap_or_default()
+}
+
 fn has_short_factors(keys: &Keys<'_>, spec: &RotarySpec) -> Result<bool, ModelError> {
     Ok(first(spec.keys.short, |key| keys.optional_numbers(key))?.is_some())
 }
@@ -185,13 +223,18 @@ fn has_short_factors(keys: &Keys<'_>, spec: &RotarySpec) -> Result<bool, ModelEr
 fn rotated_width(keys: &Keys<'_>, head: usize) -> Result<usize, ModelError> {
     const COUNT: Key = ("rope.dimension_count", "");
     const SHARES: [Key; 2] = [("", "rope_parameters.partial_rotary_factor"), ("", "partial_rotary_factor")];
-    let width = match first(&SHARES, |key| keys.optional_positive(key))? {
-        Some(share) => (head as f32 * share) as usize,
-        None => keys.optional_count(COUNT, super::dimensions::MAX_HEAD)?.unwrap_or(head),
+    let share = first(&SHARES, |key| keys.optional_positive(key))?;
+    let count = keys.optional_count(COUNT, MAX_HEAD)?;
+    let (key, width) = match (share, count) {
+        (Some(share), _) => (given(keys, &SHARES), (head as f32 * share) as usize),
+        (None, Some(count)) => (COUNT, count),
+        (None, None) => (KEY_LENGTH, head),
     };
     if width > head || !width.is_multiple_of(2) {
-        let problem = "the rotated part must be even and at most the head's length";
-        return Err(keys.refuse((COUNT.0, SHARES[1].1), width, problem));
+        let problem =
+            format!("the rotated part, of {width} elements, must be even and at most a head's {head}");
+        let value = keys.setting(key).map_or_else(|| width.to_string(), Setting::in_words);
+        return Err(keys.refuse(key, value, &problem));
     }
     Ok(width)
 }
@@ -208,6 +251,14 @@ fn divided(frequencies: Vec<f64>, divisors: Option<&[f32]>) -> Vec<f64> {
 fn required(keys: &Keys<'_>, names: &[Key]) -> Result<f64, ModelError> {
     let missing = || keys.missing(names.first().copied().unwrap_or_default());
     first(names, |key| keys.optional_positive(key))?.map(f64::from).ok_or_else(missing)
+}
+
+/// How much longer than the original the context has become, unless the file says it otherwise.
+fn scale(keys: &Keys<'_>, spec: &RotarySpec, original: f64) -> Result<f64, ModelError> {
+    Ok(match first(spec.keys.factor, |key| keys.optional_positive(key))? {
+        Some(factor) => f64::from(factor),
+        None => context_length(keys)? as f64 / original,
+    })
 }
 
 /// Low frequencies divided, high ones left, those between interpolated (Llama 3.1; transformers'
@@ -241,14 +292,11 @@ fn yarn(
     plain: Vec<f64>,
 ) -> Result<(Vec<f64>, f64), ModelError> {
     let original = required(keys, spec.keys.original_context)?;
-    let factor = match first(spec.keys.factor, |key| keys.optional_positive(key))? {
-        Some(factor) => f64::from(factor),
-        None => super::dimensions::context_length(keys)? as f64 / original,
-    };
-    let given = |names, usual: f64| {
+    let factor = scale(keys, spec, original)?;
+    let or_usual = |names: &[Key], usual: f64| {
         Ok::<f64, ModelError>(first(names, |key| keys.optional_positive(key))?.map_or(usual, f64::from))
     };
-    let (fast, slow) = (given(spec.keys.beta_fast, 32.0)?, given(spec.keys.beta_slow, 1.0)?);
+    let (fast, slow) = (or_usual(spec.keys.beta_fast, 32.0)?, or_usual(spec.keys.beta_slow, 1.0)?);
     let pairs = plain.len() as f64;
     let pair_of =
         |turns: f64| pairs * (original / (turns * std::f64::consts::TAU)).ln() / f64::from(base).ln();
@@ -264,7 +312,15 @@ fn yarn(
         })
         .collect();
     let usual = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
-    Ok((frequencies, given(spec.keys.attention_factor, usual)?))
+    let magnitude = match keys {
+        Keys::Json { .. } => or_usual(spec.keys.attention_factor, usual)?,
+        // Converters write a config's attention_factor under the first; llama.cpp multiplies by the second.
+        Keys::Gguf { .. } => {
+            or_usual(&[("rope.scaling.yarn_attn_factor", "")], usual)?
+                * or_usual(spec.keys.attention_factor, 1.0)?
+        }
+    };
+    Ok((frequencies, magnitude))
 }
 
 /// LongRoPE (arXiv 2402.13753; transformers' `_compute_longrope_parameters`). Which factors hold is decided once,
@@ -278,17 +334,21 @@ fn longrope(
     let original = required(keys, spec.keys.original_context)?;
     let long = spec.context as f64 > original;
     let names = if long { spec.keys.long } else { spec.keys.short };
-    let key = names.first().copied().unwrap_or_default();
     let divisors = match factors.short_long {
         Some((short, far)) => Some(if long { far.to_vec() } else { short.to_vec() }),
         None => first(names, |key| keys.optional_numbers(key))?,
     };
-    let divisors = divisors.ok_or_else(|| keys.missing(key))?;
+    let divisors = divisors.ok_or_else(|| keys.missing(given(keys, names)))?;
     if divisors.len() != plain.len() || divisors.iter().any(|&d| d.is_nan() || d <= 0.0) {
         let problem = format!("it must be {} positive numbers, one a rotated pair", plain.len());
-        return Err(keys.refuse(key, format!("a list of {}", divisors.len()), &problem));
+        let key = match (factors.short_long, long) {
+            (None, _) => keys.name(given(keys, names)),
+            (Some(_), true) => "rope_factors_long.weight".to_owned(),
+            (Some(_), false) => "rope_factors_short.weight".to_owned(),
+        };
+        return Err(ModelError::Config { key, value: format!("a list of {}", divisors.len()), problem });
     }
-    let factor = super::dimensions::context_length(keys)? as f64 / original;
+    let factor = scale(keys, spec, original)?;
     let usual = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
     let magnitude = first(spec.keys.attention_factor, |key| keys.optional_positive(key))?;
     Ok((divided(plain, Some(&divisors)), magnitude.map_or(usual, f64::from)))

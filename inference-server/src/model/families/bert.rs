@@ -1,11 +1,12 @@
 //! BERT (arXiv 1810.04805), RoBERTa (arXiv 1907.11692) and XLM-RoBERTa: embedders, and, with a classifier, rerankers.
-//! Every token sees every other; normalisations come after each part.
+//! Every token sees every other; normalisations come after each part. They are served from folders only.
 
 use super::super::keys::{Key, Keys};
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, Pass, Step, kinds, project, resize};
 use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::Rotary;
-use super::super::{Dimensions, ModelError, Naming, TensorSource};
+use super::super::variants::{self, Variant};
+use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared;
 use super::{EncoderModel, EncoderOutput, PlannedModel};
 use crate::kernels::attention::{KvCache, Sight};
@@ -31,7 +32,14 @@ const PARTS: &[Part] = &[
     ("ffn_down", "output.dense"),
     ("layer_output_norm", "output.LayerNorm"),
 ];
-const EPSILON: Key = ("attention.layer_norm_epsilon", "layer_norm_eps");
+const EPSILON: Key = ("", "layer_norm_eps");
+
+/// Settings that change the numbers in ways that are not computed here.
+const VARIANTS: &[Variant] = &[
+    Variant::text(("", "position_embedding_type"), "absolute"),
+    Variant::off(("", "is_decoder")),
+    Variant::off(("", "add_cross_attention")),
+];
 
 /// Where the two kinds differ: positions, and the names of classifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +86,7 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     kind: Kind,
 ) -> Result<PlannedModel<dyn EncoderModel>, ModelError> {
+    variants::refuse(keys, VARIANTS)?;
     let mut dimensions = Dimensions::read_with(keys, EPSILON)?;
     let (embedding, epsilon) = (dimensions.embedding, dimensions.epsilon);
     let root = ["bert.", "roberta."]
@@ -99,7 +108,10 @@ pub(super) fn plan(
     for index in 0..dimensions.layers {
         let name = |part: &str| format!("blk.{index}.{part}");
         layers.push(Layer {
-            attention: shared::attention(&mut planner, &dimensions, index, true)?,
+            attention: Attention {
+                output_bias: planner.vector(&name("attn_output.bias"), embedding)?,
+                ..shared::attention(&mut planner, &dimensions, index, true)?
+            },
             attention_norm: norm(&mut planner, &name("attn_output_norm"), embedding, epsilon)?,
             up: linear(&mut planner, &name("ffn_up"), dimensions.feed_forward, embedding)?,
             down: linear(&mut planner, &name("ffn_down"), embedding, dimensions.feed_forward)?,
@@ -134,13 +146,11 @@ pub(super) fn plan(
     Ok(PlannedModel { plan: planner.finish()?, model: Box::new(model) })
 }
 
-/// RoBERTa counts from one after the padding token's id; GGUF converters cut those places off.
+/// RoBERTa counts from one after the padding token's id.
 fn first_position(keys: &Keys<'_>, kind: Kind) -> Result<usize, ModelError> {
-    match (kind, keys) {
-        (Kind::Roberta, Keys::Json { .. }) => {
-            Ok(keys.optional_u32(("", "pad_token_id"))?.unwrap_or(1) as usize + 1)
-        }
-        (Kind::Roberta, Keys::Gguf { .. }) | (Kind::Bert, _) => Ok(0),
+    match kind {
+        Kind::Roberta => Ok(keys.optional_u32(("", "pad_token_id"))?.unwrap_or(1) as usize + 1),
+        Kind::Bert => Ok(0),
     }
 }
 
@@ -158,10 +168,9 @@ fn classifier(
     kind: Kind,
     embedding: usize,
 ) -> Result<Option<(Linear, Linear)>, ModelError> {
-    let (dense, scores) = match (planner.naming(), kind) {
-        (Naming::Ggml, _) => ("cls", "cls.output"),
-        (Naming::HuggingFace, Kind::Bert) => ("pooler.dense", "classifier"),
-        (Naming::HuggingFace, Kind::Roberta) => ("classifier.dense", "classifier.out_proj"),
+    let (dense, scores) = match kind {
+        Kind::Bert => ("pooler.dense", "classifier"),
+        Kind::Roberta => ("classifier.dense", "classifier.out_proj"),
     };
     if !planner.has(&format!("{scores}.weight")) {
         return Ok(None);

@@ -5,6 +5,7 @@ use super::super::keys::{Key, Keys};
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
 use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
+use super::super::variants::{self, Variant};
 use super::super::{Dimensions, ModelError, Naming, TensorSource};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
@@ -21,6 +22,10 @@ pub(super) const PARTS: &[Part] = &[
 
 const ATTENTION_CAP: Key = ("attn_logit_softcapping", "attn_logit_softcapping");
 const LOGIT_CAP: Key = ("final_logit_softcapping", "final_logit_softcapping");
+
+/// Settings that change the numbers in ways that are not computed here.
+const VARIANTS: &[Variant] =
+    &[Variant::numbers(("attention.sliding_window_pattern", "sliding_window_pattern"), &[2.0])];
 
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -49,6 +54,7 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    variants::refuse(keys, VARIANTS)?;
     shared::expect_activation(keys, "hidden_activation", "gelu_pytorch_tanh")?;
     let dimensions = Dimensions::read(keys)?;
     let mut planner = Planner::new(source, Names::decoder(PARTS));
@@ -166,5 +172,52 @@ impl DecoderModel for Gemma2 {
             run(&mut pass, index, layer, index + 1 == self.layers.len())?;
         }
         pass.logits(&self.output_norm, &self.ends.head, self.logit_cap, logits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dimensions, Keys, query_scale};
+    use crate::gguf::write::GgufHeader;
+    use crate::gguf::{Value, read_header};
+
+    /// With the 27 B models' heads.
+    fn dimensions(layers: usize, embedding: usize) -> Dimensions {
+        Dimensions {
+            layers,
+            embedding,
+            heads: 32,
+            kv_heads: 16,
+            head: 128,
+            feed_forward: 1,
+            context_length: 1,
+            epsilon: 0.0,
+        }
+    }
+
+    /// What is under the root of the scale of `architecture` in GGUF.
+    fn scalar(architecture: &str, layers: usize, embedding: usize) -> f32 {
+        let mut header = GgufHeader::new();
+        header.pair("general.architecture", Value::String(architecture.to_owned()));
+        let bytes = header.bytes();
+        let (metadata, _) = read_header(&bytes[..], bytes.len() as u64).unwrap();
+        let scale = query_scale(&Keys::of_gguf(&metadata).unwrap(), &dimensions(layers, embedding)).unwrap();
+        scale.powi(-2).round()
+    }
+
+    #[test]
+    fn a_27_b_model_is_known_by_its_layers() {
+        assert_eq!(scalar("gemma2", 46, 4608), 144.0);
+        assert_eq!(scalar("gemma3", 62, 5376), 168.0);
+        for (architecture, layers) in [("gemma2", 42), ("gemma2", 62), ("gemma3", 46), ("gemma3", 48)] {
+            assert_eq!(scalar(architecture, layers, 4608), 128.0, "{architecture} of {layers}");
+        }
+    }
+
+    #[test]
+    fn a_config_says_its_scalar_itself() {
+        let config = serde_json::json!({"model_type": "gemma2", "query_pre_attn_scalar": 64});
+        let keys = Keys::of_json(config.as_object().unwrap()).unwrap();
+        assert_eq!(query_scale(&keys, &dimensions(46, 4608)).unwrap(), 0.125);
     }
 }

@@ -5,6 +5,7 @@ use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, Pass, Step};
 use super::super::plan::{Names, Planner};
 use super::super::rotary::{FULL_ATTENTION_KEYS, Rotary, RotaryFactors, RotarySpec, SLIDING_ATTENTION_KEYS};
+use super::super::variants::{self, ATTENTION_CAP, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::gemma2::{self, Layer};
 use super::shared::{self, Ends};
@@ -15,6 +16,10 @@ use crate::kernels::pool::WorkerPanicked;
 
 /// Every so many layers, one sees everything.
 const PATTERN: usize = 6;
+
+/// Settings that change the numbers in ways that are not computed here.
+const VARIANTS: &[Variant] =
+    &[ATTENTION_CAP, Variant::text(("", "rope_parameters.sliding_attention.rope_type"), "default")];
 
 #[derive(Debug)]
 struct Gemma3 {
@@ -33,6 +38,7 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    variants::refuse(keys, VARIANTS)?;
     shared::expect_activation(keys, "hidden_activation", "gelu_pytorch_tanh")?;
     let dimensions = Dimensions::read(keys)?;
     let mut planner = Planner::new(source, Names::decoder(gemma2::PARTS));

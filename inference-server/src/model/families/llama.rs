@@ -1,9 +1,10 @@
 //! Llama 2 and 3 (arXiv 2302.13971, 2407.21783), SmolLM2, and Mistral (arXiv 2310.06825), which sees a window.
 
-use super::super::keys::{Key, Keys};
+use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
 use super::super::plan::{Names, Planner};
 use super::super::rotary::{ROTARY_KEYS, Rotary, RotaryFactors, RotarySpec};
+use super::super::variants::{self, ATTENTION_CAP, LOGIT_CAP, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
@@ -12,13 +13,7 @@ use crate::kernels::elementwise::{Activation, Norm};
 use crate::kernels::pool::WorkerPanicked;
 
 /// Settings that change the numbers in ways that are not computed here.
-const VARIANTS: &[Key] = &[
-    ("attention.scale", "attention_multiplier"),
-    ("attention.clamp_kqv", ""),
-    ("logit_scale", "logits_scaling"),
-    ("residual_scale", "residual_multiplier"),
-    ("", "mlp_bias"),
-];
+const VARIANTS: &[Variant] = &[ATTENTION_CAP, LOGIT_CAP, Variant::off(("", "mlp_bias"))];
 
 #[derive(Debug)]
 struct Layer {
@@ -44,7 +39,7 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
-    shared::refuse_variants(keys, VARIANTS)?;
+    variants::refuse(keys, VARIANTS)?;
     shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;

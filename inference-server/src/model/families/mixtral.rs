@@ -4,8 +4,9 @@ use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
 use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::{ROTARY_KEYS, Rotary, RotaryFactors, RotarySpec};
+use super::super::variants::{self, ATTENTION_CAP, LOGIT_CAP, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
-use super::experts::{Experts, MAX_EXPERTS};
+use super::experts::{self, Experts, MAX_EXPERTS};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
 use crate::kernels::attention::{KvCache, Sight};
@@ -14,6 +15,9 @@ use crate::kernels::pool::WorkerPanicked;
 
 /// Mixtral's own name in safetensors.
 const PARTS: &[Part] = &[("ffn_gate_inp", "block_sparse_moe.gate")];
+
+/// Settings that change the numbers in ways that are not computed here, beside those of all mixtures.
+const VARIANTS: &[Variant] = &[ATTENTION_CAP, LOGIT_CAP];
 
 #[derive(Debug)]
 struct Layer {
@@ -39,6 +43,8 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    variants::refuse(keys, VARIANTS)?;
+    variants::refuse(keys, experts::VARIANTS)?;
     shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;
@@ -66,7 +72,7 @@ pub(super) fn plan(
                 attention_norm: shared::norm(planner, &name("attn_norm"), dimensions.embedding, epsilon)?,
                 attention: shared::attention(planner, &dimensions, index, false)?,
                 feed_forward_norm: shared::norm(planner, &name("ffn_norm"), dimensions.embedding, epsilon)?,
-                experts: experts(planner, keys, &dimensions, index)?,
+                experts: mixture(planner, keys, &dimensions, index)?,
             });
         }
         Ok(layers)
@@ -76,7 +82,7 @@ pub(super) fn plan(
     Ok(PlannedModel { plan: planner.finish()?, model: Box::new(model) })
 }
 
-fn experts(
+fn mixture(
     planner: &mut Planner<'_>,
     keys: &Keys<'_>,
     dimensions: &Dimensions,

@@ -16,12 +16,13 @@ use super::dimensions::context_length as trained_context;
 use super::keys::Keys;
 use super::pass::{Buffers, Device, Step};
 use super::plan::PackPlan;
+use super::variants::{self, DECODERS};
 use super::{Dimensions, ModelError, TensorSource};
 use crate::kernels::attention::KvCache;
 use crate::kernels::pool::WorkerPanicked;
 pub(super) use experts::ExpertBuffers;
 
-/// Names of what is served, for messages.
+/// Names of what is served, for messages; of GGUF, these alone.
 const SERVED: &str = "llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3";
 
 const SERVED_ENCODERS: &str = "bert, roberta, xlm-roberta";
@@ -70,7 +71,9 @@ pub fn plan_decoder(
         Some(context) => context,
         None => context_length(source)?,
     };
-    match family(&keys)? {
+    let family = family(&keys)?;
+    variants::refuse(&keys, DECODERS)?;
+    match family {
         Family::Llama => llama::plan(source, &keys, context),
         Family::Mixtral => mixtral::plan(source, &keys, context),
         Family::Qwen2 => qwen2::plan(source, &keys, context),
@@ -136,10 +139,11 @@ pub enum EncoderOutput {
 /// [`ModelError`]: it is not served, or incomplete.
 pub fn plan_encoder(source: &dyn TensorSource) -> Result<PlannedModel<dyn EncoderModel>, ModelError> {
     let keys = source.keys()?;
-    match keys.architecture() {
-        "bert" => bert::plan(source, &keys, bert::Kind::Bert),
-        "roberta" | "xlm-roberta" => bert::plan(source, &keys, bert::Kind::Roberta),
-        found => Err(unserved(&keys, found, SERVED_ENCODERS)),
+    match (keys, keys.architecture()) {
+        (Keys::Gguf { .. }, found) => Err(unserved(&keys, found, SERVED)),
+        (Keys::Json { .. }, "bert") => bert::plan(source, &keys, bert::Kind::Bert),
+        (Keys::Json { .. }, "roberta" | "xlm-roberta") => bert::plan(source, &keys, bert::Kind::Roberta),
+        (Keys::Json { .. }, found) => Err(unserved(&keys, found, SERVED_ENCODERS)),
     }
 }
 

@@ -6,6 +6,7 @@ use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
 use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
+use super::super::variants::{self, ATTENTION_CAP, LOGIT_CAP, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
@@ -15,6 +16,9 @@ use crate::kernels::pool::WorkerPanicked;
 
 /// Phi's own name in safetensors.
 const PARTS: &[Part] = &[("ffn_up", "mlp.gate_up_proj")];
+
+/// Settings that change the numbers in ways that are not computed here.
+const VARIANTS: &[Variant] = &[ATTENTION_CAP, LOGIT_CAP];
 
 #[derive(Debug)]
 struct Layer {
@@ -40,6 +44,7 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    variants::refuse(keys, VARIANTS)?;
     shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let (embedding, epsilon) = (dimensions.embedding, dimensions.epsilon);

@@ -4,12 +4,16 @@ use super::super::keys::{Key, Keys};
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
 use super::super::plan::{Names, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
+use super::super::variants::{self, ATTENTION_CAP, LOGIT_CAP, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
 use crate::kernels::attention::{KvCache, Sight};
 use crate::kernels::elementwise::{Activation, Norm};
 use crate::kernels::pool::WorkerPanicked;
+
+/// Settings that change the numbers in ways that are not computed here.
+const VARIANTS: &[Variant] = &[ATTENTION_CAP, LOGIT_CAP];
 
 #[derive(Debug)]
 struct Layer {
@@ -35,6 +39,7 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    variants::refuse(keys, VARIANTS)?;
     shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;
@@ -61,11 +66,15 @@ pub(super) fn plan(
     Ok(PlannedModel { plan: planner.finish()?, model: Box::new(model) })
 }
 
-/// Layers from `max_window_layers` on have the window, where it is used at all.
-pub(super) fn sights(keys: &Keys<'_>, layers: usize) -> Result<Vec<Sight>, ModelError> {
+/// The window, where it is used at all.
+pub(super) fn window(keys: &Keys<'_>) -> Result<Option<usize>, ModelError> {
     const USED: Key = ("", "use_sliding_window");
-    let used = keys.optional_bool(USED)?.unwrap_or(false);
-    let window = if used { keys.window()? } else { None };
+    if keys.optional_bool(USED)?.unwrap_or(false) { keys.window() } else { Ok(None) }
+}
+
+/// Layers from `max_window_layers` on have the window.
+pub(super) fn sights(keys: &Keys<'_>, layers: usize) -> Result<Vec<Sight>, ModelError> {
+    let window = window(keys)?;
     let first = keys.optional_u32(("", "max_window_layers"))?.map_or(layers, |first| first as usize);
     shared::sights(keys, layers, window, |layer| layer >= first)
 }

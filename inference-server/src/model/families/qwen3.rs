@@ -4,12 +4,16 @@ use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
 use super::super::plan::{Names, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
+use super::super::variants::{self, ATTENTION_CAP, LOGIT_CAP, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
 use crate::kernels::attention::KvCache;
 use crate::kernels::elementwise::{Activation, Norm};
 use crate::kernels::pool::WorkerPanicked;
+
+/// Settings that change the numbers in ways that are not computed here.
+const VARIANTS: &[Variant] = &[ATTENTION_CAP, LOGIT_CAP];
 
 #[derive(Debug)]
 struct Layer {
@@ -35,6 +39,7 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    variants::refuse(keys, VARIANTS)?;
     shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;

@@ -5,13 +5,17 @@ use super::super::keys::Keys;
 use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
 use super::super::plan::{Names, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
+use super::super::variants::{self, ATTENTION_CAP, LOGIT_CAP, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
-use super::experts::{Experts, MAX_EXPERTS};
+use super::experts::{self, Experts, MAX_EXPERTS};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
-use crate::kernels::attention::KvCache;
+use crate::kernels::attention::{KvCache, Sight};
 use crate::kernels::elementwise::{Activation, Norm};
 use crate::kernels::pool::WorkerPanicked;
+
+/// Settings that change the numbers in ways that are not computed here, beside those of all mixtures.
+const VARIANTS: &[Variant] = &[ATTENTION_CAP, LOGIT_CAP];
 
 #[derive(Debug)]
 struct Layer {
@@ -43,16 +47,18 @@ pub(super) fn plan(
     keys: &Keys<'_>,
     context: usize,
 ) -> Result<PlannedModel<dyn DecoderModel>, ModelError> {
+    variants::refuse(keys, VARIANTS)?;
+    variants::refuse(keys, experts::VARIANTS)?;
     shared::expect_activation(keys, "hidden_act", "silu")?;
     let dimensions = Dimensions::read(keys)?;
     let epsilon = dimensions.epsilon;
     let mut planner = Planner::new(source, Names::decoder(&[]));
     let rotary = shared::rotary(keys, &dimensions, 1_000_000.0, context, RotaryFactors::default())?;
-    let sights = super::qwen2::sights(keys, dimensions.layers)?;
+    let sight = super::qwen2::window(keys)?.map_or(Sight::Causal, Sight::Window);
     let shape = shared::qkv_shape(&dimensions, shared::usual_scale(&dimensions));
     let (ends, layers) = shared::ends(&mut planner, keys, &dimensions, false, |planner| {
         let mut layers = shared::reserve(&dimensions);
-        for (index, &sight) in sights.iter().enumerate() {
+        for index in 0..dimensions.layers {
             let name = |part: &str| format!("blk.{index}.{part}.weight");
             layers.push(Layer {
                 attention_norm: shared::norm(planner, &name("attn_norm"), dimensions.embedding, epsilon)?,

@@ -104,25 +104,6 @@ pub(super) fn usual_scale(dimensions: &Dimensions) -> f32 {
     1.0 / (dimensions.head as f32).sqrt()
 }
 
-/// Refuses settings that the family's forward pass does not honour.
-pub(super) fn refuse_variants(keys: &Keys<'_>, variants: &[Key]) -> Result<(), ModelError> {
-    for &key in variants {
-        let set = match keys {
-            Keys::Gguf { metadata, .. } => {
-                metadata.get(&keys.name(key)).filter(|value| value.as_u64() != Some(0)).map(|v| v.in_words())
-            }
-            Keys::Json { config, .. } => config
-                .get(key.1)
-                .filter(|value| !matches!(value, serde_json::Value::Null | serde_json::Value::Bool(false)))
-                .map(ToString::to_string),
-        };
-        if let Some(value) = set {
-            return Err(keys.refuse(key, value, "this variant is not served"));
-        }
-    }
-    Ok(())
-}
-
 /// Layers to reserve room for: a hostile count is not believed.
 pub(super) fn reserve<T>(dimensions: &Dimensions) -> Vec<T> {
     Vec::with_capacity(dimensions.layers.min(256))
@@ -136,7 +117,6 @@ pub(super) fn sights(
     sliding: impl Fn(usize) -> bool,
 ) -> Result<Vec<Sight>, ModelError> {
     const KINDS: Key = ("", "layer_types");
-    let Some(window) = window else { return Ok(vec![Sight::Causal; layers]) };
     let listed = keys.optional_strings(KINDS)?;
     if let Some(listed) = &listed
         && listed.len() != layers
@@ -146,12 +126,16 @@ pub(super) fn sights(
     (0..layers)
         .map(|layer| {
             let windowed = match listed.as_ref().and_then(|listed| listed.get(layer)) {
-                None => sliding(layer),
-                Some(&"sliding_attention") => true,
-                Some(&"full_attention") => false,
+                None => window.filter(|_| sliding(layer)),
+                Some(&"sliding_attention") => {
+                    let missing =
+                        || keys.refuse(KINDS, "sliding_attention", "there is no window: set sliding_window");
+                    Some(window.ok_or_else(missing)?)
+                }
+                Some(&"full_attention") => None,
                 Some(other) => return Err(keys.refuse(KINDS, other, "not served in this family")),
             };
-            Ok(if windowed { Sight::Window(window) } else { Sight::Causal })
+            Ok(windowed.map_or(Sight::Causal, Sight::Window))
         })
         .collect()
 }
