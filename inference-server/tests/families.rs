@@ -143,13 +143,21 @@ families! {
     mistral: "mistral", Some(16);
     mixtral: "mixtral", Some(usize::MAX);
     qwen2: "qwen2", Some(usize::MAX);
+    // Nor for Qwen2.
+    qwen2_windows: "qwen2-windows", Some(16);
+    qwen2_yarn: "qwen2-yarn", Some(usize::MAX);
     qwen3: "qwen3", Some(usize::MAX);
     qwen3_yarn: "qwen3-yarn", Some(usize::MAX);
     qwen3_moe: "qwen3-moe", Some(usize::MAX);
     qwen3_moe_mixed: "qwen3-moe-mixed", None;
+    qwen3_moe_windows: "qwen3-moe-windows", None;
+    // Betas and a temperature of its own.
+    qwen3_moe_yarn: "qwen3-moe-yarn", Some(usize::MAX);
     gemma2: "gemma2", Some(usize::MAX);
     gemma3: "gemma3", Some(usize::MAX);
     phi3: "phi3", Some(usize::MAX);
+    // Past the original context, where the long factors hold.
+    phi4_mini_long: "phi4-mini-long", Some(usize::MAX);
 }
 
 #[test]

@@ -29,7 +29,7 @@ class Family:
     # None: the GGUF speaks for all positions. A number: only for the first so many. "": no GGUF, and why.
     gguf: str | None = None
     gguf_case: str = "main"
-    # llama.cpp agrees on so many positions only, and why.
+    # llama.cpp agrees on so many positions only, and why; 0: it is not asked.
     llama_positions: int | None = None
     llama_note: str = ""
     kind: str = "decoder"  # or "embedder", "reranker"
@@ -51,6 +51,10 @@ NARROW = dict(hidden_size=32, head_dim=16, intermediate_size=64)
 TWO_HEADS = dict(hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2)
 EPS = {"rms_norm_eps": 1e-6}
 NO_SCALING = {"rope_scaling": None}
+# So that each of the two betas moves a bound of the eight pairs.
+YARN = {
+    "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 2.0, "beta_slow": 0.25, "attention_factor": 0.9,
+}  # fmt: skip
 SHORT = [1.0, 1.02, 1.05, 1.1, 1.2, 1.35, 1.5, 1.7]
 LONG = [1.1, 1.5, 2.2, 3.0, 4.5, 6.0, 7.5, 9.0]
 
@@ -96,6 +100,27 @@ FAMILIES = {
         # use_sliding_window false switches the window off, whatever sliding_window says.
         decoder("Qwen2ForCausalLM", "qwen2", rope_theta=1000000.0, sliding_window=WINDOW, use_sliding_window=False, max_window_layers=1),
         {"eps": EPS, "window on": {"use_sliding_window": True}},
+    ),
+    "qwen2-windows": Family(
+        # The first layer sees everything, the two after it a window.
+        decoder(
+            "Qwen2ForCausalLM", "qwen2", **TWO_HEADS, num_hidden_layers=3, rope_theta=1000000.0, sliding_window=WINDOW, use_sliding_window=True,
+            max_window_layers=1,
+        ),
+        {
+            "no window": {"use_sliding_window": False}, "window - 1": {"sliding_window": WINDOW - 1},
+            "window + 1": {"sliding_window": WINDOW + 1}, "all windowed": {"max_window_layers": 0}, "one windowed": {"max_window_layers": 2},
+        },
+        gguf=f"the converter writes no sliding window for Qwen2: equal for the first {WINDOW} positions",
+        llama_positions=WINDOW,
+    ),
+    "qwen2-yarn": Family(
+        decoder(
+            "Qwen2ForCausalLM", "qwen2", **TWO_HEADS, sliding_window=WINDOW, use_sliding_window=False, max_window_layers=2,
+            rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+        ),
+        {"rope_scaling": NO_SCALING, "attention factor": {
+            "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "attention_factor": 1.0}}},
     ),
     "qwen3": Family(
         decoder(
@@ -166,6 +191,18 @@ FAMILIES = {
         {"attention factor": {"rope_scaling": {
             "type": "longrope", "short_factor": SHORT[:6], "long_factor": LONG[:6], "attention_factor": 1.0}}},
     ),
+    "phi4-mini-long": Family(
+        decoder(
+            "Phi3ForCausalLM", "phi3", **TWO_HEADS, partial_rotary_factor=0.75, tie_word_embeddings=True, original_max_position_embeddings=40,
+            rope_scaling={"type": "longrope", "short_factor": SHORT[:6], "long_factor": LONG[:6]}, sliding_window=None, pad_token_id=0,
+        ),
+        {
+            "short for long": {"rope_scaling": {"type": "longrope", "short_factor": SHORT[:6], "long_factor": SHORT[:6]}},
+            "all of a head": {"partial_rotary_factor": 1.0, "rope_scaling": {"type": "longrope", "short_factor": SHORT, "long_factor": LONG}},
+            "attention factor": {"rope_scaling": {
+                "type": "longrope", "short_factor": SHORT[:6], "long_factor": LONG[:6], "attention_factor": 1.0}},
+        },
+    ),
     "mixtral": Family(
         decoder(
             "MixtralForCausalLM", "mixtral", **(NARROW | {"intermediate_size": 32}), num_local_experts=4, num_experts_per_tok=2, rope_theta=1000000.0,
@@ -192,6 +229,34 @@ FAMILIES = {
         ),
         {"norm_topk_prob": {"norm_topk_prob": True}},
         gguf="", llama_note="llama.cpp's qwen3moe wants experts in every layer",
+    ),
+    "qwen3-moe-yarn": Family(
+        decoder(
+            "Qwen3MoeForCausalLM", "qwen3_moe", **NARROW, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+            norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], attention_bias=False, sliding_window=None,
+            use_sliding_window=False, output_router_logits=False, max_window_layers=2, router_aux_loss_coef=0.001,
+            tie_word_embeddings=True, rope_scaling=YARN,
+        ),
+        {
+            "rope_scaling": NO_SCALING,
+            **{f"{key} by default": {"rope_scaling": {k: v for k, v in YARN.items() if k != key}}
+               for key in ("beta_fast", "beta_slow", "attention_factor")},
+        },
+        llama_positions=0, llama_note="llama.cpp reads neither betas nor attention_factor of qwen3moe, though the file has them",
+    ),
+    "qwen3-moe-windows": Family(
+        # Unlike Qwen2 and Qwen3, it gives every layer the window: max_window_layers is none of its settings.
+        decoder(
+            "Qwen3MoeForCausalLM", "qwen3_moe", **NARROW, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+            norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], rope_theta=1000000.0, rope_scaling=None, attention_bias=False,
+            sliding_window=WINDOW, use_sliding_window=True, output_router_logits=False, max_window_layers=1, router_aux_loss_coef=0.001,
+            tie_word_embeddings=True,
+        ),
+        {
+            "no window": {"use_sliding_window": False}, "window - 1": {"sliding_window": WINDOW - 1},
+            "window + 1": {"sliding_window": WINDOW + 1},
+        },
+        gguf="", llama_note="llama.cpp knows no window of qwen3moe",
     ),
     "bert": Family(
         dict(

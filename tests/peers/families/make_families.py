@@ -65,7 +65,8 @@ def make(name, family, folder):
         record["gguf"] = gguf_file.write(family, folder)
         if family.gguf:
             record["gguf_note"] = family.gguf
-        record["llama_cpp"] = {"case": family.gguf_case, "positions": family.llama_positions or "all"}
+        if family.llama_positions != 0:
+            record["llama_cpp"] = {"case": family.gguf_case, "positions": family.llama_positions or "all"}
     if family.llama_note:
         record["llama_cpp_note"] = family.llama_note
     print(f"{name}: seed {seed} ({len(rejected)} rejected), f32 {facts['f32_error']:.1e}, gap {facts.get('least_gap', 0):.1e}, "

@@ -64,7 +64,7 @@ def main():
     listed = arguments.folder / "families.json"
     head, failed, lines = json.loads(listed.read_text()), False, []
     for record in head["families"]:
-        if "gguf" in record:
+        if "llama_cpp" in record:
             here = record["llama_cpp"]
             positions = None if here["positions"] == "all" else here["positions"]
             measured = measure(arguments.folder / record["name"], here["case"], positions)
