@@ -51,7 +51,7 @@ pub fn safetensors_header(bytes: &[u8]) {
     assert_eq!(covered, bytes.len() - data, "tensors overlap, or leave bytes to nobody");
 }
 
-/// A folder's `config.json`, beside the tensors of a small Llama and a small BERT.
+/// A folder's `config.json`, beside the tensors of a small model of the family that it names.
 pub fn config_json(bytes: &[u8]) {
     let Ok(config) = serde_json::from_slice::<Map<String, Value>>(bytes) else { return };
     for key in ["eos_token_id", "bos_token_id"] {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::gguf::{Metadata, TensorInfo, TensorType};
 use crate::model::keys::Keys;
 use crate::model::{ModelError, Naming, TensorSource};
+use crate::synth::{Shape, tensors_beside};
 
 /// Settings and tensors, as a file or a folder has them.
 #[derive(Debug)]
@@ -24,12 +25,25 @@ enum Settings<'a> {
     Json(&'a Map<String, Value>),
 }
 
-/// Dimensions of the tensors beside a `config.json`.
-const WIDTH: usize = 32;
-const KV_WIDTH: usize = 16;
-const INNER: usize = 64;
-const TOKENS: usize = 48;
-const POSITIONS: usize = 24;
+/// Of the tensors beside a `config.json`.
+const SHAPE: Shape = Shape {
+    layers: 1,
+    embedding: 32,
+    heads: 4,
+    kv_heads: 2,
+    head: 8,
+    feed_forward: 64,
+    vocabulary: 48,
+    context: 24,
+    experts: 4,
+    experts_used: 2,
+    expert_feed_forward: 64,
+    window: None,
+    rope_base: 10_000.0,
+    rope_scaled: false,
+    // A head that is there is no harm to a config that ties it to the table.
+    tied: false,
+};
 
 impl<'a> MemorySource<'a> {
     /// What lies in the GGUF file `bytes`.
@@ -38,57 +52,16 @@ impl<'a> MemorySource<'a> {
         Self { settings: Settings::Gguf(metadata), tensors, bytes }
     }
 
-    /// A folder of `config` and the tensors of the kind of model that it names.
+    /// A folder of `config` and the tensors of the family that it names.
     pub(super) fn of_config(config: &'a Map<String, Value>) -> Self {
-        let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let shapes = if kind.contains("bert") { bert() } else { llama() };
+        let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        let shapes = tensors_beside(model_type, SHAPE);
         let info = |(name, shape): (String, Vec<usize>)| {
             let bytes = 4 * shape.iter().product::<usize>();
             (name.clone(), TensorInfo::new(name, shape, TensorType::F32, 0, bytes))
         };
         Self { settings: Settings::Json(config), tensors: shapes.into_iter().map(info).collect(), bytes: &[] }
     }
-}
-
-fn llama() -> Vec<(String, Vec<usize>)> {
-    let layer = |part: &str| format!("model.layers.0.{part}.weight");
-    vec![
-        ("model.embed_tokens.weight".to_owned(), vec![WIDTH, TOKENS]),
-        ("model.norm.weight".to_owned(), vec![WIDTH]),
-        (layer("input_layernorm"), vec![WIDTH]),
-        (layer("self_attn.q_proj"), vec![WIDTH, WIDTH]),
-        (layer("self_attn.k_proj"), vec![WIDTH, KV_WIDTH]),
-        (layer("self_attn.v_proj"), vec![WIDTH, KV_WIDTH]),
-        (layer("self_attn.o_proj"), vec![WIDTH, WIDTH]),
-        (layer("post_attention_layernorm"), vec![WIDTH]),
-        (layer("mlp.gate_proj"), vec![WIDTH, INNER]),
-        (layer("mlp.up_proj"), vec![WIDTH, INNER]),
-        (layer("mlp.down_proj"), vec![INNER, WIDTH]),
-    ]
-}
-
-fn bert() -> Vec<(String, Vec<usize>)> {
-    let mut shapes = Vec::new();
-    for (table, rows) in [("word", TOKENS), ("token_type", 2), ("position", POSITIONS)] {
-        shapes.push((format!("embeddings.{table}_embeddings.weight"), vec![WIDTH, rows]));
-    }
-    let layer = "encoder.layer.0";
-    for norm in ["embeddings".to_owned(), format!("{layer}.attention.output"), format!("{layer}.output")] {
-        shapes.push((format!("{norm}.LayerNorm.weight"), vec![WIDTH]));
-        shapes.push((format!("{norm}.LayerNorm.bias"), vec![WIDTH]));
-    }
-    for (part, columns, rows) in [
-        ("attention.self.query", WIDTH, WIDTH),
-        ("attention.self.key", WIDTH, WIDTH),
-        ("attention.self.value", WIDTH, WIDTH),
-        ("attention.output.dense", WIDTH, WIDTH),
-        ("intermediate.dense", WIDTH, INNER),
-        ("output.dense", INNER, WIDTH),
-    ] {
-        shapes.push((format!("{layer}.{part}.weight"), vec![columns, rows]));
-        shapes.push((format!("{layer}.{part}.bias"), vec![rows]));
-    }
-    shapes
 }
 
 impl TensorSource for MemorySource<'_> {

@@ -2,7 +2,7 @@
 //! no download may be. `weighbridge synth` is its command.
 //!
 //! - [`Family`], [`Shape`], [`SynthSpec`]: what to make, checked before anything is written.
-//! - `tensors`, `names`: which tensors a family has, and how each format calls them.
+//! - `tensors`, `names`: which tensors a family has, and how each format calls them; `beside`: the same for a config.
 //! - `metadata`, `config`, `tokenizer`: what lies beside the weights.
 //! - `random`: the numbers. They mean nothing; their magnitudes are those of trained weights.
 //! - `write`: all of it to the disk, in parallel, with no model in memory.
@@ -12,6 +12,8 @@
 /// Raised whenever a specification's bytes change, so that kept files are not taken for what is made now.
 pub const VERSION: u32 = 1;
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod beside;
 mod config;
 mod error;
 mod family;
@@ -27,6 +29,8 @@ mod tests;
 mod tokenizer;
 mod write;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use beside::tensors_beside;
 pub use error::SynthError;
 pub use family::Family;
 pub use random::random_matrix;

@@ -3,10 +3,14 @@
 mod mutation;
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use mutation::Mutator;
+use serde_json::{Map, Value};
+
+use super::source::MemorySource;
 
 /// Mutations of each corpus entry: all five doors in some seconds, unoptimised dependencies included.
 const MUTATIONS: u64 = 300;
@@ -136,6 +140,32 @@ fn tokenizer_json() {
 fn config_json() {
     let words = [JSON, &["\"llama\"", "\"bert\"", "\"gemma3_text\"", "\"yarn\"", "\"longrope\""]].concat();
     replay("config_json", super::config_json, &words);
+}
+
+/// Else mutations of a family's config would all end at the first tensor that it misses.
+#[test]
+fn a_valid_config_of_each_family_is_planned_to_its_end() {
+    let mut seen = BTreeSet::new();
+    for (name, entry) in corpus("config_json").iter().filter(|(name, _)| name.starts_with("valid-")) {
+        let config: Map<String, Value> = serde_json::from_slice(entry).unwrap();
+        let planned = super::plan(&MemorySource::of_config(&config));
+        assert!(planned.is_ok(), "{name}: {planned:?}");
+        seen.insert(config["model_type"].as_str().unwrap().to_owned());
+    }
+    let families = [
+        "bert",
+        "gemma2",
+        "gemma3_text",
+        "llama",
+        "mistral",
+        "mixtral",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+        "xlm-roberta",
+    ];
+    assert!(families.iter().all(|family| seen.contains(*family)), "{seen:?}");
 }
 
 #[test]
