@@ -8,6 +8,7 @@ mod variants;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -198,7 +199,7 @@ impl TensorSource for Changed {
         &[]
     }
 
-    fn release(&self, _: &TensorInfo) {}
+    fn release(&self, _: &TensorInfo, _: Range<usize>) {}
 }
 
 #[test]
