@@ -1,0 +1,170 @@
+//! Batch invariance: what a step computes beside a token, and how its prompt was cut, changes no bit of its logits.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A model that cannot be made fails the test.
+
+use std::num::NonZeroUsize;
+
+use weighbridge_inference_server::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
+use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
+use weighbridge_inference_server::gguf::{GgufFile, TensorType};
+use weighbridge_inference_server::kernels::Isa;
+use weighbridge_inference_server::kv::BlockId;
+use weighbridge_inference_server::synth::{Family, Format, Shape, SynthSpec, WriteOptions};
+
+/// The model of `spec`, open.
+fn open(spec: &SynthSpec) -> GgufFile {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    spec.write(&path, WriteOptions::default()).unwrap();
+    GgufFile::open(&path).unwrap()
+}
+
+fn load(file: &GgufFile, isa: Isa, kv_kind: KvKind) -> CpuBackend {
+    let options = CpuOptions {
+        threads: NonZeroUsize::new(2),
+        kv: KvMemory::Blocks(64),
+        kv_kind,
+        isa: Some(isa),
+        ..CpuOptions::default()
+    };
+    CpuBackend::load(file, &options, &mut |_| ()).unwrap()
+}
+
+fn blocks(ids: impl IntoIterator<Item = u32>) -> Vec<BlockId> {
+    ids.into_iter().map(BlockId).collect()
+}
+
+fn tokens(count: u32, vocabulary: u32) -> Vec<u32> {
+    (0..count).map(|i| (i * 37 + i * i * 11 + 5) % vocabulary).collect()
+}
+
+/// Every kind of cache.
+const KV_KINDS: [KvKind; 3] = [KvKind::F32, KvKind::F16, KvKind::Q8_0];
+
+/// Rows of a step, and how many of them are one prompt's: one, two, one more than the blocked kernels begin at, and some
+/// tiles with a rest.
+const STEPS: [(usize, usize); 5] = [(1, 1), (2, 1), (17, 1), (17, 9), (40, 21)];
+
+/// A model of `family` with rows of `width`, small enough to run some thousand of them.
+fn model(family: Family, kind: TensorType, width: usize) -> GgufFile {
+    let shape = Shape {
+        // Every sixth layer of Gemma 3 sees everything, and the first does not.
+        layers: if family == Family::Gemma3 { 6 } else { 2 },
+        embedding: width,
+        heads: width / 32,
+        kv_heads: width / 64,
+        feed_forward: width,
+        expert_feed_forward: if family.is_mixture() { width } else { 0 },
+        vocabulary: 97,
+        context: 1024,
+        window: family.has_window().then_some(11),
+        ..Shape::named("tiny", family).unwrap()
+    };
+    let spec = SynthSpec::new(family, shape, Format::Gguf, kind);
+    let spec = SynthSpec { embeddings: kind, tokenizer: false, ..spec };
+    open(&spec)
+}
+
+fn bits(rows: &[Vec<f32>]) -> Vec<u32> {
+    rows.iter().flatten().map(|x| x.to_bits()).collect()
+}
+
+/// Logits of every token, cut at `sizes` over and over.
+fn cut(backend: &mut CpuBackend, tokens: &[u32], table: &[BlockId], sizes: &[usize]) -> Vec<Vec<f32>> {
+    let (mut rows, mut start) = (Vec::new(), 0usize);
+    for size in sizes.iter().cycle() {
+        let end = start.saturating_add(*size).min(tokens.len());
+        rows.extend(step(backend, &[part(tokens, start, end, table)]));
+        start = end;
+        if start == tokens.len() {
+            return rows;
+        }
+    }
+    rows
+}
+
+fn part<'a>(tokens: &'a [u32], start: usize, end: usize, blocks: &'a [BlockId]) -> SequenceChunk<'a> {
+    SequenceChunk { tokens: &tokens[start..end], start, blocks, logits: LogitsWanted::All, adapter: None }
+}
+
+fn step(backend: &mut CpuBackend, batch: &[SequenceChunk<'_>]) -> Vec<Vec<f32>> {
+    let mut logits = Logits::default();
+    backend.forward(batch, &mut logits).unwrap();
+    (0..logits.rows()).map(|row| logits.row(row).unwrap().to_vec()).collect()
+}
+
+/// Holds every row of `tokens`, cut at `sizes` and in each step, to the bits of its own step of one row.
+fn check(backend: &mut CpuBackend, tokens: &[u32], sizes: &[usize], what: &str) {
+    let length = tokens.len();
+    let mine = blocks(0..length.div_ceil(16) as u32);
+    let alone = bits(&cut(backend, tokens, &mine, &[1]));
+    let width = alone.len() / length;
+    let found = bits(&cut(backend, tokens, &mine, sizes));
+    assert!(found == alone, "{what}: a prompt cut at {sizes:?}");
+    // The other rows: a prompt, and sequences of one token each.
+    let (prompt, prompt_table) = (self::tokens(20, 89), blocks(40..42));
+    let single_tables: Vec<Vec<BlockId>> = (42..64).map(|id| blocks([id])).collect();
+    for (rows, own) in STEPS {
+        let others = rows - own;
+        let prompt_rows = others / 2;
+        let mut batch = Vec::new();
+        if prompt_rows > 0 {
+            batch.push(part(&prompt, 0, prompt_rows, &prompt_table));
+        }
+        batch.push(part(tokens, length - own, length, &mine));
+        for (index, table) in single_tables.iter().enumerate().take(others - prompt_rows) {
+            batch.push(part(&prompt[index % 20..], 0, 1, table));
+        }
+        let found = bits(&step(backend, &batch)[prompt_rows..prompt_rows + own]);
+        assert!(found == alone[(length - own) * width..], "{what}: {own} rows in a step of {rows}");
+    }
+}
+
+fn check_everywhere(model: &GgufFile, kv_kind: KvKind, what: &str) {
+    for isa in Isa::available() {
+        let mut backend = load(model, isa, kv_kind);
+        check(&mut backend, &tokens(23, 97), &[5, 1, 17], &format!("{what}, {kv_kind:?}, {}", isa.name()));
+    }
+}
+
+/// Experts, which get other numbers of rows in other steps; layers with a window; and every kind of cache.
+#[test]
+fn the_rest_of_a_step_changes_no_bit_of_any_family_or_cache() {
+    for family in Family::ALL.into_iter().filter(|family| !family.is_encoder()) {
+        for kind in [TensorType::F32, TensorType::Q8_0] {
+            let model = model(family, kind, 64);
+            for kv_kind in KV_KINDS {
+                check_everywhere(&model, kv_kind, &format!("{} in {kind}", family.name()));
+            }
+        }
+    }
+}
+
+/// Positions are attended to 256 and 512 at a time: a long prompt and a window end within such spans, and where a step has
+/// few rows, threads share them out.
+#[test]
+fn the_rest_of_a_step_changes_no_bit_far_into_a_context() {
+    for (family, kv_kinds) in [(Family::Llama, KV_KINDS.as_slice()), (Family::Gemma3, &[KvKind::F16])] {
+        let shape = Shape {
+            layers: if family == Family::Gemma3 { 6 } else { 1 },
+            embedding: 64,
+            heads: 2,
+            kv_heads: 1,
+            feed_forward: 32,
+            vocabulary: 97,
+            context: 1024,
+            window: (family == Family::Gemma3).then_some(270),
+            ..Shape::named("tiny", family).unwrap()
+        };
+        let spec = SynthSpec::new(family, shape, Format::Gguf, TensorType::F32);
+        let spec = SynthSpec { tokenizer: false, ..spec };
+        let model = open(&spec);
+        for &kv_kind in kv_kinds {
+            for isa in Isa::available() {
+                let mut backend = load(&model, isa, kv_kind);
+                let what = format!("{}, {kv_kind:?}, {}", family.name(), isa.name());
+                check(&mut backend, &tokens(560, 97), &[251, 2, 17, 61], &what);
+            }
+        }
+    }
+}
