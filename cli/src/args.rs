@@ -109,7 +109,8 @@ pub struct PlanArgs {
 /// Flags of `synth`.
 #[derive(Debug, Args)]
 pub struct SynthArgs {
-    /// Where to: a .gguf file, or a folder for safetensors with config.json and tokenizer.json.
+    /// Where to: a .gguf file, or a folder for safetensors with config.json and tokenizer.json. Shards of NAME.gguf are
+    /// NAME-00001-of-00003.gguf and so on.
     #[arg(short, long, value_name = "PATH")]
     pub output: PathBuf,
     /// llama, mistral, mixtral, qwen2, qwen3, qwen3-moe, gemma2, gemma3, phi3, or, as a folder, bert, xlm-roberta.
@@ -124,6 +125,12 @@ pub struct SynthArgs {
     /// Type of the embedding table and the output matrix [default: what quantisers choose: q6_k beside q4_k].
     #[arg(long, value_name = "TYPE")]
     pub embeddings: Option<String>,
+    /// With a classifier of one score: a reranker, of bert or xlm-roberta.
+    #[arg(long)]
+    pub reranker: bool,
+    /// Files that the weights are cut into.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub shards: usize,
     /// Seed: the same gives the same bytes.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -175,9 +182,10 @@ pub struct SynthArgs {
     /// Base of the rotary frequencies.
     #[arg(long)]
     pub rope_base: Option<f32>,
-    /// With Llama 3.1's scaling of the rotary frequencies.
-    #[arg(long)]
-    pub rope_scaled: bool,
+    /// Scaling of the rotary frequencies: none, linear (llama, gemma3), llama3 (llama), yarn (qwen2, qwen3, qwen3-moe),
+    /// longrope (phi3).
+    #[arg(long, value_name = "KIND", default_value = "none")]
+    pub rope: String,
     /// Whether the embedding table is the output matrix too.
     #[arg(long)]
     pub tied: Option<bool>,

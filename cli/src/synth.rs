@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use weighbridge_inference_server::gguf::TensorType;
 use weighbridge_inference_server::synth::{
-    Family, Format, SHAPES, Shape, SynthError, SynthSpec, WriteOptions, tensor_type,
+    Family, Format, Rope, SHAPES, Shape, SynthError, SynthSpec, WriteOptions, tensor_type,
 };
 
 use crate::args::SynthArgs;
@@ -55,7 +55,7 @@ pub fn synth(args: &SynthArgs, terminal: &Terminal) -> Result<(), MakeError> {
         made.bytes as f64 / 1e6,
         spec.seed,
     ));
-    terminal.print(&format!("{}\n", args.output.display())).map_err(MakeError::Print)
+    terminal.print(&format!("{}\n", made.path.display())).map_err(MakeError::Print)
 }
 
 fn spec(args: &SynthArgs) -> Result<SynthSpec, MakeError> {
@@ -69,12 +69,20 @@ fn spec(args: &SynthArgs) -> Result<SynthSpec, MakeError> {
         None if format == Format::Gguf => TensorType::Q4K,
         None => TensorType::BF16,
     };
-    let shape = changed(shape, args);
+    let kinds = || Rope::ALL.map(Rope::name).join(", ");
+    let rope = Rope::named(&args.rope).ok_or_else(|| unknown("rope", &args.rope, kinds()))?;
+    let shape = Shape { rope, ..changed(shape, args) };
     let mut spec = SynthSpec::new(family, shape, format, matrices);
     if let Some(name) = &args.embeddings {
         spec.embeddings = kind("embeddings", name)?;
     }
-    Ok(SynthSpec { seed: args.seed, tokenizer: !args.no_tokenizer, ..spec })
+    Ok(SynthSpec {
+        reranker: args.reranker,
+        shards: args.shards,
+        seed: args.seed,
+        tokenizer: !args.no_tokenizer,
+        ..spec
+    })
 }
 
 /// A name that ends in `.gguf` is a file, every other a folder.
@@ -112,7 +120,7 @@ fn changed(shape: Shape, args: &SynthArgs) -> Shape {
         expert_feed_forward: args.expert_feed_forward.unwrap_or(expert),
         window: args.window.or(shape.window),
         rope_base: args.rope_base.unwrap_or(shape.rope_base),
-        rope_scaled: args.rope_scaled || shape.rope_scaled,
+        rope: shape.rope,
         tied: args.tied.unwrap_or(shape.tied),
     }
 }

@@ -15,9 +15,8 @@ use weighbridge_inference_server::synth::{Family, Format, Shape, SynthSpec, Writ
 /// The model of `spec`, open.
 fn open(spec: &SynthSpec) -> GgufFile {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("model.gguf");
-    spec.write(&path, WriteOptions::default()).unwrap();
-    GgufFile::open(&path).unwrap()
+    let made = spec.write(&folder.path().join("model.gguf"), WriteOptions::default()).unwrap();
+    GgufFile::open(&made.path).unwrap()
 }
 
 fn load(file: &GgufFile, isa: Isa, kv_kind: KvKind) -> CpuBackend {

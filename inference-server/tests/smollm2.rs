@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use weighbridge_inference_server::backend::cpu::{CpuBackend, CpuOptions, KvMemory};
+use weighbridge_inference_server::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
 use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
 use weighbridge_inference_server::gguf::write::GgufWriter;
 use weighbridge_inference_server::gguf::{GgufFile, TensorType};
@@ -31,7 +31,11 @@ fn sample() -> GgufFile {
 }
 
 fn load(file: &GgufFile) -> CpuBackend {
-    let options = CpuOptions { kv: KvMemory::Blocks(BLOCKS as usize), ..CpuOptions::default() };
+    load_with(file, KvKind::F16)
+}
+
+fn load_with(file: &GgufFile, kv_kind: KvKind) -> CpuBackend {
+    let options = CpuOptions { kv: KvMemory::Blocks(BLOCKS as usize), kv_kind, ..CpuOptions::default() };
     CpuBackend::load(file, &options, &mut |_| ()).unwrap()
 }
 
@@ -200,34 +204,62 @@ fn agreement_is_llama_cpps_with_itself() {
     }
 }
 
-/// Perplexity over the pinned text within 0.5 % of llama.cpp's.
-#[test]
-fn perplexity_is_llama_cpps() {
-    let golden = golden("perplexity.json");
+/// The pinned text in windows, each of which is decoded alone.
+fn windows(golden: &Value, file: &GgufFile) -> Vec<Vec<u32>> {
     let text = std::fs::read(golden_path(golden["file"].as_str().unwrap())).unwrap();
-    let file = sample();
     let metadata = TokenizerMetadata::from_gguf(file.metadata()).unwrap();
     let as_text = EncodeOptions { add_special: false, parse_special: false };
     let ids = Tokenizer::new(metadata).unwrap().encode(std::str::from_utf8(&text).unwrap(), as_text).unwrap();
     assert_eq!(ids.len() as u64, golden["token_count"].as_u64().unwrap());
     let window = usize::try_from(golden["window"].as_u64().unwrap()).unwrap();
+    ids.chunks_exact(window).map(<[u32]>::to_vec).collect()
+}
+
+/// What a window costs in all: the sum of `-ln` of the probabilities of its tokens but the first.
+fn cost(backend: &mut CpuBackend, window: &[u32]) -> f64 {
+    let logits = forward(backend, window, 0, LogitsWanted::All);
+    let costs = window[1..].iter().enumerate().map(|(row, &next)| {
+        let row = logits.row(row).unwrap();
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|&x| f64::from(x - max).exp()).sum();
+        sum.ln() - f64::from(row[next as usize] - max)
+    });
+    costs.sum()
+}
+
+/// Perplexity over the pinned text within 0.5 % of llama.cpp's.
+#[test]
+fn perplexity_is_llama_cpps() {
+    let golden = golden("perplexity.json");
+    let file = sample();
     let mut backend = load(&file);
-    let (mut total, mut scored) = (0.0f64, 0usize);
-    for part in ids.chunks_exact(window) {
-        let logits = forward(&mut backend, part, 0, LogitsWanted::All);
-        for (row, &next) in part[1..].iter().enumerate() {
-            let row = logits.row(row).unwrap();
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f64 = row.iter().map(|&x| f64::from(x - max).exp()).sum();
-            total += sum.ln() - f64::from(row[next as usize] - max);
-            scored += 1;
-        }
-    }
+    let windows = windows(&golden, &file);
+    let total: f64 = windows.iter().map(|window| cost(&mut backend, window)).sum();
+    let scored: usize = windows.iter().map(|window| window.len() - 1).sum();
     assert!(scored >= 20_000, "{scored}");
     let (found, expected) = ((total / scored as f64).exp(), golden["perplexity"].as_f64().unwrap());
     let error = found / expected - 1.0;
     println!("perplexity {found:.4} over {scored} tokens, llama.cpp {expected:.4}, {:+.4} %", error * 100.0);
     assert!(error.abs() < 0.005, "{found} against {expected}");
+}
+
+/// The same over a few windows, with keys and values in each kind that is served, against llama.cpp's with F16.
+#[test]
+fn perplexity_is_llama_cpps_with_smaller_keys_and_values() {
+    const WINDOWS: usize = 3;
+    let golden = golden("perplexity.json");
+    let file = sample();
+    let windows = &windows(&golden, &file)[..WINDOWS];
+    let scored: usize = windows.iter().map(|window| window.len() - 1).sum();
+    let costs = golden["per_window"].as_array().unwrap()[..WINDOWS].iter();
+    let expected: f64 = costs.map(|window| window["nll"].as_f64().unwrap()).sum();
+    for kv_kind in [KvKind::F16, KvKind::Q8_0] {
+        let mut backend = load_with(&file, kv_kind);
+        let found: f64 = windows.iter().map(|window| cost(&mut backend, window)).sum();
+        let error = ((found - expected) / scored as f64).exp() - 1.0;
+        println!("{kv_kind:?}: perplexity over {scored} tokens {:+.4} % from llama.cpp's", error * 100.0);
+        assert!(error.abs() < 0.005, "{kv_kind:?}: {error}");
+    }
 }
 
 /// Largest distance of the golden's best logits from ours.

@@ -1,5 +1,11 @@
 //! `synth`: a file, a folder, and what is refused.
 
+use std::path::Path;
+
+use weighbridge_inference_server::gguf::GgufFile;
+use weighbridge_inference_server::model::{is_encoder, plan_decoder, plan_encoder};
+use weighbridge_inference_server::safetensors::SafetensorsFolder;
+
 use crate::process::{err, out, run};
 
 #[test]
@@ -26,6 +32,32 @@ fn a_file_and_a_folder_are_made_by_seed() {
     assert!(!again.status.success() && err(&again).contains("--force"), "{}", err(&again));
 }
 
+/// Makes what `flags` say, which is what the engine opens at the path that is printed.
+fn made(folder: &Path, output: &str, flags: &[&str]) -> String {
+    let output = folder.join(output).to_str().unwrap().to_owned();
+    let made = run(&[&["synth", "-o", &output], flags].concat());
+    assert!(made.status.success(), "{}", err(&made));
+    out(&made).trim_end().to_owned()
+}
+
+#[test]
+fn scalings_shards_and_rerankers_are_made_by_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = made(folder.path(), "yarn.gguf", &["--family", "qwen3", "--rope", "yarn", "--shards", "3"]);
+    assert!(path.ends_with("yarn-00001-of-00003.gguf"), "{path}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    let file = GgufFile::open(Path::new(&path)).unwrap();
+    assert_eq!(file.metadata().string("qwen3.rope.scaling.type").unwrap(), "yarn");
+    plan_decoder(&file, None).unwrap();
+
+    let flags = ["--family", "bert", "--reranker", "--shards", "2"];
+    let source = SafetensorsFolder::open(Path::new(&made(folder.path(), "bert", &flags))).unwrap();
+    assert!(is_encoder(&source).unwrap());
+    let planned = plan_encoder(&source).unwrap();
+    assert!(planned.plan.matrices.iter().any(|matrix| matrix.tensor.name() == "classifier.weight"));
+    assert!(folder.path().join("bert/model-00002-of-00002.safetensors").is_file());
+}
+
 #[test]
 fn what_makes_no_model_is_refused_by_flag_with_the_fix() {
     let folder = tempfile::tempdir().unwrap();
@@ -39,6 +71,10 @@ fn what_makes_no_model_is_refused_by_flag_with_the_fix() {
         (vec!["--vocabulary", "100"], vec!["--vocabulary 100", "--no-tokenizer"]),
         (vec!["--layers", "0"], vec!["--layers 0", "from 1"]),
         (vec!["--family", "bert"], vec!["--family bert", "give a folder"]),
+        (vec!["--rope", "ntk"], vec!["--rope ntk", "none, linear, llama3, yarn, longrope"]),
+        (vec!["--rope", "yarn"], vec!["--rope yarn: llama has none, linear, llama3", "qwen3-moe"]),
+        (vec!["--reranker"], vec!["--reranker true: llama", "--family bert or xlm-roberta"]),
+        (vec!["--shards", "0"], vec!["--shards 0", "use 1 to"]),
     ] {
         let made = run(&[&["synth", "-o", &output], flags.as_slice()].concat());
         assert!(!made.status.success(), "{flags:?}");

@@ -15,6 +15,11 @@ pub(crate) struct PartName {
 }
 
 impl PartName {
+    /// Of the first of `count` parts.
+    pub(crate) fn new(prefix: &str, count: u32) -> Self {
+        Self { prefix: prefix.to_owned(), number: 1, count }
+    }
+
     /// Reads a path or a file's name; `None` for that of a whole file.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Family, SynthSpec, tokenizer};
+use super::{Family, SynthSpec, rope, tokenizer};
 
 /// Of the normalisations; encoders have their own.
 pub(super) const EPSILON: f32 = 1e-5;
@@ -15,7 +15,7 @@ const GEMMA3_PATTERN: usize = 6;
 /// The config of `spec`, as checkpoints of its family have it.
 pub(super) fn config(spec: &SynthSpec) -> Value {
     let shape = &spec.shape;
-    let (model_type, class) = spec.family.transformers();
+    let (model_type, class) = spec.family.transformers(spec.reranker);
     let mut config = Map::new();
     let mut add = |more: Value| config.extend(more.as_object().cloned().unwrap_or_default());
     add(json!({
@@ -34,6 +34,7 @@ pub(super) fn config(spec: &SynthSpec) -> Value {
     }));
     add(if spec.family.is_encoder() { encoder(spec) } else { decoder(spec) });
     add(family(spec));
+    add(rope::config(spec));
     Value::Object(config)
 }
 
@@ -74,10 +75,6 @@ fn encoder(spec: &SynthSpec) -> Value {
 fn family(spec: &SynthSpec) -> Value {
     let shape = &spec.shape;
     match spec.family {
-        Family::Llama if shape.rope_scaled => json!({"rope_scaling": {
-            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": shape.context.div_ceil(8),
-        }}),
         Family::Mistral => json!({"sliding_window": shape.window}),
         Family::Mixtral => json!({
             "num_local_experts": shape.experts,
@@ -112,13 +109,17 @@ fn family(spec: &SynthSpec) -> Value {
         }),
         Family::Phi3 => json!({
             "sliding_window": shape.window,
-            "original_max_position_embeddings": shape.context,
+            "original_max_position_embeddings": shape.rope.original_context(shape.context),
         }),
-        _ => json!({}),
+        Family::Bert | Family::XlmRoberta if spec.reranker => json!({
+            "id2label": {"0": "LABEL_0"},
+            "label2id": {"LABEL_0": 0},
+        }),
+        Family::Llama | Family::Bert | Family::XlmRoberta => json!({}),
     }
 }
 
 /// The number as people write it: 1e-5 in f32 is 9.999999747378752e-6 in f64.
-fn decimal(value: f32) -> Value {
+pub(super) fn decimal(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, |value| json!(value))
 }

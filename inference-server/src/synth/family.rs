@@ -64,8 +64,8 @@ impl Family {
         }
     }
 
-    /// `model_type` and the class in `architectures` of a `config.json`.
-    pub(super) fn transformers(self) -> (&'static str, &'static str) {
+    /// `model_type` and the class in `architectures` of a `config.json`; encoders have one more with a classifier.
+    pub(super) fn transformers(self, classifier: bool) -> (&'static str, &'static str) {
         match self {
             Self::Llama => ("llama", "LlamaForCausalLM"),
             Self::Mistral => ("mistral", "MistralForCausalLM"),
@@ -76,6 +76,8 @@ impl Family {
             Self::Gemma2 => ("gemma2", "Gemma2ForCausalLM"),
             Self::Gemma3 => ("gemma3_text", "Gemma3ForCausalLM"),
             Self::Phi3 => ("phi3", "Phi3ForCausalLM"),
+            Self::Bert if classifier => ("bert", "BertForSequenceClassification"),
+            Self::XlmRoberta if classifier => ("xlm-roberta", "XLMRobertaForSequenceClassification"),
             Self::Bert => ("bert", "BertModel"),
             Self::XlmRoberta => ("xlm-roberta", "XLMRobertaModel"),
         }

@@ -1,6 +1,6 @@
 //! The keys of a GGUF file.
 
-use super::{Family, SynthSpec, tokenizer};
+use super::{Family, SynthSpec, rope, tokenizer};
 use crate::gguf::Value;
 
 /// Every key of `spec`, in the order of the file.
@@ -28,6 +28,9 @@ pub(super) fn pairs(spec: &SynthSpec) -> Vec<(String, Value)> {
     }
     own("attention.layer_norm_rms_epsilon", Value::F32(super::config::EPSILON));
     own("rope.freq_base", Value::F32(shape.rope_base));
+    for (key, value) in rope::pairs(spec) {
+        own(key, value);
+    }
     if let Some(window) = shape.window {
         own("attention.sliding_window", Value::U32(window as u32));
     }

@@ -1,10 +1,11 @@
 //! Models with seeded random weights, of any family that is served, in any type: what tests and benchmarks run where
 //! no download may be. `weighbridge synth` is its command.
 //!
-//! - [`Family`], [`Shape`], [`SynthSpec`]: what to make, checked before anything is written.
+//! - [`Family`], [`Shape`], [`Rope`], [`SynthSpec`]: what to make, checked before anything is written.
 //! - `tensors`, `names`: which tensors a family has, and how each format calls them; `beside`: the same for a config.
 //! - `metadata`, `config`, `tokenizer`: what lies beside the weights.
 //! - `random`: the numbers. They mean nothing; their magnitudes are those of trained weights.
+//! - `plan`: the files, and where each tensor lies in them.
 //! - `write`: all of it to the disk, in parallel, with no model in memory.
 //!
 //! The same specification gives the same bytes, whatever the machine and however many threads write.
@@ -19,7 +20,9 @@ mod error;
 mod family;
 mod metadata;
 mod names;
+mod plan;
 mod random;
+mod rope;
 mod safetensors;
 mod shape;
 mod spec;
@@ -34,6 +37,7 @@ pub(crate) use beside::tensors_beside;
 pub use error::SynthError;
 pub use family::Family;
 pub use random::random_matrix;
+pub use rope::Rope;
 pub use shape::{SHAPES, Shape};
 pub use spec::{Format, SynthSpec, tensor_type};
 pub use write::{Made, WriteOptions};

@@ -60,6 +60,10 @@ const BERT: &[Part] = &[
     ("layer_output_norm", "output.LayerNorm"),
 ];
 
+/// Classifiers lie beside what they read, which then has a name of its own.
+const BERT_HEADS: &[Part] = &[("cls", "bert.pooler.dense"), ("cls.output", "classifier")];
+const ROBERTA_HEADS: &[Part] = &[("cls", "classifier.dense"), ("cls.output", "classifier.out_proj")];
+
 /// `tensor` as safetensors have it: under another name, each expert alone, all of one type.
 pub(super) fn stored(spec: &SynthSpec, tensor: &Tensor) -> Vec<Tensor> {
     let (own, layers): (&[Part], _) = match spec.family {
@@ -70,13 +74,21 @@ pub(super) fn stored(spec: &SynthSpec, tensor: &Tensor) -> Vec<Tensor> {
         Family::Bert | Family::XlmRoberta => (BERT, "encoder.layer"),
         _ => (&[], "model.layers"),
     };
+    let (heads, root): (&[Part], _) = match spec.family {
+        Family::Bert if spec.reranker => (BERT_HEADS, "bert."),
+        Family::XlmRoberta if spec.reranker => (ROBERTA_HEADS, "roberta."),
+        _ => (&[], ""),
+    };
     let (layer, part) = match tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((index, part)) => (format!("{layers}.{index}."), part),
         None => (String::new(), tensor.name.as_str()),
     };
     let (part, ending) = part.rsplit_once('.').unwrap_or((part, "weight"));
-    let known = own.iter().chain(DECODER).find(|(ggml, _)| *ggml == part);
-    let part = known.map_or(part, |(_, stored)| *stored);
+    let named = |parts: &[Part]| parts.iter().find(|(ggml, _)| *ggml == part).map(|(_, stored)| *stored);
+    let (root, part) = match named(heads) {
+        Some(head) => ("", head),
+        None => (root, named(own).or_else(|| named(DECODER)).unwrap_or(part)),
+    };
     let mut values = tensor.values;
     if spec.family.is_gemma() && tensor.shape.len() == 1 {
         // There the weight stands for 1 + weight.
@@ -93,10 +105,10 @@ pub(super) fn stored(spec: &SynthSpec, tensor: &Tensor) -> Vec<Tensor> {
         [columns, rows, experts] => (0..*experts)
             .map(|expert| {
                 let part = part.replace("{}", &expert.to_string());
-                one(format!("{layer}{part}.{ending}"), &[*columns, *rows])
+                one(format!("{root}{layer}{part}.{ending}"), &[*columns, *rows])
             })
             .collect(),
-        shape => vec![one(format!("{layer}{part}.{ending}"), shape)],
+        shape => vec![one(format!("{root}{layer}{part}.{ending}"), shape)],
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dimensions, by name and one by one.
 
-use super::Family;
+use super::{Family, Rope};
 
 /// The dimensions of a model. Each field is a flag of `weighbridge synth`.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +31,8 @@ pub struct Shape {
     pub window: Option<usize>,
     /// Base of the rotary frequencies.
     pub rope_base: f32,
-    /// With Llama 3.1's scaling of the rotary frequencies.
-    pub rope_scaled: bool,
+    /// Scaling of the rotary frequencies.
+    pub rope: Rope,
     /// True without an output matrix of its own.
     pub tied: bool,
 }
@@ -74,7 +74,7 @@ impl Shape {
                 ("8b", Family::Llama) => 500_000.0,
                 _ => family.rope_base(),
             },
-            rope_scaled: false,
+            rope: Rope::None,
             tied: family.is_gemma(),
         })
     }

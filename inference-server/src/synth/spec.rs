@@ -1,6 +1,6 @@
 //! What to make, and whether it can be.
 
-use super::{Family, Shape, SynthError};
+use super::{Family, Rope, Shape, SynthError};
 use crate::gguf::TensorType;
 
 /// Largest head that kernels take, and the most layers, experts and elements of a dimension that loaders believe.
@@ -8,15 +8,17 @@ const MAX_HEAD: usize = 512;
 const MAX_LAYERS: usize = 4096;
 const MAX_DIMENSION: usize = 1 << 24;
 const MAX_EXPERTS: usize = 1024;
+/// What the key of a split GGUF file holds.
+const MAX_SHARDS: usize = u16::MAX as usize;
 /// Some nine trillion: keeps every offset far from the end of 64 bits.
 const MAX_PARAMETERS: u128 = 1 << 43;
 
 /// How a model lies on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One file.
+    /// One file, or several as `gguf-split` cuts and names them.
     Gguf,
-    /// A folder with `config.json`, `tokenizer.json` and `model.safetensors`.
+    /// A folder with `config.json`, `tokenizer.json` and `model.safetensors`, or shards and their index.
     Safetensors,
 }
 
@@ -33,6 +35,10 @@ pub struct SynthSpec {
     pub matrices: TensorType,
     /// Type of the embedding table, and of the output matrix where there is one.
     pub embeddings: TensorType,
+    /// With a classifier of one score, which makes an encoder a reranker.
+    pub reranker: bool,
+    /// Files that its weights are cut into; the numbers in them are the same.
+    pub shards: usize,
     /// Seed of every number in it.
     pub seed: u64,
     /// False for weights with no tokenizer, whose vocabulary may then be of any size.
@@ -44,7 +50,17 @@ impl SynthSpec {
     /// beside them.
     pub fn new(family: Family, shape: Shape, format: Format, matrices: TensorType) -> Self {
         let embeddings = usual_embeddings(matrices, shape.embedding);
-        Self { family, shape, format, matrices, embeddings, seed: 1, tokenizer: true }
+        Self {
+            family,
+            shape,
+            format,
+            matrices,
+            embeddings,
+            reranker: false,
+            shards: 1,
+            seed: 1,
+            tokenizer: true,
+        }
     }
 
     /// Checks that the parts fit each other.
@@ -85,6 +101,18 @@ impl SynthSpec {
                 "the model would have {parameters} parameters: use less, up to {MAX_PARAMETERS} in all"
             );
             return Err(refuse("layers", shape.layers, problem));
+        }
+        self.check_shards()
+    }
+
+    fn check_shards(&self) -> Result<(), SynthError> {
+        let tensors = super::plan::stored(self).len();
+        if self.shards == 0 || self.shards > tensors.min(MAX_SHARDS) {
+            let most = tensors.min(MAX_SHARDS);
+            let problem = format!(
+                "the model has {tensors} tensors, and each shard holds one at least: use 1 to {most}"
+            );
+            return Err(refuse("shards", self.shards, problem));
         }
         Ok(())
     }
@@ -150,8 +178,24 @@ impl SynthSpec {
             let problem = format!("{} has no window: leave it out", family.name());
             return Err(refuse("window", shape.window.unwrap_or_default(), problem));
         }
-        if shape.rope_scaled && *family != Family::Llama {
-            return Err(refuse("rope-scaled", true, "only llama has it: leave it out".to_owned()));
+        if !shape.rope.families().contains(family) {
+            let kinds = Rope::ALL.iter().filter(|rope| rope.families().contains(family));
+            let kinds: Vec<&str> = kinds.map(|rope| rope.name()).collect();
+            let families: Vec<&str> = shape.rope.families().iter().map(|family| family.name()).collect();
+            let problem = format!(
+                "{} has {}: use one of these, or a --family that has it, of {}",
+                family.name(),
+                kinds.join(", "),
+                families.join(", ")
+            );
+            return Err(refuse("rope", shape.rope.name(), problem));
+        }
+        if self.reranker && !family.is_encoder() {
+            let problem = format!(
+                "{} writes text, and encoders alone are rerankers: leave it out, or use --family bert or xlm-roberta",
+                family.name()
+            );
+            return Err(refuse("reranker", self.reranker, problem));
         }
         if !(shape.rope_base.is_finite() && shape.rope_base > 0.0) {
             return Err(refuse("rope-base", shape.rope_base, "it must be a positive number".to_owned()));
@@ -218,7 +262,7 @@ impl Default for SynthSpec {
             expert_feed_forward: 0,
             window: None,
             rope_base: 10_000.0,
-            rope_scaled: false,
+            rope: Rope::None,
             tied: true,
         };
         let spec = Self::new(Family::Llama, shape, Format::Gguf, TensorType::F32);

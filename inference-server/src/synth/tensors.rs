@@ -1,6 +1,6 @@
 //! Which tensors a model of each family has, by ggml's names, in the order that a file has them.
 
-use super::{Family, SynthSpec};
+use super::{Family, Format, SynthSpec, rope};
 use crate::gguf::TensorType;
 
 /// What a tensor's numbers are drawn from.
@@ -85,9 +85,8 @@ impl List<'_> {
             self.table("output.weight", shape.vocabulary);
         }
         self.norm("output_norm.weight".to_owned(), shape.embedding);
-        if shape.rope_scaled && self.spec.format == super::Format::Gguf {
-            let values = Values::Between(1.0, 8.0);
-            self.add("rope_freqs.weight".to_owned(), &[shape.head / 2], TensorType::F32, values);
+        if self.spec.format == Format::Gguf {
+            self.tensors.extend(rope::tensors(self.spec));
         }
         for layer in 0..shape.layers {
             self.attention(layer);
@@ -177,6 +176,12 @@ impl List<'_> {
             for part in ["attn_output_norm", "layer_output_norm"] {
                 self.norm(format!("blk.{layer}.{part}.weight"), embedding);
                 self.bias(format!("blk.{layer}.{part}.bias"), embedding);
+            }
+        }
+        if self.spec.reranker {
+            for (part, rows) in [("cls", embedding), ("cls.output", 1)] {
+                self.matrix(format!("{part}.weight"), embedding, rows);
+                self.bias(format!("{part}.bias"), rows);
             }
         }
     }

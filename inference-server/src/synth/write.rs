@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::tensors::{Tensor, tensors};
-use super::{Format, SynthError, SynthSpec, config, metadata, names, random, safetensors, tokenizer};
-use crate::gguf::write::GgufHeader;
+use serde_json::Value as Json;
 
-/// Bytes of a piece: small enough to share out, large enough that a write costs nothing. A model's bytes hang on it.
-const PIECE: usize = 1 << 20;
+use super::plan::{self, Plan};
+use super::{Format, SynthError, SynthSpec, config, tokenizer};
+use crate::gguf::PartName;
+
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
 
 /// How to write.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,40 +28,40 @@ pub struct WriteOptions {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
+    /// What to open: the file, its first part, or the folder.
+    pub path: PathBuf,
     /// Numbers in all tensors.
     pub parameters: u64,
-    /// Length of the file, or of the folder's weights.
+    /// Length of all weights' files.
     pub bytes: u64,
 }
 
 impl SynthSpec {
-    /// Writes the model to `path`: a file for GGUF, a folder for safetensors. What is unfinished never has its name.
+    /// Writes the model to `path`: a file for GGUF, or its parts, named after it; a folder for safetensors. What is
+    /// unfinished never has its name.
     ///
     /// # Errors
     /// [`SynthError`]: the specification makes no model, something is there, or the system refused.
     pub fn write(&self, path: &Path, options: WriteOptions) -> Result<Made, SynthError> {
         self.check()?;
-        let plan = Plan::new(self)?;
-        let made = Made { parameters: plan.parameters(), bytes: plan.length() };
-        match self.format {
-            Format::Gguf => {
-                vacant(path, options)?;
-                publish(path, plan.length(), options, |file| plan.write_to(file, self.seed, options))?;
-            }
-            Format::Safetensors => self.write_folder(path, &plan, options)?,
-        }
-        Ok(made)
+        let plans = Plan::shards(self)?;
+        let path = match self.format {
+            Format::Gguf => self.write_files(path, &plans, options)?,
+            Format::Safetensors => self.write_folder(path, &plans, options)?,
+        };
+        let parameters = plans.iter().map(Plan::parameters).sum();
+        Ok(Made { path, parameters, bytes: plans.iter().map(Plan::length).sum() })
     }
 
-    /// The file's bytes, for models that are small enough.
+    /// The bytes of the model in one file, where it is small enough.
     ///
     /// # Errors
     /// [`SynthError`] when the specification makes no model.
     pub fn bytes(&self) -> Result<Vec<u8>, SynthError> {
         self.check()?;
-        let plan = Plan::new(self)?;
+        let plan = Plan::whole(self)?;
         let bytes = Mutex::new(vec![0; usize::try_from(plan.length()).unwrap_or(usize::MAX)]);
         let put = |at: u64, piece: &[u8]| {
             let mut bytes = bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -76,137 +78,118 @@ impl SynthSpec {
         Ok(bytes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn write_folder(&self, path: &Path, plan: &Plan, options: WriteOptions) -> Result<(), SynthError> {
-        let weights = path.join("model.safetensors");
+    fn write_files(&self, path: &Path, plans: &[Plan], options: WriteOptions) -> Result<PathBuf, SynthError> {
+        let paths: Vec<PathBuf> = match (u32::try_from(plans.len()), path.file_stem()) {
+            (Ok(count @ 2..), Some(stem)) => PartName::new(&stem.to_string_lossy(), count)
+                .all()
+                .map(|name| path.with_file_name(name))
+                .collect(),
+            _ => vec![path.to_owned()],
+        };
+        paths.iter().try_for_each(|path| vacant(path, options))?;
+        let first = paths.first().cloned().unwrap_or_default();
+        if paths.len() > 1 {
+            // As with a folder's weights: parts whose first is there are whole.
+            remove(&first)?;
+        }
+        self.write_plans(paths.iter().zip(plans).rev(), options)?;
+        Ok(first)
+    }
+
+    /// Writes each plan to its path. There must be room for all of them before the first is begun.
+    fn write_plans<'a>(
+        &self,
+        files: impl Iterator<Item = (&'a PathBuf, &'a Plan)> + Clone,
+        options: WriteOptions,
+    ) -> Result<(), SynthError> {
+        let mut needed: u64 = files.clone().map(|(_, plan)| plan.length()).sum();
+        for (path, plan) in files {
+            publish(path, needed, options, |file| write_to(plan, file, self.seed, options))?;
+            needed -= plan.length();
+        }
+        Ok(())
+    }
+
+    fn write_folder(
+        &self,
+        path: &Path,
+        plans: &[Plan],
+        options: WriteOptions,
+    ) -> Result<PathBuf, SynthError> {
+        let names: Vec<String> = match plans.len() {
+            1 => vec![WEIGHTS.to_owned()],
+            count => (1..=count).map(|n| format!("model-{n:05}-of-{count:05}.safetensors")).collect(),
+        };
         let mut documents = vec![("config.json", config::config(self))];
         if self.tokenizer {
             let (tokenizer, config) = tokenizer::documents(self.family, self.shape.vocabulary);
             documents.extend([("tokenizer.json", tokenizer), ("tokenizer_config.json", config)]);
         }
-        for name in documents.iter().map(|(name, _)| *name).chain(["model.safetensors"]) {
+        let files = documents.iter().map(|(name, _)| *name).chain(names.iter().map(String::as_str));
+        // Either of these two decides which weights are the folder's.
+        for name in files.chain([WEIGHTS, INDEX]) {
             vacant(&path.join(name), options)?;
         }
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| SynthError::Io { path, source }
-        };
-        std::fs::create_dir_all(path).map_err(io(path))?;
-        // Weights go first and come last: a folder that has them is whole.
-        match std::fs::remove_file(&weights) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(&weights)(error)),
-            _ => {}
-        }
-        for (name, document) in documents {
+        std::fs::create_dir_all(path).map_err(io_at(path))?;
+        // Weights go first and come last: a folder that has them, or their index, is whole.
+        remove(&path.join(INDEX))?;
+        remove(&path.join(WEIGHTS))?;
+        let document = |name: &str, document: &Json| {
             let text = format!("{document:#}\n");
             let path = path.join(name);
             publish(&path, text.len() as u64, options, |file| {
-                file.write_all_at(text.as_bytes(), 0).map_err(io(&path))
-            })?;
-        }
-        publish(&weights, plan.length(), options, |file| plan.write_to(file, self.seed, options))
-    }
-}
-
-/// A file of tensors, laid out.
-struct Plan {
-    header: Vec<u8>,
-    tensors: Vec<Tensor>,
-    /// Of each tensor from the end of the header, and the end of all.
-    offsets: Vec<u64>,
-}
-
-impl Plan {
-    fn new(spec: &SynthSpec) -> Result<Self, SynthError> {
-        let tensors = tensors(spec);
-        match spec.format {
-            Format::Gguf => {
-                let mut header = GgufHeader::new();
-                for (key, value) in metadata::pairs(spec) {
-                    header.pair(&key, value);
-                }
-                for tensor in &tensors {
-                    header.tensor(&tensor.name, &tensor.shape, tensor.kind)?;
-                }
-                Ok(Self { header: header.bytes(), offsets: header.offsets(), tensors })
-            }
-            Format::Safetensors => {
-                let tensors: Vec<Tensor> =
-                    tensors.iter().flat_map(|tensor| names::stored(spec, tensor)).collect();
-                let (header, offsets) = safetensors::header(&tensors);
-                Ok(Self { header, tensors, offsets })
-            }
-        }
-    }
-
-    fn parameters(&self) -> u64 {
-        self.tensors.iter().map(|tensor| tensor.elements() as u64).sum()
-    }
-
-    fn length(&self) -> u64 {
-        self.header.len() as u64 + self.offsets.last().copied().unwrap_or_default()
-    }
-
-    fn pieces(&self, seed: u64) -> Vec<Piece<'_>> {
-        let start = self.header.len() as u64;
-        let of_tensor = |(tensor, offset): (_, &u64)| pieces(tensor, start + offset, seed);
-        self.tensors.iter().zip(&self.offsets).flat_map(of_tensor).collect()
-    }
-
-    fn write_to(&self, file: &Unfinished, seed: u64, options: WriteOptions) -> Result<(), SynthError> {
-        let failed = |source| SynthError::Io { path: file.path.clone(), source };
-        // Also fills the gaps between tensors, and the end.
-        file.set_len(self.length()).map_err(failed)?;
-        file.write_all_at(&self.header, 0).map_err(failed)?;
-        let pieces = self.pieces(seed);
-        let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let put = |at: u64, bytes: &[u8]| file.write_all_at(bytes, at);
-        let work = || {
-            while !stopped.load(Ordering::Relaxed) {
-                let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                if let Err(error) = piece.write(&put) {
-                    stopped.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-            Ok(())
+                file.write_all_at(text.as_bytes(), 0).map_err(io_at(&path))
+            })
         };
-        let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
-        let threads = threads.map_or(1, NonZeroUsize::get).min(pieces.len().max(1));
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
-            ends.into_iter().try_for_each(|end| end.map_err(|_| SynthError::Panicked)?.map_err(failed))
-        })
+        documents.iter().try_for_each(|(name, content)| document(name, content))?;
+        let paths: Vec<PathBuf> = names.iter().map(|name| path.join(name)).collect();
+        self.write_plans(paths.iter().zip(plans), options)?;
+        if names.len() > 1 {
+            document(INDEX, &plan::index(&names, plans))?;
+        }
+        Ok(path.to_owned())
     }
 }
 
-/// A part of a tensor that one thread makes.
-struct Piece<'a> {
-    tensor: &'a Tensor,
-    blocks: usize,
-    at: u64,
-    seed: u64,
-}
-
-impl Piece<'_> {
-    fn write(&self, put: &dyn Fn(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
-        let tensor = self.tensor;
-        let columns = tensor.shape.first().copied().unwrap_or(1);
-        let mut bytes = Vec::with_capacity(self.blocks * tensor.kind.block_bytes());
-        random::fill(tensor.kind, columns, tensor.values, self.blocks, self.seed, &mut bytes);
-        put(self.at, &bytes)
-    }
-}
-
-fn pieces(tensor: &Tensor, offset: u64, seed: u64) -> impl Iterator<Item = Piece<'_>> {
-    let size = tensor.kind.block_bytes();
-    let (all, most) = (tensor.bytes() / size, PIECE / size);
-    (0..all.div_ceil(most)).map(move |index| Piece {
-        tensor,
-        blocks: most.min(all - index * most),
-        at: offset + (index * most * size) as u64,
-        seed: random::seed_of(seed, &tensor.name, index as u64),
+/// Has threads write `plan`, which is `file`.
+fn write_to(plan: &Plan, file: &Unfinished, seed: u64, options: WriteOptions) -> Result<(), SynthError> {
+    let failed = |source| SynthError::Io { path: file.path.clone(), source };
+    // Also fills the gaps between tensors, and the end.
+    file.set_len(plan.length()).map_err(failed)?;
+    file.write_all_at(&plan.header, 0).map_err(failed)?;
+    let pieces = plan.pieces(seed);
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let put = |at: u64, bytes: &[u8]| file.write_all_at(bytes, at);
+    let work = || {
+        while !stopped.load(Ordering::Relaxed) {
+            let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            if let Err(error) = piece.write(&put) {
+                stopped.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    };
+    let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
+    let threads = threads.map_or(1, NonZeroUsize::get).min(pieces.len().max(1));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        ends.into_iter().try_for_each(|end| end.map_err(|_| SynthError::Panicked)?.map_err(failed))
     })
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> SynthError {
+    let path = path.to_owned();
+    move |source| SynthError::Io { path, source }
+}
+
+/// Removes the file at `path`, if there is one.
+fn remove(path: &Path) -> Result<(), SynthError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn vacant(path: &Path, options: WriteOptions) -> Result<(), SynthError> {
@@ -253,10 +236,10 @@ impl Unfinished {
     }
 }
 
-/// Makes the file `path` of `length` bytes by `write`.
+/// Makes the file `path` by `write`, where there is room for the `needed` bytes that it and what follows take.
 fn publish(
     path: &Path,
-    length: u64,
+    needed: u64,
     options: WriteOptions,
     write: impl FnOnce(&Unfinished) -> Result<(), SynthError>,
 ) -> Result<(), SynthError> {
@@ -268,8 +251,8 @@ fn publish(
     let unfinished = Unfinished::open(path.with_file_name(partial))?;
     if let Ok(disk) = rustix::fs::fstatvfs(&unfinished.file) {
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < length {
-            return Err(SynthError::Space { path: path.to_owned(), needed: length, free });
+        if free < needed {
+            return Err(SynthError::Space { path: path.to_owned(), needed, free });
         }
     }
     write(&unfinished)?;

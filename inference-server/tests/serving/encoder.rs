@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 use weighbridge_crds::KvCacheType;
 use weighbridge_inference_server::backend::cpu::{CpuEncoder, CpuOptions, EncoderInput, Pooling};
-use weighbridge_inference_server::gguf::Value as GgufValue;
 use weighbridge_inference_server::gguf::write::GgufHeader;
+use weighbridge_inference_server::gguf::{TensorType, Value as GgufValue};
 use weighbridge_inference_server::safetensors::SafetensorsFolder;
 use weighbridge_inference_server::server::ServerConfig;
+use weighbridge_inference_server::synth::{Family, Format, Shape, SynthSpec, WriteOptions};
 
 use super::running::{Running, config, refusal};
 use super::{family, fetched};
@@ -210,6 +211,30 @@ async fn a_score_is_the_sigmoid_of_the_pairs_logit() {
             let score = result["relevance_score"].as_f64().unwrap() as f32;
             near(&[score], &[1.0 / (1.0 + (-logit).exp())]);
         }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_synthetic_reranker_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in [Family::Bert, Family::XlmRoberta] {
+        let shape = Shape::named("tiny", family).unwrap();
+        let spec = SynthSpec::new(family, shape, Format::Safetensors, TensorType::BF16);
+        let spec = SynthSpec { reranker: true, shards: 2, ..spec };
+        let made = spec.write(&folder.path().join(family.name()), WriteOptions::default()).unwrap();
+        let server = Running::start(config(made.path, "m")).await;
+        let request = json!({"model": "m", "query": QUERY, "documents": DOCUMENTS});
+        let answer = server.post("/v1/rerank", &request).await;
+        let scores: Vec<f64> = answer["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|result| result["relevance_score"].as_f64().unwrap())
+            .collect();
+        assert_eq!(scores.len(), DOCUMENTS.len());
+        // One score for all would be none.
+        assert!(scores.is_sorted_by(|a, b| a > b), "{scores:?}");
         server.stop().await;
     }
 }

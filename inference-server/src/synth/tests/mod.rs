@@ -1,6 +1,8 @@
 //! Every family in several types: made, loaded, and its logits finite and varied; the same seed, the same bytes; and
 //! what makes no model is refused by name.
 
+mod variants;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 
