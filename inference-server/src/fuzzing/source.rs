@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::gguf::{Metadata, TensorInfo, TensorType};
 use crate::model::keys::Keys;
 use crate::model::{ModelError, Naming, TensorSource};
-use crate::synth::{Shape, tensors_beside};
+use crate::synth::{Rope, Shape, tensors_beside};
 
 /// Settings and tensors, as a file or a folder has them.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ const SHAPE: Shape = Shape {
     expert_feed_forward: 64,
     window: None,
     rope_base: 10_000.0,
-    rope_scaled: false,
+    rope: Rope::None,
     // A head that is there is no harm to a config that ties it to the table.
     tied: false,
 };

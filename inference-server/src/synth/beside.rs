@@ -6,7 +6,7 @@ use crate::gguf::TensorType;
 /// Names and shapes of the tensors of a model of `shape` whose config says `model_type`: a Llama's where no family is
 /// called that.
 pub(crate) fn tensors_beside(model_type: &str, shape: Shape) -> Vec<(String, Vec<usize>)> {
-    let named = Family::ALL.into_iter().find(|family| family.transformers().0 == model_type);
+    let named = Family::ALL.into_iter().find(|family| family.transformers(false).0 == model_type);
     let family = match (named, model_type) {
         (Some(family), _) => family,
         (None, "roberta") => Family::XlmRoberta,
