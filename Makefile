@@ -16,7 +16,7 @@ ARGS ?=
 T ?= gguf
 SECONDS ?= 60
 
-.PHONY: help run install test lint fuzz generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
+.PHONY: help run install test test-arm lint fuzz generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
 	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed
 
 help: ## What there is
@@ -40,6 +40,9 @@ test: lint test-setup ## Everything: lints, units, goldens, real clients, the re
 	$(CARGO) build --locked --workspace --all-targets
 	# The program itself, not `cargo run -p`: one package alone is another set of features, and a second build.
 	$(TESTBED) run -- $(CARGO) test --locked --workspace
+
+test-arm: ## The kernels' tests on 64-bit Arm, under emulation
+	@tests/arm/test.sh
 
 test-setup: sample vocabularies control-plane clients
 
