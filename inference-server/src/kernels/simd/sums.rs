@@ -23,16 +23,16 @@ impl<S: Simd> Sums<S> {
     /// Adds sixteen elements.
     #[inline(always)]
     pub(in crate::kernels) unsafe fn add(&mut self, elements: &[S::Float; 4]) {
-        for v in 0..Self::VECTORS {
-            self.0[v] = S::add(self.0[v], elements[v]);
+        for (sum, &element) in self.0.iter_mut().zip(elements).take(Self::VECTORS) {
+            *sum = S::add(*sum, element);
         }
     }
 
     /// Adds the squares of sixteen elements.
     #[inline(always)]
     pub(in crate::kernels) unsafe fn add_squares(&mut self, elements: &[S::Float; 4]) {
-        for v in 0..Self::VECTORS {
-            self.0[v] = S::mul_add(elements[v], elements[v], self.0[v]);
+        for (sum, &element) in self.0.iter_mut().zip(elements).take(Self::VECTORS) {
+            *sum = S::mul_add(element, element, *sum);
         }
     }
 
