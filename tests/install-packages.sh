@@ -22,17 +22,25 @@ node)
     ;;
 esac
 
-missing=()
-for package in "${packages[@]}"; do
-    state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
-    [[ $state == installed ]] || missing+=("$package")
-done
+look() {
+    missing=()
+    for package in "${packages[@]}"; do
+        state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+        [[ $state == installed ]] || missing+=("$package")
+    done
+}
+look
 ((${#missing[@]} == 0)) && exit 0
 
 if ((EUID != 0)); then
     echo "the tests need these Debian packages: ${missing[*]} (install them, or run this once as root)" >&2
     exit 1
 fi
+# Two tests may come here at once, and apt waits for nobody's lists.
+exec 9>/run/lock/weighbridge-packages
+flock 9
+look
+((${#missing[@]} == 0)) && exit 0
 echo "installing for the tests: ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
