@@ -1,7 +1,7 @@
 //! Decode at batch 1 beside llama.cpp, the two engines taking turns in one run on the same file, medians: SmolLM2 in
 //! Q4_1, and generated models in Q4_K and Q8_0, the first of them at a depth of 8192 too. Then our own speed at several
-//! depths and numbers of streams, where a step's time goes, and what it costs that additions have one order. Neither engine samples; both are fed the same kind of
-//! fixed tokens.
+//! depths and numbers of streams, where a step's time goes, and what it costs that additions have one order. Neither
+//! engine samples; both are fed the same kind of fixed tokens.
 //!
 //! Deep contexts are filled by a prefill of as many tokens, once, in both engines; each round then decodes from there
 //! and is forgotten.

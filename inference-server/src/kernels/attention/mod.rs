@@ -61,7 +61,7 @@ pub enum AdditionOrder {
 }
 
 impl AdditionOrder {
-    /// Partial rows that a task of so many spans ends up with, each of `step` spans.
+    /// Spans that one partial row of a task of `spans` is the sum of.
     fn step(self, spans: &Range<usize>) -> usize {
         match self {
             Self::Fixed => 1,

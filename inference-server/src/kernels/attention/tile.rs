@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::super::elementwise::cap_row;
-use super::super::simd::{SUMS, Simd, Sums, exp};
+use super::super::simd::{MOST_VECTORS, SUMS, Simd, Sums, exp};
 use super::format::{GROUP, KvFormat};
 use super::{AttentionShape, KvCache, SequenceQueries};
 use crate::kv::BLOCK_SIZE;
@@ -246,7 +246,7 @@ unsafe fn probabilities<S: Simd>(
     let largest = S::largest(largest);
     let mut sum = Sums::<S>::new();
     for at in (0..padded).step_by(SUMS) {
-        let mut p = [S::splat(0.0); 4];
+        let mut p = [S::splat(0.0); MOST_VECTORS];
         for (v, p) in p.iter_mut().enumerate().take(SUMS / S::LANES) {
             let place = scores.as_mut_ptr().add(at + v * S::LANES);
             *p = exp::<S>(S::sub(S::load(place), S::splat(largest)));

@@ -4,7 +4,7 @@ use super::super::Isa;
 use super::super::activations::Activations;
 use super::super::pool::{Pool, WorkerPanicked};
 use super::super::shared::SharedSlice;
-use super::super::simd::{SUMS, Simd, Sums, dispatch};
+use super::super::simd::{MOST_VECTORS, SUMS, Simd, Sums, dispatch};
 use super::for_rows;
 
 /// Which normalisation.
@@ -169,7 +169,7 @@ unsafe fn squares_from<S: Simd>(row: &[f32], mean: f32, out: &mut f32) {
     let squares = unsafe {
         let mut squares = Sums::<S>::new();
         for at in (0..whole).step_by(SUMS) {
-            let mut x = [S::splat(0.0); 4];
+            let mut x = [S::splat(0.0); MOST_VECTORS];
             for (v, x) in x.iter_mut().enumerate().take(SUMS / S::LANES) {
                 *x = S::sub(S::load(row.as_ptr().add(at + v * S::LANES)), S::splat(mean));
             }

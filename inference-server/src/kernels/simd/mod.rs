@@ -25,7 +25,7 @@ pub(super) use exp::exp;
 #[cfg(target_arch = "aarch64")]
 pub(super) use neon::Neon;
 pub(super) use portable::Portable;
-pub(super) use sums::{SUMS, Sums};
+pub(super) use sums::{MOST_VECTORS, SUMS, Sums};
 
 /// Vectors of [`Self::LANES`] 32-bit lanes. Four bytes of a lane can hold four 8-bit or two 16-bit values.
 ///

@@ -5,10 +5,13 @@ use super::Simd;
 /// Elements that are added to sums of their own: the lanes of the widest vectors.
 pub(in crate::kernels) const SUMS: usize = 16;
 
+/// Vectors that the narrowest instruction set holds them in.
+pub(in crate::kernels) const MOST_VECTORS: usize = 4;
+
 /// Sixteen running sums: the same bits whatever [`Simd::LANES`] is, so that no rounding of activations to 8 bits falls
 /// otherwise on another CPU. One vector holds them, or two, or four.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Sums<S: Simd>([S::Float; 4]);
+pub(in crate::kernels) struct Sums<S: Simd>([S::Float; MOST_VECTORS]);
 
 impl<S: Simd> Sums<S> {
     const VECTORS: usize = SUMS / S::LANES;
@@ -17,12 +20,12 @@ impl<S: Simd> Sums<S> {
     /// As [`Simd`], here and below.
     #[inline(always)]
     pub(in crate::kernels) unsafe fn new() -> Self {
-        Self([S::splat(0.0); 4])
+        Self([S::splat(0.0); MOST_VECTORS])
     }
 
     /// Adds sixteen elements.
     #[inline(always)]
-    pub(in crate::kernels) unsafe fn add(&mut self, elements: &[S::Float; 4]) {
+    pub(in crate::kernels) unsafe fn add(&mut self, elements: &[S::Float; MOST_VECTORS]) {
         for (sum, &element) in self.0.iter_mut().zip(elements).take(Self::VECTORS) {
             *sum = S::add(*sum, element);
         }
@@ -30,7 +33,7 @@ impl<S: Simd> Sums<S> {
 
     /// Adds the squares of sixteen elements.
     #[inline(always)]
-    pub(in crate::kernels) unsafe fn add_squares(&mut self, elements: &[S::Float; 4]) {
+    pub(in crate::kernels) unsafe fn add_squares(&mut self, elements: &[S::Float; MOST_VECTORS]) {
         for (sum, &element) in self.0.iter_mut().zip(elements).take(Self::VECTORS) {
             *sum = S::mul_add(element, element, *sum);
         }

@@ -1,56 +1,16 @@
 //! Keys and values kept in halves and in int8, of every family: how far logits come from those with floats. Encoders keep
 //! none: theirs are of one layer, and floats.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // A model that cannot be made fails the test.
-
-use std::num::NonZeroUsize;
-
-use weighbridge_inference_server::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
-use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
-use weighbridge_inference_server::gguf::{GgufFile, TensorType};
+use weighbridge_inference_server::backend::cpu::{CpuBackend, KvKind};
+use weighbridge_inference_server::gguf::TensorType;
 use weighbridge_inference_server::kernels::Isa;
-use weighbridge_inference_server::kv::BlockId;
-use weighbridge_inference_server::synth::{Family, Format, Shape, SynthSpec, WriteOptions};
+use weighbridge_inference_server::synth::{Family, Format, Shape, SynthSpec};
 
-/// The model of `spec`, open.
-fn open(spec: &SynthSpec) -> GgufFile {
-    let folder = tempfile::tempdir().unwrap();
-    let made = spec.write(&folder.path().join("model.gguf"), WriteOptions::default()).unwrap();
-    GgufFile::open(&made.path).unwrap()
-}
-
-fn load(file: &GgufFile, isa: Isa, kv_kind: KvKind) -> CpuBackend {
-    let options = CpuOptions {
-        threads: NonZeroUsize::new(2),
-        kv: KvMemory::Blocks(64),
-        kv_kind,
-        isa: Some(isa),
-        ..CpuOptions::default()
-    };
-    CpuBackend::load(file, &options, &mut |_| ()).unwrap()
-}
-
-fn blocks(ids: impl IntoIterator<Item = u32>) -> Vec<BlockId> {
-    ids.into_iter().map(BlockId).collect()
-}
-
-fn tokens(count: u32, vocabulary: u32) -> Vec<u32> {
-    (0..count).map(|i| (i * 37 + i * i * 11 + 5) % vocabulary).collect()
-}
+use super::support::{blocks, cut, load, open, tokens};
 
 /// Logits of every token of a prompt, in chunks.
 fn run(backend: &mut CpuBackend, tokens: &[u32]) -> Vec<f32> {
-    let table = blocks(0..6);
-    let mut found = Vec::new();
-    let mut logits = Logits::default();
-    for (index, part) in tokens.chunks(33).enumerate() {
-        let (start, logits_wanted) = (index * 33, LogitsWanted::All);
-        let chunk =
-            SequenceChunk { tokens: part, start, blocks: &table, logits: logits_wanted, adapter: None };
-        backend.forward(&[chunk], &mut logits).unwrap();
-        (0..logits.rows()).for_each(|row| found.extend(logits.row(row).unwrap()));
-    }
-    found
+    cut(backend, tokens, &blocks(0..6), &[33]).concat()
 }
 
 /// Largest distance of two values, as a share of the largest of the second.

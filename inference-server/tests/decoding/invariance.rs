@@ -1,41 +1,12 @@
 //! Batch invariance: what a step computes beside a token, and how its prompt was cut, changes no bit of its logits.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // A model that cannot be made fails the test.
-
-use std::num::NonZeroUsize;
-
-use weighbridge_inference_server::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
-use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
+use weighbridge_inference_server::backend::cpu::{CpuBackend, KvKind};
 use weighbridge_inference_server::gguf::{GgufFile, TensorType};
 use weighbridge_inference_server::kernels::Isa;
 use weighbridge_inference_server::kv::BlockId;
-use weighbridge_inference_server::synth::{Family, Format, Shape, SynthSpec, WriteOptions};
+use weighbridge_inference_server::synth::{Family, Format, Shape, SynthSpec};
 
-/// The model of `spec`, open.
-fn open(spec: &SynthSpec) -> GgufFile {
-    let folder = tempfile::tempdir().unwrap();
-    let made = spec.write(&folder.path().join("model.gguf"), WriteOptions::default()).unwrap();
-    GgufFile::open(&made.path).unwrap()
-}
-
-fn load(file: &GgufFile, isa: Isa, kv_kind: KvKind) -> CpuBackend {
-    let options = CpuOptions {
-        threads: NonZeroUsize::new(2),
-        kv: KvMemory::Blocks(64),
-        kv_kind,
-        isa: Some(isa),
-        ..CpuOptions::default()
-    };
-    CpuBackend::load(file, &options, &mut |_| ()).unwrap()
-}
-
-fn blocks(ids: impl IntoIterator<Item = u32>) -> Vec<BlockId> {
-    ids.into_iter().map(BlockId).collect()
-}
-
-fn tokens(count: u32, vocabulary: u32) -> Vec<u32> {
-    (0..count).map(|i| (i * 37 + i * i * 11 + 5) % vocabulary).collect()
-}
+use super::support::{blocks, cut, load, open, part, step, tokens};
 
 /// Every kind of cache.
 const KV_KINDS: [KvKind; 3] = [KvKind::F32, KvKind::F16, KvKind::Q8_0];
@@ -68,30 +39,6 @@ fn bits(rows: &[Vec<f32>]) -> Vec<u32> {
     rows.iter().flatten().map(|x| x.to_bits()).collect()
 }
 
-/// Logits of every token, cut at `sizes` over and over.
-fn cut(backend: &mut CpuBackend, tokens: &[u32], table: &[BlockId], sizes: &[usize]) -> Vec<Vec<f32>> {
-    let (mut rows, mut start) = (Vec::new(), 0usize);
-    for size in sizes.iter().cycle() {
-        let end = start.saturating_add(*size).min(tokens.len());
-        rows.extend(step(backend, &[part(tokens, start, end, table)]));
-        start = end;
-        if start == tokens.len() {
-            return rows;
-        }
-    }
-    rows
-}
-
-fn part<'a>(tokens: &'a [u32], start: usize, end: usize, blocks: &'a [BlockId]) -> SequenceChunk<'a> {
-    SequenceChunk { tokens: &tokens[start..end], start, blocks, logits: LogitsWanted::All, adapter: None }
-}
-
-fn step(backend: &mut CpuBackend, batch: &[SequenceChunk<'_>]) -> Vec<Vec<f32>> {
-    let mut logits = Logits::default();
-    backend.forward(batch, &mut logits).unwrap();
-    (0..logits.rows()).map(|row| logits.row(row).unwrap().to_vec()).collect()
-}
-
 /// Holds every row of `tokens`, cut at `sizes` and in each step, to the bits of its own step of one row.
 fn check(backend: &mut CpuBackend, tokens: &[u32], sizes: &[usize], what: &str) {
     let length = tokens.len();
@@ -101,7 +48,7 @@ fn check(backend: &mut CpuBackend, tokens: &[u32], sizes: &[usize], what: &str) 
     let found = bits(&cut(backend, tokens, &mine, sizes));
     assert!(found == alone, "{what}: a prompt cut at {sizes:?}");
     // The other rows: a prompt, and sequences of one token each.
-    let (prompt, prompt_table) = (self::tokens(20, 89), blocks(40..42));
+    let (prompt, prompt_table) = (super::support::tokens(20, 89), blocks(40..42));
     let single_tables: Vec<Vec<BlockId>> = (42..64).map(|id| blocks([id])).collect();
     for (rows, own) in STEPS {
         let others = rows - own;
