@@ -100,6 +100,7 @@ impl Activations {
     }
 
     /// Tokens from the first on whose values are kept as tiles too.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn tiled_tokens(&self) -> usize {
         self.tiled
     }
