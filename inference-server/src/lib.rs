@@ -14,7 +14,6 @@ pub mod engine;
 pub mod fuzzing;
 pub mod gguf;
 pub mod http;
-pub mod kernels;
 pub mod kv;
 pub mod metrics;
 pub mod model;
@@ -26,3 +25,5 @@ pub mod synth;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;
+
+pub use weighbridge_kernels as kernels;

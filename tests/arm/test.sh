@@ -16,4 +16,4 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 # `max` has every extension that qemu knows, the dot product among them.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu"
 export WEIGHBRIDGE_EXPECT_ISA=neon-dot
-exec cargo test --locked --target "$target" -p weighbridge-inference-server --lib -- kernels:: "$@"
+exec cargo test --locked --target "$target" -p weighbridge-kernels "$@"

@@ -26,8 +26,9 @@ pub use metadata::Metadata;
 pub(crate) use parse::read_header;
 pub(crate) use shards::Shards;
 pub(crate) use split::PartName;
-pub use tensor::{TensorInfo, TensorType};
+pub use tensor::TensorInfo;
 pub use value::{Array, Value, ValueType};
+pub use weighbridge_kernels::TensorType;
 
 #[cfg(test)]
 mod split_tests;

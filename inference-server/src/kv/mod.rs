@@ -7,15 +7,7 @@ mod manager;
 mod tests;
 
 pub use manager::{BlockManager, BlockTable, OutOfBlocks};
-
-/// Positions of one sequence that share one block of the paged KV cache, in tokens.
-///
-/// 16 keeps the waste per sequence under 16 positions and a block's keys of one head within a page.
-pub const BLOCK_SIZE: usize = 16;
-
-/// Index of a block in the backend's KV memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BlockId(pub u32);
+pub use weighbridge_kernels::attention::{BLOCK_SIZE, BlockId};
 
 /// Blocks that hold `tokens` positions.
 pub const fn blocks_for(tokens: usize) -> usize {

@@ -36,7 +36,6 @@ mod write;
 pub(crate) use beside::tensors_beside;
 pub use error::SynthError;
 pub use family::Family;
-pub use random::random_matrix;
 pub use rope::Rope;
 pub use shape::{SHAPES, Shape};
 pub use spec::{Format, SynthSpec, tensor_type};

@@ -1,0 +1,67 @@
+use std::num::NonZeroUsize;
+
+use weighbridge_kernels::TensorType;
+use weighbridge_kernels::packed::{PackedLayout, PackedMatrix, pack};
+use weighbridge_kernels::pool::Pool;
+use weighbridge_kernels::quantize::quantize_row;
+use weighbridge_kernels::random::random_matrix;
+use weighbridge_kernels::reference::dequantize;
+
+#[test]
+fn a_packed_row_dequantises_to_the_stored_rows_bits() {
+    for kind in TensorType::ALL {
+        let (rows, columns) = (37, 512);
+        let stored = random_matrix(kind, columns, rows, 5);
+        let layout = PackedLayout::new(kind, rows, columns).unwrap();
+        let packed = PackedMatrix::from_stored(layout, &stored).unwrap();
+        for (row, bytes) in stored.chunks_exact(layout.stored_row_bytes()).enumerate() {
+            let (mut found, mut expected) = (vec![0.0f32; columns], vec![0.0f32; columns]);
+            packed.dequantize_row(row, &mut found);
+            dequantize(kind, bytes, &mut expected);
+            let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+            assert_eq!(bits(&found), bits(&expected), "{kind} row {row}");
+        }
+        let mut untouched = vec![7.0; columns];
+        packed.dequantize_row(48, &mut untouched);
+        assert!(untouched.iter().all(|&x| x == 7.0), "{kind}: a row past the last panel");
+    }
+}
+
+#[test]
+fn packing_adds_no_more_than_the_unpacked_scales() {
+    for kind in TensorType::ALL {
+        let layout = PackedLayout::new(kind, 64, 2048).unwrap();
+        let stored = 64 * layout.stored_row_bytes();
+        assert!(layout.bytes() as f64 <= stored as f64 * 1.04, "{kind}: {} of {stored}", layout.bytes());
+    }
+}
+
+#[test]
+fn sizes_that_make_no_matrix_are_refused() {
+    assert!(PackedLayout::new(TensorType::Q4_0, 16, 33).is_none());
+    assert!(PackedLayout::new(TensorType::Q4K, 16, 128).is_none());
+    assert!(PackedLayout::new(TensorType::F32, 0, 128).is_none());
+    assert!(PackedLayout::new(TensorType::F32, usize::MAX, 1 << 20).is_none());
+}
+
+/// Rows that are quantised as they are packed lie as if they had been quantised first.
+#[test]
+fn quantising_while_packing_is_quantising_then_packing() {
+    let (rows, columns) = (37, 512);
+    let mut pool = Pool::new(NonZeroUsize::new(2).unwrap()).unwrap();
+    for from in [TensorType::F32, TensorType::F16, TensorType::BF16] {
+        let stored = random_matrix(from, columns, rows, 5);
+        let mut floats = vec![0.0; rows * columns];
+        dequantize(from, &stored, &mut floats);
+        for kind in [TensorType::Q8_0, TensorType::Q4K] {
+            let layout = PackedLayout::new(kind, rows, columns).unwrap();
+            let mut quantized = vec![0; rows * layout.stored_row_bytes()];
+            assert!(quantize_row(kind, &floats, &mut quantized));
+            let mut expected = vec![0; layout.bytes()];
+            layout.pack(&quantized, 0..layout.panels(), &mut expected);
+            let mut found = vec![0; layout.bytes()];
+            pack(&mut pool, layout, from, &stored, 0..layout.panels(), &mut found).unwrap();
+            assert!(found == expected, "{from} to {kind}");
+        }
+    }
+}
