@@ -1,4 +1,4 @@
-//! An example a family: each is run as it stands, with random weights of its family where the hub would have the real ones.
+//! An example a family: each is run with random weights of its family in the place of the hub's.
 
 use std::path::Path;
 

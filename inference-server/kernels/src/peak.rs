@@ -147,7 +147,10 @@ mod x86 {
         32 * SUMS as u64
     }
 
-    /// Two weights times four activations: as many different products as 16 registers hold beside their sums.
+    /// Products that are added up in 16 bits before they are widened: as many as kernels add of quants of four bits.
+    const TOGETHER: usize = 8;
+
+    /// Two weights times four activations: as many different products as 16 registers hold.
     ///
     /// # Safety
     /// The CPU has AVX2.
@@ -158,24 +161,30 @@ mod x86 {
         let mut weights = [_mm256_set1_epi8(3), _mm256_set1_epi8(4)];
         let activations: [__m256i; 4] = std::array::from_fn(|at| _mm256_set1_epi8(at as i8 + 1));
         for _ in 0..rounds {
-            let [a, b] = &mut weights;
-            // SAFETY: as above.
-            unsafe {
-                asm!(
-                    "/* {0} {1} */",
-                    inout(ymm_reg) * a,
-                    inout(ymm_reg) * b,
-                    options(nomem, nostack, preserves_flags)
-                );
+            let mut pairs = [_mm256_setzero_si256(); 8];
+            for _ in 0..TOGETHER {
+                let [a, b] = &mut weights;
+                // SAFETY: as above.
+                unsafe {
+                    asm!(
+                        "/* {0} {1} */",
+                        inout(ymm_reg) * a,
+                        inout(ymm_reg) * b,
+                        options(nomem, nostack, preserves_flags)
+                    );
+                }
+                for (at, pair) in pairs.iter_mut().enumerate() {
+                    *pair =
+                        _mm256_add_epi16(*pair, _mm256_maddubs_epi16(weights[at % 2], activations[at / 2]));
+                }
             }
-            for (at, sum) in sums.iter_mut().enumerate() {
-                let pairs = _mm256_maddubs_epi16(weights[at % 2], activations[at / 2]);
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+            for (sum, pair) in sums.iter_mut().zip(pairs) {
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pair, ones));
             }
         }
         let sum = sums.into_iter().fold(_mm256_setzero_si256(), |sum, one| _mm256_add_epi32(sum, one));
         std::hint::black_box(_mm256_extract_epi32::<0>(sum));
-        32 * 8
+        32 * 8 * TOGETHER as u64
     }
 }
 

@@ -24,6 +24,10 @@ fn operations_follow_one_another_without_loss() {
     let mut pool = Pool::new(NonZeroUsize::new(4).unwrap()).unwrap();
     let total = AtomicUsize::new(0);
     for round in 0..20_000 {
+        if round % 1000 == 0 {
+            // Nothing is waited for: workers that find no work for this long are parked.
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         pool.run(1 + round % 9, &|i| {
             total.fetch_add(i + 1, Ordering::Relaxed);
         })
