@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
+use std::sync::Once;
 
 use weighbridge_kernels::Isa;
 use weighbridge_kernels::pool::Pool;
@@ -26,12 +27,13 @@ fn instruction_sets() -> Vec<Isa> {
     if let Ok(expected) = std::env::var("WEIGHBRIDGE_EXPECT_ISA") {
         assert!(found.iter().any(|isa| isa.name() == expected), "this CPU has no {expected}: {found:?}");
     }
-    for isa in Isa::ALL {
-        if !found.contains(&isa) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        for isa in Isa::ALL.into_iter().filter(|isa| !found.contains(isa)) {
             // Not `println!`, which is kept back where tests pass.
             let _ = writeln!(std::io::stderr(), "NOT RUN: {} (this CPU has none)", isa.name());
         }
-    }
+    });
     found
 }
 
