@@ -1,0 +1,155 @@
+//! What becomes of what a dialect cannot say: refused by name, or dropped where the caller said so.
+
+use std::borrow::Cow;
+
+use super::{Dialect, Extra, Failure, FailureClass, ForeignField};
+
+/// What the caller wants done with what the other dialect cannot say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unsupported {
+    /// Refuse, and name the field.
+    #[default]
+    Refuse,
+    /// Leave it out, and report it.
+    Drop,
+}
+
+/// Something that a dialect cannot say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` can't be expressed in {dialect}: {fix}")]
+pub struct Inexpressible {
+    /// The field, as its sender knows it.
+    pub field: String,
+    /// The dialect that lacks it.
+    pub dialect: Dialect,
+    /// What to do instead.
+    pub fix: Cow<'static, str>,
+}
+
+impl Inexpressible {
+    /// The failure to answer with.
+    pub fn to_failure(&self) -> Failure {
+        let mut failure = Failure::new(FailureClass::BadRequest, self.to_string());
+        failure.param = Some(self.field.clone());
+        failure.code = Some("unsupported_parameter".to_owned());
+        failure
+    }
+}
+
+/// Carries the caller's wish through one translation and collects what was dropped.
+#[derive(Clone, Debug)]
+pub struct Losses {
+    policy: Unsupported,
+    origin: Dialect,
+    target: Dialect,
+    dropped: Vec<String>,
+}
+
+impl Losses {
+    /// For a translation from `origin` into `target`.
+    pub fn new(policy: Unsupported, origin: Dialect, target: Dialect) -> Self {
+        Self { policy, origin, target, dropped: Vec::new() }
+    }
+
+    /// The dialect that is translated from: its names are the caller's.
+    pub fn origin(&self) -> Dialect {
+        self.origin
+    }
+
+    /// The dialect that is translated into.
+    pub fn target(&self) -> Dialect {
+        self.target
+    }
+
+    /// `field` has to go.
+    ///
+    /// # Errors
+    /// Unless the caller said to drop.
+    pub fn lose(
+        &mut self,
+        field: impl Into<String>,
+        fix: impl Into<Cow<'static, str>>,
+    ) -> Result<(), Inexpressible> {
+        match self.policy {
+            Unsupported::Refuse => Err(self.refuse(field, fix)),
+            Unsupported::Drop => {
+                self.dropped.push(field.into());
+                Ok(())
+            }
+        }
+    }
+
+    /// `field` is only a hint, which changes cost or speed and no answer: it goes without being refused, and is
+    /// reported like the others.
+    pub fn waive(&mut self, field: impl Into<String>) {
+        self.dropped.push(field.into());
+    }
+
+    /// The error for what can't go either: without it there is no request to send.
+    pub fn refuse(&self, field: impl Into<String>, fix: impl Into<Cow<'static, str>>) -> Inexpressible {
+        Inexpressible { field: field.into(), dialect: self.target, fix: fix.into() }
+    }
+
+    /// The foreign fields that go into the target as they came: the top-level ones that `takes` accepts, given the
+    /// dialect they are from and their name. The others are lost.
+    ///
+    /// # Errors
+    /// As [`Losses::lose`].
+    pub fn foreign(
+        &mut self,
+        fields: &[ForeignField],
+        takes: impl Fn(Dialect, &str) -> bool,
+    ) -> Result<Extra, Inexpressible> {
+        let mut passed = Extra::new();
+        for field in fields {
+            if field.parent.is_empty() && takes(self.origin, &field.name) {
+                passed.insert(field.name.clone(), field.value.clone());
+            } else {
+                self.lose(field.path(), "leave it out, or ask for what can't be translated to be dropped")?;
+            }
+        }
+        Ok(passed)
+    }
+
+    /// What was dropped, by the caller's names, in the order it was met.
+    pub fn dropped(&self) -> &[String] {
+        &self.dropped
+    }
+
+    /// The end of the translation.
+    pub fn into_dropped(self) -> Vec<String> {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(parent: &str, name: &str) -> ForeignField {
+        ForeignField { parent: parent.into(), name: name.into(), value: true.into() }
+    }
+
+    #[test]
+    fn what_is_lost_is_refused_by_name_or_dropped_and_reported() {
+        let mut strict = Losses::new(Unsupported::Refuse, Dialect::OpenAiChat, Dialect::Anthropic);
+        let error = strict.lose("seed", "leave it out").expect_err("refused");
+        assert_eq!(error.to_string(), "`seed` can't be expressed in Anthropic Messages: leave it out");
+        assert_eq!(error.to_failure().param.as_deref(), Some("seed"));
+        assert!(strict.dropped().is_empty());
+
+        let mut lenient = Losses::new(Unsupported::Drop, Dialect::OpenAiChat, Dialect::Anthropic);
+        lenient.lose("seed", "leave it out").expect("dropped");
+        lenient.waive("messages[0].cache_control");
+        assert_eq!(lenient.into_dropped(), ["seed", "messages[0].cache_control"]);
+    }
+
+    #[test]
+    fn foreign_fields_pass_only_at_the_top_and_only_where_taken() {
+        let fields = [field("", "known"), field("", "other"), field("messages[0]", "known")];
+        let mut losses = Losses::new(Unsupported::Drop, Dialect::OpenAiChat, Dialect::OpenAiChat);
+        let passed = losses.foreign(&fields, |_, name| name == "known").expect("dropped");
+        assert_eq!(passed.keys().collect::<Vec<_>>(), ["known"]);
+        assert_eq!(losses.into_dropped(), ["other", "messages[0].known"]);
+    }
+}

@@ -1,0 +1,245 @@
+//! The request.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Dialect, ForeignField, Part, Text, ThinkingRequest, Tool, ToolChoice};
+
+/// A conversation to go on with. A writer destructures it without `..`: what it forgets would be silently lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The dialect it was read from; its names are used in errors.
+    pub origin: Dialect,
+    /// The model's name.
+    pub model: String,
+    /// Instructions that come before the conversation.
+    pub system: Vec<Instruction>,
+    /// The conversation, oldest first.
+    pub turns: Vec<Turn>,
+    /// The tools.
+    pub tools: Vec<Tool>,
+    /// Which tool to call.
+    pub tool_choice: Option<ToolChoice>,
+    /// Several calls in one answer; providers allow it where this is absent.
+    pub parallel_tool_calls: Option<bool>,
+    /// How tokens are drawn, and when to end.
+    pub sampling: Sampling,
+    /// How many answers; one where absent.
+    pub choices: Option<u32>,
+    /// Report log probabilities.
+    pub logprobs: Option<LogprobsRequest>,
+    /// The answer's form; free text where absent.
+    pub output_format: Option<OutputFormat>,
+    /// Thinking.
+    pub thinking: Option<ThinkingRequest>,
+    /// How long answers are: OpenAI's `verbosity`, as it came.
+    pub verbosity: Option<String>,
+    /// Answer as a stream.
+    pub stream: bool,
+    /// The stream is to end with its usage (OpenAI's `stream_options.include_usage`; others always do).
+    pub include_usage: bool,
+    /// Who the end user is, for the provider's abuse monitoring.
+    pub user: Option<String>,
+    /// Labels.
+    pub metadata: BTreeMap<String, String>,
+    /// What nobody knows how to translate.
+    pub foreign: Vec<ForeignField>,
+}
+
+impl Request {
+    /// An empty request.
+    pub fn new(origin: Dialect, model: impl Into<String>) -> Self {
+        Self {
+            origin,
+            model: model.into(),
+            system: Vec::new(),
+            turns: Vec::new(),
+            tools: Vec::new(),
+            tool_choice: None,
+            parallel_tool_calls: None,
+            sampling: Sampling::default(),
+            choices: None,
+            logprobs: None,
+            output_format: None,
+            thinking: None,
+            verbosity: None,
+            stream: false,
+            include_usage: false,
+            user: None,
+            metadata: BTreeMap::new(),
+            foreign: Vec::new(),
+        }
+    }
+
+    /// The name of the tool that call `id` called: Gemini wants it with the result, the other dialects only say the id.
+    pub fn tool_name(&self, id: &str) -> Option<&str> {
+        self.turns.iter().flat_map(|turn| &turn.parts).find_map(|part| match part {
+            Part::ToolCall(call) if call.id == id => Some(call.name.as_str()),
+            Part::ToolCall(_)
+            | Part::Text(_)
+            | Part::Image(_)
+            | Part::Audio(_)
+            | Part::Document(_)
+            | Part::ToolResult(_)
+            | Part::Thinking(_)
+            | Part::RedactedThinking(_)
+            | Part::Refusal(_)
+            | Part::Foreign(_) => None,
+        })
+    }
+
+    /// The turns with neighbours of one role joined, for dialects whose roles must take turns. In a joined user turn
+    /// the tool results come first, in their order: Anthropic refuses a text before them.
+    pub fn alternating(&self) -> Vec<Turn> {
+        let mut joined: Vec<Turn> = Vec::with_capacity(self.turns.len());
+        for turn in &self.turns {
+            match joined.last_mut() {
+                Some(last) if last.role == turn.role && last.name == turn.name => {
+                    last.parts.extend(turn.parts.iter().cloned());
+                }
+                _ => joined.push(turn.clone()),
+            }
+        }
+        for turn in joined.iter_mut().filter(|turn| turn.role == Role::User) {
+            turn.parts.sort_by_key(|part| !matches!(part, Part::ToolResult(_)));
+        }
+        joined
+    }
+}
+
+/// A text that instructs the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instruction {
+    /// Which of OpenAI's two words for it.
+    pub role: InstructionRole,
+    /// The text.
+    pub text: Text,
+}
+
+/// OpenAI tells the platform's word from the developer's; the others have one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InstructionRole {
+    /// `system`.
+    #[default]
+    System,
+    /// `developer`.
+    Developer,
+}
+
+/// One message of the conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub parts: Vec<Part>,
+    /// Tells speakers of one role apart (OpenAI's `name`).
+    pub name: Option<String>,
+    /// Which message of the caller's list it was, for errors ([`super::Place`]).
+    pub place: u32,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The person; tool results stand in their turns too.
+    User,
+    /// The model.
+    Assistant,
+    /// Instructions in the midst of a conversation.
+    System,
+    /// The same, by OpenAI's other word.
+    Developer,
+}
+
+/// How tokens are drawn, and when to end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampling {
+    /// Most tokens to write, thinking included.
+    pub max_output_tokens: Option<u32>,
+    /// 0 (greedy) to 2; Anthropic takes up to 1.
+    pub temperature: Option<f32>,
+    /// Nucleus sampling, 0 to 1.
+    pub top_p: Option<f32>,
+    /// Draw from the k likeliest.
+    pub top_k: Option<u32>,
+    /// Makes sampling repeatable.
+    pub seed: Option<i64>,
+    /// Strings that end the answer.
+    pub stop: Vec<String>,
+    /// -2 to 2.
+    pub presence_penalty: Option<f32>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<f32>,
+}
+
+/// Which log probabilities to report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogprobsRequest {
+    /// How many alternatives for each token; `None` where only the drawn token's was asked for.
+    pub top: Option<u32>,
+}
+
+/// The answer's form.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutputFormat {
+    /// Free text, said in so many words.
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON that follows a schema.
+    JsonSchema {
+        /// The schema's name; OpenAI demands one.
+        name: Option<String>,
+        /// What it is for.
+        description: Option<String>,
+        /// The schema.
+        schema: Value,
+        /// To the letter.
+        strict: Option<bool>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ToolCall, ToolResult};
+    use super::*;
+
+    fn turn(role: Role, place: u32, parts: Vec<Part>) -> Turn {
+        Turn { role, parts, name: None, place }
+    }
+
+    fn result(id: &str) -> Part {
+        Part::ToolResult(ToolResult { call_id: id.into(), ..ToolResult::default() })
+    }
+
+    #[test]
+    fn roles_take_turns_and_results_come_first_in_order() {
+        let mut request = Request::new(Dialect::OpenAiChat, "m");
+        request.turns = vec![
+            turn(Role::User, 0, vec![Part::text("a")]),
+            turn(Role::Assistant, 1, vec![Part::text("b")]),
+            turn(Role::User, 2, vec![result("1")]),
+            turn(Role::User, 3, vec![Part::text("c"), result("2")]),
+        ];
+        let joined = request.alternating();
+        assert_eq!(
+            joined.iter().map(|turn| turn.role).collect::<Vec<_>>(),
+            [Role::User, Role::Assistant, Role::User]
+        );
+        assert_eq!(joined[2].parts, [result("1"), result("2"), Part::text("c")]);
+        assert_eq!(joined[2].place, 2);
+    }
+
+    #[test]
+    fn a_results_tool_is_found_by_id() {
+        let mut request = Request::new(Dialect::OpenAiChat, "m");
+        let call = |id: &str, name: &str| {
+            Part::ToolCall(ToolCall { id: id.into(), name: name.into(), ..ToolCall::default() })
+        };
+        request.turns = vec![turn(Role::Assistant, 0, vec![call("1", "a"), call("2", "b")])];
+        assert_eq!(request.tool_name("2"), Some("b"));
+        assert_eq!(request.tool_name("3"), None);
+    }
+}

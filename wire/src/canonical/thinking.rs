@@ -1,0 +1,87 @@
+//! How much a model should think, and whether the caller sees it.
+
+/// What the caller asked of the model's thinking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThinkingRequest {
+    /// How much.
+    pub amount: Option<Amount>,
+    /// Whether the answer shows it.
+    pub shown: Option<ThinkingShown>,
+}
+
+/// How much to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Not at all.
+    Off,
+    /// The model decides (Anthropic's `adaptive`, Gemini's budget of -1).
+    Dynamic,
+    /// A word for it.
+    Effort(Effort),
+    /// At most so many tokens.
+    Budget(u32),
+}
+
+/// Whether and how thinking is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThinkingShown {
+    /// It is left out.
+    Hidden,
+    /// It is shown, as the provider sees fit.
+    Shown,
+    /// In short (Responses' summaries).
+    Concise,
+    /// At length.
+    Detailed,
+}
+
+/// A word for how much to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effort {
+    /// Hardly.
+    Minimal,
+    /// A little.
+    Low,
+    /// Some.
+    Medium,
+    /// Much.
+    High,
+    /// As much as there is (`xhigh`, `max`).
+    Highest,
+}
+
+impl Effort {
+    /// Every word, least first.
+    pub const ALL: [Self; 5] = [Self::Minimal, Self::Low, Self::Medium, Self::High, Self::Highest];
+
+    /// A budget for dialects that count tokens. No provider publishes such a table; this one doubles or more at
+    /// each step and starts at Anthropic's least.
+    pub fn budget_tokens(self) -> u32 {
+        match self {
+            Self::Minimal => 1_024,
+            Self::Low => 4_096,
+            Self::Medium => 8_192,
+            Self::High => 16_384,
+            Self::Highest => 32_768,
+        }
+    }
+
+    /// The least word whose budget holds `tokens`.
+    pub fn from_budget(tokens: u32) -> Self {
+        Self::ALL.into_iter().find(|effort| tokens <= effort.budget_tokens()).unwrap_or(Self::Highest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_survives_the_way_through_tokens() {
+        for effort in Effort::ALL {
+            assert_eq!(Effort::from_budget(effort.budget_tokens()), effort);
+        }
+        assert_eq!(Effort::from_budget(u32::MAX), Effort::Highest);
+        assert_eq!(Effort::from_budget(1_025), Effort::Low);
+    }
+}
