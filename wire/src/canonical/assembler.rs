@@ -226,12 +226,16 @@ impl Building {
         }
         let part = match opening {
             Opening::Text => Part::Text(Text::default()),
-            Opening::ToolCall { id, name } if id.is_empty() || name.is_empty() => {
+            Opening::ToolCall { id, name, signature: _ } if id.is_empty() || name.is_empty() => {
                 return Err(GrammarError::NamelessCall { choice, block });
             }
-            Opening::ToolCall { id, name } => {
-                Part::ToolCall(ToolCall { id: id.clone(), name: name.clone(), ..ToolCall::default() })
-            }
+            Opening::ToolCall { id, name, signature } => Part::ToolCall(ToolCall {
+                id: id.clone(),
+                name: name.clone(),
+                arguments: String::new(),
+                signature: signature.clone(),
+                cache: None,
+            }),
             Opening::Thinking { id } => Part::Thinking(Thinking { id: id.clone(), ..Thinking::default() }),
             Opening::RedactedThinking { provider, data } => {
                 Part::RedactedThinking(RedactedThinking { provider: *provider, data: data.clone() })
@@ -252,7 +256,6 @@ impl Building {
             (Part::Text(text), Delta::Citation(citation)) => text.citations.push(citation.as_ref().clone()),
             (Part::Text(text), Delta::Signature(signature)) => text.signature = Some(signature.clone()),
             (Part::ToolCall(call), Delta::Arguments(more)) => call.arguments.push_str(more),
-            (Part::ToolCall(call), Delta::Signature(signature)) => call.signature = Some(signature.clone()),
             (Part::Thinking(thinking), Delta::Thinking(more)) => thinking.text.push_str(more),
             (Part::Thinking(thinking), Delta::Signature(signature)) => {
                 thinking.signature = Some(signature.clone());

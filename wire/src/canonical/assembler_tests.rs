@@ -28,7 +28,7 @@ fn stop(reason: StopReason) -> Event {
 }
 
 fn call(id: &str) -> Opening {
-    Opening::ToolCall { id: id.into(), name: "f".into() }
+    Opening::ToolCall { id: id.into(), name: "f".into(), signature: None }
 }
 
 /// Feeds all but the last, which must fail.

@@ -87,12 +87,15 @@ pub struct Start {
 pub enum Opening {
     /// Text; grows by [`Delta::Text`], [`Delta::Citation`] and [`Delta::Signature`].
     Text,
-    /// A tool call; grows by [`Delta::Arguments`] and [`Delta::Signature`].
+    /// A tool call; grows by [`Delta::Arguments`].
     ToolCall {
         /// The call's id; never empty.
         id: String,
         /// The tool.
         name: String,
+        /// Its signature. It is here and no delta, since a client may have to be told it inside the id
+        /// ([`super::seal`]), which comes first.
+        signature: Option<Signature>,
     },
     /// Thinking; grows by [`Delta::Thinking`] and [`Delta::Signature`].
     Thinking {

@@ -50,9 +50,9 @@ fn block_of(part: &Part) -> (Opening, Vec<Delta>) {
             (Opening::Text, deltas)
         }
         Part::ToolCall(ToolCall { id, name, arguments, signature, cache: _ }) => {
-            let mut deltas: Vec<Delta> = said(arguments).map(Delta::Arguments).into_iter().collect();
-            deltas.extend(signature.clone().map(Delta::Signature));
-            (Opening::ToolCall { id: id.clone(), name: name.clone() }, deltas)
+            let opening =
+                Opening::ToolCall { id: id.clone(), name: name.clone(), signature: signature.clone() };
+            (opening, said(arguments).map(Delta::Arguments).into_iter().collect())
         }
         Part::Thinking(Thinking { text, signature, id }) => {
             let mut deltas: Vec<Delta> = said(text).map(Delta::Thinking).into_iter().collect();

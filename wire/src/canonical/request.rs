@@ -108,13 +108,13 @@ impl Request {
     }
 }
 
-/// A text that instructs the model.
+/// A message that instructs the model. Anthropic and Gemini have one at most, OpenAI any number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instruction {
     /// Which of OpenAI's two words for it.
     pub role: InstructionRole,
-    /// The text.
-    pub text: Text,
+    /// Its texts; each may have a cache mark.
+    pub texts: Vec<Text>,
 }
 
 /// OpenAI tells the platform's word from the developer's; the others have one.

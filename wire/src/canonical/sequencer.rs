@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn call(block: u32) -> Event {
-        let opening = Opening::ToolCall { id: format!("c{block}"), name: "f".into() };
+        let opening = Opening::ToolCall { id: format!("c{block}"), name: "f".into(), signature: None };
         Event::BlockStart { choice: 0, block, opening }
     }
 
