@@ -103,6 +103,13 @@ pub enum Place {
         /// The part, from 0.
         part: usize,
     },
+    /// A part of an answer.
+    Answer {
+        /// Which answer, from 0.
+        choice: u32,
+        /// The part, from 0.
+        part: usize,
+    },
 }
 
 impl Place {
@@ -125,6 +132,13 @@ impl Place {
             },
             Self::Message(message) => format!("{list}[{message}]"),
             Self::Part { message, part } => format!("{list}[{message}].{parts}[{part}]"),
+            Self::Answer { choice, part } => match dialect {
+                Dialect::OpenAiChat => format!("choices[{choice}].message.content[{part}]"),
+                Dialect::OpenAiCompletions => format!("choices[{choice}].text"),
+                Dialect::OpenAiResponses => format!("output[{part}]"),
+                Dialect::Anthropic => format!("content[{part}]"),
+                Dialect::Gemini => format!("candidates[{choice}].content.parts[{part}]"),
+            },
         }
     }
 }

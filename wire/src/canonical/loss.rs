@@ -111,6 +111,20 @@ impl Losses {
         Ok(passed)
     }
 
+    /// As [`Losses::foreign`], for the fields of an answer: they are a server's remarks and not the caller's wish,
+    /// and nobody wants a paid answer withheld for one. What is not taken is waived.
+    pub fn remarks(&mut self, fields: &[ForeignField], takes: impl Fn(Dialect, &str) -> bool) -> Extra {
+        let mut passed = Extra::new();
+        for field in fields {
+            if field.parent.is_empty() && takes(self.origin, &field.name) {
+                passed.insert(field.name.clone(), field.value.clone());
+            } else {
+                self.waive(field.path());
+            }
+        }
+        passed
+    }
+
     /// What was dropped, by the caller's names, in the order it was met.
     pub fn dropped(&self) -> &[String] {
         &self.dropped

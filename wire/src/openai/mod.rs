@@ -15,6 +15,7 @@ mod logprobs;
 mod model;
 mod parse;
 pub mod rerank;
+pub mod translate;
 mod usage;
 
 pub use embedding::InputUsage;

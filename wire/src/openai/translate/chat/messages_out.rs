@@ -1,0 +1,262 @@
+//! Messages of a request, written for an upstream. Calls go by the ids that their provider knows.
+
+use serde_json::{Value, json};
+
+use super::super::super::Extra;
+use super::super::super::chat::{Content, ContentPart, Message, Role as WireRole};
+use super::super::Server;
+use super::super::shared::detail_word;
+use super::calls;
+use crate::canonical::{
+    Audio, Dialect, Document, Image, Inexpressible, Instruction, InstructionRole, Losses, MediaSource, Part,
+    Place, Provider, RedactedThinking, Role, Text, Thinking, ToolCall, ToolResult, Turn,
+};
+
+/// Writes the instructions and the conversation.
+pub(super) fn write(
+    system: &[Instruction],
+    turns: &[Turn],
+    server: Server,
+    losses: &mut Losses,
+) -> Result<Vec<Message>, Inexpressible> {
+    let mut messages = Vec::with_capacity(system.len() + turns.len());
+    for Instruction { role, texts } in system {
+        let role = match role {
+            InstructionRole::System => WireRole::System,
+            InstructionRole::Developer => WireRole::Developer,
+        };
+        let place = Place::System.path(losses.origin());
+        let parts = texts.iter().map(|text| text_part(text, &place, losses)).collect();
+        messages.push(message(role, content(parts), None));
+    }
+    for turn in turns {
+        let writer = TurnWriter { turn, server, losses: &mut *losses };
+        match turn.role {
+            Role::User => writer.user(&mut messages)?,
+            Role::Assistant => messages.push(writer.assistant()?),
+            Role::System => messages.push(writer.instruction(WireRole::System)?),
+            Role::Developer => messages.push(writer.instruction(WireRole::Developer)?),
+        }
+    }
+    Ok(messages)
+}
+
+struct TurnWriter<'a> {
+    turn: &'a Turn,
+    server: Server,
+    losses: &'a mut Losses,
+}
+
+impl TurnWriter<'_> {
+    /// A tool's result is a message of its own; what stands between results is a user's.
+    fn user(mut self, messages: &mut Vec<Message>) -> Result<(), Inexpressible> {
+        let turn = self.turn;
+        let mut said = Vec::new();
+        let before = messages.len();
+        for (index, part) in turn.parts.iter().enumerate() {
+            let Part::ToolResult(result) = part else {
+                said.extend(self.said(part, index)?);
+                continue;
+            };
+            if !said.is_empty() {
+                messages.push(message(WireRole::User, content(std::mem::take(&mut said)), turn.name.clone()));
+            }
+            messages.push(self.tool(result, index)?);
+        }
+        if !said.is_empty() || messages.len() == before {
+            messages.push(message(WireRole::User, content(said), turn.name.clone()));
+        }
+        Ok(())
+    }
+
+    fn tool(&mut self, result: &ToolResult, index: usize) -> Result<Message, Inexpressible> {
+        let ToolResult { call_id, name: _, parts, is_error, cache } = result;
+        let path = self.path(index);
+        self.cache(cache.is_some(), &path);
+        // The result's text says that it is an error; there is no flag for it.
+        if *is_error == Some(true) {
+            self.losses.waive(format!("{path}.is_error"));
+        }
+        let mut texts = Vec::with_capacity(parts.len());
+        for (inner, part) in parts.iter().enumerate() {
+            let path = format!("{path}.content[{inner}]");
+            match part {
+                Part::Text(text) => texts.push(text_part(text, &path, self.losses)),
+                _ => self
+                    .losses
+                    .lose(path, "a tool can only answer in text there: send it in a user's message")?,
+            }
+        }
+        let mut tool = message(WireRole::Tool, content(texts), self.turn.name.clone());
+        tool.extra.insert("tool_call_id".into(), json!(call_id));
+        Ok(tool)
+    }
+
+    fn instruction(mut self, role: WireRole) -> Result<Message, Inexpressible> {
+        let mut parts = Vec::new();
+        for (index, part) in self.turn.parts.iter().enumerate() {
+            parts.extend(self.said(part, index)?);
+        }
+        Ok(message(role, content(parts), self.turn.name.clone()))
+    }
+
+    /// Text, refusal and calls have each their field, so the order between them is OpenAI's.
+    fn assistant(mut self) -> Result<Message, Inexpressible> {
+        let (mut parts, mut tool_calls, mut reasoning) = (Vec::new(), Vec::new(), String::new());
+        for (index, part) in self.turn.parts.iter().enumerate() {
+            match part {
+                Part::ToolCall(call) => tool_calls.push(self.call(call, index)),
+                Part::Thinking(Thinking { text, signature: _, id: _ }) => match self.server {
+                    // Signatures mean nothing to a server that gives none.
+                    Server::Compatible => reasoning.push_str(text),
+                    Server::OpenAi => self.lose(index, "leave the thinking out: it takes none back")?,
+                },
+                Part::RedactedThinking(RedactedThinking { .. }) => {
+                    self.lose(index, "leave the thinking out: only its provider can read it")?;
+                }
+                Part::Foreign(foreign)
+                    if foreign.dialect == Dialect::OpenAiChat && foreign.value.get("id").is_some() =>
+                {
+                    tool_calls.push(foreign.value.clone());
+                }
+                part => parts.extend(self.said(part, index)?),
+            }
+        }
+        let mut extra = Extra::new();
+        if !reasoning.is_empty() {
+            extra.insert("reasoning_content".into(), json!(reasoning));
+        }
+        if !tool_calls.is_empty() {
+            extra.insert("tool_calls".into(), Value::Array(tool_calls));
+        }
+        let said = if parts.is_empty() && !extra.is_empty() { None } else { content(parts) };
+        Ok(Message { extra, ..message(WireRole::Assistant, said, self.turn.name.clone()) })
+    }
+
+    fn call(&mut self, call: &ToolCall, index: usize) -> Value {
+        let path = self.path(index);
+        self.cache(call.cache.is_some(), &path);
+        calls::entry(call, &call.id)
+    }
+
+    /// A part that stands in `content`; `None` where it is dropped.
+    fn said(&mut self, part: &Part, index: usize) -> Result<Option<ContentPart>, Inexpressible> {
+        let path = self.path(index);
+        let part = match part {
+            Part::Text(text) => text_part(text, &path, self.losses),
+            Part::Refusal(refusal) => with("refusal", "refusal", json!(refusal)),
+            Part::Image(image) => match self.image(image, &path) {
+                Some(part) => part,
+                None => return self.dropped(index, "send the image as a `data:` URL"),
+            },
+            Part::Audio(Audio { source }) => match audio(source) {
+                Some(part) => part,
+                None => return self.dropped(index, "send the sound in the message, as wav or mp3"),
+            },
+            Part::Document(document) => return self.document(document, index),
+            Part::Foreign(foreign) if foreign.dialect == Dialect::OpenAiChat => {
+                match serde_json::from_value(foreign.value.clone()) {
+                    Ok(part) => part,
+                    Err(_) => return self.dropped(index, "leave the part out"),
+                }
+            }
+            Part::Foreign(_) => return self.dropped(index, "leave the part out"),
+            Part::Thinking(_) | Part::RedactedThinking(_) => {
+                return self.dropped(index, "thinking stands in the model's messages only");
+            }
+            Part::ToolCall(_) => return self.dropped(index, "calls stand in the model's messages only"),
+            Part::ToolResult(_) => return self.dropped(index, "results stand in the user's messages only"),
+        };
+        Ok(Some(part))
+    }
+
+    fn image(&mut self, image: &Image, path: &str) -> Option<ContentPart> {
+        let Image { source, detail, cache } = image;
+        let mut inner = Extra::new();
+        inner.insert("url".into(), json!(source.to_url()?));
+        inner.extend(detail.map(|detail| ("detail".to_owned(), json!(detail_word(detail)))));
+        self.cache(cache.is_some(), path);
+        Some(with("image_url", "image_url", Value::Object(inner)))
+    }
+
+    fn document(&mut self, document: &Document, index: usize) -> Result<Option<ContentPart>, Inexpressible> {
+        let Document { source, title, context, citations, cache } = document;
+        let path = self.path(index);
+        if context.is_some() {
+            self.losses.lose(format!("{path}.context"), "say it in a text beside the document")?;
+        }
+        if *citations == Some(true) {
+            self.losses.lose(format!("{path}.citations"), "documents can't be cited there: leave it out")?;
+        }
+        self.cache(cache.is_some(), &path);
+        let mut inner = Extra::new();
+        match source {
+            MediaSource::Inline { .. } => inner.insert("file_data".into(), json!(source.to_url())),
+            MediaSource::File { provider: Provider::OpenAi, id } => inner.insert("file_id".into(), json!(id)),
+            // A plain text needs no file.
+            MediaSource::Text(text) => return Ok(Some(text_part(&Text::new(text), &path, self.losses))),
+            MediaSource::File { .. } | MediaSource::Url(_) => {
+                return self.dropped(index, "send the document in the message, in base64");
+            }
+        };
+        inner.extend(title.as_ref().map(|title| ("filename".to_owned(), json!(title))));
+        Ok(Some(with("file", "file", Value::Object(inner))))
+    }
+
+    fn dropped(&mut self, index: usize, fix: &'static str) -> Result<Option<ContentPart>, Inexpressible> {
+        self.lose(index, fix).map(|()| None)
+    }
+
+    fn lose(&mut self, index: usize, fix: &'static str) -> Result<(), Inexpressible> {
+        let path = self.path(index);
+        self.losses.lose(path, fix)
+    }
+
+    fn cache(&mut self, marked: bool, path: &str) {
+        if marked {
+            self.losses.waive(format!("{path}.cache_control"));
+        }
+    }
+
+    fn path(&self, index: usize) -> String {
+        Place::Part { message: self.turn.place, part: index }.path(self.losses.origin())
+    }
+}
+
+fn message(role: WireRole, content: Option<Content>, name: Option<String>) -> Message {
+    Message { role, content, name, extra: Extra::new() }
+}
+
+/// One text is said as a string, as most clients and all servers do.
+fn content(mut parts: Vec<ContentPart>) -> Option<Content> {
+    match parts.as_mut_slice() {
+        [] => Some(Content::Text(String::new())),
+        [ContentPart { kind, text: Some(text), extra }] if kind == "text" && extra.is_empty() => {
+            Some(Content::Text(std::mem::take(text)))
+        }
+        _ => Some(Content::Parts(parts)),
+    }
+}
+
+fn text_part(text: &Text, path: &str, losses: &mut Losses) -> ContentPart {
+    // Citations and signatures of an earlier answer are not asked back by any server of this dialect.
+    let Text { text, citations: _, signature: _, cache } = text;
+    if cache.is_some() {
+        losses.waive(format!("{path}.cache_control"));
+    }
+    ContentPart { kind: "text".to_owned(), text: Some(text.clone()), extra: Extra::new() }
+}
+
+fn audio(source: &MediaSource) -> Option<ContentPart> {
+    let MediaSource::Inline { media_type, data } = source else { return None };
+    let format = match media_type.strip_prefix("audio/")? {
+        "mpeg" | "mp3" => "mp3",
+        "x-wav" => "wav",
+        other => other,
+    };
+    Some(with("input_audio", "input_audio", json!({"data": data, "format": format})))
+}
+
+fn with(kind: &str, name: &str, value: Value) -> ContentPart {
+    ContentPart { kind: kind.to_owned(), text: None, extra: Extra::from_iter([(name.to_owned(), value)]) }
+}

@@ -1,0 +1,141 @@
+//! Answers, written for a client. A call's signature travels in its id, which every client sends back.
+
+use serde_json::{Value, json};
+
+use super::super::super::chat::{ChatChoice, ChatCompletion, ReasoningDetail, ResponseMessage, Role};
+use super::super::super::{Extra, FinishReason};
+use super::super::shared::takes_foreign;
+use super::super::{finish, logprobs, usage};
+use super::{annotations, calls, reasoning};
+use crate::canonical::{
+    Choice, Dialect, Envelope, Inexpressible, Losses, Part, Place, Response, Span, Text, Thinking,
+    Translated, Unsupported, seal,
+};
+
+const TARGET: Dialect = Dialect::OpenAiChat;
+
+/// Writes an answer.
+///
+/// # Errors
+/// Where OpenAI has no words for a part and the caller did not say to drop.
+pub fn from_canonical(
+    response: &Response,
+    envelope: &Envelope,
+    policy: Unsupported,
+) -> Result<Translated<ChatCompletion>, Inexpressible> {
+    let Response { origin, id: _, created: _, model: _, choices, usage, foreign } = response;
+    let mut losses = Losses::new(policy, *origin, TARGET);
+    let mut extra = losses.remarks(foreign, |origin, name| takes_foreign(TARGET, origin, name));
+    let fingerprint = take_fingerprint(&mut extra);
+    let choices =
+        choices.iter().map(|choice| write_choice(choice, *origin, &mut losses)).collect::<Result<_, _>>()?;
+    let message = ChatCompletion {
+        id: envelope.id.clone(),
+        object: ChatCompletion::OBJECT.to_owned(),
+        created: envelope.created,
+        model: envelope.model.clone(),
+        choices,
+        usage: usage.as_ref().map(usage::from_canonical),
+        system_fingerprint: fingerprint,
+        extra,
+    };
+    Ok(Translated { message, dropped: losses.into_dropped() })
+}
+
+/// `system_fingerprint` is a foreign field like others on its way, and has its place in the answer's type.
+pub(super) fn take_fingerprint(extra: &mut Extra) -> Option<String> {
+    extra.shift_remove("system_fingerprint").and_then(|value| value.as_str().map(str::to_owned))
+}
+
+fn write_choice(choice: &Choice, origin: Dialect, losses: &mut Losses) -> Result<ChatChoice, Inexpressible> {
+    let Choice { index, parts, stop, logprobs } = choice;
+    let mut said = Said::default();
+    for (position, part) in parts.iter().enumerate() {
+        said.add(part, Place::Answer { choice: *index, part: position }, position, losses)?;
+    }
+    let finish_reason = match stop {
+        Some(stop) => finish::from_canonical(&stop.reason, origin),
+        None => FinishReason::Stop,
+    };
+    Ok(ChatChoice {
+        index: *index,
+        message: said.into_message(),
+        logprobs: logprobs.as_ref().map(logprobs::from_canonical),
+        finish_reason: Some(finish_reason),
+        extra: Extra::new(),
+    })
+}
+
+/// What a message says so far.
+#[derive(Default)]
+struct Said {
+    content: Option<String>,
+    refusal: Option<String>,
+    tool_calls: Vec<Value>,
+    reasoning: String,
+    details: Vec<ReasoningDetail>,
+    annotations: Vec<Value>,
+}
+
+impl Said {
+    fn add(
+        &mut self,
+        part: &Part,
+        place: Place,
+        position: usize,
+        losses: &mut Losses,
+    ) -> Result<(), Inexpressible> {
+        let path = place.path(losses.origin());
+        self.details.extend(reasoning::detail(part, position));
+        match part {
+            Part::Text(Text { text, citations, signature: _, cache: _ }) => {
+                let content = self.content.get_or_insert_default();
+                let start = characters(content);
+                content.push_str(text);
+                let block = Span { start, end: start.saturating_add(characters(text)) };
+                for citation in citations {
+                    self.annotations.extend(annotations::annotation(citation, block, &path, losses)?);
+                }
+            }
+            Part::Refusal(refusal) => self.refusal.get_or_insert_default().push_str(refusal),
+            Part::ToolCall(call) => {
+                let id = seal::seal_call_id(&call.id, call.signature.as_ref());
+                self.tool_calls.push(calls::entry(call, &id));
+            }
+            Part::Thinking(Thinking { text, signature: _, id: _ }) => self.reasoning.push_str(text),
+            Part::RedactedThinking(_) => {}
+            Part::Foreign(part) if part.dialect == TARGET => self.tool_calls.push(part.value.clone()),
+            Part::Image(_) | Part::Audio(_) | Part::Document(_) | Part::ToolResult(_) | Part::Foreign(_) => {
+                losses.lose(path, unspeakable(part))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn into_message(self) -> ResponseMessage {
+        let Self { content, refusal, tool_calls, reasoning, details, annotations } = self;
+        let silent = content.is_none() && refusal.is_none() && tool_calls.is_empty();
+        let mut extra = Extra::new();
+        let mut put = |name: &str, value: Value, there: bool| {
+            if there {
+                extra.insert(name.to_owned(), value);
+            }
+        };
+        put("reasoning_content", json!(reasoning), !reasoning.is_empty());
+        put("reasoning_details", json!(details), !details.is_empty());
+        put("annotations", json!(annotations), !annotations.is_empty());
+        put("tool_calls", json!(tool_calls), !tool_calls.is_empty());
+        let content = if silent { Some(String::new()) } else { content };
+        ResponseMessage { role: Role::Assistant, content, refusal, extra }
+    }
+}
+
+/// Why a part has no place in an answer, for whoever asked.
+pub(super) fn unspeakable(part: &Part) -> String {
+    format!("an answer there holds text and calls, and no {}: ask in the provider's own dialect", part.kind())
+}
+
+/// The length that OpenAI's offsets count in.
+pub(super) fn characters(text: &str) -> u64 {
+    u64::try_from(text.chars().count()).unwrap_or(u64::MAX)
+}

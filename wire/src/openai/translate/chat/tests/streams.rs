@@ -1,0 +1,392 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{assembled, envelope, events, mint};
+use crate::canonical::{
+    Choice, Delta, Dialect, Event, Failure, FailureClass, Logprobs, Opening, Part, Provider,
+    RedactedThinking, Response, Signature, Stop, StopReason, Text, Thinking, TokenLogprob, ToolCall,
+    Unsupported, Usage, WriteStream, play,
+};
+use crate::openai::translate::chat::{StreamWriter, response};
+use crate::sse;
+
+fn stream(chunks: &[Value]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    chunks.iter().for_each(|chunk| sse::event(&chunk.to_string(), &mut bytes));
+    bytes
+}
+
+fn done(chunks: &[Value]) -> Vec<u8> {
+    let mut bytes = stream(chunks);
+    sse::event(sse::DONE, &mut bytes);
+    bytes
+}
+
+fn chunk(delta: Value, finish: Option<&str>) -> Value {
+    json!({
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 7, "model": "m", "obfuscation": "xx",
+        "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}], "usage": null,
+    })
+}
+
+fn calls(pieces: Value) -> Value {
+    chunk(json!({"tool_calls": pieces}), None)
+}
+
+fn piece(index: Option<u32>, id: Option<&str>, name: Option<&str>, arguments: &str) -> Value {
+    let mut piece = json!({"function": {"arguments": arguments}});
+    for (key, value) in [("index", json!(index)), ("id", json!(id))] {
+        if !value.is_null() {
+            piece[key] = value;
+        }
+    }
+    if let Some(name) = name {
+        piece["function"]["name"] = json!(name);
+    }
+    piece
+}
+
+fn parts(bytes: &[u8]) -> Vec<Part> {
+    assembled(&events(&[bytes])).choices.remove(0).parts
+}
+
+fn call(id: &str, arguments: &str) -> Part {
+    Part::ToolCall(ToolCall {
+        id: id.into(),
+        name: "f".into(),
+        arguments: arguments.into(),
+        ..ToolCall::default()
+    })
+}
+
+#[test]
+fn a_plain_stream_is_the_unstreamed_answer() {
+    let mut bytes = b": comment\n\n".to_vec();
+    bytes.extend(done(&[
+        chunk(json!({"role": "assistant", "content": "", "refusal": null}), None),
+        chunk(json!({"content": "Hel"}), None),
+        chunk(json!({"content": "lo"}), None),
+        chunk(json!({}), Some("stop")),
+        json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": [],
+               "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}),
+    ]));
+    let given = events(&[&bytes]);
+    assert_eq!(given.first(), Some(&Event::Ping));
+    let whole = json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 7, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello", "refusal": null},
+                     "logprobs": null, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    });
+    let whole = response::read(whole.to_string().as_bytes(), &mut mint()).expect("an answer");
+    assert_eq!(assembled(&given), whole);
+}
+
+#[test]
+fn interleaved_calls_keep_their_arguments() {
+    let bytes = done(&[
+        calls(json!([piece(Some(0), Some("a"), Some("f"), "")])),
+        calls(json!([piece(Some(1), Some("b"), Some("f"), "{\"x\"")])),
+        calls(json!([piece(Some(0), None, None, "{\"y\""), piece(Some(1), None, None, ":1}")])),
+        calls(json!([piece(Some(0), None, None, ":2}")])),
+        chunk(json!({}), Some("tool_calls")),
+    ]);
+    assert_eq!(parts(&bytes), [call("a", "{\"y\":2}"), call("b", "{\"x\":1}")]);
+}
+
+/// The second call's start shows that the first is whole, so that a client that takes one block at a time has it.
+#[test]
+fn a_whole_call_is_closed_when_the_next_begins() {
+    let given = events(&[&stream(&[
+        calls(json!([piece(Some(0), Some("a"), Some("f"), "{}")])),
+        calls(json!([piece(Some(1), Some("b"), Some("f"), "")])),
+    ])]);
+    let closed = given.iter().position(|event| *event == Event::BlockStop { choice: 0, block: 0 });
+    let began = given.iter().position(|event| matches!(event, Event::BlockStart { block: 1, .. }));
+    assert!(closed.expect("closed") < began.expect("began"));
+}
+
+#[test]
+fn servers_that_only_imitate_are_understood() {
+    let end = || chunk(json!({}), Some("stop"));
+    // Every call counted as 0, told apart by id.
+    let zero = [
+        calls(json!([piece(Some(0), Some("a"), Some("f"), "{}")])),
+        calls(json!([piece(Some(0), Some("b"), Some("f"), "{\"x\":1}")])),
+        end(),
+    ];
+    assert_eq!(parts(&done(&zero)), [call("a", "{}"), call("b", "{\"x\":1}")]);
+    // No index, and the id in every piece.
+    let ids = [
+        calls(json!([piece(None, Some("a"), Some("f"), "{")])),
+        calls(json!([piece(None, Some("a"), Some("f"), "}")])),
+        calls(json!([piece(None, Some("b"), Some("f"), "{}")])),
+        end(),
+    ];
+    assert_eq!(parts(&done(&ids)), [call("a", "{}"), call("b", "{}")]);
+    // The name after the first of the arguments; no arguments at all; no id.
+    let late = [
+        calls(json!([piece(Some(0), Some("a"), None, "{")])),
+        calls(json!([piece(Some(0), None, Some("f"), "}")])),
+        calls(json!([piece(Some(1), None, Some("f"), "")])),
+        end(),
+    ];
+    let late = parts(&done(&late));
+    assert_eq!(late[0], call("a", "{}"));
+    let Part::ToolCall(minted) = &late[1] else { panic!("a call") };
+    assert!(minted.id.starts_with("call_") && minted.arguments == "{}");
+    // No id, no created time, usage in every chunk: the last counts.
+    let bare = |text: &str, n: u64, finish: Option<&str>| {
+        json!({"choices": [{"delta": {"content": text}, "finish_reason": finish}],
+               "usage": {"prompt_tokens": 3, "completion_tokens": n}})
+    };
+    let response = assembled(&events(&[&done(&[bare("a", 1, None), bare("b", 2, Some("stop"))])]));
+    assert_eq!(response.choices[0].parts, [Part::text("ab")]);
+    assert_eq!(response.usage.map(|usage| usage.output()), Some(2));
+}
+
+#[test]
+fn a_finish_of_stop_with_calls_is_tool_use() {
+    let bytes =
+        done(&[calls(json!([piece(Some(0), Some("a"), Some("f"), "{}")])), chunk(json!({}), Some("stop"))]);
+    assert_eq!(assembled(&events(&[&bytes])).choices[0].stop, Some(Stop::new(StopReason::ToolUse)));
+}
+
+#[test]
+fn thinking_alone_ends_in_length() {
+    let bytes = done(&[chunk(json!({"reasoning_content": "hm"}), None), chunk(json!({}), Some("length"))]);
+    let response = assembled(&events(&[&bytes]));
+    let thinking = Part::Thinking(Thinking { text: "hm".into(), ..Thinking::default() });
+    assert_eq!(response.choices[0].parts, [thinking]);
+    assert_eq!(response.choices[0].stop, Some(Stop::new(StopReason::MaxTokens)));
+}
+
+fn last(bytes: &[u8]) -> Event {
+    events(&[bytes]).pop().expect("some events")
+}
+
+#[test]
+fn a_stream_never_ends_silently() {
+    let said = chunk(json!({"content": "a"}), None);
+    let truncated = Event::Error(Failure::truncated(Dialect::OpenAiChat));
+    assert_eq!(last(b""), truncated);
+    assert_eq!(last(&stream(std::slice::from_ref(&said))), truncated);
+    assert_eq!(last(&done(std::slice::from_ref(&said))), truncated, "[DONE] without a reason is no end");
+    let finished = stream(&[said.clone(), chunk(json!({}), Some("stop"))]);
+    assert_eq!(last(&finished), Event::End, "every answer is whole, as OpenAI's client sees it");
+    let unblanked = [finished.as_slice(), b"data: [DONE]"].concat();
+    assert_eq!(last(&unblanked), Event::End);
+    let class = |bytes: &[u8]| match last(bytes) {
+        Event::Error(failure) => failure.class,
+        other => panic!("{other:?}"),
+    };
+    let error = json!({"error": {"message": "m", "type": "server_error", "code": "server_is_overloaded"}});
+    assert_eq!(class(&stream(&[said.clone(), error])), FailureClass::Overloaded);
+    assert_eq!(
+        class(&[stream(std::slice::from_ref(&said)).as_slice(), b"data: {oops\n\n"].concat()),
+        FailureClass::Upstream
+    );
+    let odd = chunk(json!({"function_call": {"name": "f"}}), None);
+    assert_eq!(class(&stream(&[said, odd])), FailureClass::Upstream, "what can't be read is not skipped");
+}
+
+#[test]
+fn nothing_comes_after_an_error() {
+    let error = json!({"error": {"message": "m"}});
+    let given = events(&[&done(&[error, chunk(json!({"content": "a"}), Some("stop"))])]);
+    assert_eq!(given.len(), 1, "{given:?}");
+}
+
+fn write(events: &[Event], include_usage: bool) -> String {
+    let mut writer = StreamWriter::new(envelope(), include_usage, Unsupported::Refuse);
+    let mut out = Vec::new();
+    events.iter().for_each(|event| writer.write(event, &mut out).expect("expressible"));
+    String::from_utf8(out).expect("UTF-8")
+}
+
+#[test]
+fn the_shape_of_a_stream_is_openais() {
+    let usage = Usage { input_uncached: 3, output_visible: 2, ..Usage::default() };
+    let response = Response {
+        origin: Dialect::Anthropic,
+        id: "msg".into(),
+        created: None,
+        model: "up".into(),
+        choices: vec![Choice {
+            index: 0,
+            parts: vec![Part::text("hi")],
+            stop: Some(Stop::new(StopReason::EndTurn)),
+            logprobs: None,
+        }],
+        usage: Some(usage),
+        foreign: Vec::new(),
+    };
+    let head =
+        r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m","choices":["#;
+    let choice = |delta: &str, finish: &str| {
+        format!(r#"{head}{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}]"#)
+    };
+    let opening = choice(r#"{"role":"assistant","content":"","refusal":null}"#, "null");
+    let (said, end) = (choice(r#"{"content":"hi"}"#, "null"), choice("{}", "\"stop\""));
+    let usage = r#""usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}"#;
+    let asked = format!(
+        "{opening},\"usage\":null}}\n\n{said},\"usage\":null}}\n\n{end},\"usage\":null}}\n\n{head}],{usage}}}\n\ndata: [DONE]\n\n"
+    );
+    assert_eq!(write(&play(&response), true), asked);
+    let unasked = format!("{opening}}}\n\n{said}}}\n\n{end}}}\n\ndata: [DONE]\n\n");
+    assert_eq!(write(&play(&response), false), unasked);
+}
+
+#[test]
+fn an_error_is_said_and_a_ping_is_a_comment() {
+    let failure = Failure::new(FailureClass::Overloaded, "no room");
+    let text = write(&[Event::Ping, Event::Error(failure)], false);
+    assert!(text.starts_with(": ping\n\ndata: {\"error\":{\"message\":\"no room\""), "{text}");
+    assert!(!text.contains("[DONE]"), "a broken answer is not whole");
+}
+
+fn signature() -> impl Strategy<Value = Option<Signature>> {
+    let provider = proptest::sample::select(Provider::ALL.to_vec());
+    proptest::option::of(
+        (provider, "[a-zA-Z0-9+/=]{1,12}").prop_map(|(provider, data)| Signature { provider, data }),
+    )
+}
+
+fn any_part() -> impl Strategy<Value = Part> {
+    let text = "[a-z €😀\\n]{1,10}";
+    prop_oneof![
+        (text, signature()).prop_map(|(text, signature)| Part::Text(Text {
+            text,
+            signature,
+            ..Text::default()
+        })),
+        (text, signature()).prop_map(|(text, signature)| Part::Thinking(Thinking {
+            text,
+            signature,
+            id: None
+        })),
+        text.prop_map(Part::Refusal),
+        "[a-z=]{1,8}".prop_map(|data| {
+            Part::RedactedThinking(RedactedThinking { provider: Provider::Anthropic, data })
+        }),
+        ("[a-z0-9]{1,6}", prop_oneof![Just("{}"), Just("{\"a\": [1.0, \"}\"]}")], signature()).prop_map(
+            |(id, arguments, signature)| {
+                Part::ToolCall(ToolCall {
+                    id,
+                    name: "f".into(),
+                    arguments: arguments.into(),
+                    signature,
+                    cache: None,
+                })
+            }
+        ),
+    ]
+}
+
+/// Neighbours that OpenAI's dialect can't tell apart are left out, and ids are made unique.
+fn any_choice() -> impl Strategy<Value = Choice> {
+    let reason =
+        proptest::sample::select(vec![StopReason::EndTurn, StopReason::MaxTokens, StopReason::ContentFilter]);
+    (proptest::collection::vec(any_part(), 0..7), reason, any::<bool>()).prop_map(
+        |(mut parts, reason, probable)| {
+            let mergeable = |part: &Part| {
+                matches!(
+                    part,
+                    Part::Text(_) | Part::Refusal(_) | Part::Thinking(Thinking { signature: None, .. })
+                )
+            };
+            parts.dedup_by(|later, earlier| {
+                mergeable(earlier) && std::mem::discriminant(later) == std::mem::discriminant(earlier)
+            });
+            for (index, part) in parts.iter_mut().enumerate() {
+                if let Part::ToolCall(call) = part {
+                    call.id = format!("{}{index}", call.id);
+                }
+            }
+            let token = TokenLogprob {
+                token: "a".into(),
+                logprob: -0.5,
+                bytes: None,
+                id: None,
+                alternatives: vec![],
+            };
+            let logprobs = probable.then(|| Logprobs { content: vec![token], refusal: vec![] });
+            let mut choice = Choice { index: 0, parts, stop: None, logprobs };
+            choice.stop = Some(Stop::new(reason.with_calls(choice.calls_tools())));
+            choice
+        },
+    )
+}
+
+fn any_response() -> impl Strategy<Value = Response> {
+    proptest::collection::vec(any_choice(), 1..4).prop_map(|choices| Response {
+        origin: Dialect::OpenAiChat,
+        id: envelope().id,
+        created: Some(envelope().created),
+        model: envelope().model,
+        choices: (0u32..).zip(choices).map(|(index, choice)| Choice { index, ..choice }).collect(),
+        usage: Some(Usage {
+            input_uncached: 3,
+            cache_read: 4,
+            output_visible: 5,
+            reasoning: 6,
+            ..Usage::default()
+        }),
+        foreign: Vec::new(),
+    })
+}
+
+proptest! {
+    /// What is written as a stream, cut anywhere and read, is the same answer.
+    #[test]
+    fn a_stream_assembles_to_the_answer(response in any_response(), cut in 1usize..64) {
+        let bytes = write(&play(&response), true).into_bytes();
+        let pieces: Vec<&[u8]> = bytes.chunks(cut).collect();
+        prop_assert_eq!(assembled(&events(&pieces)), response);
+    }
+
+    /// A stream put together by its events and the unstreamed answer are one on the wire.
+    #[test]
+    fn streamed_and_unstreamed_are_one(response in any_response()) {
+        let bytes = write(&play(&response), true).into_bytes();
+        let whole = |response: &Response| {
+            json!(response::from_canonical(response, &envelope(), Unsupported::Refuse).expect("expressible").message)
+        };
+        prop_assert_eq!(whole(&assembled(&events(&[&bytes]))), whole(&response));
+    }
+
+    /// Whatever a server sends, the events are a stream by the grammar, and the last one ends it.
+    #[test]
+    fn any_stream_is_within_the_grammar(order in proptest::collection::vec((0u32..3, 0usize..8), 0..24), whole in any::<bool>()) {
+        let chunks: Vec<Value> = order.iter().map(|(index, what)| {
+            let id = format!("c{index}");
+            match what {
+                0 => chunk(json!({"content": "t"}), None),
+                1 => chunk(json!({"reasoning_content": "r"}), None),
+                2 => calls(json!([piece(Some(*index), Some(&id), Some("f"), "")])),
+                3 => calls(json!([piece(Some(*index), None, None, "{\"a\":")])),
+                4 => calls(json!([piece(Some(*index), None, None, "1}")])),
+                5 => chunk(json!({"refusal": "no"}), None),
+                6 => calls(json!([piece(None, None, Some("g"), "{}")])),
+                _ => chunk(json!({}), Some("stop")),
+            }
+        }).collect();
+        let bytes = if whole { done(&chunks) } else { stream(&chunks) };
+        let given = events(&[&bytes]);
+        let mut assembler = crate::canonical::Assembler::new();
+        for event in &given {
+            prop_assert!(assembler.push(event).is_ok(), "{:?} in {:?}", event, given);
+        }
+        prop_assert!(matches!(given.last(), Some(Event::End | Event::Error(_))));
+    }
+}
+
+#[test]
+fn a_signature_in_an_id_opens_with_the_call() {
+    let signature = Signature { provider: Provider::Gemini, data: "c2ln".into() };
+    let opening = Opening::ToolCall { id: "a".into(), name: "f".into(), signature: Some(signature.clone()) };
+    let start = |opening| Event::BlockStart { choice: 0, block: 0, opening };
+    let more = Event::BlockDelta { choice: 0, block: 0, delta: Delta::Arguments("{}".into()) };
+    let bytes = write(&[start(opening.clone()), more], false).into_bytes();
+    assert!(events(&[&bytes]).contains(&start(opening)));
+}
