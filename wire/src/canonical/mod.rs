@@ -47,7 +47,8 @@ pub use mint::Mint;
 pub use part::{CacheMark, CacheTtl, Part, RedactedThinking, Signature, Text, Thinking};
 pub use playback::play;
 pub use request::{
-    Instruction, InstructionRole, LogprobsRequest, OutputFormat, Request, Role, Sampling, Turn,
+    Instruction, InstructionRole, Joined, Joining, LogprobsRequest, OutputFormat, Request, Role, Sampling,
+    Turn,
 };
 pub use response::{Choice, Response, Stop, StopReason};
 pub use sequencer::Sequencer;

@@ -33,6 +33,19 @@ impl Part {
         Self::Text(Text::new(text))
     }
 
+    /// Whether OpenAI keeps it in a message's `content`.
+    pub fn is_content(&self) -> bool {
+        match self {
+            Self::Text(_)
+            | Self::Image(_)
+            | Self::Audio(_)
+            | Self::Document(_)
+            | Self::Refusal(_)
+            | Self::Foreign(_) => true,
+            Self::ToolCall(_) | Self::ToolResult(_) | Self::Thinking(_) | Self::RedactedThinking(_) => false,
+        }
+    }
+
     /// What to call it in an error.
     pub fn kind(&self) -> &str {
         match self {

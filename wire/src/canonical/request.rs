@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Dialect, ForeignField, Part, Text, ThinkingRequest, Tool, ToolChoice};
+use super::{Dialect, ForeignField, Part, Place, Text, ThinkingRequest, Tool, ToolChoice};
 
 /// A conversation to go on with. A writer destructures it without `..`: what it forgets would be silently lost.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,8 +89,32 @@ impl Request {
         })
     }
 
+    /// The turns with neighbours joined as `how` says, each part with its place in the caller's request.
+    pub fn joined(&self, how: Joining) -> Vec<Joined<'_>> {
+        let mut all: Vec<Joined<'_>> = Vec::with_capacity(self.turns.len());
+        for turn in &self.turns {
+            let parts = turn.parts.iter().enumerate();
+            let parts = parts.map(|(index, part)| (turn.place_of(index, self.origin), part));
+            let Turn { role, parts: _, name, place: _ } = turn;
+            match all.last_mut() {
+                Some(last) if last.takes(turn, how) => last.parts.extend(parts),
+                Some(_) | None => {
+                    let (role, name) = (*role, name.as_deref());
+                    all.push(Joined { role, name, parts: parts.collect() });
+                }
+            }
+        }
+        if how == Joining::Alternate {
+            for turn in all.iter_mut().filter(|turn| turn.role == Role::User) {
+                turn.parts.sort_by_key(|(_, part)| !matches!(part, Part::ToolResult(_)));
+            }
+        }
+        all
+    }
+
     /// The turns with neighbours of one role joined, for dialects whose roles must take turns. In a joined user turn
-    /// the tool results come first, in their order: Anthropic refuses a text before them.
+    /// the tool results come first, in their order: Anthropic refuses a text before them. [`Request::joined`] does
+    /// the same and keeps the parts' places, which errors need.
     pub fn alternating(&self) -> Vec<Turn> {
         let mut joined: Vec<Turn> = Vec::with_capacity(self.turns.len());
         for turn in &self.turns {
@@ -138,6 +162,64 @@ pub struct Turn {
     pub name: Option<String>,
     /// Which message of the caller's list it was, for errors ([`super::Place`]).
     pub place: u32,
+}
+
+impl Turn {
+    /// Where part `index` stands in the caller's request. OpenAI keeps only some parts in `content`: the others are
+    /// named by their message or item.
+    pub fn place_of(&self, index: usize, origin: Dialect) -> Place {
+        let message = self.place;
+        match origin {
+            Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
+                let in_content = |part: &&Part| part.is_content();
+                if !self.parts.get(index).is_some_and(Part::is_content) {
+                    return Place::Message(message);
+                }
+                let part = self.parts.iter().take(index).filter(in_content).count();
+                Place::Part { message, part }
+            }
+            Dialect::Anthropic | Dialect::Gemini => Place::Part { message, part: index },
+        }
+    }
+}
+
+/// How [`Request::joined`] joins neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joining {
+    /// Not at all.
+    Keep,
+    /// All of one role (and name), for dialects whose roles must take turns. In a user's turn tool results come first,
+    /// in their order: Anthropic refuses a text before them.
+    Alternate,
+    /// What the model said in one go: Responses says its thinking, its text and its calls as items of their own, and
+    /// chat completions as one message. Two texts stay two messages.
+    Answers,
+}
+
+/// Neighbouring turns as one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Joined<'a> {
+    /// Who speaks.
+    pub role: Role,
+    /// Tells speakers of one role apart.
+    pub name: Option<&'a str>,
+    /// What is said, each part with its place in the caller's request.
+    pub parts: Vec<(Place, &'a Part)>,
+}
+
+impl Joined<'_> {
+    fn takes(&self, turn: &Turn, how: Joining) -> bool {
+        let like = self.role == turn.role && self.name == turn.name.as_deref();
+        let speaks = |part: &Part| matches!(part, Part::Text(_) | Part::Refusal(_));
+        match how {
+            Joining::Keep => false,
+            Joining::Alternate => like,
+            Joining::Answers => {
+                let both = self.parts.iter().any(|(_, part)| speaks(part)) && turn.parts.iter().any(speaks);
+                like && self.role == Role::Assistant && !both
+            }
+        }
+    }
 }
 
 /// Who speaks.
@@ -230,6 +312,35 @@ mod tests {
         );
         assert_eq!(joined[2].parts, [result("1"), result("2"), Part::text("c")]);
         assert_eq!(joined[2].place, 2);
+    }
+
+    #[test]
+    fn a_joined_part_keeps_its_place() {
+        let mut request = Request::new(Dialect::Anthropic, "m");
+        request.turns = vec![
+            turn(Role::User, 2, vec![Part::text("a"), result("1")]),
+            turn(Role::User, 3, vec![Part::text("b")]),
+        ];
+        let joined = request.joined(Joining::Alternate);
+        let places: Vec<String> =
+            joined[0].parts.iter().map(|(place, _)| place.path(request.origin)).collect();
+        assert_eq!(places, ["messages[2].content[1]", "messages[2].content[0]", "messages[3].content[0]"]);
+    }
+
+    #[test]
+    fn an_answer_in_several_items_is_one_turn_and_two_texts_are_two() {
+        let call = || Part::ToolCall(ToolCall::default());
+        let mut request = Request::new(Dialect::OpenAiResponses, "m");
+        request.turns = vec![
+            turn(Role::Assistant, 1, vec![Part::text("a")]),
+            turn(Role::Assistant, 2, vec![call()]),
+            turn(Role::Assistant, 3, vec![Part::text("b")]),
+            turn(Role::User, 4, vec![result("1")]),
+            turn(Role::User, 5, vec![result("2")]),
+        ];
+        let joined = request.joined(Joining::Answers);
+        assert_eq!(joined.iter().map(|turn| turn.parts.len()).collect::<Vec<_>>(), [2, 1, 1, 1]);
+        assert_eq!(joined[0].parts[1].0, Place::Message(2), "a call is an item of its own");
     }
 
     #[test]

@@ -8,14 +8,14 @@ use super::super::Server;
 use super::super::shared::detail_word;
 use super::calls;
 use crate::canonical::{
-    Audio, Dialect, Document, Image, Inexpressible, Instruction, InstructionRole, Losses, MediaSource, Part,
-    Place, Provider, RedactedThinking, Role, Text, Thinking, ToolCall, ToolResult, Turn,
+    Audio, Dialect, Document, Image, Inexpressible, Instruction, InstructionRole, Joined, Losses,
+    MediaSource, Part, Place, Provider, RedactedThinking, Role, Text, Thinking, ToolCall, ToolResult,
 };
 
 /// Writes the instructions and the conversation.
 pub(super) fn write(
     system: &[Instruction],
-    turns: &[Turn],
+    turns: &[Joined<'_>],
     server: Server,
     losses: &mut Losses,
 ) -> Result<Vec<Message>, Inexpressible> {
@@ -42,7 +42,7 @@ pub(super) fn write(
 }
 
 struct TurnWriter<'a> {
-    turn: &'a Turn,
+    turn: &'a Joined<'a>,
     server: Server,
     losses: &'a mut Losses,
 }
@@ -53,25 +53,25 @@ impl TurnWriter<'_> {
         let turn = self.turn;
         let mut said = Vec::new();
         let before = messages.len();
-        for (index, part) in turn.parts.iter().enumerate() {
+        for (place, part) in &turn.parts {
             let Part::ToolResult(result) = part else {
-                said.extend(self.said(part, index)?);
+                said.extend(self.said(part, *place)?);
                 continue;
             };
             if !said.is_empty() {
-                messages.push(message(WireRole::User, content(std::mem::take(&mut said)), turn.name.clone()));
+                messages.push(message(WireRole::User, content(std::mem::take(&mut said)), self.name()));
             }
-            messages.push(self.tool(result, index)?);
+            messages.push(self.tool(result, *place)?);
         }
         if !said.is_empty() || messages.len() == before {
-            messages.push(message(WireRole::User, content(said), turn.name.clone()));
+            messages.push(message(WireRole::User, content(said), self.name()));
         }
         Ok(())
     }
 
-    fn tool(&mut self, result: &ToolResult, index: usize) -> Result<Message, Inexpressible> {
+    fn tool(&mut self, result: &ToolResult, place: Place) -> Result<Message, Inexpressible> {
         let ToolResult { call_id, name: _, parts, is_error, cache } = result;
-        let path = self.path(index);
+        let path = self.path(place);
         self.cache(cache.is_some(), &path);
         // The result's text says that it is an error; there is no flag for it.
         if *is_error == Some(true) {
@@ -87,39 +87,39 @@ impl TurnWriter<'_> {
                     .lose(path, "a tool can only answer in text there: send it in a user's message")?,
             }
         }
-        let mut tool = message(WireRole::Tool, content(texts), self.turn.name.clone());
+        let mut tool = message(WireRole::Tool, content(texts), self.name());
         tool.extra.insert("tool_call_id".into(), json!(call_id));
         Ok(tool)
     }
 
     fn instruction(mut self, role: WireRole) -> Result<Message, Inexpressible> {
         let mut parts = Vec::new();
-        for (index, part) in self.turn.parts.iter().enumerate() {
-            parts.extend(self.said(part, index)?);
+        for (place, part) in &self.turn.parts {
+            parts.extend(self.said(part, *place)?);
         }
-        Ok(message(role, content(parts), self.turn.name.clone()))
+        Ok(message(role, content(parts), self.name()))
     }
 
     /// Text, refusal and calls have each their field, so the order between them is OpenAI's.
     fn assistant(mut self) -> Result<Message, Inexpressible> {
         let (mut parts, mut tool_calls, mut reasoning) = (Vec::new(), Vec::new(), String::new());
-        for (index, part) in self.turn.parts.iter().enumerate() {
+        for (place, part) in &self.turn.parts {
             match part {
-                Part::ToolCall(call) => tool_calls.push(self.call(call, index)),
+                Part::ToolCall(call) => tool_calls.push(self.call(call, *place)),
                 Part::Thinking(Thinking { text, signature: _, id: _ }) => match self.server {
                     // Signatures mean nothing to a server that gives none.
                     Server::Compatible => reasoning.push_str(text),
-                    Server::OpenAi => self.lose(index, "leave the thinking out: it takes none back")?,
+                    Server::OpenAi => self.lose(*place, "leave the thinking out: it takes none back")?,
                 },
                 Part::RedactedThinking(RedactedThinking { .. }) => {
-                    self.lose(index, "leave the thinking out: only its provider can read it")?;
+                    self.lose(*place, "leave the thinking out: only its provider can read it")?;
                 }
                 Part::Foreign(foreign)
                     if foreign.dialect == Dialect::OpenAiChat && foreign.value.get("id").is_some() =>
                 {
                     tool_calls.push(foreign.value.clone());
                 }
-                part => parts.extend(self.said(part, index)?),
+                part => parts.extend(self.said(part, *place)?),
             }
         }
         let mut extra = Extra::new();
@@ -130,42 +130,42 @@ impl TurnWriter<'_> {
             extra.insert("tool_calls".into(), Value::Array(tool_calls));
         }
         let said = if parts.is_empty() && !extra.is_empty() { None } else { content(parts) };
-        Ok(Message { extra, ..message(WireRole::Assistant, said, self.turn.name.clone()) })
+        Ok(Message { extra, ..message(WireRole::Assistant, said, self.name()) })
     }
 
-    fn call(&mut self, call: &ToolCall, index: usize) -> Value {
-        let path = self.path(index);
+    fn call(&mut self, call: &ToolCall, place: Place) -> Value {
+        let path = self.path(place);
         self.cache(call.cache.is_some(), &path);
         calls::entry(call, &call.id)
     }
 
     /// A part that stands in `content`; `None` where it is dropped.
-    fn said(&mut self, part: &Part, index: usize) -> Result<Option<ContentPart>, Inexpressible> {
-        let path = self.path(index);
+    fn said(&mut self, part: &Part, place: Place) -> Result<Option<ContentPart>, Inexpressible> {
+        let path = self.path(place);
         let part = match part {
             Part::Text(text) => text_part(text, &path, self.losses),
             Part::Refusal(refusal) => with("refusal", "refusal", json!(refusal)),
             Part::Image(image) => match self.image(image, &path) {
                 Some(part) => part,
-                None => return self.dropped(index, "send the image as a `data:` URL"),
+                None => return self.dropped(place, "send the image as a `data:` URL"),
             },
             Part::Audio(Audio { source }) => match audio(source) {
                 Some(part) => part,
-                None => return self.dropped(index, "send the sound in the message, as wav or mp3"),
+                None => return self.dropped(place, "send the sound in the message, as wav or mp3"),
             },
-            Part::Document(document) => return self.document(document, index),
+            Part::Document(document) => return self.document(document, place),
             Part::Foreign(foreign) if foreign.dialect == Dialect::OpenAiChat => {
                 match serde_json::from_value(foreign.value.clone()) {
                     Ok(part) => part,
-                    Err(_) => return self.dropped(index, "leave the part out"),
+                    Err(_) => return self.dropped(place, "leave the part out"),
                 }
             }
-            Part::Foreign(_) => return self.dropped(index, "leave the part out"),
+            Part::Foreign(_) => return self.dropped(place, "leave the part out"),
             Part::Thinking(_) | Part::RedactedThinking(_) => {
-                return self.dropped(index, "thinking stands in the model's messages only");
+                return self.dropped(place, "thinking stands in the model's messages only");
             }
-            Part::ToolCall(_) => return self.dropped(index, "calls stand in the model's messages only"),
-            Part::ToolResult(_) => return self.dropped(index, "results stand in the user's messages only"),
+            Part::ToolCall(_) => return self.dropped(place, "calls stand in the model's messages only"),
+            Part::ToolResult(_) => return self.dropped(place, "results stand in the user's messages only"),
         };
         Ok(Some(part))
     }
@@ -179,9 +179,9 @@ impl TurnWriter<'_> {
         Some(with("image_url", "image_url", Value::Object(inner)))
     }
 
-    fn document(&mut self, document: &Document, index: usize) -> Result<Option<ContentPart>, Inexpressible> {
+    fn document(&mut self, document: &Document, place: Place) -> Result<Option<ContentPart>, Inexpressible> {
         let Document { source, title, context, citations, cache } = document;
-        let path = self.path(index);
+        let path = self.path(place);
         if context.is_some() {
             self.losses.lose(format!("{path}.context"), "say it in a text beside the document")?;
         }
@@ -196,19 +196,19 @@ impl TurnWriter<'_> {
             // A plain text needs no file.
             MediaSource::Text(text) => return Ok(Some(text_part(&Text::new(text), &path, self.losses))),
             MediaSource::File { .. } | MediaSource::Url(_) => {
-                return self.dropped(index, "send the document in the message, in base64");
+                return self.dropped(place, "send the document in the message, in base64");
             }
         };
         inner.extend(title.as_ref().map(|title| ("filename".to_owned(), json!(title))));
         Ok(Some(with("file", "file", Value::Object(inner))))
     }
 
-    fn dropped(&mut self, index: usize, fix: &'static str) -> Result<Option<ContentPart>, Inexpressible> {
-        self.lose(index, fix).map(|()| None)
+    fn dropped(&mut self, place: Place, fix: &'static str) -> Result<Option<ContentPart>, Inexpressible> {
+        self.lose(place, fix).map(|()| None)
     }
 
-    fn lose(&mut self, index: usize, fix: &'static str) -> Result<(), Inexpressible> {
-        let path = self.path(index);
+    fn lose(&mut self, place: Place, fix: &'static str) -> Result<(), Inexpressible> {
+        let path = self.path(place);
         self.losses.lose(path, fix)
     }
 
@@ -218,8 +218,12 @@ impl TurnWriter<'_> {
         }
     }
 
-    fn path(&self, index: usize) -> String {
-        Place::Part { message: self.turn.place, part: index }.path(self.losses.origin())
+    fn name(&self) -> Option<String> {
+        self.turn.name.map(str::to_owned)
+    }
+
+    fn path(&self, place: Place) -> String {
+        place.path(self.losses.origin())
     }
 }
 

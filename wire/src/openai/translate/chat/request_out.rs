@@ -8,7 +8,7 @@ use super::super::Server;
 use super::super::shared::{effort_word, takes_foreign};
 use super::messages_out;
 use crate::canonical::{
-    Dialect, Field, FunctionTool, Inexpressible, Losses, OutputFormat, Place, Request, Sampling,
+    Dialect, Field, FunctionTool, Inexpressible, Joining, Losses, OutputFormat, Place, Request, Sampling,
     ThinkingRequest, Tool, ToolChoice, Translated, Unsupported,
 };
 
@@ -27,7 +27,7 @@ pub fn from_canonical(
         origin,
         model,
         system,
-        turns,
+        turns: _,
         tools,
         tool_choice,
         parallel_tool_calls,
@@ -53,6 +53,8 @@ pub fn from_canonical(
         presence_penalty,
         frequency_penalty,
     } = sampling;
+    // Its own client has said which messages there are.
+    let joining = if *origin == TARGET { Joining::Keep } else { Joining::Answers };
     let mut losses = Losses::new(policy, *origin, TARGET);
     let mut extra = Extra::new();
     let mut put =
@@ -75,7 +77,7 @@ pub fn from_canonical(
     extra.extend(losses.foreign(foreign, |origin, name| takes_foreign(TARGET, origin, name))?);
     let message = ChatCompletionRequest {
         model: model.clone(),
-        messages: messages_out::write(system, turns, server, &mut losses)?,
+        messages: messages_out::write(system, &request.joined(joining), server, &mut losses)?,
         max_tokens: None,
         max_completion_tokens: *max_output_tokens,
         temperature: *temperature,

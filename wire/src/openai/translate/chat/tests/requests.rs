@@ -91,6 +91,16 @@ fn signed_thinking_comes_back_to_its_place() {
 }
 
 #[test]
+fn thinking_without_a_place_stays_in_order_and_in_front() {
+    let detail = |text: &str| json!({"type": "reasoning.text", "text": text});
+    let message =
+        json!({"role": "assistant", "content": "c", "reasoning_details": [detail("a"), detail("b")]});
+    let request = read(&json!({"model": "m", "messages": [message]}));
+    let thinking = |text: &str| Part::Thinking(Thinking { text: text.into(), ..Thinking::default() });
+    assert_eq!(request.turns[0].parts, [thinking("a"), thinking("b"), Part::text("c")]);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_by_name() {
     let tool = |message: Value| json!({"model": "m", "messages": [message]});
     for (body, start) in [
@@ -194,11 +204,15 @@ fn hints_go_without_refusal_and_are_reported() {
     let mut request = Request::new(Dialect::Anthropic, "m");
     let cache = Some(crate::canonical::CacheMark::default());
     request.tools = vec![Tool::Function(FunctionTool { name: "f".into(), cache, ..FunctionTool::default() })];
+    let source = MediaSource::Url("https://a/b.png".into());
+    let image = Part::Image(crate::canonical::Image { source, detail: None, cache });
     let failed = ToolResult { call_id: "1".into(), is_error: Some(true), ..ToolResult::default() };
-    request.turns = vec![turn(Role::User, vec![Part::ToolResult(failed)])];
+    request.turns = vec![turn(Role::User, vec![Part::ToolResult(failed), image])];
     request.thinking = Some(ThinkingRequest { amount: Some(Amount::Budget(8_000)), shown: None });
     let translated = from_canonical(&request, Server::OpenAi, Unsupported::Refuse).expect("only hints");
-    assert_eq!(translated.dropped, ["tools[0].cache_control", "messages[4].content[0].is_error"]);
+    let hints =
+        ["tools[0].cache_control", "messages[4].content[0].is_error", "messages[4].content[1].cache_control"];
+    assert_eq!(translated.dropped, hints);
     assert_eq!(translated.message.extra.get("reasoning_effort"), Some(&json!("medium")));
 }
 
