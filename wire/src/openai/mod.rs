@@ -15,6 +15,7 @@ mod logprobs;
 mod model;
 mod parse;
 pub mod rerank;
+pub mod responses;
 pub mod translate;
 mod usage;
 

@@ -6,6 +6,7 @@ pub mod chat;
 pub mod error;
 mod finish;
 mod logprobs;
+pub mod responses;
 mod shared;
 pub mod usage;
 mod view;
