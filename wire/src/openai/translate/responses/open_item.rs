@@ -209,7 +209,7 @@ impl OpenMessage {
             outbox.send("response.output_text.delta", fields);
             return Vec::new();
         }
-        match self.parts.last_mut().and_then(|part| part.get_mut("logprobs")) {
+        match self.parts.iter_mut().rev().find_map(|part| part.get_mut("logprobs")) {
             Some(Value::Array(all)) => {
                 all.extend(tokens);
                 Vec::new()

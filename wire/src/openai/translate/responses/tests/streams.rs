@@ -261,6 +261,22 @@ fn the_order_of_events_is_openais() {
     assert_eq!(indexes.last(), Some(&&json!(2)));
 }
 
+/// In an answer that was not streamed they come after the parts, and a refusal has none.
+#[test]
+fn late_log_probabilities_stand_at_the_last_text() {
+    let token =
+        TokenLogprob { token: "a".into(), logprob: -0.5, bytes: None, id: None, alternatives: vec![] };
+    let call = ToolCall { id: "c1".into(), name: "f".into(), ..ToolCall::default() };
+    for after in [vec![], vec![Part::Refusal("no".into())], vec![Part::ToolCall(call)]] {
+        let mut response = answer([vec![Part::text("a"), Part::text("b")], after].concat());
+        response.choices[0].logprobs = Some(Logprobs { content: vec![token.clone()], refusal: vec![] });
+        let (_, last) = frames(&write(&play(&response))).pop().expect("events");
+        let texts = &last["response"]["output"][0]["content"];
+        let count = |index: usize| texts[index]["logprobs"].as_array().map(Vec::len);
+        assert_eq!((count(0), count(1)), (Some(0), Some(1)));
+    }
+}
+
 #[test]
 fn a_failure_is_said_in_the_answers_place_once_it_has_begun() {
     let failure = Failure::new(FailureClass::RateLimited, "slow down");
