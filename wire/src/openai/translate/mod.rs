@@ -3,6 +3,8 @@
 //! Only translation lives here. The wire types are beside it ([`super::chat`], [`super::completion`], …).
 
 pub mod chat;
+pub mod completions;
+pub mod embeddings;
 pub mod error;
 mod finish;
 mod logprobs;

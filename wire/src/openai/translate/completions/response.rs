@@ -1,0 +1,88 @@
+//! Answers, written.
+
+use super::super::super::completion::{Completion, CompletionChoice};
+use super::super::super::{Extra, FinishReason};
+use super::super::shared::takes_foreign;
+use super::super::{finish, usage};
+use super::legacy_logprobs;
+use crate::canonical::{
+    Choice, Dialect, Envelope, Inexpressible, Losses, Part, Place, Response, Translated, Unsupported,
+};
+
+const TARGET: Dialect = Dialect::OpenAiCompletions;
+
+/// Writes an answer.
+///
+/// # Errors
+/// Where a completion has no words for a part and the caller did not say to drop.
+pub fn from_canonical(
+    response: &Response,
+    envelope: &Envelope,
+    policy: Unsupported,
+) -> Result<Translated<Completion>, Inexpressible> {
+    let Response { origin, id: _, created: _, model: _, choices, usage, foreign } = response;
+    let mut losses = Losses::new(policy, *origin, TARGET);
+    let extra = losses.remarks(foreign, |origin, name| takes_foreign(TARGET, origin, name));
+    let choices =
+        choices.iter().map(|choice| write_choice(choice, *origin, &mut losses)).collect::<Result<_, _>>()?;
+    let message = Completion {
+        id: envelope.id.clone(),
+        object: Completion::OBJECT.to_owned(),
+        created: envelope.created,
+        model: envelope.model.clone(),
+        choices,
+        usage: usage.as_ref().map(|usage| Some(usage::from_canonical(usage))),
+        system_fingerprint: None,
+        extra,
+    };
+    Ok(Translated { message, dropped: losses.into_dropped() })
+}
+
+fn write_choice(
+    choice: &Choice,
+    origin: Dialect,
+    losses: &mut Losses,
+) -> Result<CompletionChoice, Inexpressible> {
+    let Choice { index, parts, stop, logprobs } = choice;
+    let mut text = String::new();
+    for (position, part) in parts.iter().enumerate() {
+        let place = Place::Answer { choice: *index, part: position };
+        text.push_str(said(part, place, losses)?);
+    }
+    let reason = stop.as_ref().map(|stop| finish::from_canonical(&stop.reason, origin));
+    Ok(CompletionChoice {
+        index: *index,
+        text,
+        logprobs: logprobs.as_ref().map(|logprobs| legacy_logprobs::write(logprobs, &mut 0)),
+        finish_reason: Some(reason.unwrap_or(FinishReason::Stop)),
+        extra: Extra::new(),
+    })
+}
+
+/// What a part says in plain text. Thinking was not asked for and is only reported; a refusal is text like another.
+pub(super) fn said<'a>(part: &'a Part, place: Place, losses: &mut Losses) -> Result<&'a str, Inexpressible> {
+    let path = place.path(losses.origin());
+    match part {
+        Part::Text(text) => {
+            if !text.citations.is_empty() {
+                losses.waive(format!("{path}.citations"));
+            }
+            Ok(&text.text)
+        }
+        Part::Refusal(refusal) => Ok(refusal),
+        Part::Thinking(_) | Part::RedactedThinking(_) => {
+            losses.waive(path);
+            Ok("")
+        }
+        Part::ToolCall(_)
+        | Part::Image(_)
+        | Part::Audio(_)
+        | Part::Document(_)
+        | Part::ToolResult(_)
+        | Part::Foreign(_) => {
+            let fix = format!("a completion holds text and no {}: use chat completions", part.kind());
+            losses.lose(path, fix)?;
+            Ok("")
+        }
+    }
+}
