@@ -111,25 +111,6 @@ impl Request {
         }
         all
     }
-
-    /// The turns with neighbours of one role joined, for dialects whose roles must take turns. In a joined user turn
-    /// the tool results come first, in their order: Anthropic refuses a text before them. [`Request::joined`] does
-    /// the same and keeps the parts' places, which errors need.
-    pub fn alternating(&self) -> Vec<Turn> {
-        let mut joined: Vec<Turn> = Vec::with_capacity(self.turns.len());
-        for turn in &self.turns {
-            match joined.last_mut() {
-                Some(last) if last.role == turn.role && last.name == turn.name => {
-                    last.parts.extend(turn.parts.iter().cloned());
-                }
-                _ => joined.push(turn.clone()),
-            }
-        }
-        for turn in joined.iter_mut().filter(|turn| turn.role == Role::User) {
-            turn.parts.sort_by_key(|part| !matches!(part, Part::ToolResult(_)));
-        }
-        joined
-    }
 }
 
 /// A message that instructs the model. Anthropic and Gemini have one at most, OpenAI any number.
@@ -305,13 +286,13 @@ mod tests {
             turn(Role::User, 2, vec![result("1")]),
             turn(Role::User, 3, vec![Part::text("c"), result("2")]),
         ];
-        let joined = request.alternating();
+        let joined = request.joined(Joining::Alternate);
         assert_eq!(
             joined.iter().map(|turn| turn.role).collect::<Vec<_>>(),
             [Role::User, Role::Assistant, Role::User]
         );
-        assert_eq!(joined[2].parts, [result("1"), result("2"), Part::text("c")]);
-        assert_eq!(joined[2].place, 2);
+        let parts: Vec<&Part> = joined[2].parts.iter().map(|(_, part)| *part).collect();
+        assert_eq!(parts, [&result("1"), &result("2"), &Part::text("c")]);
     }
 
     #[test]

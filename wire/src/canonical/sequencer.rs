@@ -37,14 +37,23 @@ impl Sequencer {
             }
             Event::BlockDelta { choice, block, delta: _ } => self.keep(*choice, *block, event, out),
             Event::BlockStop { choice, block } => self.keep(*choice, *block, event, out),
+            // They are of a token that may wait itself.
+            Event::Logprobs { choice, logprobs: _ } => match self.waiting(*choice) {
+                Some(last) => last.push(event),
+                None => out.push(event),
+            },
             Event::Start(_)
-            | Event::Logprobs { .. }
             | Event::Stop { .. }
             | Event::Usage(_)
             | Event::Ping
             | Event::Error(_)
             | Event::End => out.push(event),
         }
+    }
+
+    /// The last block that waits behind another.
+    fn waiting(&mut self, choice: u32) -> Option<&mut Waiting> {
+        self.choices.get_mut(&choice).filter(|queue| queue.len() > 1)?.back_mut()
     }
 
     fn keep(&mut self, choice: u32, block: u32, event: Event, out: &mut Vec<Event>) {
@@ -119,6 +128,14 @@ mod tests {
         let expected =
             [call(0), arguments(0, "{"), arguments(0, "}"), close(0), call(1), arguments(1, "{}"), close(1)];
         assert_eq!(sequenced(&ended), expected);
+    }
+
+    #[test]
+    fn log_probabilities_wait_with_their_block() {
+        let logprobs = || Event::Logprobs { choice: 0, logprobs: super::super::Logprobs::default() };
+        let given = [call(0), logprobs(), call(1), logprobs(), close(1), close(0)];
+        let expected = [call(0), logprobs(), close(0), call(1), logprobs(), close(1)];
+        assert_eq!(sequenced(&given), expected);
     }
 
     /// Which of four calls comes next; the n-th time it starts, grows, or (the last time) stops.

@@ -1,9 +1,10 @@
-//! OpenAI's dialect: chat completions, completions, embeddings, the models list and errors; and reranking, which OpenAI
-//! has not.
+//! OpenAI's dialect: chat completions, completions, Responses, embeddings, the models list and errors; and reranking,
+//! which OpenAI has not.
 //!
 //! Message types keep the fields they do not know in `extra`, so that an engine can refuse them by name
 //! and a gateway can pass them on. Parsing goes through [`parse`], whose error names the field.
-//! [`edit`] changes single values in raw JSON and leaves every other byte alone. No I/O here.
+//! [`edit`] changes single values in raw JSON and leaves every other byte alone; [`translate`] goes to and from the
+//! form that other dialects share. No I/O here.
 
 pub mod chat;
 pub mod completion;

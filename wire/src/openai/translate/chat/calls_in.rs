@@ -112,9 +112,9 @@ impl Calls {
         }
     }
 
-    /// When a call begins, those before it are nearly always whole; closing them lets a client have them. Whole
+    /// When a block begins, the calls before it are nearly always whole; closing them lets a client have them. Whole
     /// arguments can't grow, so nothing is lost by it.
-    fn close_complete(&mut self, choice: u32, events: &mut Vec<Event>) {
+    pub(super) fn close_complete(&mut self, choice: u32, events: &mut Vec<Event>) {
         for call in self.calls.iter_mut().filter(|call| call.open) {
             let whole = serde_json::from_str::<IgnoredAny>(&call.arguments).is_ok();
             if let (Some(block), true) = (call.block, whole) {

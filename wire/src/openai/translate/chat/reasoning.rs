@@ -113,7 +113,8 @@ pub(super) fn detail(part: &Part, index: usize) -> Option<ReasoningDetail> {
         ..ReasoningDetail::default()
     };
     match part {
-        Part::Thinking(Thinking { signature: None, id: None, .. }) => None,
+        // An id alone names nothing where nothing is stored.
+        Part::Thinking(Thinking { signature: None, .. }) => None,
         Part::Thinking(Thinking { text, signature, id }) => Some(ReasoningDetail {
             text: Some(text.clone()),
             signature: signature.as_ref().map(|signature| signature.data.clone()),

@@ -1,4 +1,4 @@
-//! Answers. This file reads them; [`super::response_out`] writes them.
+//! Answers. This file reads them; `response_out` writes them.
 
 use serde_json::Value;
 

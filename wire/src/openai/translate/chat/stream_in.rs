@@ -309,6 +309,7 @@ impl Says<'_> {
     }
 
     fn begin(&mut self, opening: Opening) -> u32 {
+        self.reading.calls.close_complete(self.choice, self.events);
         let block = self.reading.next;
         self.reading.next += 1;
         self.events.push(Event::BlockStart { choice: self.choice, block, opening });

@@ -268,8 +268,10 @@ impl Builder {
         let last = texts
             .flat_map(|parts| parts.iter_mut().rev())
             .find(|part| part.get("type").is_some_and(|kind| kind == "output_text"));
-        if let Some(Value::Array(all)) = last.and_then(|part| part.get_mut("logprobs")) {
-            all.extend(tokens);
+        match last.and_then(|part| part.get_mut("logprobs")) {
+            Some(Value::Array(all)) => all.extend(tokens),
+            Some(_) | None if tokens.is_empty() => {}
+            Some(_) | None => self.losses.waive(Field::Logprobs.name(self.losses.origin())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Requests. This file reads them; [`super::request_out`] writes them.
+//! Requests. This file reads them; `request_out` writes them.
 
 use serde_json::Value;
 

@@ -319,9 +319,7 @@ impl StreamReader {
     fn end(&mut self, response: ResponseObject, events: &mut Vec<Event>) -> Result<(), Failure> {
         let reason = response.incomplete_details.as_ref().map(|details| details.reason.as_str());
         let reason = ending(response.status.as_deref(), reason, response.error.clone())?;
-        if !self.started {
-            return Err(unreadable("it ended before it began"));
-        }
+        self.start(response.clone(), events);
         let keys: Vec<Key> = self.open.keys().copied().collect();
         keys.into_iter().for_each(|key| self.close(key, events));
         let content = logprobs_of(response.output);
@@ -341,6 +339,8 @@ impl StreamReader {
     }
 
     fn begin(&mut self, key: Key, opening: Opening, events: &mut Vec<Event>) {
+        // A server that never said `response.created` begins here.
+        self.start(ResponseObject::default(), events);
         self.close(key, events);
         let block = self.next;
         self.next += 1;

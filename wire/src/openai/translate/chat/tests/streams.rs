@@ -3,11 +3,13 @@ use serde_json::{Value, json};
 
 use super::{assembled, envelope, events, mint};
 use crate::canonical::{
-    Choice, Delta, Dialect, Event, Failure, FailureClass, Logprobs, Opening, Part, Provider,
+    Choice, Delta, Dialect, Event, Failure, FailureClass, Logprobs, Opening, Part, Provider, ReadStream,
     RedactedThinking, Response, Signature, Stop, StopReason, Text, Thinking, TokenLogprob, ToolCall,
     Unsupported, Usage, WriteStream, play,
 };
+use crate::openai::responses::ResponsesRequest;
 use crate::openai::translate::chat::{StreamWriter, response};
+use crate::openai::translate::responses;
 use crate::sse;
 
 fn stream(chunks: &[Value]) -> Vec<u8> {
@@ -345,6 +347,40 @@ proptest! {
         prop_assert_eq!(assembled(&events(&pieces)), response);
     }
 
+    /// A chat server's stream, sent to a Responses client, read back from there and sent to a chat client, is the same
+    /// answer: no dialect knows the other.
+    #[test]
+    fn a_stream_goes_through_responses_and_back(mut response in any_response()) {
+        response.choices.truncate(1);
+        for part in &mut response.choices[0].parts {
+            // A text's signature is a part of its own there.
+            if let Part::Text(text) = part {
+                text.signature = None;
+            }
+        }
+        let upstream = events(&[write(&play(&response), true).as_bytes()]);
+        let echo = responses::Echo::of(&ResponsesRequest::default());
+        let mut writer = responses::StreamWriter::new(envelope(), echo, Unsupported::Refuse);
+        let (mut bytes, mut read) = (Vec::new(), Vec::new());
+        upstream.iter().for_each(|event| writer.write(event, &mut bytes).expect("expressible"));
+        let mut reader = responses::StreamReader::new();
+        reader.read(&bytes, &mut read);
+        reader.finish(&mut read);
+        let mut back = assembled(&events(&[write(&read, true).as_bytes()]));
+        for part in &mut back.choices[0].parts {
+            // Reasoning items have ids.
+            if let Part::Thinking(thinking) = part {
+                thinking.id = None;
+            }
+        }
+        let speaks = response.choices[0].parts.iter().any(|part| matches!(part, Part::Text(_)));
+        if !speaks {
+            // Log probabilities stand at a text.
+            response.choices[0].logprobs = None;
+        }
+        prop_assert_eq!(back, response);
+    }
+
     /// A stream put together by its events and the unstreamed answer are one on the wire.
     #[test]
     fn streamed_and_unstreamed_are_one(response in any_response()) {
@@ -353,6 +389,12 @@ proptest! {
             json!(response::from_canonical(response, &envelope(), Unsupported::Refuse).expect("expressible").message)
         };
         prop_assert_eq!(whole(&assembled(&events(&[&bytes]))), whole(&response));
+    }
+
+    #[test]
+    fn no_bytes_break_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let given = events(&[b"data: ", &bytes, b"\n\n"]);
+        prop_assert!(matches!(given.last(), Some(Event::Error(_))));
     }
 
     /// Whatever a server sends, the events are a stream by the grammar, and the last one ends it.

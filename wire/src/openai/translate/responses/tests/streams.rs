@@ -409,6 +409,31 @@ proptest! {
         prop_assert_eq!(without_ids(response::read(body.as_bytes()).expect("an answer")), streamed);
     }
 
+    /// OpenAI's own events in any order, and others among them: whatever comes, the events are a stream by the
+    /// grammar, and the last one ends it.
+    #[test]
+    fn any_stream_is_within_the_grammar(order in proptest::collection::vec(any::<prop::sample::Index>(), 0..40)) {
+        let (mut known, _) = openais();
+        let item = json!({"type": "web_search_call", "id": "ws_1"});
+        known.push(json!({"type": "response.output_item.done", "output_index": 1, "item": item}));
+        known.push(json!({"type": "response.refusal.delta", "output_index": 1, "content_index": 1, "delta": "no"}));
+        known.push(json!({"type": "response.reasoning_text.delta", "output_index": 0, "delta": "r"}));
+        known.push(json!({"type": "response.output_text.delta"}));
+        let chosen: Vec<Value> = order.iter().map(|index| index.get(&known).clone()).collect();
+        let given = events(&[&stream(&chosen)]);
+        let mut assembler = Assembler::new();
+        for event in &given {
+            prop_assert!(assembler.push(event).is_ok(), "{:?} in {:#?}", event, given);
+        }
+        prop_assert!(matches!(given.last(), Some(Event::End | Event::Error(_))));
+    }
+
+    #[test]
+    fn no_bytes_break_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let given = events(&[b"data: ", &bytes, b"\n\n"]);
+        prop_assert!(matches!(given.last(), Some(Event::Error(_))));
+    }
+
     /// The last event holds the answer that would have been sent unstreamed, byte for byte.
     #[test]
     fn the_last_event_holds_the_unstreamed_answer(response in any_response()) {
