@@ -102,7 +102,8 @@ fn tool_list(tools: &[Tool], losses: &mut Losses) -> Result<Option<Value>, Inexp
                 function.extend(description.as_ref().map(|text| ("description".to_owned(), json!(text))));
                 function.insert("parameters".into(), parameters.clone().unwrap_or(Value::Null));
                 // Absent means strict here, and lenient everywhere else.
-                function.insert("strict".into(), json!(strict.unwrap_or(false)));
+                let strict = strict.or((losses.origin() != TARGET).then_some(false));
+                function.extend(strict.map(|strict| ("strict".to_owned(), json!(strict))));
                 list.push(Value::Object(function));
                 if cache.is_some() {
                     losses.waive(format!("{}.cache_control", path()));

@@ -180,6 +180,9 @@ fn what_responses_lacks_is_refused_by_the_callers_name() {
         assert_eq!((error.field.as_str(), error.dialect), (field, Dialect::OpenAiResponses));
         assert_eq!(from_canonical(&request, Unsupported::Drop).expect("dropped").dropped, [field]);
     }
+    let tool = json!([{"type": "function", "function": {"name": "f"}}]);
+    let sent = written(&chat(json!({"tools": tool}))).expect("expressible");
+    assert_eq!(sent["tools"][0]["strict"], json!(false), "absent would mean strict there");
     let common = chat(json!({"n": 1, "service_tier": "flex", "presence_penalty": 0.0, "verbosity": "low"}));
     let sent = written(&common).expect("expressible");
     assert_eq!((&sent["service_tier"], &sent["text"]["verbosity"]), (&json!("flex"), &json!("low")));
@@ -271,7 +274,8 @@ fn fields() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
                 "tools",
                 json!([
                     {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": true},
-                    {"type": "web_search", "x": 1},
+                    {"type": "function", "name": "g", "parameters": null},
+                {"type": "web_search", "x": 1},
                 ]),
             ),
             (
