@@ -1,4 +1,4 @@
-//! Anthropic's dialect: `POST /v1/messages`, `count_tokens` and errors, both ways. Clients speak it to us,
+//! Anthropic's dialect: `POST /v1/messages`, its stream, `count_tokens` and errors, both ways. Clients speak it to us,
 //! and we speak it to Anthropic and to servers that imitate it.
 //!
 //! What is sent holds under both API versions, `2023-06-01` and `2026-10-21`; what only the older takes
@@ -19,6 +19,7 @@ mod profile;
 pub mod request;
 pub mod response;
 mod stop_reason;
+pub mod stream;
 mod thinking;
 mod tool;
 pub mod usage;
@@ -26,3 +27,4 @@ pub mod usage;
 pub use cache_control::CacheControl;
 pub use parse::parse;
 pub use profile::{ModelProfile, ThinkingForm};
+pub use stream::{StreamReader, StreamWriter};

@@ -15,6 +15,7 @@ use crate::canonical::Extra;
 
 pub use read::to_canonical;
 pub use write::from_canonical;
+pub(super) use write::own_fields;
 
 /// An answer. `container`, `stop_details` and whatever comes later are in `extra`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
