@@ -190,7 +190,8 @@ fn write_turns(
 ) -> Result<Vec<Message>, Inexpressible> {
     let origin = losses.origin();
     let mut joined: Vec<Joined> = Vec::new();
-    for Turn { role, parts, name, place } in turns {
+    for turn in turns {
+        let Turn { role, parts, name, place } = turn;
         let role = match role {
             Role::System | Role::Developer => Role::System,
             Role::User | Role::Assistant => *role,
@@ -208,7 +209,7 @@ fn write_turns(
         }
         let mut blocks = Vec::with_capacity(parts.len());
         for (part, value) in parts.iter().enumerate() {
-            let path = Place::Part { message: *place, part }.path(origin);
+            let path = turn.place_of(part, origin).path(origin);
             let mut writer = PartWriter { receiver: Receiver::Upstream(role), losses };
             blocks.extend(writer.block(value, &path)?);
         }

@@ -268,8 +268,10 @@ fn thinking_of_others_is_not_shown_to_anthropic() {
             ..ToolCall::default()
         }),
     ] {
-        let request = chat(vec![turn(Role::Assistant, 3, vec![Part::text("a"), part])]);
-        assert_eq!(lost(&request, &PROFILE), "messages[3].content[1]");
+        let mut request = chat(vec![turn(Role::Assistant, 3, vec![Part::text("a"), part])]);
+        assert_eq!(lost(&request, &PROFILE), "messages[3]", "OpenAI keeps it beside the content");
+        request.origin = Dialect::Gemini;
+        assert_eq!(lost(&request, &PROFILE), "contents[3].parts[1]");
         let dropped = from_canonical(&request, Unsupported::Drop, &PROFILE).expect("dropped").message;
         assert!(!serde_json::to_string(&dropped).expect("writes").contains("c2ln"));
     }
@@ -299,7 +301,7 @@ fn a_call_goes_with_an_object_and_an_id_that_anthropic_takes() {
     assert!(json.contains(r#""input":{"b": 1.0,  "a":1e2}"#), "{json}");
     for policy in [Unsupported::Refuse, Unsupported::Drop] {
         let error = from_canonical(&with(r#"{"a":"#), policy, &PROFILE).expect_err("no call without it");
-        assert_eq!(error.field, "messages[0].content[0]");
+        assert_eq!(error.field, "messages[0]");
     }
 }
 

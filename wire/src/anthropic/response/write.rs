@@ -5,7 +5,7 @@ use crate::anthropic::part::{PartWriter, Receiver};
 use crate::anthropic::stop_reason;
 use crate::anthropic::usage::{self, own_extra};
 use crate::canonical::{
-    Choice, Dialect, Envelope, Extra, ForeignField, Inexpressible, Losses, Part, Response, Translated,
+    Choice, Dialect, Envelope, Extra, ForeignField, Inexpressible, Losses, Part, Place, Response, Translated,
     Unsupported,
 };
 
@@ -36,7 +36,7 @@ pub fn from_canonical(
         }
         for (index, part) in parts.iter().enumerate() {
             let mut writer = PartWriter { receiver: Receiver::Client, losses: &mut losses };
-            content.extend(writer.block(part, &format!("content[{index}]"))?);
+            content.extend(writer.block(part, &place(index))?);
         }
         calls_tools = answer.calls_tools();
         refuses = parts.iter().any(|part| matches!(part, Part::Refusal(_)));
@@ -59,6 +59,10 @@ pub fn from_canonical(
         extra: own_fields(*origin, foreign, &mut losses),
     };
     Ok(Translated { message, dropped: losses.into_dropped() })
+}
+
+fn place(part: usize) -> String {
+    Place::Answer { choice: 0, part }.path(Dialect::Anthropic)
 }
 
 /// The fields beside the answer that came from Anthropic; another dialect's are left out.
