@@ -93,7 +93,13 @@ fn litellm_13373_every_delta_is_for_an_open_block() {
         stop(StopReason::ToolUse),
         Event::End,
     ]);
-    check_blocks(&data(&out));
+    let events = data(&out);
+    check_blocks(&events);
+    assert_eq!(
+        (input(&events, 0).as_str(), input(&events, 1).as_str()),
+        ("{}", "{}"),
+        "and none is left out"
+    );
 }
 
 /// litellm #32357: `message_start` came twice.
