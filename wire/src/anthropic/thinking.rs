@@ -124,6 +124,7 @@ pub(super) fn thinking_from_canonical(
     let off = || ThinkingConfig { kind: "disabled".to_owned(), ..ThinkingConfig::default() };
     let budget = match (amount, profile.thinking) {
         (Some(Amount::Off), _) => return Ok((Some(off()), None)),
+        (None, _) if shown.is_none() => return Ok((None, None)),
         // Whoever hides thinking did not ask for it.
         (None, _) if shown == Some(ThinkingShown::Hidden) => {
             losses.waive(Field::ThinkingShown.name(losses.origin()));

@@ -432,6 +432,8 @@ fn thinking_is_asked_for_as_the_model_takes_it() {
         assert_eq!(body["thinking"], thinking, "{amount:?}");
         assert_eq!(body["output_config"]["effort"], effort, "{amount:?}");
     }
+    let nothing = with(None, None, 10_000);
+    assert!(written_for(&nothing, &PROFILE).get("thinking").is_none(), "nobody asked for it");
     for request in [
         with(Some(Amount::Budget(512)), None, 10_000),
         with(Some(Amount::Budget(10_000)), None, 10_000),
