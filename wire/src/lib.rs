@@ -6,5 +6,6 @@
 
 pub mod anthropic;
 pub mod canonical;
+pub mod gemini;
 pub mod openai;
 pub mod sse;
