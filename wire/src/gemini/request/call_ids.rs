@@ -72,8 +72,8 @@ mod tests {
         let mut ids = CallIds::new();
         ids.called(Some("a".into()), "f");
         ids.called(Some("b".into()), "f");
-        assert_eq!(ids.answered(Some("b".into()), "f").as_deref(), Some("b"));
-        assert_eq!(ids.answered(None, "f").as_deref(), Some("a"));
+        assert_eq!(ids.answered(Some("a".into()), "f").as_deref(), Some("a"));
+        assert_eq!(ids.answered(None, "f").as_deref(), Some("b"));
         assert_eq!(ids.answered(Some("elsewhere".into()), "f").as_deref(), Some("elsewhere"));
     }
 }

@@ -83,10 +83,11 @@ impl<'a> Contents<'a> {
                 let field = format!("{}.name", Place::Message(turn.place).path(origin));
                 losses.lose(field, "say in the text who speaks")?;
             }
-            let placed = turn.parts.iter().enumerate().map(|(index, part)| Placed {
-                path: Place::Part { message: turn.place, part: index }.path(origin),
-                part,
-            });
+            let placed = turn
+                .parts
+                .iter()
+                .enumerate()
+                .map(|(index, part)| Placed { path: turn.place_of(index, origin).path(origin), part });
             match speeches.last_mut() {
                 Some(last) if last.role == turn.role => last.parts.extend(placed),
                 _ => speeches.push(Speech { role: turn.role, place: turn.place, parts: placed.collect() }),

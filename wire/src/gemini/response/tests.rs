@@ -106,6 +106,16 @@ fn parts_keep_their_order_and_signatures_their_bytes() {
     }
 }
 
+#[test]
+fn a_signed_text_is_joined_with_none() {
+    let parts =
+        json!([{"text": "a"}, {"text": "b", "thoughtSignature": "c2ln"}, {"text": "c"}, {"text": "d"}]);
+    let response = read(&answer(parts, "STOP")).expect("reads");
+    let signature = Some(Signature { provider: Provider::Gemini, data: "c2ln".into() });
+    let signed = Part::Text(Text { text: "b".into(), signature, ..Text::default() });
+    assert_eq!(response.choices[0].parts, [Part::text("a"), signed, Part::text("cd")]);
+}
+
 fn from_anthropic(parts: Vec<Part>) -> Response {
     let choice = crate::canonical::Choice {
         index: 0,

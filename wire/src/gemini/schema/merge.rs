@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::canonical::{Inexpressible, Losses};
 
+/// References on the way to one schema; each is on the stack.
+const MAX_REFERENCES: usize = 128;
+
 /// `schema` with its `$ref` and `allOf` put in place. References that are followed are added to `following`; one that
 /// is there already refers to itself.
 pub(super) fn flattened(
@@ -20,7 +23,7 @@ pub(super) fn flattened(
     if let Some(reference) = reference.as_ref().and_then(Value::as_str) {
         let again = following.iter().any(|followed| followed == reference);
         match resolve(root, reference) {
-            Some(target) if !again => {
+            Some(target) if !again && following.len() < MAX_REFERENCES => {
                 following.push(reference.to_owned());
                 inner.push(target.clone());
             }

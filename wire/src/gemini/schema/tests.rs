@@ -158,6 +158,23 @@ fn a_schema_that_refers_to_itself_ends() {
 }
 
 #[test]
+fn references_cannot_reach_down_without_end() {
+    let nested = |depth: usize| {
+        move |next: Value| (0..depth).fold(next, |inner, _| json!({"properties": {"a": inner}}))
+    };
+    for (definitions, depth) in [(20_000, 0), (20_000, 1), (100, 5)] {
+        let wrap = nested(depth);
+        let chain = (0..definitions)
+            .map(|level| (format!("d{level}"), wrap(json!({"$ref": format!("#/$defs/d{}", level + 1)}))));
+        let mut chain: serde_json::Map<String, Value> = chain.collect();
+        chain.insert(format!("d{definitions}"), json!({"type": "string"}));
+        let schema = json!({"$ref": "#/$defs/d0", "$defs": chain});
+        let mut losses = Losses::new(Unsupported::Refuse, Dialect::OpenAiChat, Dialect::Gemini);
+        assert!(from_json_schema(&schema, "p", &mut losses).is_err(), "{definitions} of {depth}");
+    }
+}
+
+#[test]
 fn references_cannot_multiply_without_end() {
     let mut definitions = serde_json::Map::new();
     for level in 0..40 {

@@ -9,13 +9,16 @@ use crate::canonical::{Inexpressible, Losses};
 /// Schemas that one may come to: references to references can make a small schema as large as they like.
 const MAX_SCHEMAS: usize = 4_096;
 
+/// Schemas within schemas: references reach deeper than JSON may be nested, and each level is on the stack.
+const MAX_DEPTH: usize = 64;
+
 /// `schema` in the subset; `path` is where the caller wrote it.
 pub(in super::super) fn from_json_schema(
     schema: &Value,
     path: &str,
     losses: &mut Losses,
 ) -> Result<Value, Inexpressible> {
-    Writer { root: schema, following: Vec::new(), left: MAX_SCHEMAS }.schema(schema, path, losses)
+    Writer { root: schema, following: Vec::new(), left: MAX_SCHEMAS, depth: 0 }.schema(schema, path, losses)
 }
 
 struct Writer<'a> {
@@ -23,6 +26,7 @@ struct Writer<'a> {
     /// The references that led here.
     following: Vec<String>,
     left: usize,
+    depth: usize,
 }
 
 impl Writer<'_> {
@@ -36,11 +40,12 @@ impl Writer<'_> {
             // `true`, and what is no schema at all, forbids nothing.
             _ => return Ok(json!({})),
         };
-        if self.left == 0 {
+        if self.left == 0 || self.depth == MAX_DEPTH {
             losses.lose(path, "write a smaller schema")?;
             return Ok(json!({}));
         }
         self.left -= 1;
+        self.depth += 1;
         let followed = self.following.len();
         let schema = flattened(self.root, schema, path, &mut self.following, losses)?;
         let mut out = Map::new();
@@ -49,6 +54,7 @@ impl Writer<'_> {
         bounds(&schema, path, &mut out, losses)?;
         self.inner(&schema, path, &mut out, losses)?;
         self.following.truncate(followed);
+        self.depth -= 1;
         for (keyword, value) in &schema {
             match fate(keyword) {
                 Fate::Kept => {
