@@ -6,6 +6,8 @@
 
 pub mod anthropic;
 pub mod canonical;
+#[cfg(test)]
+mod crossing;
 pub mod gemini;
 pub mod openai;
 pub mod sse;

@@ -14,7 +14,7 @@ pub(super) fn to_canonical(reason: &str, sequence: Option<String>, calls_tools: 
         "model_context_window_exceeded" => StopReason::ContextFull,
         other => StopReason::Other(other.to_owned()),
     };
-    Stop { reason: reason.with_calls(calls_tools), sequence }
+    Stop { reason: reason.with_calls(calls_tools), sequence, foreign: Vec::new() }
 }
 
 /// Writes why an answer of `origin` ended. `refuses`: it holds a refusal, which OpenAI ends with a plain stop.
@@ -26,7 +26,7 @@ pub(super) fn from_canonical(
 ) -> (String, Option<String>) {
     let (reason, sequence) = match stop {
         None => (StopReason::EndTurn, None),
-        Some(Stop { reason, sequence }) => (reason.clone(), sequence.clone()),
+        Some(Stop { reason, sequence, foreign: _ }) => (reason.clone(), sequence.clone()),
     };
     let word = match reason.with_calls(calls_tools) {
         StopReason::EndTurn if refuses => "refusal",

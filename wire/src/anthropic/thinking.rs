@@ -164,7 +164,8 @@ fn read_effort(effort: &str) -> Result<Effort, Unreadable> {
         "low" => Ok(Effort::Low),
         "medium" => Ok(Effort::Medium),
         "high" => Ok(Effort::High),
-        "xhigh" | "max" => Ok(Effort::Highest),
+        "xhigh" => Ok(Effort::ExtraHigh),
+        "max" => Ok(Effort::Max),
         _ => Err(Unreadable::new("output_config.effort", "it is `low`, `medium`, `high`, `xhigh` or `max`")),
     }
 }
@@ -174,7 +175,8 @@ fn write_effort(effort: Effort) -> &'static str {
         Effort::Minimal | Effort::Low => "low",
         Effort::Medium => "medium",
         Effort::High => "high",
-        Effort::Highest => "max",
+        Effort::ExtraHigh => "xhigh",
+        Effort::Max => "max",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::hint::is_hint;
 use super::{Dialect, Extra, Failure, FailureClass, ForeignField};
 
 /// What the caller wants done with what the other dialect cannot say.
@@ -24,11 +25,26 @@ pub struct Inexpressible {
     pub dialect: Dialect,
     /// What to do instead.
     pub fix: Cow<'static, str>,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+/// Whose fault it is that something can't be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller asked for it.
+    Caller,
+    /// The upstream answered what no client can use.
+    Upstream,
 }
 
 impl Inexpressible {
     /// The failure to answer with.
     pub fn to_failure(&self) -> Failure {
+        if self.fault == Fault::Upstream {
+            let message = format!("the upstream's answer can't be used: {self}");
+            return Failure::new(FailureClass::Upstream, message);
+        }
         let mut failure = Failure::new(FailureClass::BadRequest, self.to_string());
         failure.param = Some(self.field.clone());
         failure.code = Some("unsupported_parameter".to_owned());
@@ -87,11 +103,29 @@ impl Losses {
 
     /// The error for what can't go either: without it there is no request to send.
     pub fn refuse(&self, field: impl Into<String>, fix: impl Into<Cow<'static, str>>) -> Inexpressible {
-        Inexpressible { field: field.into(), dialect: self.target, fix: fix.into() }
+        Inexpressible { field: field.into(), dialect: self.target, fix: fix.into(), fault: Fault::Caller }
+    }
+
+    /// The error for a part of an answer that no client can use, such as a call with broken arguments. The caller can
+    /// do nothing about it.
+    pub fn unusable(&self, field: impl Into<String>, why: impl Into<Cow<'static, str>>) -> Inexpressible {
+        Inexpressible { fault: Fault::Upstream, ..self.refuse(field, why) }
+    }
+
+    /// `field` of a request has no place in the target: waived where it is only a hint, and lost otherwise.
+    ///
+    /// # Errors
+    /// As [`Losses::lose`].
+    pub fn lose_foreign(&mut self, field: &ForeignField) -> Result<(), Inexpressible> {
+        if is_hint(self.origin, field) {
+            self.waive(field.path());
+            return Ok(());
+        }
+        self.lose(field.path(), "leave it out, or ask for what can't be translated to be dropped")
     }
 
     /// The foreign fields that go into the target as they came: the top-level ones that `takes` accepts, given the
-    /// dialect they are from and their name. The others are lost.
+    /// dialect they are from and their name. The others are lost, hints without being refused.
     ///
     /// # Errors
     /// As [`Losses::lose`].
@@ -105,7 +139,7 @@ impl Losses {
             if field.parent.is_empty() && takes(self.origin, &field.name) {
                 passed.insert(field.name.clone(), field.value.clone());
             } else {
-                self.lose(field.path(), "leave it out, or ask for what can't be translated to be dropped")?;
+                self.lose_foreign(field)?;
             }
         }
         Ok(passed)
@@ -123,6 +157,11 @@ impl Losses {
             }
         }
         passed
+    }
+
+    /// Fields of an answer that the target has no place for: all are waived.
+    pub fn waive_all(&mut self, fields: &[ForeignField]) {
+        fields.iter().for_each(|field| self.waive(field.path()));
     }
 
     /// What was dropped, by the caller's names, in the order it was met.
@@ -156,6 +195,27 @@ mod tests {
         lenient.lose("seed", "leave it out").expect("dropped");
         lenient.waive("messages[0].cache_control");
         assert_eq!(lenient.into_dropped(), ["seed", "messages[0].cache_control"]);
+    }
+
+    #[test]
+    fn a_hint_is_waived_and_a_wish_refused() {
+        let mut losses = Losses::new(Unsupported::Refuse, Dialect::Anthropic, Dialect::Gemini);
+        let hints = [field("tools[0]", "defer_loading"), field("tools[1]", "eager_input_streaming")];
+        assert!(losses.foreign(&hints, |_, _| false).is_ok_and(|passed| passed.is_empty()));
+        assert_eq!(losses.dropped(), ["tools[0].defer_loading", "tools[1].eager_input_streaming"]);
+        let error = losses.foreign(&[field("", "mcp_servers")], |_, _| false).expect_err("refused");
+        assert_eq!(
+            (error.field.as_str(), error.to_failure().class),
+            ("mcp_servers", FailureClass::BadRequest)
+        );
+    }
+
+    #[test]
+    fn what_no_client_can_use_is_the_upstreams_failure() {
+        let losses = Losses::new(Unsupported::Refuse, Dialect::OpenAiChat, Dialect::Anthropic);
+        let failure = losses.unusable("content[0]", "its arguments are not JSON").to_failure();
+        assert_eq!((failure.class, failure.param), (FailureClass::Upstream, None));
+        assert!(failure.message.contains("`content[0]`"), "{}", failure.message);
     }
 
     #[test]

@@ -42,18 +42,20 @@ impl Choice {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stop {
     /// The reason.
     pub reason: StopReason,
     /// The string that ended it, where the provider says which.
     pub sequence: Option<String>,
+    /// What nobody knows how to translate (`stop_details`, `safetyRatings`).
+    pub foreign: Vec<ForeignField>,
 }
 
 impl Stop {
     /// Ended for `reason`.
     pub fn new(reason: StopReason) -> Self {
-        Self { reason, sequence: None }
+        Self { reason, sequence: None, foreign: Vec::new() }
     }
 }
 

@@ -46,13 +46,16 @@ pub enum Effort {
     Medium,
     /// Much.
     High,
-    /// As much as there is (`xhigh`, `max`).
-    Highest,
+    /// Very much (`xhigh`).
+    ExtraHigh,
+    /// As much as there is (`max`); it has no bound.
+    Max,
 }
 
 impl Effort {
     /// Every word, least first.
-    pub const ALL: [Self; 5] = [Self::Minimal, Self::Low, Self::Medium, Self::High, Self::Highest];
+    pub const ALL: [Self; 6] =
+        [Self::Minimal, Self::Low, Self::Medium, Self::High, Self::ExtraHigh, Self::Max];
 
     /// A budget for dialects that count tokens. No provider publishes such a table; this one doubles or more at
     /// each step and starts at Anthropic's least.
@@ -62,13 +65,21 @@ impl Effort {
             Self::Low => 4_096,
             Self::Medium => 8_192,
             Self::High => 16_384,
-            Self::Highest => 32_768,
+            Self::ExtraHigh => 32_768,
+            Self::Max => 65_536,
         }
     }
 
-    /// The least word whose budget holds `tokens`.
+    /// The least word whose budget holds `tokens`. `Max` costs as much as the model likes, so it stands only for what
+    /// is at least its budget.
     pub fn from_budget(tokens: u32) -> Self {
-        Self::ALL.into_iter().find(|effort| tokens <= effort.budget_tokens()).unwrap_or(Self::Highest)
+        if tokens >= Self::Max.budget_tokens() {
+            return Self::Max;
+        }
+        Self::ALL
+            .into_iter()
+            .find(|effort| tokens <= effort.budget_tokens())
+            .map_or(Self::ExtraHigh, |effort| effort.min(Self::ExtraHigh))
     }
 }
 
@@ -81,7 +92,8 @@ mod tests {
         for effort in Effort::ALL {
             assert_eq!(Effort::from_budget(effort.budget_tokens()), effort);
         }
-        assert_eq!(Effort::from_budget(u32::MAX), Effort::Highest);
+        assert_eq!(Effort::from_budget(u32::MAX), Effort::Max);
+        assert_eq!(Effort::from_budget(40_000), Effort::ExtraHigh, "not more than was asked");
         assert_eq!(Effort::from_budget(1_025), Effort::Low);
     }
 }

@@ -24,11 +24,8 @@ impl<'a> ForeignFields<'a> {
         taken.into_iter().map(|field| (field.name.clone(), field.value.clone())).collect()
     }
 
-    /// What no object took is lost.
+    /// What no object took is lost; hints go without being refused.
     pub(super) fn lose_rest(self, losses: &mut Losses) -> Result<(), Inexpressible> {
-        for field in self.fields {
-            losses.lose(field.path(), "leave it out, or ask for what can't be translated to be dropped")?;
-        }
-        Ok(())
+        self.fields.into_iter().try_for_each(|field| losses.lose_foreign(field))
     }
 }

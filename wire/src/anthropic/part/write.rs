@@ -70,7 +70,7 @@ impl PartWriter<'_> {
     ) -> Result<Option<TextBlock>, Inexpressible> {
         let Text { text, citations, signature, cache } = text;
         if let Some(signature) = signature {
-            self.foreign_signature(signature, path)?;
+            self.foreign_signature(signature, path);
         }
         if text.is_empty() && (citations.is_empty() || self.is_upstream()) {
             return Ok(None);
@@ -148,14 +148,19 @@ impl PartWriter<'_> {
 
     fn tool_use(&mut self, call: &ToolCall, path: &str) -> Result<Option<Block>, Inexpressible> {
         let input = call.arguments_object().map_err(|why| {
-            self.losses.refuse(path, format!("{why}; Anthropic takes the call of a tool with an object only"))
+            let why = format!("{why}; Anthropic takes the call of a tool with an object only");
+            match self.receiver {
+                Receiver::Upstream(_) => self.losses.refuse(path, why),
+                // A client would call its tool with something else.
+                Receiver::Client => self.losses.unusable(path, why),
+            }
         })?;
         let ToolCall { id, name, arguments: _, signature, cache } = call;
         let id = match (self.receiver, signature) {
             (Receiver::Client, signature) => seal::seal_call_id(id, signature.as_ref()),
             (Receiver::Upstream(_), None) => upstream_call_id(id).into_owned(),
             (Receiver::Upstream(_), Some(signature)) => {
-                self.foreign_signature(signature, path)?;
+                self.foreign_signature(signature, path);
                 upstream_call_id(id).into_owned()
             }
         };
@@ -201,7 +206,8 @@ impl PartWriter<'_> {
         })))
     }
 
-    /// Anthropic takes thinking back with its own signature only, and then even without a word.
+    /// Anthropic takes thinking back with its own signature only, and then even without a word. Another provider's
+    /// led to what follows it, and is left out.
     fn thinking(&mut self, thinking: &Thinking, path: &str) -> Result<Option<Block>, Inexpressible> {
         let Thinking { text, signature, id: _ } = thinking;
         let signature = match (self.receiver, signature) {
@@ -209,7 +215,8 @@ impl PartWriter<'_> {
             (Receiver::Client, None) => String::new(),
             (Receiver::Upstream(_), Some(Signature { provider: Provider::Anthropic, data })) => data.clone(),
             (Receiver::Upstream(_), Some(_) | None) => {
-                return self.lose(path, "Anthropic takes back thinking that it signed and no other");
+                self.losses.waive(path);
+                return Ok(None);
             }
         };
         Ok(Some(Block::Thinking(ThinkingBlock { thinking: text.clone(), signature, extra: Extra::new() })))
@@ -228,27 +235,18 @@ impl PartWriter<'_> {
             }
             Receiver::Upstream(_) if *provider == Provider::Anthropic => data.clone(),
             Receiver::Upstream(_) => {
-                return self.lose(path, "another provider encrypted it, and Anthropic can't read it");
+                self.losses.waive(path);
+                return Ok(None);
             }
         };
         Ok(Some(Block::RedactedThinking(RedactedThinkingBlock { data, extra: Extra::new() })))
     }
 
-    /// A signature on a part that has no place for one.
-    fn foreign_signature(&mut self, signature: &Signature, path: &str) -> Result<(), Inexpressible> {
-        if signature.provider == Provider::Anthropic {
-            return Ok(());
-        }
-        match self.receiver {
-            Receiver::Upstream(_) => self.losses.lose(
-                path.to_owned(),
-                "it carries another provider's signature, which Anthropic does not take: send the part without",
-            ),
-            // Only Gemini signs text, and it answers without that signature too.
-            Receiver::Client => {
-                self.losses.waive(path.to_owned());
-                Ok(())
-            }
+    /// A signature on a part that has no place for one. It goes without being refused: a conversation goes on at
+    /// another provider, and what was asked is the same without.
+    fn foreign_signature(&mut self, signature: &Signature, path: &str) {
+        if signature.provider != Provider::Anthropic {
+            self.losses.waive(format!("{path}.signature"));
         }
     }
 

@@ -232,7 +232,7 @@ fn thinking_is_asked_for_in_three_ways() {
         ),
         (
             json!({"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "max"}}),
-            Amount::Effort(Effort::Highest),
+            Amount::Effort(Effort::Max),
             Some(ThinkingShown::Shown),
         ),
         (json!({"output_config": {"effort": "low"}}), Amount::Effort(Effort::Low), None),

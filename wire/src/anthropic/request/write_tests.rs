@@ -257,23 +257,20 @@ fn thinking_is_replayed_before_the_call_byte_for_byte() {
 #[test]
 fn thinking_of_others_is_not_shown_to_anthropic() {
     let gemini = || Some(Signature { provider: Provider::Gemini, data: "c2ln".into() });
-    for part in [
-        Part::Thinking(Thinking { text: "t".into(), signature: gemini(), id: None }),
-        Part::Thinking(Thinking { text: "t".into(), signature: None, id: None }),
-        Part::RedactedThinking(RedactedThinking { provider: Provider::OpenAi, data: "x".into() }),
-        Part::ToolCall(ToolCall {
-            id: "1".into(),
-            name: "f".into(),
-            signature: gemini(),
-            ..ToolCall::default()
-        }),
+    let call = ToolCall { id: "1".into(), name: "f".into(), signature: gemini(), ..ToolCall::default() };
+    for (part, what) in [
+        (Part::Thinking(Thinking { text: "t".into(), signature: gemini(), id: None }), ""),
+        (Part::Thinking(Thinking { text: "t".into(), signature: None, id: None }), ""),
+        (Part::RedactedThinking(RedactedThinking { provider: Provider::OpenAi, data: "x".into() }), ""),
+        (Part::ToolCall(call), ".signature"),
+        (Part::Text(Text { signature: gemini(), ..Text::default() }), ".signature"),
     ] {
         let mut request = chat(vec![turn(Role::Assistant, 3, vec![Part::text("a"), part])]);
-        assert_eq!(lost(&request, &PROFILE), "messages[3]", "OpenAI keeps it beside the content");
         request.origin = Dialect::Gemini;
-        assert_eq!(lost(&request, &PROFILE), "contents[3].parts[1]");
-        let dropped = from_canonical(&request, Unsupported::Drop, &PROFILE).expect("dropped").message;
-        assert!(!serde_json::to_string(&dropped).expect("writes").contains("c2ln"));
+        let written = from_canonical(&request, Unsupported::Refuse, &PROFILE).expect("not refused");
+        assert_eq!(written.dropped, [format!("contents[3].parts[1]{what}")]);
+        let body = serde_json::to_string(&written.message).expect("writes");
+        assert!(!body.contains("c2ln") && !body.contains(r#""text":"""#), "{body}");
     }
 }
 
@@ -406,7 +403,7 @@ fn thinking_is_asked_for_as_the_model_takes_it() {
         (Some(Amount::Effort(Effort::Minimal)), None, PROFILE, json!({"type": "adaptive"}), json!("low")),
         (Some(Amount::Budget(16_384)), None, PROFILE, json!({"type": "adaptive"}), json!("high")),
         (
-            Some(Amount::Effort(Effort::Highest)),
+            Some(Amount::Effort(Effort::Max)),
             Some(ThinkingShown::Detailed),
             PROFILE,
             json!({"type": "adaptive", "display": "summarized"}),

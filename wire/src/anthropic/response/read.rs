@@ -1,12 +1,17 @@
 //! Reading Anthropic's answer.
 
+use serde_json::Value;
+
 use super::MessagesResponse;
 use crate::anthropic::block::Block;
 use crate::anthropic::part::{PartReader, Sender};
 use crate::anthropic::{error, stop_reason, usage};
 use crate::canonical::{
-    Choice, Dialect, Extra, Failure, FailureClass, Mint, Part, Response, Unreadable, keep_foreign,
+    Choice, Dialect, Extra, Failure, FailureClass, Mint, Part, Response, Stop, Unreadable, keep_foreign,
 };
+
+/// What belongs to the end of an answer.
+const END_FIELDS: [&str; 2] = ["container", "stop_details"];
 
 /// Reads an answer. `mint` gives the ids that some servers leave out.
 ///
@@ -24,7 +29,7 @@ pub fn to_canonical(response: MessagesResponse, mint: &mut Mint) -> Result<Respo
         usage,
         error: broken,
         request_id,
-        extra,
+        mut extra,
     } = response;
     if let Some(error) = broken {
         let body = error::ErrorBody { kind, error, request_id, extra: Extra::new() };
@@ -34,6 +39,14 @@ pub fn to_canonical(response: MessagesResponse, mint: &mut Mint) -> Result<Respo
         return Err(upstream("the upstream answered with success, and its body is no message"));
     };
     let mut foreign = Vec::new();
+    let mut stop = stop_reason.map(|reason| stop_reason::to_canonical(&reason, stop_sequence, false));
+    if let Some(stop) = &mut stop {
+        // A stream says them at its end.
+        let ends = |(name, _): &(String, Value)| END_FIELDS.contains(&name.as_str());
+        let (end, rest) = std::mem::take(&mut extra).into_iter().partition::<Vec<_>, _>(ends);
+        keep_foreign("", end.into_iter().collect(), &mut stop.foreign);
+        extra = rest.into_iter().collect();
+    }
     keep_foreign("", extra, &mut foreign);
     let mut parts = Vec::with_capacity(content.len());
     for (index, mut block) in content.into_iter().enumerate() {
@@ -47,7 +60,7 @@ pub fn to_canonical(response: MessagesResponse, mint: &mut Mint) -> Result<Respo
         counts
     });
     let calls_tools = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
-    let stop = stop_reason.map(|reason| stop_reason::to_canonical(&reason, stop_sequence, calls_tools));
+    let stop = stop.map(|stop| Stop { reason: stop.reason.with_calls(calls_tools), ..stop });
     Ok(Response {
         origin: Dialect::Anthropic,
         id,

@@ -45,6 +45,10 @@ pub fn from_canonical(
     let (stop_reason, stop_sequence) = stop_reason::from_canonical(stop, *origin, calls_tools, refuses);
     let mut counts = usage::from_canonical(&usage.unwrap_or_default());
     counts.extra = own_extra(*origin, foreign);
+    let mut extra = own_fields(*origin, foreign, &mut losses);
+    if let Some(stop) = stop {
+        extra.extend(own_fields(*origin, &stop.foreign, &mut losses));
+    }
     let message = MessagesResponse {
         id: id.clone(),
         kind: "message".to_owned(),
@@ -56,7 +60,7 @@ pub fn from_canonical(
         usage: Some(counts),
         error: None,
         request_id: None,
-        extra: own_fields(*origin, foreign, &mut losses),
+        extra,
     };
     Ok(Translated { message, dropped: losses.into_dropped() })
 }

@@ -142,10 +142,11 @@ impl StreamReader {
             }
             "message_delta" => {
                 let ReadEnd { delta, usage } = parse(kind, data)?;
-                let MessageEnd { stop_reason, stop_sequence, extra: _ } = delta;
+                let MessageEnd { stop_reason, stop_sequence, extra } = delta;
                 if stop_reason.is_some() {
-                    self.end = MessageEnd { stop_reason, stop_sequence, ..MessageEnd::default() };
+                    (self.end.stop_reason, self.end.stop_sequence) = (stop_reason, stop_sequence);
                 }
+                self.end.extra.extend(extra);
                 if let Some(usage) = usage {
                     self.count(usage, events);
                 }
@@ -165,11 +166,12 @@ impl StreamReader {
         for (index, block) in std::mem::take(&mut self.open) {
             block.end(&mut self.next_block, events).map_err(|problem| misfit(index, &problem))?;
         }
-        let MessageEnd { stop_reason, stop_sequence, extra: _ } = std::mem::take(&mut self.end);
-        let stop = match stop_reason {
+        let MessageEnd { stop_reason, stop_sequence, extra } = std::mem::take(&mut self.end);
+        let mut stop = match stop_reason {
             Some(reason) => stop_reason::to_canonical(&reason, stop_sequence, self.calls_tools),
             None => Stop::new(StopReason::EndTurn.with_calls(self.calls_tools)),
         };
+        keep_foreign("", extra, &mut stop.foreign);
         events.push(Event::Stop { choice: 0, stop });
         events.push(Event::End);
         self.decoder = None;

@@ -184,7 +184,7 @@ fn reasons_to_end_are_told() {
     let [mut delta, stop] = end("stop_sequence");
     delta["delta"]["stop_sequence"] = "x".into();
     let response = assemble(&read(&stream(&[start(), delta, stop])));
-    let expected = Stop { reason: StopReason::StopSequence, sequence: Some("x".into()) };
+    let expected = Stop { reason: StopReason::StopSequence, sequence: Some("x".into()), foreign: Vec::new() };
     assert_eq!(response.choices[0].stop, Some(expected));
 }
 

@@ -7,7 +7,7 @@ use crate::anthropic::response::{MessagesResponse, own_fields};
 use crate::anthropic::usage::{self, own_extra};
 use crate::anthropic::{citation, error, stop_reason};
 use crate::canonical::{
-    Delta, Dialect, Envelope, Event, Extra, Inexpressible, Losses, Opening, Part, Provider, RedactedThinking,
+    Delta, Dialect, Envelope, Event, Inexpressible, Losses, Opening, Part, Provider, RedactedThinking,
     Sequencer, Start, Stop, Thinking, ToolCall, Unsupported, Usage, WriteStream, seal,
 };
 use crate::sse::named_event;
@@ -27,6 +27,8 @@ pub struct StreamWriter {
     open: Option<OpenBlock>,
     next_index: u32,
     usage: Option<Usage>,
+    /// What the start said was written to a cache for an hour.
+    told_cache_write_1h: u64,
     stop: Option<Stop>,
     calls_tools: bool,
     refuses: bool,
@@ -50,8 +52,11 @@ enum Phase {
 #[derive(Debug)]
 struct OpenBlock {
     block: u32,
-    /// `None` for a block that is dropped.
+    /// `None` for a block that is dropped, or that has not said anything.
     index: Option<u32>,
+    /// A text that begins with its first words: one that says nothing is none, and clients would send it back to be
+    /// refused.
+    waits: bool,
     /// It has a place for a signature.
     thinks: bool,
 }
@@ -69,6 +74,7 @@ impl StreamWriter {
             open: None,
             next_index: 0,
             usage: None,
+            told_cache_write_1h: 0,
             stop: None,
             calls_tools: false,
             refuses: false,
@@ -156,6 +162,7 @@ impl StreamWriter {
         let Phase::Held(start) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
         let Start { origin, id: _, created: _, model: _, foreign } = start;
         let counts = self.usage.filter(|usage| usage.input() > 0).unwrap_or_else(|| self.estimate());
+        self.told_cache_write_1h = counts.cache_write_1h;
         let mut counts = usage::from_canonical(&counts);
         counts.extra = own_extra(origin, &foreign);
         let message = MessagesResponse {
@@ -180,48 +187,70 @@ impl StreamWriter {
 
     fn block_start(&mut self, block: u32, opening: &Opening, out: &mut Vec<u8>) -> Result<(), Inexpressible> {
         self.close(out);
+        self.refuses |= matches!(opening, Opening::Refusal);
         let part = match opening {
-            Opening::Text => None,
-            Opening::Refusal => {
-                self.refuses = true;
-                None
+            Opening::Text | Opening::Refusal => {
+                self.open = Some(OpenBlock { block, index: None, waits: true, thinks: false });
+                return Ok(());
             }
             Opening::ToolCall { id, name, signature } => {
                 self.calls_tools = true;
-                Some(Part::ToolCall(ToolCall {
+                Part::ToolCall(ToolCall {
                     id: id.clone(),
                     name: name.clone(),
                     signature: signature.clone(),
                     ..ToolCall::default()
-                }))
+                })
             }
-            Opening::Thinking { id: _ } => Some(Part::Thinking(Thinking::default())),
+            Opening::Thinking { id: _ } => Part::Thinking(Thinking::default()),
             Opening::RedactedThinking { provider, data } => {
-                Some(Part::RedactedThinking(RedactedThinking { provider: *provider, data: data.clone() }))
+                Part::RedactedThinking(RedactedThinking { provider: *provider, data: data.clone() })
             }
-            Opening::Whole(part) => Some(part.as_ref().clone()),
+            Opening::Whole(part) => part.as_ref().clone(),
         };
-        let content_block = match part {
-            None => Some(Block::Plain(PlainBlock::Text(TextBlock::default()))),
-            Some(part) => {
-                let path = format!("content[{}]", self.next_index);
-                PartWriter { receiver: Receiver::Client, losses: &mut self.losses }.block(&part, &path)?
-            }
-        };
-        let index = content_block.map(|content_block| {
-            let index = self.next_index;
-            self.next_index += 1;
-            send(&Written::ContentBlockStart { index, content_block }, out);
-            index
-        });
+        let path = format!("content[{}]", self.next_index);
+        let mut writer = PartWriter { receiver: Receiver::Client, losses: &mut self.losses };
+        let content_block = writer.block(&part, &path)?;
+        let index = content_block.map(|content_block| self.send_start(content_block, out));
         let thinks = matches!(opening, Opening::Thinking { id: _ });
-        self.open = Some(OpenBlock { block, index, thinks });
+        self.open = Some(OpenBlock { block, index, waits: false, thinks });
         Ok(())
     }
 
+    fn send_start(&mut self, content_block: Block, out: &mut Vec<u8>) -> u32 {
+        let index = self.next_index;
+        self.next_index += 1;
+        send(&Written::ContentBlockStart { index, content_block }, out);
+        index
+    }
+
+    /// Starts the block that waits, where `delta` says something.
+    fn start_text(&mut self, delta: &Delta, out: &mut Vec<u8>) {
+        let says = match delta {
+            Delta::Text(text) | Delta::Refusal(text) => !text.is_empty(),
+            Delta::Citation(citation) => citation::from_canonical(citation).is_some(),
+            Delta::Arguments(_) | Delta::Thinking(_) | Delta::Signature(_) => false,
+        };
+        if let Some(mut open) = self.open.take_if(|open| says && open.waits) {
+            let block = Block::Plain(PlainBlock::Text(TextBlock::default()));
+            open.index = Some(self.send_start(block, out));
+            open.waits = false;
+            self.open = Some(open);
+        }
+    }
+
     fn block_delta(&mut self, block: u32, delta: &Delta, out: &mut Vec<u8>) {
-        let open = self.open.as_ref().filter(|open| open.block == block);
-        let Some(OpenBlock { block: _, index: Some(index), thinks }) = open else { return };
+        let Some(open) = self.open.as_ref().filter(|open| open.block == block) else { return };
+        if open.waits {
+            self.start_text(delta, out);
+        }
+        let Some(OpenBlock { block: _, index: Some(index), waits: _, thinks }) = &self.open else {
+            // A text that is there for its signature, or a block that is dropped.
+            if let Delta::Signature(_) = delta {
+                self.losses.waive(format!("content[{}].signature", self.next_index));
+            }
+            return;
+        };
         let (index, thinks) = (*index, *thinks);
         let mut say = |delta| send(&Written::ContentBlockDelta { index, delta }, out);
         match delta {
@@ -234,7 +263,7 @@ impl StreamWriter {
                 });
             }
             // Only Gemini signs text, and it answers without that signature too.
-            Delta::Signature(_) => self.losses.waive(format!("content[{index}]")),
+            Delta::Signature(_) => self.losses.waive(format!("content[{index}].signature")),
             Delta::Citation(citation) => match citation::from_canonical(citation) {
                 Some(citation) => say(WrittenDelta::Citation { citation }),
                 None => self.losses.waive(format!("content[{index}].citations")),
@@ -253,10 +282,14 @@ impl StreamWriter {
         let origin = self.losses.origin();
         let (stop_reason, stop_sequence) =
             stop_reason::from_canonical(self.stop.as_ref(), origin, self.calls_tools, self.refuses);
-        let delta = MessageEnd { stop_reason: Some(stop_reason), stop_sequence, extra: Extra::new() };
+        let extra = self.stop.as_ref().map(|stop| own_fields(origin, &stop.foreign, &mut self.losses));
+        let extra = extra.unwrap_or_default();
+        let delta = MessageEnd { stop_reason: Some(stop_reason), stop_sequence, extra };
         let counts = self.usage.unwrap_or_else(|| self.estimate());
-        // The end says totals; the start has said how the writes to a cache split.
-        let counts = usage::Usage { cache_creation: None, ..usage::from_canonical(&counts) };
+        let split = counts.cache_write_1h != self.told_cache_write_1h;
+        let mut counts = usage::from_canonical(&counts);
+        // The end says totals. How the writes to a cache split, the start has said where it knew.
+        counts.cache_creation = counts.cache_creation.filter(|_| split);
         send(&Written::MessageDelta { delta, usage: counts }, out);
         send(&Written::MessageStop, out);
         self.phase = Phase::Ended;

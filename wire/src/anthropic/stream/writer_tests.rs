@@ -182,7 +182,11 @@ fn a_written_stream_reads_as_the_same_answer() {
                     ..ToolCall::default()
                 }),
             ],
-            stop: Some(Stop { reason: StopReason::StopSequence, sequence: Some("x".into()) }),
+            stop: Some(Stop {
+                reason: StopReason::StopSequence,
+                sequence: Some("x".into()),
+                foreign: Vec::new(),
+            }),
             logprobs: None,
         }],
         usage: Some(Usage { input_uncached: 3, cache_read: 5, output_visible: 7, ..Usage::default() }),
@@ -219,6 +223,34 @@ fn what_is_sealed_goes_into_the_block_that_opens() {
     assert_eq!(seal::open_call_id(&id), ("call_1".into(), Some(gemini)));
 }
 
+/// Gemini 3 signs with an empty text, which Anthropic refuses from a client that sends it back.
+#[test]
+fn a_text_that_says_nothing_is_no_block() {
+    let signature = Signature { provider: Provider::Gemini, data: "c2ln".into() };
+    let (mut writer, mut out) = (writer(Unsupported::Refuse), Vec::new());
+    for event in [
+        start(),
+        begin(0, Opening::Text),
+        grow(0, Delta::Text("a".into())),
+        close(0),
+        begin(1, Opening::Text),
+        grow(1, Delta::Signature(signature)),
+        close(1),
+        begin(2, call("c")),
+        close(2),
+        stop(StopReason::ToolUse),
+        Event::End,
+    ] {
+        writer.write(&event, &mut out).expect("written");
+    }
+    let starts: Vec<Value> =
+        data(&out).into_iter().filter(|event| event["type"] == "content_block_start").collect();
+    let kinds: Vec<(&Value, &Value)> =
+        starts.iter().map(|event| (&event["index"], &event["content_block"]["type"])).collect();
+    assert_eq!(kinds, [(&json!(0), &json!("text")), (&json!(1), &json!("tool_use"))]);
+    assert_eq!(writer.dropped(), ["content[1].signature"]);
+}
+
 /// A failure before the start can still be told as an error of its own, without half a message.
 #[test]
 fn an_error_is_the_last_event() {
@@ -228,6 +260,7 @@ fn an_error_is_the_last_event() {
     let late = written(&[
         start(),
         begin(0, Opening::Text),
+        grow(0, Delta::Text("a".into())),
         failure,
         close(0),
         stop(StopReason::EndTurn),
@@ -235,7 +268,7 @@ fn an_error_is_the_last_event() {
     ]);
     let events = data(&late);
     assert_eq!(events.last(), Some(&error));
-    assert_eq!(events.len(), 3, "a start, a block and the error: {events:?}");
+    assert_eq!(events.len(), 4, "a start, a block with a word and the error: {events:?}");
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl<'a> Contents<'a> {
         losses: &mut Losses,
     ) -> Result<Option<WirePart>, Inexpressible> {
         match part {
-            Part::Text(text) => self::text(text, path, losses),
+            Part::Text(text) => Ok(self::text(text, path, losses)),
             // Of a refusal only the words are left, which is what the model said.
             Part::Refusal(refusal) => {
                 Ok(Some(refusal.as_str()).filter(|words| !words.is_empty()).map(WirePart::text))
@@ -147,9 +147,10 @@ impl<'a> Contents<'a> {
             Part::Document(document) => self.document(document, path, losses),
             Part::ToolCall(call) => self.call(call, path, losses).map(Some),
             Part::ToolResult(result) => self.result(result, path, foreign, losses).map(Some),
-            Part::Thinking(thinking) => self::thinking(thinking, path, losses),
-            Part::RedactedThinking(RedactedThinking { provider, data: _ }) => {
-                losses.lose(path, format!("only {} can read it", provider.as_str()))?;
+            Part::Thinking(thinking) => Ok(self::thinking(thinking, path, losses)),
+            // Only its provider can read it, and what it led to is there.
+            Part::RedactedThinking(RedactedThinking { provider: _, data: _ }) => {
+                losses.waive(path);
                 Ok(None)
             }
             Part::Foreign(ForeignPart { dialect: Dialect::Gemini, kind, value }) => {
@@ -218,7 +219,7 @@ impl<'a> Contents<'a> {
                 args: Some(args),
                 ..FunctionCall::default()
             }),
-            thought_signature: own_signature(signature.as_ref(), path, losses)?,
+            thought_signature: own_signature(signature.as_ref(), path, losses),
             ..WirePart::default()
         })
     }
@@ -296,7 +297,7 @@ impl<'a> Contents<'a> {
     }
 }
 
-fn text(text: &Text, path: &str, losses: &mut Losses) -> Result<Option<WirePart>, Inexpressible> {
+fn text(text: &Text, path: &str, losses: &mut Losses) -> Option<WirePart> {
     let Text { text, citations, signature, cache } = text;
     // What an earlier answer rested on changes no later one.
     if !citations.is_empty() {
@@ -305,37 +306,34 @@ fn text(text: &Text, path: &str, losses: &mut Losses) -> Result<Option<WirePart>
     if cache.is_some() {
         losses.waive(format!("{path}.cache_control"));
     }
-    let thought_signature = own_signature(signature.as_ref(), path, losses)?;
+    let thought_signature = own_signature(signature.as_ref(), path, losses);
     // An empty text is refused, unless it is there for its signature.
     if text.is_empty() && thought_signature.is_none() {
-        return Ok(None);
+        return None;
     }
-    Ok(Some(WirePart { thought_signature, ..WirePart::text(text) }))
+    Some(WirePart { thought_signature, ..WirePart::text(text) })
 }
 
-fn thinking(thinking: &Thinking, path: &str, losses: &mut Losses) -> Result<Option<WirePart>, Inexpressible> {
+fn thinking(thinking: &Thinking, path: &str, losses: &mut Losses) -> Option<WirePart> {
     let Thinking { text, signature, id: _ } = thinking;
     let foreign = signature.as_ref().is_some_and(|signature| signature.provider != Provider::Gemini);
-    let thought_signature = own_signature(signature.as_ref(), path, losses)?;
+    let thought_signature = own_signature(signature.as_ref(), path, losses);
     // Another model's thinking goes as a whole: without its proof it is not even that model's.
     if foreign || (text.is_empty() && thought_signature.is_none()) {
-        return Ok(None);
+        return None;
     }
-    Ok(Some(WirePart { thought: Some(true), thought_signature, ..WirePart::text(text) }))
+    Some(WirePart { thought: Some(true), thought_signature, ..WirePart::text(text) })
 }
 
-/// Gemini's own signature; another provider's is lost.
-fn own_signature(
-    signature: Option<&Signature>,
-    path: &str,
-    losses: &mut Losses,
-) -> Result<Option<String>, Inexpressible> {
+/// Gemini's own signature. Another provider's is left out without being refused: a conversation goes on at another
+/// provider, and what was asked is the same without.
+fn own_signature(signature: Option<&Signature>, path: &str, losses: &mut Losses) -> Option<String> {
     match signature {
-        None => Ok(None),
-        Some(Signature { provider: Provider::Gemini, data }) => Ok(Some(data.clone())),
-        Some(Signature { provider: provider @ (Provider::OpenAi | Provider::Anthropic), data: _ }) => {
-            losses.lose(format!("{path}.signature"), format!("only {} can read it", provider.as_str()))?;
-            Ok(None)
+        None => None,
+        Some(Signature { provider: Provider::Gemini, data }) => Some(data.clone()),
+        Some(Signature { provider: Provider::OpenAi | Provider::Anthropic, data: _ }) => {
+            losses.waive(format!("{path}.signature"));
+            None
         }
     }
 }

@@ -252,27 +252,36 @@ fn what_gemini_lacks_is_refused_by_the_callers_name() {
     with(&|request| request.sampling.seed = Some(1 << 40), "seed");
     with(&|request| request.turns[0].name = Some("n".into()), "messages[0].name");
     with(&|request| request.turns.push(turn(Role::System, 1, vec![Part::text("s")])), "messages[1]");
-    with(
-        &|request| {
-            request.turns[0].parts.push(Part::RedactedThinking(RedactedThinking {
-                provider: Provider::Anthropic,
-                data: "x".into(),
-            }));
-        },
-        "messages[0]",
-    );
-    with(
-        &|request| {
-            let signature = Some(Signature { provider: Provider::Anthropic, data: "x".into() });
-            request.turns[0].parts.push(Part::Thinking(Thinking { signature, ..Thinking::default() }));
-        },
-        "messages[0].signature",
-    );
     for (request, field) in cases {
         assert_eq!(refused(&request, Unsupported::Refuse), field);
         let (written, dropped) = write_to(&request, Upstream::default(), Unsupported::Drop);
         assert!(dropped.iter().any(|name| name == field), "{field} of {dropped:?}");
         assert_eq!(written["contents"][0]["parts"], json!([{"text": "q"}]));
+    }
+}
+
+/// A conversation that another provider began goes on here.
+#[test]
+fn thinking_and_signatures_of_others_go_without_being_refused() {
+    let signature = || Some(Signature { provider: Provider::Anthropic, data: "x".into() });
+    for (part, field) in [
+        (
+            Part::RedactedThinking(RedactedThinking { provider: Provider::Anthropic, data: "x".into() }),
+            "messages[1]",
+        ),
+        (
+            Part::Thinking(Thinking { text: "t".into(), signature: signature(), id: None }),
+            "messages[1].signature",
+        ),
+        (Part::Text(Text { signature: signature(), ..Text::default() }), "messages[1].content[1].signature"),
+    ] {
+        let request = from_openai(vec![
+            turn(Role::User, 0, vec![Part::text("q")]),
+            turn(Role::Assistant, 1, vec![Part::text("a"), part]),
+        ]);
+        let (written, dropped) = write_to(&request, Upstream::default(), Unsupported::Refuse);
+        assert_eq!(dropped, [field]);
+        assert_eq!(written["contents"][1]["parts"], json!([{"text": "a"}]));
     }
 }
 

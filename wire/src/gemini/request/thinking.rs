@@ -38,7 +38,7 @@ fn read_level(level: &str) -> Result<Option<Effort>, Unreadable> {
         "LOW" => Effort::Low,
         "MEDIUM" => Effort::Medium,
         "HIGH" => Effort::High,
-        "XHIGH" => Effort::Highest,
+        "XHIGH" => Effort::ExtraHigh,
         "THINKING_LEVEL_UNSPECIFIED" => return Ok(None),
         _ => {
             let problem = format!("`{level}` is none of MINIMAL, LOW, MEDIUM, HIGH and XHIGH");
@@ -93,8 +93,8 @@ fn level(effort: Effort, origin: Dialect) -> &'static str {
         Effort::Low => "LOW",
         Effort::Medium => "MEDIUM",
         // Few models know XHIGH, so it is said only where the caller said it in these words.
-        Effort::Highest if origin == Dialect::Gemini => "XHIGH",
-        Effort::High | Effort::Highest => "HIGH",
+        Effort::ExtraHigh if origin == Dialect::Gemini => "XHIGH",
+        Effort::High | Effort::ExtraHigh | Effort::Max => "HIGH",
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
         let low = Amount::Effort(Effort::Low);
         assert_eq!(written(low, Generation::Budgeted), (Some(4_096), None));
         assert_eq!(written(low, Generation::Levelled), (None, Some("LOW".into())));
-        assert_eq!(written(Amount::Effort(Effort::Highest), Generation::Budgeted), (Some(24_576), None));
+        assert_eq!(written(Amount::Effort(Effort::Max), Generation::Budgeted), (Some(24_576), None));
         assert_eq!(written(Amount::Dynamic, Generation::Unknown), (Some(-1), None));
         assert_eq!(written(Amount::Off, Generation::Budgeted), (Some(0), None));
         let mut losses = Losses::new(Unsupported::Refuse, Dialect::OpenAiChat, Dialect::Gemini);

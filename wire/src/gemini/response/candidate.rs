@@ -2,8 +2,8 @@
 
 use super::Candidate;
 use crate::canonical::{
-    Citation, Delta, Event, Failure, ForeignPart, Mint, Opening, Part, Provider, RedactedThinking, Signature,
-    Stop, StopReason, Text, Thinking,
+    Citation, Delta, Event, Extra, Failure, ForeignField, ForeignPart, Mint, Opening, Part, Provider,
+    RedactedThinking, Signature, Stop, StopReason, Text, Thinking, keep_foreign,
 };
 use crate::gemini::content::Part as WirePart;
 use crate::gemini::finish_reason::{self, Finish};
@@ -22,6 +22,8 @@ pub(super) struct CandidateReader {
     calls_tools: bool,
     /// Why it ended; the last word counts, since older models say `STOP` with every piece.
     pub(super) stop: Option<StopReason>,
+    /// What nobody translates; of each field the last word counts.
+    foreign: Vec<ForeignField>,
 }
 
 /// The block that grows.
@@ -45,7 +47,16 @@ struct TextBlock {
 
 impl CandidateReader {
     pub(super) fn new(choice: u32, whole: bool) -> Self {
-        Self { choice, whole, blocks: 0, open: None, texts: Vec::new(), calls_tools: false, stop: None }
+        Self {
+            choice,
+            whole,
+            blocks: 0,
+            open: None,
+            texts: Vec::new(),
+            calls_tools: false,
+            stop: None,
+            foreign: Vec::new(),
+        }
     }
 
     /// Takes the next piece.
@@ -61,11 +72,14 @@ impl CandidateReader {
             finish_message,
             index: _,
             citation_metadata,
-            grounding_metadata,
+            mut grounding_metadata,
             logprobs_result,
             avg_logprobs: _,
-            extra: _,
+            extra,
         } = piece;
+        let searched = grounding_metadata.as_mut().map(|metadata| std::mem::take(&mut metadata.extra));
+        self.keep("", extra);
+        self.keep(".groundingMetadata", searched.unwrap_or_default());
         // Which text each part of this piece went to, and where it begins there.
         let mut places = Vec::new();
         for part in content.map(|content| content.parts).unwrap_or_default() {
@@ -99,7 +113,18 @@ impl CandidateReader {
             events.push(Event::BlockStop { choice: self.choice, block: text.block });
         }
         let reason = self.stop.clone().unwrap_or(StopReason::EndTurn).with_calls(self.calls_tools);
-        events.push(Event::Stop { choice: self.choice, stop: Stop::new(reason) });
+        let stop = Stop { foreign: std::mem::take(&mut self.foreign), ..Stop::new(reason) };
+        events.push(Event::Stop { choice: self.choice, stop });
+    }
+
+    fn keep(&mut self, within: &str, extra: Extra) {
+        let mut newer = Vec::new();
+        keep_foreign(&format!("candidates[{}]{within}", self.choice), extra, &mut newer);
+        let same = |kept: &ForeignField| {
+            newer.iter().any(|field| field.parent == kept.parent && field.name == kept.name)
+        };
+        self.foreign.retain(|kept| !same(kept));
+        self.foreign.extend(newer);
     }
 
     /// Takes a part; says which text it belongs to and at which byte it begins there.

@@ -17,6 +17,7 @@ pub use write::from_canonical;
 
 pub(super) use parts::write_part;
 pub(super) use reader::AnswerReader;
+pub(super) use write::give_back;
 
 use super::content::Content;
 use super::error::ErrorObject;

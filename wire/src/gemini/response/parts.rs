@@ -62,7 +62,7 @@ fn write_redacted(thinking: &RedactedThinking) -> WirePart {
 
 fn write_call(call: &ToolCall, path: &str, losses: &Losses) -> Result<WirePart, Inexpressible> {
     let ToolCall { id, name, arguments: _, signature, cache: _ } = call;
-    let args = call.arguments_object().map_err(|why| losses.refuse(path, why))?;
+    let args = call.arguments_object().map_err(|why| losses.unusable(path, why))?;
     Ok(WirePart {
         function_call: Some(FunctionCall {
             id: Some(id.clone()),

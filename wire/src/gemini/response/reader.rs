@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::candidate::CandidateReader;
-use super::{Candidate, GenerateContentResponse, PromptFeedback};
-use crate::canonical::{
-    Dialect, Event, Failure, FailureClass, ForeignField, Mint, Start, StopReason, keep_foreign,
-};
+use super::{GenerateContentResponse, PromptFeedback};
+use crate::canonical::{Dialect, Event, Failure, FailureClass, Mint, Start, StopReason, keep_foreign};
 use crate::gemini::usage::UsageMetadata;
 use crate::gemini::{error, usage};
 
@@ -64,7 +62,7 @@ impl AnswerReader {
             return;
         }
         let GenerateContentResponse {
-            mut candidates,
+            candidates,
             prompt_feedback,
             usage_metadata,
             model_version,
@@ -81,7 +79,6 @@ impl AnswerReader {
             let mut foreign = Vec::new();
             keep_foreign("", extra, &mut foreign);
             keep_foreign("promptFeedback", feedback, &mut foreign);
-            candidates.iter_mut().for_each(|candidate| take_foreign(candidate, &mut foreign));
             events.push(Event::Start(Start {
                 origin: Dialect::Gemini,
                 id: response_id.unwrap_or_default(),
@@ -131,13 +128,5 @@ impl AnswerReader {
     fn candidate(&mut self, index: u32) -> &mut CandidateReader {
         let whole = self.whole;
         self.candidates.entry(index).or_insert_with(|| CandidateReader::new(index, whole))
-    }
-}
-
-fn take_foreign(candidate: &mut Candidate, foreign: &mut Vec<ForeignField>) {
-    let parent = format!("candidates[{}]", candidate.index.unwrap_or_default());
-    keep_foreign(&parent, std::mem::take(&mut candidate.extra), foreign);
-    if let Some(metadata) = &mut candidate.grounding_metadata {
-        keep_foreign(&format!("{parent}.groundingMetadata"), std::mem::take(&mut metadata.extra), foreign);
     }
 }

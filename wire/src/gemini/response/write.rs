@@ -2,8 +2,8 @@
 
 use super::{Candidate, GenerateContentResponse, PromptFeedback, write_part};
 use crate::canonical::{
-    Choice, Dialect, Envelope, Extra, ForeignField, Inexpressible, Logprobs, Losses, Part, Response, Text,
-    Translated, Unsupported,
+    Choice, Dialect, Envelope, Extra, ForeignField, Inexpressible, Logprobs, Losses, Part, Response, Stop,
+    Text, Translated, Unsupported,
 };
 use crate::gemini::content::Content;
 use crate::gemini::grounding::Citations;
@@ -27,11 +27,8 @@ pub fn from_canonical(
     let mut candidates = Vec::with_capacity(choices.len());
     for choice in choices {
         let mut candidate = write_choice(choice, &mut losses)?;
-        let parent = format!("candidates[{}]", choice.index);
-        candidate.extra = own.take(&parent);
-        let searched = own.take(&format!("{parent}.groundingMetadata"));
-        if !searched.is_empty() {
-            candidate.grounding_metadata.get_or_insert_default().extra = searched;
+        if let Some(stop) = &choice.stop {
+            give_back(stop, *origin, &mut candidate, &mut losses);
         }
         candidates.push(candidate);
     }
@@ -49,6 +46,22 @@ pub fn from_canonical(
     Ok(Translated { message, dropped: losses.into_dropped() })
 }
 
+/// Gives a candidate the fields back that only this dialect knows.
+pub(in crate::gemini) fn give_back(
+    stop: &Stop,
+    origin: Dialect,
+    candidate: &mut Candidate,
+    losses: &mut Losses,
+) {
+    let mut own = Own::of(origin, &stop.foreign, losses);
+    let parent = format!("candidates[{}]", candidate.index.unwrap_or_default());
+    candidate.extra = own.take(&parent);
+    let searched = own.take(&format!("{parent}.groundingMetadata"));
+    if !searched.is_empty() {
+        candidate.grounding_metadata.get_or_insert_default().extra = searched;
+    }
+}
+
 /// The answer's fields that only this dialect knows. Another dialect's are about the answer and not part of it, so they
 /// go without being refused.
 struct Own<'a>(Vec<&'a ForeignField>);
@@ -58,7 +71,7 @@ impl<'a> Own<'a> {
         if origin == Dialect::Gemini {
             return Self(foreign.iter().collect());
         }
-        foreign.iter().for_each(|field| losses.waive(field.path()));
+        losses.waive_all(foreign);
         Self(Vec::new())
     }
 
@@ -77,7 +90,7 @@ fn write_choice(choice: &Choice, losses: &mut Losses) -> Result<Candidate, Inexp
         if let Part::Text(Text { text, citations: cited, .. }) = part {
             for citation in cited {
                 if !citations.add(citation, text, Some(written.len()), 0) {
-                    losses.lose(format!("{path}.citations"), "Gemini has no place for such a source")?;
+                    losses.waive(format!("{path}.citations"));
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::gemini::content::{Content, Part as WirePart};
 use crate::gemini::error::{self, ErrorBody};
 use crate::gemini::grounding::Citations;
 use crate::gemini::path::Framing;
-use crate::gemini::response::{Candidate, GenerateContentResponse, write_part};
+use crate::gemini::response::{Candidate, GenerateContentResponse, give_back, write_part};
 use crate::gemini::{finish_reason, logprobs, usage};
 use crate::sse;
 
@@ -73,7 +73,7 @@ impl StreamWriter {
         match event {
             Event::Start(start) => {
                 self.losses = Losses::new(self.policy, start.origin, Dialect::Gemini);
-                start.foreign.iter().for_each(|field| self.losses.waive(field.path()));
+                self.losses.waive_all(&start.foreign);
             }
             Event::BlockStart { choice, block, opening } => {
                 let (open, part) = begin(opening);
@@ -136,7 +136,7 @@ impl StreamWriter {
                 // In a stream the bytes count over all texts, whose pieces are no lasting parts.
                 if !writing.citations.add(&citation, words, None, writing.text_bytes) {
                     let field = format!("{}.citations", path(choice, block));
-                    self.losses.lose(field, "Gemini has no place for such a source")?;
+                    self.losses.waive(field);
                 }
                 return Ok(());
             }
@@ -167,11 +167,12 @@ impl StreamWriter {
     }
 
     fn last_piece(&mut self, out: &mut Vec<u8>) {
-        let candidates = std::mem::take(&mut self.candidates).into_iter().map(|(choice, writing)| {
+        let mut candidates = Vec::with_capacity(self.candidates.len());
+        for (choice, writing) in std::mem::take(&mut self.candidates) {
             let Writing { block: _, text_bytes: _, citations, stop } = writing;
             let (citation_metadata, grounding_metadata) = citations.write();
             let reason = stop.as_ref().map_or("STOP", |stop| finish_reason::write(&stop.reason));
-            Candidate {
+            let mut candidate = Candidate {
                 // Google's own last piece has an empty text where nothing else is left to say.
                 content: Some(content(vec![WirePart::text("")])),
                 finish_reason: Some(reason.to_owned()),
@@ -179,9 +180,12 @@ impl StreamWriter {
                 citation_metadata,
                 grounding_metadata,
                 ..Candidate::default()
+            };
+            if let Some(stop) = &stop {
+                give_back(stop, self.losses.origin(), &mut candidate, &mut self.losses);
             }
-        });
-        let candidates = candidates.collect();
+            candidates.push(candidate);
+        }
         self.piece(candidates, out);
     }
 

@@ -22,7 +22,8 @@ pub(super) fn read_effort(word: &str, field: &str) -> Result<Amount, Unreadable>
         "low" => Amount::Effort(Effort::Low),
         "medium" => Amount::Effort(Effort::Medium),
         "high" => Amount::Effort(Effort::High),
-        "xhigh" | "max" => Amount::Effort(Effort::Highest),
+        "xhigh" => Amount::Effort(Effort::ExtraHigh),
+        "max" => Amount::Effort(Effort::Max),
         other => {
             let problem = format!("must be none, minimal, low, medium, high or xhigh, got `{other}`");
             return Err(Unreadable::new(field, problem));
@@ -43,7 +44,8 @@ pub(super) fn effort_word(thinking: &ThinkingRequest) -> Option<&'static str> {
         Effort::Low => "low",
         Effort::Medium => "medium",
         Effort::High => "high",
-        Effort::Highest => "xhigh",
+        // OpenAI has no word for more.
+        Effort::ExtraHigh | Effort::Max => "xhigh",
     })
 }
 

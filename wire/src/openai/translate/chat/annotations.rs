@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::super::Extra;
 use super::super::super::chat::{Annotation, UrlCitation};
 use super::super::view::{join, take};
-use crate::canonical::{Citation, CitationSource, Dialect, Inexpressible, Losses, Part, Span, Unreadable};
+use crate::canonical::{Citation, CitationSource, Dialect, Losses, Part, Span, Unreadable};
 
 /// Takes `annotations` out of a message's `extra`.
 pub(super) fn take_annotations(extra: &mut Extra, path: &str) -> Result<Vec<Citation>, Unreadable> {
@@ -45,16 +45,9 @@ pub(super) fn attach(citations: Vec<Citation>, parts: &mut [Part]) {
     }
 }
 
-/// The annotation for a citation of the text whose characters are `block` in the whole; `None` where it is dropped.
-///
-/// # Errors
-/// Where the source is no page of the web and the caller did not say to drop.
-pub(super) fn annotation(
-    citation: &Citation,
-    block: Span,
-    path: &str,
-    losses: &mut Losses,
-) -> Result<Option<Value>, Inexpressible> {
+/// The annotation for a citation of the text whose characters are `block` in the whole; `None` where its
+/// source has no place there: only pages of the web can be cited, and the text says the same without.
+pub(super) fn annotation(citation: &Citation, block: Span, path: &str, losses: &mut Losses) -> Option<Value> {
     let Citation { span, source, cited_text: _, foreign } = citation;
     let span = span.map_or(block, |span| Span {
         start: block.start.saturating_add(span.start),
@@ -69,17 +62,17 @@ pub(super) fn annotation(
             inner.insert("title".into(), json!(title.as_deref().unwrap_or_default()));
             inner.insert("url".into(), json!(url));
             inner.extend(own.cloned().unwrap_or_default());
-            Ok(Some(json!({"type": "url_citation", "url_citation": inner})))
+            Some(json!({"type": "url_citation", "url_citation": inner}))
         }
         CitationSource::Foreign { kind } if own.is_some() => {
             let mut whole = Extra::new();
             whole.insert("type".into(), json!(kind));
             whole.extend(own.cloned().unwrap_or_default());
-            Ok(Some(Value::Object(whole)))
+            Some(Value::Object(whole))
         }
         CitationSource::Document { .. } | CitationSource::Foreign { .. } => {
-            losses.lose(join(path, "citations"), "only pages of the web can be cited there")?;
-            Ok(None)
+            losses.waive(join(path, "citations"));
+            None
         }
     }
 }

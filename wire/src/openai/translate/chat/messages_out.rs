@@ -109,10 +109,11 @@ impl TurnWriter<'_> {
                 Part::Thinking(Thinking { text, signature: _, id: _ }) => match self.server {
                     // Signatures mean nothing to a server that gives none.
                     Server::Compatible => reasoning.push_str(text),
-                    Server::OpenAi => self.lose(*place, "leave the thinking out: it takes none back")?,
+                    // It takes none back, and what it led to is there.
+                    Server::OpenAi => self.losses.waive(place.path(self.losses.origin())),
                 },
                 Part::RedactedThinking(RedactedThinking { .. }) => {
-                    self.lose(*place, "leave the thinking out: only its provider can read it")?;
+                    self.losses.waive(place.path(self.losses.origin()));
                 }
                 Part::Foreign(foreign)
                     if foreign.dialect == Dialect::OpenAiChat && foreign.value.get("id").is_some() =>
@@ -136,6 +137,9 @@ impl TurnWriter<'_> {
     fn call(&mut self, call: &ToolCall, place: Place) -> Value {
         let path = self.path(place);
         self.cache(call.cache.is_some(), &path);
+        if call.signature.is_some() {
+            self.losses.waive(format!("{path}.signature"));
+        }
         calls::entry(call, &call.id)
     }
 
@@ -143,6 +147,11 @@ impl TurnWriter<'_> {
     fn said(&mut self, part: &Part, place: Place) -> Result<Option<ContentPart>, Inexpressible> {
         let path = self.path(place);
         let part = match part {
+            // A text that was only there for its signature says nothing.
+            Part::Text(Text { text, citations: _, signature: Some(_), cache: _ }) if text.is_empty() => {
+                self.losses.waive(format!("{path}.signature"));
+                return Ok(None);
+            }
             Part::Text(text) => text_part(text, &path, self.losses),
             Part::Refusal(refusal) => with("refusal", "refusal", json!(refusal)),
             Part::Image(image) => match self.image(image, &path) {
@@ -244,7 +253,10 @@ fn content(mut parts: Vec<ContentPart>) -> Option<Content> {
 
 fn text_part(text: &Text, path: &str, losses: &mut Losses) -> ContentPart {
     // Citations and signatures of an earlier answer are not asked back by any server of this dialect.
-    let Text { text, citations: _, signature: _, cache } = text;
+    let Text { text, citations: _, signature, cache } = text;
+    if signature.is_some() {
+        losses.waive(format!("{path}.signature"));
+    }
     if cache.is_some() {
         losses.waive(format!("{path}.cache_control"));
     }

@@ -8,7 +8,7 @@ use super::super::shared::takes_foreign;
 use super::super::{finish, logprobs, usage};
 use super::{annotations, calls, reasoning};
 use crate::canonical::{
-    Choice, Dialect, Envelope, Inexpressible, Losses, Part, Place, Response, Span, Text, Thinking,
+    Choice, Dialect, Envelope, Inexpressible, Losses, Part, Place, Response, Span, Stop, Text, Thinking,
     Translated, Unsupported, seal,
 };
 
@@ -54,7 +54,10 @@ fn write_choice(choice: &Choice, origin: Dialect, losses: &mut Losses) -> Result
         said.add(part, Place::Answer { choice: *index, part: position }, position, losses)?;
     }
     let finish_reason = match stop {
-        Some(stop) => finish::from_canonical(&stop.reason, origin),
+        Some(Stop { reason, sequence: _, foreign }) => {
+            losses.waive_all(foreign);
+            finish::from_canonical(reason, origin)
+        }
         None => FinishReason::Stop,
     };
     Ok(ChatChoice {
@@ -89,12 +92,16 @@ impl Said {
         self.details.extend(reasoning::detail(part, position));
         match part {
             Part::Text(Text { text, citations, signature: _, cache: _ }) => {
+                // A text may be there for its signature alone.
+                if text.is_empty() && citations.is_empty() {
+                    return Ok(());
+                }
                 let content = self.content.get_or_insert_default();
                 let start = characters(content);
                 content.push_str(text);
                 let block = Span { start, end: start.saturating_add(characters(text)) };
                 for citation in citations {
-                    self.annotations.extend(annotations::annotation(citation, block, &path, losses)?);
+                    self.annotations.extend(annotations::annotation(citation, block, &path, losses));
                 }
             }
             Part::Refusal(refusal) => self.refusal.get_or_insert_default().push_str(refusal),

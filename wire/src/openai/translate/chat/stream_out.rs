@@ -157,7 +157,7 @@ impl StreamWriter {
         self.delta(choice, said, out);
     }
 
-    fn close(&mut self, choice: u32, block: u32, out: &mut Vec<u8>) -> Result<(), Inexpressible> {
+    fn close(&mut self, choice: u32, block: u32, out: &mut Vec<u8>) {
         let writing = self.choices.entry(choice).or_default();
         let end = writing.characters;
         match writing.blocks.remove(&block) {
@@ -167,7 +167,7 @@ impl StreamWriter {
                 let mut annotations = Vec::new();
                 for citation in &citations {
                     let span = Span { start, end };
-                    annotations.extend(annotations::annotation(citation, span, &path, &mut self.losses)?);
+                    annotations.extend(annotations::annotation(citation, span, &path, &mut self.losses));
                 }
                 if !annotations.is_empty() {
                     self.delta(choice, with("annotations", Value::Array(annotations)), out);
@@ -184,7 +184,6 @@ impl StreamWriter {
             }
             Some(Block::Call(_) | Block::Done) | None => {}
         }
-        Ok(())
     }
 
     fn delta(&mut self, choice: u32, delta: WireDelta, out: &mut Vec<u8>) {
@@ -249,7 +248,7 @@ impl WriteStream for StreamWriter {
                 self.begin(*choice, *block, opening, out)?;
             }
             Event::BlockDelta { choice, block, delta } => self.grow(*choice, *block, delta, out),
-            Event::BlockStop { choice, block } => self.close(*choice, *block, out)?,
+            Event::BlockStop { choice, block } => self.close(*choice, *block, out),
             Event::Logprobs { choice, logprobs } => {
                 self.open(*choice, out);
                 let logprobs = Some(logprobs::from_canonical(logprobs));
@@ -261,6 +260,7 @@ impl WriteStream for StreamWriter {
             }
             Event::Stop { choice, stop } => {
                 self.open(*choice, out);
+                self.losses.waive_all(&stop.foreign);
                 let reason = finish::from_canonical(&stop.reason, self.losses.origin());
                 self.stop(*choice, reason, out);
             }

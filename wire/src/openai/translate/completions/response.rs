@@ -49,6 +49,9 @@ fn write_choice(
         let place = Place::Answer { choice: *index, part: position };
         text.push_str(said(part, place, losses)?);
     }
+    if let Some(stop) = stop {
+        losses.waive_all(&stop.foreign);
+    }
     let reason = stop.as_ref().map(|stop| finish::from_canonical(&stop.reason, origin));
     Ok(CompletionChoice {
         index: *index,
@@ -66,6 +69,9 @@ pub(super) fn said<'a>(part: &'a Part, place: Place, losses: &mut Losses) -> Res
         Part::Text(text) => {
             if !text.citations.is_empty() {
                 losses.waive(format!("{path}.citations"));
+            }
+            if text.signature.is_some() {
+                losses.waive(format!("{path}.signature"));
             }
             Ok(&text.text)
         }

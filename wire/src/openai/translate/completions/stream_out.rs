@@ -82,22 +82,34 @@ impl StreamWriter {
 impl WriteStream for StreamWriter {
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<(), Inexpressible> {
         match event {
-            Event::Start(start) => self.losses = Losses::new(self.policy, start.origin, TARGET),
+            Event::Start(start) => {
+                self.losses = Losses::new(self.policy, start.origin, TARGET);
+                self.losses.waive_all(&start.foreign);
+            }
             Event::BlockStart { choice, block, opening } => self.begin(*choice, *block, opening)?,
             Event::BlockDelta { choice, block: _, delta: Delta::Text(text) | Delta::Refusal(text) } => {
                 self.choice(*choice, text, None, None, out);
             }
-            // Of a block that was dropped or waived, or what stands beside a text.
+            // They stand beside a text, which says the same without; those of thinking went with it.
             Event::BlockDelta {
-                delta: Delta::Arguments(_) | Delta::Thinking(_) | Delta::Signature(_) | Delta::Citation(_),
-                ..
+                choice,
+                block,
+                delta: delta @ (Delta::Signature(_) | Delta::Citation(_)),
+            } => {
+                let what = if matches!(delta, Delta::Signature(_)) { "signature" } else { "citations" };
+                let part = usize::try_from(*block).unwrap_or_default();
+                let path = Place::Answer { choice: *choice, part }.path(self.losses.origin());
+                self.losses.waive(format!("{path}.{what}"));
             }
+            // Of a block that was dropped or waived.
+            Event::BlockDelta { delta: Delta::Arguments(_) | Delta::Thinking(_), .. }
             | Event::BlockStop { .. } => {}
             Event::Logprobs { choice, logprobs } => {
                 let logprobs = legacy_logprobs::write(logprobs, self.offsets.entry(*choice).or_default());
                 self.choice(*choice, "", Some(logprobs), None, out);
             }
             Event::Stop { choice, stop } => {
+                self.losses.waive_all(&stop.foreign);
                 let reason = finish::from_canonical(&stop.reason, self.losses.origin());
                 self.choice(*choice, "", None, Some(reason), out);
             }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::super::Extra;
-use crate::canonical::{Citation, CitationSource, Dialect, Inexpressible, Losses, Span};
+use crate::canonical::{Citation, CitationSource, Dialect, Losses, Span};
 
 const DIALECT: Dialect = Dialect::OpenAiResponses;
 
@@ -27,27 +27,23 @@ pub(super) fn read(annotation: Value) -> Citation {
     }
 }
 
-/// The annotation for a citation of a text of `length` characters; `None` where it is dropped.
-pub(super) fn write(
-    citation: &Citation,
-    length: u64,
-    path: &str,
-    losses: &mut Losses,
-) -> Result<Option<Value>, Inexpressible> {
+/// The annotation for a citation of a text of `length` characters; `None` where its source has no place there:
+/// only pages of the web can be cited, and the text says the same without.
+pub(super) fn write(citation: &Citation, length: u64, path: &str, losses: &mut Losses) -> Option<Value> {
     let Citation { span, source, cited_text: _, foreign } = citation;
     let Span { start, end } = span.unwrap_or(Span { start: 0, end: length });
     match (source, foreign) {
-        (CitationSource::Web { url, title }, _) => Ok(Some(json!({
+        (CitationSource::Web { url, title }, _) => Some(json!({
             "type": "url_citation",
             "start_index": start,
             "end_index": end,
             "url": url,
             "title": title.as_deref().unwrap_or_default(),
-        }))),
-        (CitationSource::Foreign { .. }, Some((DIALECT, whole))) => Ok(Some(Value::Object(whole.clone()))),
+        })),
+        (CitationSource::Foreign { .. }, Some((DIALECT, whole))) => Some(Value::Object(whole.clone())),
         (CitationSource::Document { .. } | CitationSource::Foreign { .. }, _) => {
-            losses.lose(format!("{path}.citations"), "only pages of the web can be cited there")?;
-            Ok(None)
+            losses.waive(format!("{path}.citations"));
+            None
         }
     }
 }

@@ -12,7 +12,7 @@ use super::open_item::OpenItem;
 use super::usage;
 use crate::canonical::{
     Delta, Dialect, Envelope, Event, Failure, Field, Inexpressible, Logprobs, Losses, Mint, Opening, Place,
-    Start, Stop, StopReason, Unsupported, Usage,
+    Signature, Start, Stop, StopReason, Unsupported, Usage,
 };
 
 pub(super) const TARGET: Dialect = Dialect::OpenAiResponses;
@@ -75,6 +75,14 @@ impl Outbox {
     }
 }
 
+/// A block that begins with its first words.
+#[derive(Debug)]
+struct Waiting {
+    block: u32,
+    opening: Opening,
+    signature: Option<Signature>,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub(super) struct Builder {
@@ -88,6 +96,8 @@ pub(super) struct Builder {
     /// Items that are whole.
     output: Vec<Value>,
     open: Option<OpenItem>,
+    /// A text or refusal that has not said anything: one that never does is no part of a message.
+    waiting: Option<Waiting>,
     stop: Option<Stop>,
     usage: Option<Usage>,
 }
@@ -104,6 +114,7 @@ impl Builder {
             started: false,
             output: Vec::new(),
             open: None,
+            waiting: None,
             stop: None,
             usage: None,
         }
@@ -113,12 +124,16 @@ impl Builder {
     pub(super) fn take(&mut self, event: &Event) -> Result<(), Inexpressible> {
         match event {
             Event::Start(start) => self.start(start),
+            Event::BlockStart { choice: 0, block, opening: opening @ (Opening::Text | Opening::Refusal) } => {
+                self.waiting = Some(Waiting { block: *block, opening: opening.clone(), signature: None });
+            }
             Event::BlockStart { choice: 0, block, opening } => self.begin(*block, opening)?,
-            Event::BlockDelta { choice: 0, block: _, delta } => self.grow(delta),
-            Event::BlockStop { choice: 0, block } => self.close_block(*block)?,
+            Event::BlockDelta { choice: 0, block: _, delta } => self.grow(delta)?,
+            Event::BlockStop { choice: 0, block } => self.close_block(*block),
             Event::Logprobs { choice: 0, logprobs } => self.logprobs(logprobs),
             Event::Stop { choice: 0, stop } => {
                 self.close_item();
+                self.losses.waive_all(&stop.foreign);
                 self.stop = Some(stop.clone());
             }
             Event::BlockStart { .. } => {
@@ -212,28 +227,56 @@ impl Builder {
         )
     }
 
-    fn grow(&mut self, delta: &Delta) {
+    fn grow(&mut self, delta: &Delta) -> Result<(), Inexpressible> {
+        if let Some(Waiting { block, opening, mut signature }) = self.waiting.take() {
+            let says = match delta {
+                Delta::Text(text) | Delta::Refusal(text) => !text.is_empty(),
+                Delta::Citation(_) => true,
+                Delta::Signature(new) => {
+                    signature = Some(new.clone());
+                    false
+                }
+                Delta::Arguments(_) | Delta::Thinking(_) => false,
+            };
+            if !says {
+                self.waiting = Some(Waiting { block, opening, signature });
+                return Ok(());
+            }
+            self.begin(block, &opening)?;
+            if let Some(signature) = signature {
+                self.grow(&Delta::Signature(signature))?;
+            }
+        }
         let index = self.output.len();
         if let Some(open) = &mut self.open {
             open.grow(delta, index, &mut self.outbox);
         }
+        Ok(())
     }
 
-    fn close_block(&mut self, block: u32) -> Result<(), Inexpressible> {
+    fn close_block(&mut self, block: u32) {
+        if let Some(Waiting { block: _, opening: _, signature }) = self.waiting.take() {
+            self.text_signature(signature);
+            return;
+        }
         let place = Place::Answer { choice: 0, part: usize::try_from(block).unwrap_or_default() };
         let path = place.path(self.losses.origin());
         let index = self.output.len();
-        let Some(open) = &mut self.open else { return Ok(()) };
+        let Some(open) = &mut self.open else { return };
         let signature = match open {
             OpenItem::Message(message) => {
-                message.close_part(index, &path, &mut self.outbox, &mut self.losses)?
+                message.close_part(index, &path, &mut self.outbox, &mut self.losses)
             }
             OpenItem::Call(_) | OpenItem::Reasoning(_) => {
                 self.close_item();
                 None
             }
         };
-        // A text's signature has no place in a message: it follows in an item that a client sends back unread.
+        self.text_signature(signature);
+    }
+
+    /// A text's signature has no place in a message: it follows in an item that a client sends back unread.
+    fn text_signature(&mut self, signature: Option<Signature>) {
         if let Some(signature) = signature {
             self.close_item();
             self.open = Some(OpenItem::text_signature(
@@ -244,7 +287,6 @@ impl Builder {
             ));
             self.close_item();
         }
-        Ok(())
     }
 
     fn close_item(&mut self) {

@@ -6,7 +6,7 @@ use super::super::super::Extra;
 use super::super::shared::detail_word;
 use super::annotations;
 use crate::canonical::{
-    CacheMark, Dialect, Document, Image, Inexpressible, Losses, MediaSource, Part, Provider, Text,
+    CacheMark, Dialect, Document, Image, Inexpressible, Losses, MediaSource, Part, Provider, Signature, Text,
 };
 
 const TARGET: Dialect = Dialect::OpenAiResponses;
@@ -14,8 +14,9 @@ const TARGET: Dialect = Dialect::OpenAiResponses;
 /// A part of a user's message or of a tool's output; `None` where it is dropped.
 pub(super) fn input(part: &Part, path: &str, losses: &mut Losses) -> Result<Option<Value>, Inexpressible> {
     let (there, fix) = match part {
-        Part::Text(Text { text, citations: _, signature: _, cache }) => {
+        Part::Text(Text { text, citations: _, signature, cache }) => {
             hint(*cache, path, losses);
+            unsigned(signature.as_ref(), path, losses);
             (Some(json!({"type": "input_text", "text": text})), "")
         }
         Part::Image(picture) => (image(picture, path, losses), "send the image as a URL or a `data:` URL"),
@@ -38,12 +39,20 @@ pub(super) fn input(part: &Part, path: &str, losses: &mut Losses) -> Result<Opti
 /// A text or a refusal of the model's.
 pub(super) fn output(part: &Part, path: &str, losses: &mut Losses) -> Result<Option<Value>, Inexpressible> {
     match part {
-        Part::Text(Text { text, citations, signature: _, cache }) => {
+        // A text that was only there for its signature says nothing.
+        Part::Text(Text { text, citations, signature: signature @ Some(_), cache: _ })
+            if text.is_empty() && citations.is_empty() =>
+        {
+            unsigned(signature.as_ref(), path, losses);
+            Ok(None)
+        }
+        Part::Text(Text { text, citations, signature, cache }) => {
             hint(*cache, path, losses);
+            unsigned(signature.as_ref(), path, losses);
             let length = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
             let mut all = Vec::with_capacity(citations.len());
             for citation in citations {
-                all.extend(annotations::write(citation, length, path, losses)?);
+                all.extend(annotations::write(citation, length, path, losses));
             }
             Ok(Some(json!({"type": "output_text", "text": text, "annotations": all})))
         }
@@ -105,6 +114,13 @@ fn document(document: &Document, path: &str, losses: &mut Losses) -> Result<Opti
 
 fn kind(kind: &str) -> Extra {
     Extra::from_iter([("type".to_owned(), json!(kind))])
+}
+
+/// A text's signature is its issuer's alone, and OpenAI signs none.
+fn unsigned(signature: Option<&Signature>, path: &str, losses: &mut Losses) {
+    if signature.is_some() {
+        losses.waive(format!("{path}.signature"));
+    }
 }
 
 /// A cache mark: caching is automatic there.

@@ -67,12 +67,15 @@ impl ItemWriter<'_> {
             Part::ToolCall(call) => Some(self.call(call, path)),
             Part::Thinking(thinking) => match reasoning(thinking) {
                 Some(item) => Some(item),
+                // Only its provider takes it back, and what it led to is there.
                 None => {
-                    return self.losses.lose(path, "leave the thinking out: only its provider takes it back");
+                    self.losses.waive(path);
+                    return Ok(());
                 }
             },
             Part::RedactedThinking(_) => {
-                return self.losses.lose(path, "leave the thinking out: only its provider can read it");
+                self.losses.waive(path);
+                return Ok(());
             }
             Part::Foreign(part) if part.dialect == TARGET && is_item(&part.kind) => Some(part.value.clone()),
             Part::Text(_)
@@ -95,6 +98,9 @@ impl ItemWriter<'_> {
 
     fn call(&mut self, call: &ToolCall, path: &str) -> Value {
         hint(call.cache, path, self.losses);
+        if call.signature.is_some() {
+            self.losses.waive(format!("{path}.signature"));
+        }
         json!({
             "type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments_or_empty(),
         })

@@ -225,12 +225,12 @@ impl OpenMessage {
         path: &str,
         outbox: &mut Outbox,
         losses: &mut Losses,
-    ) -> Result<Option<Signature>, Inexpressible> {
-        let Some(part) = self.part.take() else { return Ok(None) };
+    ) -> Option<Signature> {
+        let part = self.part.take()?;
         let length = u64::try_from(part.text.chars().count()).unwrap_or(u64::MAX);
         let mut all = Vec::with_capacity(part.citations.len());
         for citation in &part.citations {
-            let Some(annotation) = annotations::write(citation, length, path, losses)? else { continue };
+            let Some(annotation) = annotations::write(citation, length, path, losses) else { continue };
             let number = json!(all.len());
             let fields =
                 self.fields(index, [("annotation_index", number), ("annotation", annotation.clone())]);
@@ -247,7 +247,7 @@ impl OpenMessage {
         }
         outbox.send("response.content_part.done", self.fields(index, [("part", whole.clone())]));
         self.parts.push(whole);
-        Ok(part.signature)
+        part.signature
     }
 
     /// Fields of an event about the part that is under way.

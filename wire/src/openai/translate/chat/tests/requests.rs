@@ -152,6 +152,21 @@ fn turn(role: Role, parts: Vec<Part>) -> Turn {
     Turn { role, parts, name: None, place: 4 }
 }
 
+/// A conversation that another provider began goes on here.
+#[test]
+fn thinking_and_signatures_of_others_go_without_being_refused() {
+    let signature = || Some(crate::canonical::Signature { provider: Provider::Gemini, data: "c2ln".into() });
+    let thinking = Part::Thinking(Thinking { text: "t".into(), ..Thinking::default() });
+    let empty = Part::Text(crate::canonical::Text { signature: signature(), ..Default::default() });
+    for (part, field) in [(thinking, "messages[4].content[1]"), (empty, "messages[4].content[1].signature")] {
+        let mut request = Request::new(Dialect::Anthropic, "m");
+        request.turns = vec![turn(Role::Assistant, vec![Part::text("a"), part])];
+        let written = from_canonical(&request, Server::OpenAi, Unsupported::Refuse).expect("not refused");
+        assert_eq!(written.dropped, [field]);
+        assert_eq!(json!(written.message.messages), json!([{"role": "assistant", "content": "a"}]));
+    }
+}
+
 /// What other dialects say and chat completions can't: each is refused by the caller's own name, and goes where the
 /// caller said to drop.
 #[test]
@@ -176,13 +191,11 @@ fn what_only_others_say_is_refused_by_their_name_or_dropped() {
         ..ToolResult::default()
     });
     let user = |part: Part| turn(Role::User, vec![Part::text("a"), part]);
-    let thinking = Part::Thinking(Thinking { text: "t".into(), ..Thinking::default() });
     for (turn, field) in [
         (user(document(Some("c"), None)), "messages[4].content[1].context"),
         (user(document(None, Some(true))), "messages[4].content[1].citations"),
         (user(image), "messages[4].content[1]"),
         (user(in_result), "messages[4].content[1].content[1]"),
-        (turn(Role::Assistant, vec![Part::text("a"), thinking]), "messages[4].content[1]"),
     ] {
         let mut request = Request::new(Dialect::Anthropic, "m");
         request.turns = vec![turn];

@@ -1,0 +1,55 @@
+//! Foreign fields that are only hints: they change speed, caching or framing, and no answer. A dialect that has no
+//! such hint leaves it out without refusing. What is in no list here is the caller's wish, and is refused by name; so
+//! is what chooses a price or a place (`service_tier`, `speed`, `inference_geo`).
+
+use super::{Dialect, ForeignField};
+
+/// OpenAI's, of both its endpoints.
+const OPENAI: [&str; 6] = [
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    // Predicted output saves time where it is right.
+    "prediction",
+    "include_obfuscation",
+    // Which phase an earlier message of the model's was of.
+    "phase",
+];
+
+/// Anthropic's.
+const ANTHROPIC: [&str; 3] = ["cache_control", "defer_loading", "eager_input_streaming"];
+
+/// Gemini's. A signature is for Gemini alone.
+const GEMINI: [&str; 3] = ["mediaResolution", "streamFunctionCallArguments", "thoughtSignature"];
+
+/// Whether `field`, which `origin`'s reader kept, is only a hint.
+pub(super) fn is_hint(origin: Dialect, field: &ForeignField) -> bool {
+    let names: &[&str] = match origin {
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => &OPENAI,
+        Dialect::Anthropic => &ANTHROPIC,
+        Dialect::Gemini => &GEMINI,
+    };
+    names.contains(&field.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_its_own_dialects_and_where_data_may_go_is_none() {
+        let hint = |origin, name: &str| {
+            is_hint(
+                origin,
+                &ForeignField { parent: "tools[0]".into(), name: name.into(), value: true.into() },
+            )
+        };
+        assert!(hint(Dialect::Anthropic, "defer_loading"));
+        assert!(hint(Dialect::OpenAiResponses, "prompt_cache_key"));
+        assert!(hint(Dialect::Gemini, "mediaResolution"));
+        assert!(!hint(Dialect::Gemini, "defer_loading"));
+        assert!(!hint(Dialect::Anthropic, "inference_geo"));
+        assert!(!hint(Dialect::OpenAiChat, "service_tier"));
+        assert!(!hint(Dialect::Gemini, "safetySettings"));
+    }
+}
