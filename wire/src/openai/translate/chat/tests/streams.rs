@@ -3,9 +3,9 @@ use serde_json::{Value, json};
 
 use super::{assembled, envelope, events, mint};
 use crate::canonical::{
-    Choice, Delta, Dialect, Event, Failure, FailureClass, Logprobs, Opening, Part, Provider, ReadStream,
-    RedactedThinking, Response, Signature, Stop, StopReason, Text, Thinking, TokenLogprob, ToolCall,
-    Unsupported, Usage, WriteStream, play,
+    Choice, Citation, CitationSource, Delta, Dialect, Event, Failure, FailureClass, Logprobs, Opening, Part,
+    Provider, ReadStream, RedactedThinking, Response, Signature, Span, Stop, StopReason, Text, Thinking,
+    TokenLogprob, ToolCall, Unsupported, Usage, WriteStream, play,
 };
 use crate::openai::responses::ResponsesRequest;
 use crate::openai::translate::chat::{StreamWriter, response};
@@ -237,6 +237,57 @@ fn the_shape_of_a_stream_is_openais() {
     assert_eq!(write(&play(&response), true), asked);
     let unasked = format!("{opening}}}\n\n{said}}}\n\n{end}}}\n\ndata: [DONE]\n\n");
     assert_eq!(write(&play(&response), false), unasked);
+}
+
+#[test]
+fn calls_are_numbered_and_citations_count_over_all_texts() {
+    let citation = |span| Citation {
+        span,
+        source: CitationSource::Web { url: "u".into(), title: None },
+        cited_text: None,
+        foreign: None,
+    };
+    let text = |text: &str| {
+        let citations = vec![citation(None), citation(Some(Span { start: 0, end: 1 }))];
+        Part::Text(Text { text: text.into(), citations, ..Text::default() })
+    };
+    let parts = vec![text("€uro"), text("abc"), call("a", "{}"), call("b", "{}")];
+    let response = Response {
+        origin: Dialect::Anthropic,
+        id: String::new(),
+        created: None,
+        model: String::new(),
+        choices: vec![Choice { index: 0, parts, stop: Some(Stop::new(StopReason::ToolUse)), logprobs: None }],
+        usage: None,
+        foreign: Vec::new(),
+    };
+    let written = write(&play(&response), false);
+    let chunks = written.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok());
+    let chunks: Vec<Value> = chunks.collect();
+    let all = |name: &str| -> Vec<Value> {
+        let lists = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"].get(name)?.as_array());
+        lists.flatten().cloned().collect()
+    };
+    let numbers: Vec<Value> = all("tool_calls").iter().map(|call| call["index"].clone()).collect();
+    assert_eq!(numbers, [json!(0), json!(0), json!(1), json!(1)]);
+    let whole =
+        response::from_canonical(&response, &envelope(), Unsupported::Refuse).expect("expressible").message;
+    let annotations = json!(whole).pointer("/choices/0/message/annotations").cloned();
+    assert_eq!(Some(Value::Array(all("annotations"))), annotations);
+    assert_eq!(all("annotations")[2]["url_citation"]["start_index"], json!(4));
+}
+
+#[test]
+fn a_whole_call_that_goes_on_is_no_answer() {
+    let bytes = done(&[
+        calls(json!([piece(Some(0), Some("a"), Some("f"), "{}")])),
+        calls(json!([piece(Some(1), Some("b"), Some("f"), "{}")])),
+        calls(json!([piece(Some(0), None, None, "\n")])),
+        calls(json!([piece(Some(0), None, None, "{}")])),
+        chunk(json!({}), Some("tool_calls")),
+    ]);
+    let Event::Error(failure) = last(&bytes) else { panic!("an error") };
+    assert!(failure.message.contains("went on after its arguments were whole"), "{failure}");
 }
 
 #[test]

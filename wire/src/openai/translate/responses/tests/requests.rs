@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::canonical::{
-    Dialect, Inexpressible, Joining, Part, Provider, Request, Role, Signature, Text, Thinking, ToolCall,
-    ToolResult, Turn, Unsupported, seal,
+    Dialect, Document, Image, Inexpressible, Joining, MediaSource, Part, Provider, Request, Role, Signature,
+    Text, Thinking, ToolCall, ToolResult, Turn, Unsupported, seal,
 };
 use crate::openai::parse;
 use crate::openai::responses::ResponsesRequest;
@@ -187,6 +187,32 @@ fn what_responses_lacks_is_refused_by_the_callers_name() {
     let common = chat(json!({"n": 1, "service_tier": "flex", "presence_penalty": 0.0, "verbosity": "low"}));
     let sent = written(&common).expect("expressible");
     assert_eq!((&sent["service_tier"], &sent["text"]["verbosity"]), (&json!("flex"), &json!("low")));
+}
+
+#[test]
+fn a_documents_context_and_citations_are_refused_by_their_name() {
+    let document = |context: Option<&str>, citations| {
+        Part::Document(Document {
+            source: MediaSource::Url("https://a/b.pdf".into()),
+            title: None,
+            context: context.map(str::to_owned),
+            citations,
+            cache: None,
+        })
+    };
+    let elsewhere = MediaSource::File { provider: Provider::Anthropic, id: "file_1".into() };
+    let image = Part::Image(Image { source: elsewhere, detail: None, cache: None });
+    for (part, field) in [
+        (document(Some("c"), None), "messages[2].content[1].context"),
+        (document(None, Some(true)), "messages[2].content[1].citations"),
+        (image, "messages[2].content[1]"),
+    ] {
+        let mut request = Request::new(Dialect::Anthropic, "m");
+        let parts = vec![Part::text("a"), part];
+        request.turns = vec![Turn { role: Role::User, parts, name: None, place: 2 }];
+        assert_eq!(written(&request).expect_err(field).field, field);
+        assert_eq!(from_canonical(&request, Unsupported::Drop).expect("dropped").dropped, [field]);
+    }
 }
 
 /// An upstream stores nothing, and is asked for encrypted reasoning only where the model may reason: one that does not
