@@ -9,9 +9,10 @@ use super::door::{
 use crate::canonical::{
     Amount, Choice, Citation, CitationSource, Dialect, Effort, Extra, FailureClass, ForeignField, Part,
     Provider, RedactedThinking, Request, Response, Role, Signature, Stop, StopReason, Text, Thinking,
-    ThinkingRequest, ToolCall, ToolResult, Turn, Unsupported, Usage, play,
+    ThinkingRequest, ToolCall, ToolResult, Turn, Unsupported, Usage, WriteStream, play,
 };
 use crate::gemini::Framing;
+use crate::openai::translate::completions;
 
 fn signed(provider: Provider) -> Option<Signature> {
     Some(Signature { provider, data: format!("SIG+{}=", provider.as_str()) })
@@ -83,6 +84,25 @@ fn a_paid_answer_is_never_refused_over_metadata() {
             }
         }
     }
+}
+
+/// The older completions hold nothing but text.
+#[test]
+fn a_completion_is_not_refused_over_metadata_either() {
+    let signed = Text { signature: signed(Provider::Gemini), ..Text::new("a") };
+    let mut response = answer(Dialect::Gemini, vec![Part::Text(signed)]);
+    response.foreign = vec![field("", "remark")];
+    if let Some(stop) = &mut response.choices[0].stop {
+        stop.foreign = vec![field("candidates[0]", "safetyRatings")];
+    }
+    let expected = ["remark", "candidates[0].content.parts[0].signature", "candidates[0].safetyRatings"];
+    let whole = completions::response::from_canonical(&response, &envelope(), Unsupported::Refuse);
+    assert_eq!(whole.expect("written").dropped, expected);
+    let mut writer = completions::StreamWriter::new(envelope(), true, Unsupported::Refuse);
+    for event in play(&response) {
+        writer.write(&event, &mut Vec::new()).expect("written");
+    }
+    assert_eq!(writer.dropped(), expected);
 }
 
 /// Another provider began the conversation: it goes on, and what was asked stays as it was.

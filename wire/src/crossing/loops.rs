@@ -234,3 +234,66 @@ fn geminis_client_reaches_a_chat_server_and_anthropic() {
     assert_eq!(body["thinking"], json!({"type": "adaptive", "display": "summarized"}));
     assert_eq!((&body["output_config"]["effort"], &body["max_tokens"]), (&json!("low"), &json!(1000)));
 }
+
+/// As Codex sends it: nothing stored, its reasoning encrypted.
+fn codex() -> Value {
+    json!({
+        "model": "gemini-2.5-pro", "instructions": "You are an agent.", "stream": true, "store": false,
+        "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k", "parallel_tool_calls": true,
+        "tool_choice": "auto", "reasoning": {"effort": "medium", "summary": "auto"}, "max_output_tokens": 1000,
+        "tools": [{"type": "function", "name": "Read", "description": "Reads a file.", "parameters": schema(),
+            "strict": false}],
+        "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Read it."}]},
+            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "One file."}],
+                "content": null, "encrypted_content": "gAAAA=="},
+            {"type": "message", "role": "assistant", "id": "msg_1", "status": "completed",
+                "content": [{"type": "output_text", "text": "Reading.", "annotations": []}]},
+            {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "Read",
+                "arguments": "{\"file_path\":\"/a\"}"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "A"},
+        ],
+    })
+}
+
+#[test]
+fn codex_reaches_every_other_dialect() {
+    let (body, dropped) = sent(Dialect::OpenAiResponses, &codex(), Dialect::Anthropic);
+    assert_eq!(
+        body["messages"],
+        json!([
+            {"role": "user", "content": "Read it."},
+            {"role": "assistant", "content": [
+                {"type": "text", "text": "Reading."},
+                {"type": "tool_use", "id": "call_1", "name": "Read", "input": {"file_path": "/a"}},
+            ]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "A"}]},
+        ])
+    );
+    assert_eq!(body["output_config"]["effort"], "medium");
+    assert_eq!(dropped, ["input[1]", "prompt_cache_key"], "its reasoning, and a hint");
+
+    let (body, _) = sent(Dialect::OpenAiResponses, &codex(), Dialect::Gemini);
+    assert_eq!(
+        body["contents"][1]["parts"],
+        json!([
+            {"text": "Reading."},
+            {"functionCall": {"id": "call_1", "name": "Read", "args": {"file_path": "/a"}}},
+        ])
+    );
+    assert_eq!(body["contents"][2]["parts"][0]["functionResponse"]["name"], "Read");
+
+    let (body, _) = sent(Dialect::OpenAiResponses, &codex(), Dialect::OpenAiChat);
+    let roles: Vec<&str> = body["messages"]
+        .as_array()
+        .expect("messages")
+        .iter()
+        .filter_map(|message| message["role"].as_str())
+        .collect();
+    assert_eq!(roles, ["system", "user", "assistant", "tool"]);
+    assert_eq!(body["messages"][2]["tool_calls"][0]["function"]["arguments"], "{\"file_path\":\"/a\"}");
+    assert_eq!(body["prompt_cache_key"], "k", "both endpoints have it");
+
+    let (body, _) = sent(Dialect::OpenAiResponses, &codex(), Dialect::OpenAiResponses);
+    assert_eq!(body["input"][2]["encrypted_content"], "gAAAA==", "and OpenAI has its own back");
+}

@@ -149,7 +149,7 @@ fn chat_body(response: &Response) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn a_stream_cut_anywhere_is_the_unstreamed_answer(

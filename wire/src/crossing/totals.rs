@@ -35,7 +35,7 @@ fn sums(usage: Option<&Usage>) -> Option<(u64, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn totals_agree_through_any_two_dialects(response in any_response()) {

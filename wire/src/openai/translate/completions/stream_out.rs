@@ -90,7 +90,7 @@ impl WriteStream for StreamWriter {
             Event::BlockDelta { choice, block: _, delta: Delta::Text(text) | Delta::Refusal(text) } => {
                 self.choice(*choice, text, None, None, out);
             }
-            // They stand beside a text, which says the same without; those of thinking went with it.
+            // They stand beside words, which say the same without.
             Event::BlockDelta {
                 choice,
                 block,
