@@ -272,7 +272,14 @@ impl Local {
                 self.notices.push(format!("{kind} {name:?} belongs to a cluster and is skipped"));
             }
         }
-        let sources: BTreeSet<&str> = self.engines.iter().map(|engine| engine.source.as_str()).collect();
+        let adapters = self.engines.iter().flat_map(|engine| &engine.adapters).filter_map(|adapter| {
+            match &adapter.file {
+                ModelFile::Source(request) => Some(request.source.to_string()),
+                ModelFile::Path(_) => None,
+            }
+        });
+        let models = self.engines.iter().map(|engine| engine.source.as_str().to_owned());
+        let sources: BTreeSet<String> = models.chain(adapters).collect();
         for claim in reading.claims.keys() {
             if !sources.iter().any(|source| source.starts_with(&format!("pvc://{claim}/"))) {
                 self.notices.push(format!("--claim {claim}: no served model uses it"));

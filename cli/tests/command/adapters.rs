@@ -133,4 +133,11 @@ fn the_example_of_adapters_is_run_and_each_answers_as_itself() {
     for words in ["poetry", "`smollm2:tone`", "`smollm2:legal`"] {
         assert!(message.contains(words), "{message}");
     }
+    up.interrupt();
+    let banner = up.banner.clone();
+    let (_, said) = up.wait();
+    assert!(
+        !banner.contains("no served model uses") && !said.contains("no served model uses"),
+        "{banner}{said}"
+    );
 }
