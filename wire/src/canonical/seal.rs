@@ -44,7 +44,8 @@ pub fn seal_call_id(id: &str, signature: Option<&Signature>) -> String {
 /// The id as its provider knows it, and the signature that it carried. Results name their call by the sealed id
 /// too, so both are opened.
 pub fn open_call_id(id: &str) -> (String, Option<Signature>) {
-    let opened = id.split_once(SEAM).and_then(|(id, sealed)| {
+    // The last seam: an id may come from a Weighbridge beyond this one, sealed already.
+    let opened = id.rsplit_once(SEAM).and_then(|(id, sealed)| {
         let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
         Some((id.to_owned(), Some(unmark(&bytes)?)))
     });
@@ -67,6 +68,15 @@ mod tests {
         let signature = Signature { provider: Provider::Anthropic, data: "EqRkC+/=".into() };
         assert_eq!(seal_signature(&signature, Provider::Anthropic), "EqRkC+/=");
         assert_eq!(open_signature(Provider::Anthropic, "EqRkC+/="), signature);
+    }
+
+    #[test]
+    fn an_id_that_came_sealed_is_opened_one_seal_at_a_time() {
+        let signature = |data: &str| Signature { provider: Provider::Gemini, data: data.into() };
+        let inner = seal_call_id("call_1", Some(&signature("far")));
+        let outer = seal_call_id(&inner, Some(&signature("near")));
+        assert_eq!(open_call_id(&outer), (inner.clone(), Some(signature("near"))));
+        assert_eq!(open_call_id(&inner), ("call_1".into(), Some(signature("far"))));
     }
 
     #[test]
