@@ -10,6 +10,10 @@ import socket
 import sys
 
 
+# What was found free, kept so that a second name for it is found taken: `(name, socket)`.
+taken = []
+
+
 def problem(name, address):
     host, _, port = address.rpartition(":")
     # A bare port is one of loopback, as it is for the program.
@@ -19,11 +23,12 @@ def problem(name, address):
     except ValueError:
         return f"is no address: write {name}=8081, or {name}=127.0.0.1:8081"
     try:
-        with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as listener:
-            # As the program does: a port whose last connection has just closed is free.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            listener.listen()
+        listener = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET)
+        # As the program does: a port whose last connection has just closed is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+        taken.append((name, listener))
     except OverflowError:
         return "has a port above 65535"
     except OSError as error:
@@ -31,7 +36,9 @@ def problem(name, address):
             return f"can't be listened on: {error.strerror}"
         none = f", for none: make run {name}=" if name == "METRICS" else ""
         written = f"{address.rpartition(':')[0]}:" if ":" in address else ""
-        return f"is in use; for another: make run {name}={written}{port % 65535 + 1}{none}"
+        whose = [other for other, listener in taken if listener.getsockname()[1] == port]
+        is_taken = f"is {whose[0]}'s too" if whose else "is in use"
+        return f"{is_taken}; for another: make run {name}={written}{port % 65535 + 1}{none}"
     return None
 
 

@@ -5,6 +5,11 @@ use std::collections::BTreeSet;
 /// Between a model's name and its adapter's. No resource's name may hold it, so that nothing else can be named so.
 pub const ADAPTER_SEPARATOR: char = ':';
 
+/// What a request calls `model` with `adapter` on it.
+pub fn adapted_name(model: &str, adapter: &str) -> String {
+    format!("{model}{ADAPTER_SEPARATOR}{adapter}")
+}
+
 /// Longest name, as of a DNS label.
 const LONGEST: usize = 63;
 

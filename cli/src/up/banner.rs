@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use weighbridge_crds::adapter::adapted_name;
 use weighbridge_gateway::directory::World;
 use weighbridge_inference_server::http::Task;
 
@@ -39,8 +40,11 @@ pub fn banner(at: &Addresses<'_>, default_namespace: &str, models: &[Model]) -> 
         let world = model.world.as_str();
         // Writing to a String can't fail.
         let _ = writeln!(text, "  {:width$}  {world:6}  {}{state}", called(model), model.origin);
+        for adapter in &model.adapters {
+            let _ = writeln!(text, "  {}", adapted_name(&called(model), adapter));
+        }
     }
-    for task in [Task::Generation, Task::Embedding, Task::Reranking] {
+    for task in [Task::Generation, Task::Completion, Task::Embedding, Task::Reranking] {
         let ready = |model: &&Model| model.task == task && matches!(model.state, State::Ready(_));
         if let Some(model) = models.iter().find(ready) {
             text.push_str(&ask(&url, program, model, &called(model)));
@@ -71,11 +75,17 @@ fn ask(url: &str, program: &str, model: &Model, name: &str) -> String {
                 World::Closed => ("", ""),
             };
             let fields = format!(
-                "\"stream\": true, {field}\"messages\": [{{\"role\": \"user\", \"content\": \"Why is the sky \
-                 blue?\"}}]"
+                "\"stream\": true, {field}\"messages\": [{{\"role\": \"user\", \"content\": \"What is the \
+                 capital of Germany?\"}}]"
             );
             let curl = curl("/v1/chat/completions", &fields);
             format!("\nAsk it something:\n\n  curl -N {curl}  {program} chat {name}{at}{flag}\n\n")
+        }
+        Task::Completion => {
+            let fields =
+                "\"stream\": true, \"temperature\": 0.2, \"max_tokens\": 200, \"prompt\": \"The sea is\"";
+            let curl = curl("/v1/completions", fields);
+            format!("\nLet it go on with a text:\n\n  curl -N {curl}")
         }
         Task::Embedding => {
             let curl = curl("/v1/embeddings", "\"input\": [\"Why is the sky blue?\"]");

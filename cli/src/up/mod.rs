@@ -217,5 +217,6 @@ fn log_to(terminal: &Terminal) {
     let colours = terminal.is_watched() && !unwanted;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
     let terminal = terminal.clone();
-    lines.with_writer(move || terminal.clone()).init();
+    // For a person who has just typed the command: neither the time nor the module it came from.
+    lines.without_time().with_target(false).with_writer(move || terminal.clone()).init();
 }

@@ -34,9 +34,10 @@ pub struct Model {
     pub state: State,
     /// What it is for; known once it is ready.
     pub task: Task,
+    /// Of the adapters that can be asked for with it.
+    pub adapters: Vec<String>,
     provider: Option<String>,
     upstream_model: String,
-    adapters: Vec<String>,
     created: i64,
 }
 

@@ -135,6 +135,7 @@ fn the_example_of_adapters_is_run_and_each_answers_as_itself() {
     }
     up.interrupt();
     let banner = up.banner.clone();
+    assert!(banner.contains("  smollm2:tone\n  smollm2:legal\n"), "{banner}");
     let (_, said) = up.wait();
     assert!(
         !banner.contains("no served model uses") && !said.contains("no served model uses"),

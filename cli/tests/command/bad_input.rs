@@ -48,7 +48,7 @@ fn each_bad_file_is_refused_in_words() {
         (
             "",
             "{openWeights: {source: 'file:///nowhere/m.gguf'}}",
-            vec!["no file at /nowhere/m.gguf: check openWeights.source, and that the file is there"],
+            vec!["no file at /nowhere/m.gguf: check the path, and that the file is there"],
         ),
         ("", "{openWeights: {source: 's3://bucket/m.gguf'}}", vec!["source", "hf://"]),
         ("", &wrong, vec!["digest", "0000", "b179c952"]),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::process::{SAMPLE, SAMPLE_DIGEST, Up, claim, examples, models};
+use crate::process::{SAMPLE, SAMPLE_DIGEST, Up, claim, err, examples, models, run};
 
 fn question(model: &str, tokens: u32, stream: bool) -> String {
     format!(
@@ -36,6 +36,31 @@ fn the_example_answers_by_both_of_its_names_and_says_how_to_ask() {
     let unknown = up.post("/v1/chat/completions", &question("other", 4, false));
     assert_eq!(unknown.status, 404);
     assert!(unknown.text().contains("model_not_found"));
+}
+
+#[test]
+fn a_model_without_a_chat_template_is_offered_for_completions_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    let made = run(&["synth", "--matrices", "f32", "--output", model.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", err(&made));
+    let settings = model.join("tokenizer_config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&settings).unwrap()).unwrap();
+    config.as_object_mut().unwrap().remove("chat_template").unwrap();
+    std::fs::write(&settings, config.to_string()).unwrap();
+    let file = folder.path().join("model.yaml");
+    let object = format!(
+        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{ name: plain }}\n\
+         spec: {{ openWeights: {{ source: 'file://{}' }} }}\n",
+        model.display()
+    );
+    std::fs::write(&file, object).unwrap();
+
+    let up = Up::start(&file, &[], &[]);
+    assert!(!up.banner.contains("/v1/chat") && !up.banner.contains("weighbridge chat"), "{}", up.banner);
+    let pasted = up.banner.split("-d '").nth(1).unwrap().split('\'').next().unwrap();
+    let mut reply = up.post("/v1/completions", pasted);
+    assert_eq!((reply.status, reply.line().is_empty()), (200, false), "{pasted}");
 }
 
 /// The line that the banner gives for `path`, as the body of a request.

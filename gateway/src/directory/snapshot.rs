@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
-use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
+use weighbridge_crds::adapter::{ADAPTER_SEPARATOR, adapted_name};
 use weighbridge_wire::openai::ApiError;
 
 use super::target::{Endpoint, Entry, Target};
@@ -74,7 +74,7 @@ impl Snapshot {
         let found = adapted
             .and_then(|(model, adapter)| Some((model, adapter, self.resolve(model, default_namespace)?)));
         let Some((model, adapter, target)) = found else { return ApiError::model_not_found(name) };
-        let served = target.adapters.iter().map(|adapter| format!("`{model}{ADAPTER_SEPARATOR}{adapter}`"));
+        let served = target.adapters.iter().map(|adapter| format!("`{}`", adapted_name(model, adapter)));
         ApiError::adapter_not_found(model, adapter, &served.collect::<Vec<_>>())
     }
 
@@ -100,10 +100,9 @@ impl Snapshot {
 /// A model, then each of its adapters: a name of its own, which the same endpoints answer. No resource's name holds the
 /// separator, so that none can be taken for an adapter.
 fn with_adapters(entry: Entry) -> Vec<Entry> {
-    let named = |name: &str, adapter: &str| format!("{name}{ADAPTER_SEPARATOR}{adapter}");
     let adapters = entry.adapters.iter().map(|adapter| Entry {
-        name: named(&entry.name, adapter),
-        upstream_model: named(&entry.upstream_model, adapter),
+        name: adapted_name(&entry.name, adapter),
+        upstream_model: adapted_name(&entry.upstream_model, adapter),
         adapters: Vec::new(),
         ..entry.clone()
     });

@@ -14,7 +14,7 @@ use super::{CheckedAgainst, Digest};
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// Nothing is there.
-    #[error("source: no file at {}: check openWeights.source, and that the file is there", path.display())]
+    #[error("source: no file at {}: check the path, and that the file is there", path.display())]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
@@ -26,15 +26,13 @@ pub enum ArtifactError {
         path: PathBuf,
     },
     /// A pin on a folder.
-    #[error("digest: {} is a folder, and a digest pins one file: leave openWeights.digest out, or name a GGUF file", path.display())]
+    #[error("digest: {} is a folder, and a digest pins one file: leave digest out, or name a GGUF file", path.display())]
     FolderDigest {
         /// The folder.
         path: PathBuf,
     },
     /// A pin on a model in several files.
-    #[error(
-        "digest: {name} is one of {count} parts, and a digest pins one file: leave openWeights.digest out"
-    )]
+    #[error("digest: {name} is one of {count} parts, and a digest pins one file: leave digest out")]
     PartsDigest {
         /// The part that was named.
         name: String,

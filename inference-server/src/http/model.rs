@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
+use weighbridge_crds::adapter::{ADAPTER_SEPARATOR, adapted_name};
 use weighbridge_wire::openai::ApiError;
 
 use crate::backend::AdapterId;
@@ -61,8 +61,10 @@ pub struct Encoding {
 /// What a model is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Writes text.
+    /// Writes text, and holds conversations.
     Generation,
+    /// Goes on with a text: it has no chat template.
+    Completion,
     /// Gives a vector for a text.
     Embedding,
     /// Scores a text as the answer to another.
@@ -74,6 +76,7 @@ impl Task {
     fn endpoints(self) -> &'static str {
         match self {
             Self::Generation => "/v1/chat/completions and /v1/completions",
+            Self::Completion => "/v1/completions",
             Self::Embedding => "/v1/embeddings",
             Self::Reranking => "/v1/rerank",
         }
@@ -84,6 +87,7 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Generation => "a model that generates text",
+            Self::Completion => "a model that generates text without a chat template",
             Self::Embedding => "an embedding model",
             Self::Reranking => "a reranker",
         })
@@ -93,8 +97,9 @@ impl fmt::Display for Task {
 impl ServedModel {
     /// What it is for.
     pub fn task(&self) -> Task {
-        match self.serves {
-            Serves::Generation(_) => Task::Generation,
+        match &self.serves {
+            Serves::Generation(Generation { template: Ok(_), .. }) => Task::Generation,
+            Serves::Generation(Generation { template: Err(_), .. }) => Task::Completion,
             Serves::Embedding(_) => Task::Embedding,
             Serves::Reranking(_) => Task::Reranking,
         }
@@ -102,9 +107,10 @@ impl ServedModel {
 
     /// Every name that requests may use: the model's, then each with an adapter.
     pub fn served_names(&self) -> impl Iterator<Item = String> + '_ {
-        let adapted = self.names.iter().flat_map(|name| {
-            self.adapters.iter().map(move |adapter| format!("{name}{ADAPTER_SEPARATOR}{adapter}"))
-        });
+        let adapted = self
+            .names
+            .iter()
+            .flat_map(|name| self.adapters.iter().map(move |adapter| adapted_name(name, adapter)));
         self.names.iter().cloned().chain(adapted)
     }
 
@@ -120,7 +126,7 @@ impl ServedModel {
         let found = self.adapters.iter().position(|served| served == adapter);
         found.map(|index| Some(AdapterId(index))).ok_or_else(|| {
             let served: Vec<String> =
-                self.adapters.iter().map(|served| format!("`{model}{ADAPTER_SEPARATOR}{served}`")).collect();
+                self.adapters.iter().map(|served| format!("`{}`", adapted_name(model, served))).collect();
             ApiError::adapter_not_found(model, adapter, &served)
         })
     }

@@ -22,10 +22,13 @@ use crate::kernels::attention::KvCache;
 use crate::kernels::pool::WorkerPanicked;
 pub(super) use experts::ExpertBuffers;
 
-/// Names of what is served, for messages; of GGUF, these alone.
-const SERVED: &str = "llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3";
+/// What is served of GGUF, for messages; Mistral and Mixtral are `llama` there.
+const SERVED_GGUF: &str =
+    "llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3; of encoders, folders with a config.json";
 
-const SERVED_ENCODERS: &str = "bert, roberta, xlm-roberta";
+/// What is served of folders, for messages.
+const SERVED_FOLDERS: &str = "llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gemma2, gemma3, gemma3_text, phi3, \
+                              bert, roberta, xlm-roberta";
 
 /// A decoder whose weights are packed, or will be when its plan's arena is filled.
 pub trait DecoderModel: Send + std::fmt::Debug {
@@ -140,10 +143,10 @@ pub enum EncoderOutput {
 pub fn plan_encoder(source: &dyn TensorSource) -> Result<PlannedModel<dyn EncoderModel>, ModelError> {
     let keys = source.keys()?;
     match (keys, keys.architecture()) {
-        (Keys::Gguf { .. }, found) => Err(unserved(&keys, found, SERVED)),
+        (Keys::Gguf { .. }, found) => Err(unserved(&keys, found)),
         (Keys::Json { .. }, "bert") => bert::plan(source, &keys, bert::Kind::Bert),
         (Keys::Json { .. }, "roberta" | "xlm-roberta") => bert::plan(source, &keys, bert::Kind::Roberta),
-        (Keys::Json { .. }, found) => Err(unserved(&keys, found, SERVED_ENCODERS)),
+        (Keys::Json { .. }, found) => Err(unserved(&keys, found)),
     }
 }
 
@@ -155,10 +158,10 @@ pub fn is_encoder(source: &dyn TensorSource) -> Result<bool, ModelError> {
     Ok(matches!(source.keys()?.architecture(), "bert" | "roberta" | "xlm-roberta"))
 }
 
-fn unserved(keys: &Keys<'_>, found: &str, served: &'static str) -> ModelError {
-    let key = match keys {
-        Keys::Gguf { .. } => "general.architecture",
-        Keys::Json { .. } => "model_type",
+fn unserved(keys: &Keys<'_>, found: &str) -> ModelError {
+    let (key, served) = match keys {
+        Keys::Gguf { .. } => ("general.architecture", SERVED_GGUF),
+        Keys::Json { .. } => ("model_type", SERVED_FOLDERS),
     };
     ModelError::Architecture { key, found: found.to_owned(), served }
 }
@@ -188,6 +191,6 @@ fn family(keys: &Keys<'_>) -> Result<Family, ModelError> {
         "gemma2" => Family::Gemma2,
         "gemma3" | "gemma3_text" => Family::Gemma3,
         "phi3" => Family::Phi3,
-        found => return Err(unserved(keys, found, SERVED)),
+        found => return Err(unserved(keys, found)),
     })
 }
