@@ -92,9 +92,9 @@ struct ServeArgs {
     /// Sequences that may wait; more get 429.
     #[arg(long, default_value_t = 256)]
     max_waiting: usize,
-    /// Tokens computed in one step.
-    #[arg(long, default_value_t = 512)]
-    tokens_per_step: usize,
+    /// Tokens computed in one step [default: 256, and 512 of encoders, whose texts are one step].
+    #[arg(long)]
+    tokens_per_step: Option<usize>,
     /// Bytes of KV memory [default: one full context, and 512 tokens for each further sequence].
     #[arg(long)]
     kv_memory: Option<u64>,

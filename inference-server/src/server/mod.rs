@@ -3,7 +3,7 @@
 //! Ports are bound first, so that probes get an answer while the model loads. Signals and the command
 //! line are the binary's; nothing here ends the process.
 
-mod config;
+pub mod config;
 mod error;
 mod load;
 

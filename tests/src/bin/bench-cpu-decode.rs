@@ -12,6 +12,7 @@ use anyhow::Result;
 use clap::Parser;
 use weighbridge_inference_server::backend::cpu::AdditionOrder;
 use weighbridge_inference_server::gguf::TensorType;
+use weighbridge_inference_server::server::config::DECODER_STEP;
 use weighbridge_tests::cpu::{
     Bounds, Common, Model, Ours, Pair, Peer, generated, header, profile_table, sample_model,
 };
@@ -94,7 +95,7 @@ fn side_by_side(args: &Args, model: &Model, with_prefill: bool, figures: &mut Fi
         ours.fill(args.depth)?;
         decode.add("decode", ours.decode(args.depth, args.tokens)?, peer.decode(args.depth, args.tokens)?)?;
         if with_prefill {
-            prefill.add("prefill", ours.prefill(args.prefill)?, peer.prefill(args.prefill)?)?;
+            prefill.add("prefill", ours.prefill(args.prefill, DECODER_STEP)?, peer.prefill(args.prefill)?)?;
         }
     }
     decode.figures(figures, &format!("{}_decode", model.name))?;

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::Parser;
 use weighbridge_inference_server::gguf::TensorType;
 use weighbridge_inference_server::kernels::Isa;
+use weighbridge_inference_server::server::config::DECODER_STEP;
 use weighbridge_tests::cpu::{Bounds, Common, Ours, Pair, Peer, generated, header, profile_table};
 use weighbridge_tests::figures::Figures;
 
@@ -20,6 +21,9 @@ struct Args {
     /// Tokens of the prompt.
     #[arg(long, default_value_t = 512)]
     tokens: usize,
+    /// Tokens of a step of ours; the server's default.
+    #[arg(long, default_value_t = DECODER_STEP)]
+    step: usize,
 }
 
 fn main() -> Result<()> {
@@ -29,7 +33,7 @@ fn main() -> Result<()> {
     let best = Isa::detect();
     for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Portable) {
         let mut ours = Ours::load(&model, &args.common, Some(isa), 1, args.tokens)?;
-        ours.prefill(args.tokens)?;
+        ours.prefill(args.tokens, args.step)?;
         engines.push((isa, ours, Pair::default()));
     }
     let mut peer = Peer::start(&model, &args.common, args.tokens)?;
@@ -43,7 +47,7 @@ fn main() -> Result<()> {
     for _ in 0..args.common.rounds {
         for (isa, ours, pair) in &mut engines {
             let what = format!("prefill on {}", isa.name());
-            pair.add(&what, ours.prefill(args.tokens)?, peer.prefill(args.tokens)?)?;
+            pair.add(&what, ours.prefill(args.tokens, args.step)?, peer.prefill(args.tokens)?)?;
         }
     }
     let mut figures = Figures::new("cpu-prefill");
@@ -52,7 +56,7 @@ fn main() -> Result<()> {
         let prefix =
             if *isa == best { "q4k_prefill".to_owned() } else { format!("q4k_prefill_{}", isa.name()) };
         pair.figures(&mut figures, &prefix)?;
-        let spans = ours.profiled(|ours| ours.prefill(args.tokens))?;
+        let spans = ours.profiled(|ours| ours.prefill(args.tokens, args.step))?;
         let macs: u64 = spans.iter().map(|(_, span)| span.work.multiplications).sum();
         let seconds = args.tokens as f64 / pair.medians().0;
         figures.add(&format!("{prefix}_of_bound"), macs as f64 / seconds / bounds.macs, "ratio")?;

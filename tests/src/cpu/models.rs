@@ -33,17 +33,26 @@ pub fn sample_model() -> Result<Model> {
 /// # Errors
 /// Where it can't be written.
 pub fn generated(common: &Common, kind: TensorType, name: &str) -> Result<Model> {
-    let shape = Shape::named(&common.shape, Family::Llama)
-        .with_context(|| format!("--shape {}: there is none of that name", common.shape))?;
-    let spec = SynthSpec { seed: common.seed, ..SynthSpec::new(Family::Llama, shape, Format::Gguf, kind) };
+    let path = llama(&common.shape, common.seed, kind)?;
+    Ok(Model { path, name: name.to_owned() })
+}
+
+/// The file of such a Llama.
+///
+/// # Errors
+/// As [`generated`].
+pub fn llama(shape_name: &str, seed: u64, kind: TensorType) -> Result<PathBuf> {
+    let shape = Shape::named(shape_name, Family::Llama)
+        .with_context(|| format!("--shape {shape_name}: there is none of that name"))?;
+    let spec = SynthSpec { seed, ..SynthSpec::new(Family::Llama, shape, Format::Gguf, kind) };
     let folder = cache()?.join("synth");
     std::fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     let kind = kind.name().to_lowercase();
-    let file = format!("llama-{}-{kind}-seed{}-v{VERSION}.gguf", common.shape, common.seed);
+    let file = format!("llama-{shape_name}-{kind}-seed{seed}-v{VERSION}.gguf");
     let path = folder.join(file);
     match spec.write(&path, WriteOptions::default()) {
         // A whole file has its name only when it is whole.
-        Ok(_) | Err(SynthError::Exists { .. }) => Ok(Model { path, name: name.to_owned() }),
+        Ok(_) | Err(SynthError::Exists { .. }) => Ok(path),
         Err(error) => Err(error.into()),
     }
 }

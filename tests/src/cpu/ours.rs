@@ -10,11 +10,9 @@ use weighbridge_inference_server::kernels::Isa;
 use weighbridge_inference_server::kv::{BLOCK_SIZE, BlockId};
 use weighbridge_inference_server::model::profile::{Operation, Span};
 use weighbridge_inference_server::model::{Dimensions, TensorSource as _};
+use weighbridge_inference_server::server::config::DECODER_STEP;
 
 use super::{Common, Model};
-
-/// Tokens that a step of a long prompt takes, as in the server.
-const STEP: usize = 512;
 
 /// A loaded model.
 pub struct Ours {
@@ -66,7 +64,7 @@ impl Ours {
         let tables = ids.chunks(blocks.max(1)).map(<[BlockId]>::to_vec).collect();
         let mut ours = Self { backend, tables, logits: Logits::default(), layers };
         // As the peer: the first run touches memory for the first time and is nobody's figure.
-        ours.prefill(positions.min(64))?;
+        ours.prefill(positions.min(64), DECODER_STEP)?;
         ours.decode(0, positions.min(4))?;
         Ok(ours)
     }
@@ -107,7 +105,9 @@ impl Ours {
     /// # Errors
     /// Those of the backend, as everywhere here.
     pub fn fill(&mut self, depth: usize) -> Result<()> {
-        (0..depth).step_by(STEP).try_for_each(|start| self.step(1, start, STEP.min(depth - start)))
+        (0..depth)
+            .step_by(DECODER_STEP)
+            .try_for_each(|start| self.step(1, start, DECODER_STEP.min(depth - start)))
     }
 
     /// Gives the first `streams` sequences the first one's keys and values, each its own copy.
@@ -139,13 +139,13 @@ impl Ours {
         self.decode_streams(1, depth, tokens)
     }
 
-    /// Tokens a second of a prompt that is read in one step.
+    /// Tokens a second of a prompt that is read in steps of `step` tokens.
     ///
     /// # Errors
     /// Those of the backend.
-    pub fn prefill(&mut self, tokens: usize) -> Result<f64> {
+    pub fn prefill(&mut self, tokens: usize, step: usize) -> Result<f64> {
         let start = Instant::now();
-        self.step(1, 0, tokens)?;
+        (0..tokens).step_by(step).try_for_each(|at| self.step(1, at, step.min(tokens - at)))?;
         Ok(tokens as f64 / start.elapsed().as_secs_f64())
     }
 

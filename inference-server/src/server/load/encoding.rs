@@ -13,6 +13,7 @@ use crate::http::{AppState, Encoding, Phase, Serves};
 use crate::metrics::EngineMetrics;
 use crate::model::EncoderOutput;
 use crate::safetensors::{PoolingMode, SafetensorsFolder, SentenceFiles, TextFiles};
+use crate::server::config::ENCODER_STEP;
 use crate::server::{ServeError, ServerConfig};
 use crate::tokenizer::HuggingFaceTokenizer;
 
@@ -43,8 +44,11 @@ pub(super) fn load(
     let SentenceFiles { pooling, normalize, max_tokens } = SentenceFiles::read(path)?;
     state.phase_took("tokenizer", began.elapsed());
     let (began, clock) = (Instant::now(), PhaseClock::default());
-    let options =
-        CpuOptions { threads: config.threads, step_tokens: config.tokens_per_step, ..CpuOptions::default() };
+    let options = CpuOptions {
+        threads: config.threads,
+        step_tokens: config.tokens_per_step.unwrap_or(ENCODER_STEP),
+        ..CpuOptions::default()
+    };
     let pooling = match pooling {
         PoolingMode::Mean => Pooling::Mean,
         PoolingMode::Cls => Pooling::First,
@@ -79,7 +83,7 @@ pub(super) async fn start(
     let Loaded { encoder, tokenizer, context } = loaded;
     let output = encoder.output();
     let encoder_config = EncoderConfig {
-        tokens_per_step: config.tokens_per_step,
+        tokens_per_step: config.tokens_per_step.unwrap_or(ENCODER_STEP),
         max_waiting: config.max_waiting,
         context_length: context,
     };

@@ -17,6 +17,7 @@ use crate::model::adapter::AdapterFile;
 use crate::model::{ModelError, context_length};
 use crate::safetensors::TextFiles;
 use crate::sampling::SamplingParams;
+use crate::server::config::DECODER_STEP;
 use crate::server::{ServeError, ServerConfig};
 use crate::tokenizer::{HuggingFaceTokenizer, SpecialTexts, Tokenizer, TokenizerMetadata};
 
@@ -52,7 +53,7 @@ pub(super) fn load(
             None => KvMemory::Blocks(blocks_for(config.kv_tokens(context))),
         },
         kv_kind: config.kv_kind(),
-        step_tokens: config.tokens_per_step,
+        step_tokens: config.tokens_per_step.unwrap_or(DECODER_STEP),
         isa: None,
         order: AdditionOrder::Fixed,
         context_length: Some(context),
@@ -114,7 +115,7 @@ pub(super) async fn start(
     let tokenizer = Arc::new(tokenizer);
     let engine_config = EngineConfig {
         max_sequences: config.max_sequences,
-        tokens_per_step: config.tokens_per_step,
+        tokens_per_step: config.tokens_per_step.unwrap_or(DECODER_STEP),
         max_waiting: config.max_waiting,
         context_length: Some(context),
     };
