@@ -130,7 +130,7 @@ fn unknown(status: u16, body: &[u8]) -> Failure {
 
 /// Writes an error answer for a client.
 pub fn from_canonical(failure: &Failure) -> ErrorAnswer {
-    let (status, _) = words(failure.class);
+    let status = failure.own_status().unwrap_or(words(failure.class).0);
     let body = serde_json::to_vec(&body(failure)).unwrap_or_default();
     ErrorAnswer { status, retry_after_seconds: failure.retry_hint(), body }
 }

@@ -1,4 +1,4 @@
-//! Anthropic's dialect: `POST /v1/messages`, its stream, `count_tokens` and errors, both ways. Clients speak it to us,
+//! Anthropic's dialect: `POST /v1/messages`, its stream, `count_tokens`, the models list and errors, both ways. Clients speak it to us,
 //! and we speak it to Anthropic and to servers that imitate it.
 //!
 //! What is sent holds under both API versions, `2023-06-01` and `2026-10-21`; what only the older takes
@@ -13,6 +13,7 @@ mod cache_control;
 mod citation;
 pub mod count_tokens;
 pub mod error;
+mod model;
 mod parse;
 mod part;
 mod profile;
@@ -25,6 +26,7 @@ mod tool;
 pub mod usage;
 
 pub use cache_control::CacheControl;
+pub use model::{Model, ModelList};
 pub use parse::parse;
 pub use profile::{ModelProfile, ThinkingForm};
 pub use stream::{StreamReader, StreamWriter};

@@ -22,3 +22,52 @@ pub enum ThinkingForm {
     /// `{"type":"enabled","budget_tokens":…}`: up to Claude 4.5.
     Budget,
 }
+
+impl ModelProfile {
+    /// What a model's name says of it: `claude-opus-4-6`, `claude-3-7-sonnet-latest`. A name that says no version is taken
+    /// for an older model's, since imitators of this dialect know the older forms.
+    pub fn of(model: &str) -> Self {
+        let version = version(model);
+        let thinking = if version >= (4, 6) { ThinkingForm::Adaptive } else { ThinkingForm::Budget };
+        let system_turns = version >= (5, 0) || (model.contains("opus") && version >= (4, 8));
+        Self { default_max_tokens: Some(DEFAULT_MAX_TOKENS), thinking, sampling: true, system_turns }
+    }
+}
+
+/// What is asked for where a client of another dialect says nothing: every model can write as much.
+const DEFAULT_MAX_TOKENS: u32 = 4_096;
+
+/// Major and minor version in a name; dates have more digits.
+fn version(model: &str) -> (u32, u32) {
+    let short =
+        |part: &&str| part.len() <= 2 && !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let name = model.rsplit('/').next().unwrap_or_default();
+    let mut numbers = name.split(['-', '.', '@']).skip_while(|part| !short(part)).take_while(short);
+    let mut next = || numbers.next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    (next(), next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_name_says_how_it_is_asked_to_think() {
+        for (model, expected) in [
+            ("claude-3-5-sonnet-20241022", (3, 5)),
+            ("claude-3-7-sonnet-latest", (3, 7)),
+            ("claude-opus-4-20250514", (4, 0)),
+            ("claude-sonnet-4-5-20250929", (4, 5)),
+            ("claude-opus-4-6", (4, 6)),
+            ("claude-opus-4.8", (4, 8)),
+            ("claude-sonnet-5", (5, 0)),
+            ("kimi", (0, 0)),
+        ] {
+            assert_eq!(version(model), expected, "{model}");
+            let adaptive = ModelProfile::of(model).thinking == ThinkingForm::Adaptive;
+            assert_eq!(adaptive, expected >= (4, 6), "{model}");
+        }
+        assert!(ModelProfile::of("claude-opus-4-8").system_turns);
+        assert!(!ModelProfile::of("claude-sonnet-4-8").system_turns);
+    }
+}

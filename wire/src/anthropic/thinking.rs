@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::tool::ToolChoice;
 use super::{ModelProfile, ThinkingForm};
 use crate::canonical::{
     Amount, Effort, Extra, Field, ForeignField, Inexpressible, Losses, OutputFormat, ThinkingRequest,
@@ -27,6 +28,13 @@ pub struct ThinkingConfig {
     /// Fields not known here.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+impl ThinkingConfig {
+    /// Whether the model may think.
+    pub fn is_on(&self) -> bool {
+        self.kind != "disabled"
+    }
 }
 
 /// `output_config`.
@@ -157,6 +165,20 @@ pub(super) fn thinking_from_canonical(
         return Ok((None, None));
     }
     Ok((Some(config("enabled", Some(budget))), None))
+}
+
+/// With a budget of thinking, Anthropic refuses a choice of tools that demands a call.
+pub(super) fn lose_if_forced(
+    thinking: &mut Option<ThinkingConfig>,
+    choice: Option<&ToolChoice>,
+    losses: &mut Losses,
+) -> Result<(), Inexpressible> {
+    let forced = choice.is_some_and(|choice| matches!(choice.kind.as_str(), "any" | "tool"));
+    if forced && thinking.take_if(|thinking| thinking.kind == "enabled").is_some() {
+        let fix = "this model does not think where a call is demanded: leave one of the two out";
+        losses.lose(Field::Thinking.name(losses.origin()), fix)?;
+    }
+    Ok(())
 }
 
 fn read_effort(effort: &str) -> Result<Effort, Unreadable> {

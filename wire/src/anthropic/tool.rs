@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::CacheControl;
+use super::part::NO_CUSTOM_TOOLS;
 use crate::canonical::{
     self, Dialect, Extra, Field, ForeignField, ForeignPart, FunctionTool, Inexpressible, Losses, Place,
     Request, Unreadable, keep_foreign,
@@ -110,6 +111,9 @@ pub(super) fn from_canonical(
             tools.extend(write_tool(tool, index, losses)?);
         }
     }
+    if let Some(canonical::ToolChoice::Custom(_)) = &request.tool_choice {
+        losses.lose(Field::ToolChoice.name(request.origin), NO_CUSTOM_TOOLS)?;
+    }
     if tools.is_empty() && !matches!(request.tool_choice, Some(canonical::ToolChoice::Function(_))) {
         let field = Field::ToolChoice.name(request.origin);
         return match &request.tool_choice {
@@ -120,10 +124,11 @@ pub(super) fn from_canonical(
             _ => Ok((tools, None)),
         };
     }
-    let mut choice = request.tool_choice.as_ref().map(write_choice);
+    let mut choice = request.tool_choice.as_ref().and_then(write_choice);
     // Absent and true are the same: several calls are allowed.
     if request.parallel_tool_calls == Some(false) {
-        let choice = choice.get_or_insert_with(|| write_choice(&canonical::ToolChoice::Auto));
+        let choice =
+            choice.get_or_insert_with(|| ToolChoice { kind: "auto".to_owned(), ..ToolChoice::default() });
         if choice.kind != "none" {
             choice.disable_parallel_tool_use = Some(true);
         }
@@ -131,16 +136,18 @@ pub(super) fn from_canonical(
     Ok((tools, choice))
 }
 
-fn write_choice(choice: &canonical::ToolChoice) -> ToolChoice {
+/// `None` for a tool that is not there.
+fn write_choice(choice: &canonical::ToolChoice) -> Option<ToolChoice> {
     let (kind, name) = match choice {
         canonical::ToolChoice::Auto => ("auto", None),
         canonical::ToolChoice::None => ("none", None),
         canonical::ToolChoice::Required => ("any", None),
         canonical::ToolChoice::Function(name) => ("tool", Some(name.clone())),
+        canonical::ToolChoice::Custom(_) => return None,
         canonical::ToolChoice::Allowed { required: true, names: _ } => ("any", None),
         canonical::ToolChoice::Allowed { required: false, names: _ } => ("auto", None),
     };
-    ToolChoice { kind: kind.to_owned(), name, ..ToolChoice::default() }
+    Some(ToolChoice { kind: kind.to_owned(), name, ..ToolChoice::default() })
 }
 
 fn write_tool(
@@ -151,6 +158,10 @@ fn write_tool(
     let path = Place::Tool(index).path(losses.origin());
     let FunctionTool { name, description, parameters, strict, cache } = match tool {
         canonical::Tool::Function(tool) => tool,
+        canonical::Tool::Custom(_) => {
+            losses.lose(path, NO_CUSTOM_TOOLS)?;
+            return Ok(None);
+        }
         canonical::Tool::Foreign(ForeignPart { dialect: Dialect::Anthropic, kind: _, value }) => {
             let tool = serde_json::from_value(value.clone());
             return tool.map(Some).map_err(|error| losses.refuse(path, error.to_string()));

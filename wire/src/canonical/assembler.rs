@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Choice, Delta, Event, Failure, Opening, Part, RedactedThinking, Response, Start, Text, Thinking,
-    ToolCall, Usage,
+    Choice, CustomCall, Delta, Event, Failure, Opening, Part, RedactedThinking, Response, Start, Text,
+    Thinking, ToolCall, Usage,
 };
 
 /// Puts a streamed answer together. What is there of a stream that broke off can still be metered
@@ -226,7 +226,9 @@ impl Building {
         }
         let part = match opening {
             Opening::Text => Part::Text(Text::default()),
-            Opening::ToolCall { id, name, signature: _ } if id.is_empty() || name.is_empty() => {
+            Opening::ToolCall { id, name, signature: _ } | Opening::CustomCall { id, name }
+                if id.is_empty() || name.is_empty() =>
+            {
                 return Err(GrammarError::NamelessCall { choice, block });
             }
             Opening::ToolCall { id, name, signature } => Part::ToolCall(ToolCall {
@@ -236,6 +238,9 @@ impl Building {
                 signature: signature.clone(),
                 cache: None,
             }),
+            Opening::CustomCall { id, name } => {
+                Part::CustomCall(CustomCall { id: id.clone(), name: name.clone(), input: String::new() })
+            }
             Opening::Thinking { id } => Part::Thinking(Thinking { id: id.clone(), ..Thinking::default() }),
             Opening::RedactedThinking { provider, data } => {
                 Part::RedactedThinking(RedactedThinking { provider: *provider, data: data.clone() })
@@ -256,6 +261,7 @@ impl Building {
             (Part::Text(text), Delta::Citation(citation)) => text.citations.push(citation.as_ref().clone()),
             (Part::Text(text), Delta::Signature(signature)) => text.signature = Some(signature.clone()),
             (Part::ToolCall(call), Delta::Arguments(more)) => call.arguments.push_str(more),
+            (Part::CustomCall(call), Delta::Input(more)) => call.input.push_str(more),
             (Part::Thinking(thinking), Delta::Thinking(more)) => thinking.text.push_str(more),
             (Part::Thinking(thinking), Delta::Signature(signature)) => {
                 thinking.signature = Some(signature.clone());
@@ -292,6 +298,7 @@ impl Delta {
         match self {
             Self::Text(_) => "text",
             Self::Arguments(_) => "arguments",
+            Self::Input(_) => "input",
             Self::Thinking(_) => "thinking",
             Self::Refusal(_) => "a refusal",
             Self::Signature(_) => "a signature",

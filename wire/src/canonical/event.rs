@@ -97,6 +97,13 @@ pub enum Opening {
         /// ([`super::seal`]), which comes first.
         signature: Option<Signature>,
     },
+    /// A call with free text; grows by [`Delta::Input`].
+    CustomCall {
+        /// The call's id; never empty.
+        id: String,
+        /// The tool.
+        name: String,
+    },
     /// Thinking; grows by [`Delta::Thinking`] and [`Delta::Signature`].
     Thinking {
         /// The provider's id of the block.
@@ -122,6 +129,8 @@ pub enum Delta {
     Text(String),
     /// More of a call's arguments, as raw text.
     Arguments(String),
+    /// More of what a custom tool is called with.
+    Input(String),
     /// More thinking.
     Thinking(String),
     /// More of a refusal.

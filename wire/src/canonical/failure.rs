@@ -13,7 +13,8 @@ pub struct Failure {
     pub class: FailureClass,
     /// What went wrong and what to do, for a person.
     pub message: String,
-    /// The status that the upstream answered with, where there was one.
+    /// The status that the upstream answered with, where there was one. A failure of our own, which has no `origin`, is
+    /// answered with this status where the class's own is too coarse (405, 408).
     pub status: Option<u16>,
     /// The request's field at fault.
     pub param: Option<String>,
@@ -154,6 +155,11 @@ impl Failure {
             request_id: None,
             origin: None,
         }
+    }
+
+    /// The status to answer with in place of the class's, where the failure is our own and says one.
+    pub(crate) fn own_status(&self) -> Option<u16> {
+        self.status.filter(|_| self.origin.is_none())
     }
 
     /// The stream of `dialect` ended without its end.

@@ -1,8 +1,9 @@
 //! Foreign fields that are only hints: they change speed, caching or framing, and no answer. A dialect that has no
 //! such hint leaves it out without refusing. What is in no list here is the caller's wish, and is refused by name; so
-//! is what chooses a price or a place (`service_tier`, `speed`, `inference_geo`).
+//! is what chooses a price or a place (`service_tier`, `speed`, `inference_geo`). Beside them, the parts of an answer
+//! that are only a record of how it came about.
 
-use super::{Dialect, ForeignField};
+use super::{Dialect, ForeignField, ForeignPart};
 
 /// OpenAI's, of both its endpoints.
 const OPENAI: [&str; 6] = [
@@ -30,6 +31,34 @@ pub(super) fn is_hint(origin: Dialect, field: &ForeignField) -> bool {
         Dialect::Gemini => &GEMINI,
     };
     names.contains(&field.name.as_str())
+}
+
+/// Items of Responses that say what a hosted tool did. What a client has to act on (`computer_call`,
+/// `local_shell_call`, `mcp_approval_request`) and what it asked for (`image_generation_call`) is no record.
+const RESPONSES_RECORDS: [&str; 6] = [
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "mcp_call",
+    "mcp_list_tools",
+    "tool_search_call",
+];
+
+/// Gemini's parts of the same kind.
+const GEMINI_RECORDS: [&str; 4] = ["executableCode", "codeExecutionResult", "toolCall", "toolResponse"];
+
+/// Whether a part of an answer only records what a hosted tool did, within the provider.
+pub(super) fn is_record(part: &ForeignPart) -> bool {
+    let ForeignPart { dialect, kind, value: _ } = part;
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions => false,
+        Dialect::OpenAiResponses => RESPONSES_RECORDS.contains(&kind.as_str()),
+        // `web_search_tool_result`, `code_execution_tool_result` and their kind.
+        Dialect::Anthropic => {
+            kind == "server_tool_use" || kind == "mcp_tool_use" || kind.ends_with("_tool_result")
+        }
+        Dialect::Gemini => GEMINI_RECORDS.contains(&kind.as_str()),
+    }
 }
 
 #[cfg(test)]

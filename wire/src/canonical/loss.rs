@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::hint::is_hint;
-use super::{Dialect, Extra, Failure, FailureClass, ForeignField};
+use super::hint::{is_hint, is_record};
+use super::{Dialect, Extra, Failure, FailureClass, ForeignField, ForeignPart};
 
 /// What the caller wants done with what the other dialect cannot say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,13 +58,21 @@ pub struct Losses {
     policy: Unsupported,
     origin: Dialect,
     target: Dialect,
+    /// Whose fault it is that something can't be said: a request is its caller's, an answer its upstream's.
+    fault: Fault,
     dropped: Vec<String>,
 }
 
 impl Losses {
-    /// For a translation from `origin` into `target`.
+    /// For the translation of a request from `origin` into `target`.
     pub fn new(policy: Unsupported, origin: Dialect, target: Dialect) -> Self {
-        Self { policy, origin, target, dropped: Vec::new() }
+        Self { policy, origin, target, fault: Fault::Caller, dropped: Vec::new() }
+    }
+
+    /// For the translation of an answer. What was asked for could be said in `target`, so what can't be is the
+    /// upstream's own idea, and no fault of the caller's.
+    pub fn of_answer(policy: Unsupported, origin: Dialect, target: Dialect) -> Self {
+        Self { fault: Fault::Upstream, ..Self::new(policy, origin, target) }
     }
 
     /// The dialect that is translated from: its names are the caller's.
@@ -103,7 +111,7 @@ impl Losses {
 
     /// The error for what can't go either: without it there is no request to send.
     pub fn refuse(&self, field: impl Into<String>, fix: impl Into<Cow<'static, str>>) -> Inexpressible {
-        Inexpressible { field: field.into(), dialect: self.target, fix: fix.into(), fault: Fault::Caller }
+        Inexpressible { field: field.into(), dialect: self.target, fix: fix.into(), fault: self.fault }
     }
 
     /// The error for a part of an answer that no client can use, such as a call with broken arguments. The caller can
@@ -122,6 +130,24 @@ impl Losses {
             return Ok(());
         }
         self.lose(field.path(), "leave it out, or ask for what can't be translated to be dropped")
+    }
+
+    /// A part of an answer that only its own dialect has. The record of what a hosted tool did is waived: the text
+    /// after it says what came of it. What a client would have to act on is lost.
+    ///
+    /// # Errors
+    /// As [`Losses::lose`].
+    pub fn lose_foreign_part(
+        &mut self,
+        path: impl Into<String>,
+        part: &ForeignPart,
+        fix: impl Into<Cow<'static, str>>,
+    ) -> Result<(), Inexpressible> {
+        if self.fault == Fault::Upstream && is_record(part) {
+            self.waive(path);
+            return Ok(());
+        }
+        self.lose(path, fix)
     }
 
     /// The foreign fields that go into the target as they came: the top-level ones that `takes` accepts, given the
@@ -159,7 +185,7 @@ impl Losses {
         passed
     }
 
-    /// Fields of an answer that the target has no place for: all are waived.
+    /// Fields of an answer, given or sent back, that the target has no place for: all are waived.
     pub fn waive_all(&mut self, fields: &[ForeignField]) {
         fields.iter().for_each(|field| self.waive(field.path()));
     }
@@ -216,6 +242,23 @@ mod tests {
         let failure = losses.unusable("content[0]", "its arguments are not JSON").to_failure();
         assert_eq!((failure.class, failure.param), (FailureClass::Upstream, None));
         assert!(failure.message.contains("`content[0]`"), "{}", failure.message);
+    }
+
+    #[test]
+    fn what_an_answer_has_too_much_is_the_upstreams_fault() {
+        let part = |dialect, kind: &str| ForeignPart { dialect, kind: kind.into(), value: true.into() };
+        let mut losses = Losses::of_answer(Unsupported::Refuse, Dialect::Anthropic, Dialect::OpenAiChat);
+        let record = part(Dialect::Anthropic, "web_search_tool_result");
+        losses.lose_foreign_part("content[0]", &record, "x").expect("a record is waived");
+        assert_eq!(losses.dropped(), ["content[0]"]);
+        let call = part(Dialect::OpenAiResponses, "computer_call");
+        let failure = losses.lose_foreign_part("content[1]", &call, "x").expect_err("to act on").to_failure();
+        assert_eq!((failure.class, failure.param), (FailureClass::Upstream, None));
+        // In a request the same part is the caller's.
+        let mut losses = Losses::new(Unsupported::Refuse, Dialect::Anthropic, Dialect::OpenAiChat);
+        let failure =
+            losses.lose_foreign_part("messages[0]", &record, "x").expect_err("refused").to_failure();
+        assert_eq!(failure.class, FailureClass::BadRequest);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! A dialect's folder reads its own messages into these types and writes them out of these types; no dialect
 //! knows another. Here lives what they share: the types, what an untranslatable field comes to ([`Losses`]), the
 //! names callers know a field by ([`Field`]), ids without randomness ([`Mint`]), what carries a provider's signature through
-//! another dialect ([`seal`]), and the two machines over stream events ([`Assembler`], [`Sequencer`]). No JSON
-//! of any dialect is read or written here, and nothing here knows HTTP, time or chance.
+//! another dialect ([`seal`]), how long an upstream's headers ask to wait ([`retry`]), and the two machines over stream
+//! events ([`Assembler`], [`Sequencer`]). No JSON of any dialect is read or written here, and nothing here knows a
+//! client, a clock or chance.
 //!
 //! Tool arguments and signatures are raw text from end to end: they are never parsed and written anew.
 
@@ -26,9 +27,11 @@ mod part;
 mod playback;
 mod request;
 mod response;
+pub mod retry;
 pub mod seal;
 mod sequencer;
 mod thinking;
+mod time;
 mod tool;
 mod usage;
 
@@ -54,5 +57,6 @@ pub use request::{
 pub use response::{Choice, Response, Stop, StopReason};
 pub use sequencer::Sequencer;
 pub use thinking::{Amount, Effort, ThinkingRequest, ThinkingShown};
-pub use tool::{FunctionTool, Tool, ToolCall, ToolChoice, ToolResult};
+pub(crate) use time::{read_time, write_time};
+pub use tool::{CustomCall, CustomFormat, CustomTool, FunctionTool, Tool, ToolCall, ToolChoice, ToolResult};
 pub use usage::{Convention, Directions, Reported, Usage};

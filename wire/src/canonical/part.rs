@@ -1,6 +1,6 @@
 //! Parts of a message, of a request and of an answer alike.
 
-use super::{Audio, Citation, Document, ForeignPart, Image, Provider, ToolCall, ToolResult};
+use super::{Audio, Citation, CustomCall, Document, ForeignPart, Image, Provider, ToolCall, ToolResult};
 
 /// One part of a message. The order of parts is meaning: thinking comes before the calls that it led to.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub enum Part {
     Document(Document),
     /// The model calls a tool.
     ToolCall(ToolCall),
+    /// The model calls a tool with free text.
+    CustomCall(CustomCall),
     /// What the call came to; stands in a user's turn.
     ToolResult(ToolResult),
     /// The model's thinking, in words.
@@ -42,7 +44,11 @@ impl Part {
             | Self::Document(_)
             | Self::Refusal(_)
             | Self::Foreign(_) => true,
-            Self::ToolCall(_) | Self::ToolResult(_) | Self::Thinking(_) | Self::RedactedThinking(_) => false,
+            Self::ToolCall(_)
+            | Self::CustomCall(_)
+            | Self::ToolResult(_)
+            | Self::Thinking(_)
+            | Self::RedactedThinking(_) => false,
         }
     }
 
@@ -54,6 +60,7 @@ impl Part {
             Self::Audio(_) => "audio",
             Self::Document(_) => "document",
             Self::ToolCall(_) => "tool call",
+            Self::CustomCall(_) => "call of a custom tool",
             Self::ToolResult(_) => "tool result",
             Self::Thinking(_) => "thinking",
             Self::RedactedThinking(_) => "redacted thinking",

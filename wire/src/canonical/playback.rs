@@ -1,7 +1,8 @@
 //! A whole answer as the stream it would have been: for clients that asked for a stream of what was not streamed.
 
 use super::{
-    Choice, Delta, Event, Opening, Part, RedactedThinking, Response, Start, Text, Thinking, ToolCall,
+    Choice, CustomCall, Delta, Event, Opening, Part, RedactedThinking, Response, Start, Text, Thinking,
+    ToolCall,
 };
 
 /// The events of `response`; [`super::Assembler`] makes the same response of them.
@@ -54,6 +55,10 @@ fn block_of(part: &Part) -> (Opening, Vec<Delta>) {
                 Opening::ToolCall { id: id.clone(), name: name.clone(), signature: signature.clone() };
             (opening, said(arguments).map(Delta::Arguments).into_iter().collect())
         }
+        Part::CustomCall(CustomCall { id, name, input }) => {
+            let opening = Opening::CustomCall { id: id.clone(), name: name.clone() };
+            (opening, said(input).map(Delta::Input).into_iter().collect())
+        }
         Part::Thinking(Thinking { text, signature, id }) => {
             let mut deltas: Vec<Delta> = said(text).map(Delta::Thinking).into_iter().collect();
             deltas.extend(signature.clone().map(Delta::Signature));
@@ -93,6 +98,7 @@ mod tests {
             Part::RedactedThinking(RedactedThinking { provider: Provider::Anthropic, data: "x".into() }),
             Part::Text(Text { text: "a".into(), signature, ..Text::default() }),
             Part::ToolCall(call),
+            Part::CustomCall(CustomCall { id: "call_2".into(), name: "g".into(), input: "x + 1".into() }),
             Part::Refusal("no".into()),
         ];
         let choice =

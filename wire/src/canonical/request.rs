@@ -1,6 +1,6 @@
 //! The request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -45,6 +45,9 @@ pub struct Request {
     pub metadata: BTreeMap<String, String>,
     /// What nobody knows how to translate.
     pub foreign: Vec<ForeignField>,
+    /// Unknown fields of the model's own messages: a server said them of an earlier answer, and clients send answers back
+    /// as they got them. They are nobody's wish, so where they have no place they go without being refused.
+    pub remarks: Vec<ForeignField>,
 }
 
 impl Request {
@@ -69,6 +72,7 @@ impl Request {
             user: None,
             metadata: BTreeMap::new(),
             foreign: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 
@@ -77,6 +81,7 @@ impl Request {
         self.turns.iter().flat_map(|turn| &turn.parts).find_map(|part| match part {
             Part::ToolCall(call) if call.id == id => Some(call.name.as_str()),
             Part::ToolCall(_)
+            | Part::CustomCall(_)
             | Part::Text(_)
             | Part::Image(_)
             | Part::Audio(_)
@@ -87,6 +92,14 @@ impl Request {
             | Part::Refusal(_)
             | Part::Foreign(_) => None,
         })
+    }
+
+    /// The ids of the calls with free text, whose results are written otherwise or not at all.
+    pub fn custom_calls(&self) -> BTreeSet<&str> {
+        let parts = self.turns.iter().flat_map(|turn| &turn.parts);
+        let calls =
+            parts.filter_map(|part| if let Part::CustomCall(call) = part { Some(call) } else { None });
+        calls.map(|call| call.id.as_str()).collect()
     }
 
     /// The turns with neighbours joined as `how` says, each part with its place in the caller's request.

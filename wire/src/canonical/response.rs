@@ -37,7 +37,7 @@ pub struct Choice {
 impl Choice {
     /// Whether the model calls a tool.
     pub fn calls_tools(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::ToolCall(_)))
+        self.parts.iter().any(|part| matches!(part, Part::ToolCall(_) | Part::CustomCall(_)))
     }
 }
 

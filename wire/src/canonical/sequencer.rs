@@ -79,10 +79,12 @@ impl Sequencer {
 }
 
 impl Waiting {
-    /// Keeps `event`; fragments of arguments that wait are joined, so that a long call is one event.
+    /// Keeps `event`; fragments of a call that wait are joined, so that a long call is one event.
     fn push(&mut self, event: Event) {
-        if let Event::BlockDelta { delta: Delta::Arguments(more), .. } = &event
-            && let Some(Event::BlockDelta { delta: Delta::Arguments(kept), .. }) = self.events.last_mut()
+        if let (Event::BlockDelta { delta, .. }, Some(Event::BlockDelta { delta: last, .. })) =
+            (&event, self.events.last_mut())
+            && let (Delta::Arguments(more), Delta::Arguments(kept)) | (Delta::Input(more), Delta::Input(kept)) =
+                (delta, last)
         {
             kept.push_str(more);
             return;

@@ -9,6 +9,8 @@ use super::{CacheMark, ForeignPart, Part, Signature};
 pub enum Tool {
     /// A function that the caller runs.
     Function(FunctionTool),
+    /// A tool that the caller runs, and that takes free text.
+    Custom(CustomTool),
     /// A tool that only one dialect has, such as a hosted search.
     Foreign(ForeignPart),
 }
@@ -28,6 +30,31 @@ pub struct FunctionTool {
     pub cache: Option<CacheMark>,
 }
 
+/// A tool that takes free text and no arguments (OpenAI's `custom`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CustomTool {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What the text is held to; nothing where absent.
+    pub format: Option<CustomFormat>,
+}
+
+/// What a custom tool's text is held to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CustomFormat {
+    /// Nothing, said in so many words.
+    Text,
+    /// A grammar.
+    Grammar {
+        /// The grammar.
+        definition: String,
+        /// Its language: `lark` or `regex`.
+        syntax: String,
+    },
+}
+
 /// Which tool the model must or may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolChoice {
@@ -39,6 +66,8 @@ pub enum ToolChoice {
     Required,
     /// This one must be called.
     Function(String),
+    /// This one must be called; it takes free text.
+    Custom(String),
     /// Only these may be called, or must be where `required`.
     Allowed {
         /// One must be called.
@@ -85,7 +114,18 @@ impl ToolCall {
     }
 }
 
-/// What a call came to.
+/// The model calls a tool with free text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CustomCall {
+    /// Names this call; never empty.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// What the model wrote.
+    pub input: String,
+}
+
+/// What a call came to, of a function or of a custom tool.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ToolResult {
     /// The call it answers, by [`ToolCall::id`].

@@ -25,7 +25,7 @@ pub(super) const PROFILE: ModelProfile = ModelProfile {
 };
 
 /// A message and what was left out of it.
-pub(super) type Written<T> = Result<(T, Vec<String>), Inexpressible>;
+pub(crate) type Written<T> = Result<(T, Vec<String>), Inexpressible>;
 
 pub(super) fn envelope() -> Envelope {
     Envelope { id: "id_1".into(), created: 7, model: "m".into() }
@@ -119,7 +119,7 @@ pub(super) fn read_whole(door: Dialect, body: &str) -> Result<Response, Failure>
 }
 
 /// Writes events as a client of `door` gets them.
-pub(super) fn write_stream(door: Dialect, framing: Framing, events: &[Event]) -> Written<Vec<u8>> {
+pub(crate) fn write_stream(door: Dialect, framing: Framing, events: &[Event]) -> Written<Vec<u8>> {
     let policy = Unsupported::Refuse;
     let mut writer: Box<dyn WriteStream> = match door {
         Dialect::OpenAiChat | Dialect::OpenAiCompletions => {
@@ -137,7 +137,7 @@ pub(super) fn write_stream(door: Dialect, framing: Framing, events: &[Event]) ->
 }
 
 /// Reads the stream of an upstream that speaks `door`, which comes in `pieces`.
-pub(super) fn read_stream(door: Dialect, pieces: &[&[u8]]) -> Vec<Event> {
+pub(crate) fn read_stream(door: Dialect, pieces: &[&[u8]]) -> Vec<Event> {
     let mut reader: Box<dyn ReadStream> = match door {
         Dialect::OpenAiChat | Dialect::OpenAiCompletions => Box::new(chat::StreamReader::new(mint())),
         Dialect::OpenAiResponses => Box::new(responses::StreamReader::new()),
@@ -152,7 +152,7 @@ pub(super) fn read_stream(door: Dialect, pieces: &[&[u8]]) -> Vec<Event> {
     events
 }
 
-pub(super) fn assembled(events: &[Event]) -> Response {
+pub(crate) fn assembled(events: &[Event]) -> Response {
     let mut assembler = Assembler::new();
     for event in events {
         assembler.push(event).unwrap_or_else(|error| panic!("{error}: {event:?}"));

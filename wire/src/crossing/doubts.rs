@@ -249,3 +249,73 @@ fn the_end_of_a_stream_keeps_what_nobody_translates() {
     let (_, dropped) = write_stream(Dialect::OpenAiChat, Framing::Sse, &events).expect("written");
     assert_eq!(dropped, ["candidates[0].safetyRatings"]);
 }
+
+/// Clients send an answer back as they got it, with what its server said beside the words.
+#[test]
+fn what_a_server_said_of_an_answer_is_not_refused_when_it_comes_back() {
+    let bodies = [
+        (
+            Dialect::OpenAiChat,
+            json!({"model": "gemini-2.5-pro", "messages": [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": "a", "provider_specific": {"x": 1}, "tool_calls": [
+                    {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "mark": true}]},
+                {"role": "tool", "tool_call_id": "c1", "content": "1"},
+            ]}),
+            json!({"role": "user", "content": "q", "provider_specific": 1}),
+            "messages",
+        ),
+        (
+            Dialect::OpenAiResponses,
+            json!({"model": "gemini-2.5-pro", "input": [
+                {"role": "user", "content": "q"},
+                {"type": "message", "role": "assistant", "created_by": "x", "content": [{"type": "output_text", "text": "a"}]},
+                {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}", "namespace": "n"},
+                {"type": "function_call_output", "call_id": "c1", "output": "1"},
+            ]}),
+            json!({"role": "user", "content": "q", "created_by": "x"}),
+            "input",
+        ),
+        (
+            Dialect::Anthropic,
+            json!({"model": "gemini-2.5-pro", "max_tokens": 9, "messages": [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": [
+                    {"type": "tool_use", "id": "c1", "name": "f", "input": {}, "caller": {"type": "code_execution_20260120"}}]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "1"}]},
+            ]}),
+            json!({"role": "user", "content": [{"type": "text", "text": "q", "caller": 1}]}),
+            "messages",
+        ),
+        (
+            Dialect::Gemini,
+            json!({"contents": [
+                {"role": "user", "parts": [{"text": "q"}]},
+                {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}, "partMetadata": {"x": 1}}]},
+                {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {}}}]},
+            ]}),
+            json!({"role": "user", "parts": [{"text": "q", "partMetadata": {"x": 1}}]}),
+            "contents",
+        ),
+    ];
+    for (origin, body, wish, list) in bodies {
+        let request = read_request(origin, &body);
+        assert!(!request.remarks.is_empty() && request.foreign.is_empty(), "{origin}");
+        for door in DOORS {
+            let (body, dropped) = write_request(door, &request, Unsupported::Refuse)
+                .unwrap_or_else(|error| panic!("{origin} to {door}: {error}"));
+            if origin == door && door == Dialect::Gemini {
+                assert_eq!(body["contents"][1]["parts"][0]["partMetadata"], json!({"x": 1}), "given back");
+            } else {
+                assert_eq!(dropped.len(), request.remarks.len(), "{origin} to {door}: {dropped:?}");
+            }
+        }
+        // The same in the caller's own words is a wish.
+        let mut wished = body.clone();
+        wished[list] = json!([wish]);
+        let request = read_request(origin, &wished);
+        for door in DOORS.into_iter().filter(|door| *door != origin) {
+            assert!(write_request(door, &request, Unsupported::Refuse).is_err(), "{origin} to {door}");
+        }
+    }
+}

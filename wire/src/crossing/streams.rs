@@ -65,7 +65,7 @@ fn any_usage() -> impl Strategy<Value = Usage> {
 }
 
 /// Neighbours that a dialect joins are left out, and ids are made unique.
-pub(super) fn any_response() -> impl Strategy<Value = Response> {
+pub(crate) fn any_response() -> impl Strategy<Value = Response> {
     let reason = proptest::sample::select(vec![
         StopReason::EndTurn,
         StopReason::MaxTokens,
@@ -116,7 +116,7 @@ pub(super) fn any_response() -> impl Strategy<Value = Response> {
 }
 
 /// Where the bytes are cut.
-fn pieces<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     at.extend([0, bytes.len()]);
     at.sort_unstable();

@@ -59,6 +59,16 @@ pub fn to_canonical(status: u16, retry_after_seconds: Option<u32>, body: &[u8]) 
     failure
 }
 
+/// Reads the error of a 200: an answer that is none, or a piece of a stream.
+pub(crate) fn in_answer(body: &[u8]) -> Failure {
+    let mut failure = match object(body) {
+        Some(error) => read(error, 500),
+        None => Failure::new(FailureClass::Upstream, "unreadable error"),
+    };
+    failure.origin = Some(Dialect::Gemini);
+    failure
+}
+
 /// The error in a body; where a stream was asked for as an array, the error is in one too.
 fn object(body: &[u8]) -> Option<ErrorObject> {
     let one = serde_json::from_slice::<ErrorBody>(body).ok();
@@ -159,6 +169,7 @@ pub(super) fn write(failure: &Failure) -> (u16, ErrorObject) {
     let Failure { class, message, status: _, param, code, retry_after_seconds: _, request_id, origin } =
         failure;
     let (status, word) = status(*class);
+    let status = failure.own_status().unwrap_or(status);
     let mut details = Vec::new();
     let mut detail = |kind: &str, fields: Value| {
         let mut detail = Extra::new();

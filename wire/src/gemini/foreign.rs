@@ -5,13 +5,18 @@ use crate::canonical::{Dialect, Extra, ForeignField, Inexpressible, Losses, Requ
 /// Gives this dialect's own fields back to the objects that held them, and loses what is left.
 pub(super) struct ForeignFields<'a> {
     fields: Vec<&'a ForeignField>,
+    remarks: Vec<&'a ForeignField>,
     own: bool,
 }
 
 impl<'a> ForeignFields<'a> {
     /// Those of `request`.
     pub(super) fn of(request: &'a Request) -> Self {
-        Self { fields: request.foreign.iter().collect(), own: request.origin == Dialect::Gemini }
+        Self {
+            fields: request.foreign.iter().collect(),
+            remarks: request.remarks.iter().collect(),
+            own: request.origin == Dialect::Gemini,
+        }
     }
 
     /// The fields that the object at `parent` held, if they are this dialect's.
@@ -19,13 +24,22 @@ impl<'a> ForeignFields<'a> {
         if !self.own {
             return Extra::new();
         }
-        let (taken, left) = self.fields.iter().partition::<Vec<_>, _>(|field| field.parent == parent);
-        self.fields = left;
-        taken.into_iter().map(|field| (field.name.clone(), field.value.clone())).collect()
+        let mut taken = Extra::new();
+        for fields in [&mut self.fields, &mut self.remarks] {
+            fields.retain(|field| {
+                let held = field.parent == parent;
+                if held {
+                    taken.insert(field.name.clone(), field.value.clone());
+                }
+                !held
+            });
+        }
+        taken
     }
 
-    /// What no object took is lost; hints go without being refused.
+    /// What no object took is lost; hints and remarks go without being refused.
     pub(super) fn lose_rest(self, losses: &mut Losses) -> Result<(), Inexpressible> {
+        self.remarks.into_iter().for_each(|field| losses.waive(field.path()));
         self.fields.into_iter().try_for_each(|field| losses.lose_foreign(field))
     }
 }

@@ -16,6 +16,7 @@ mod generation_config;
 mod grounding;
 mod logprobs;
 mod media;
+mod model;
 mod part;
 mod path;
 mod proto_json;
@@ -35,8 +36,10 @@ pub use grounding::{
     CitationMetadata, GroundingChunk, GroundingMetadata, GroundingSupport, QuotedSource, Segment, WebSource,
 };
 pub use logprobs::{LogprobsCandidate, LogprobsResult, TopCandidates};
+pub use model::{Model, ModelList};
 pub use path::{Framing, Method, parse_path};
 pub use proto_json::parse;
 pub use service::{SchemaForm, Service, Upstream};
+pub(crate) use stream::{JsonPieces, Piece};
 pub use stream::{StreamReader, StreamWriter};
 pub use tool::{FunctionCallingConfig, FunctionDeclaration, Tool, ToolConfig};

@@ -79,7 +79,7 @@ pub struct ModalityTokenCount {
 
 impl UsageMetadata {
     /// Takes a later report: what it says replaces what was said before, and is never added to it.
-    pub(super) fn update(&mut self, later: Self) {
+    pub(crate) fn update(&mut self, later: Self) {
         let Self {
             prompt_token_count,
             candidates_token_count,

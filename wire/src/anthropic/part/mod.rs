@@ -5,4 +5,4 @@ mod read;
 mod write;
 
 pub(super) use read::{PartReader, Sender};
-pub(super) use write::{PartWriter, Receiver};
+pub(super) use write::{NO_CUSTOM_TOOLS, PartWriter, Receiver};

@@ -14,6 +14,10 @@ use crate::canonical::{
     Part, Provider, RedactedThinking, Role, Signature, Text, Thinking, ToolCall, ToolResult, seal,
 };
 
+/// Why a tool that takes free text can't be said.
+pub(in crate::anthropic) const NO_CUSTOM_TOOLS: &str =
+    "its tools take an object and no free text: give a function with one string";
+
 /// Whom the blocks are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::anthropic) enum Receiver {
@@ -47,6 +51,7 @@ impl PartWriter<'_> {
                 Ok(self.medium(part, path)?.map(Block::Plain))
             }
             Part::ToolCall(call) => self.tool_use(call, path),
+            Part::CustomCall(_) => self.lose(path, NO_CUSTOM_TOOLS),
             Part::ToolResult(result) => self.tool_result(result, path),
             Part::Thinking(thinking) => self.thinking(thinking, path),
             Part::RedactedThinking(thinking) => self.redacted_thinking(thinking, path),
@@ -56,8 +61,9 @@ impl PartWriter<'_> {
                     value: value.clone(),
                 }))))
             }
-            Part::Foreign(ForeignPart { dialect: _, kind: _, value: _ }) => {
-                self.lose(path, "only its own dialect has it: leave it out")
+            Part::Foreign(part) => {
+                self.losses.lose_foreign_part(path, part, "only its own dialect has it: leave it out")?;
+                Ok(None)
             }
         }
     }
@@ -138,6 +144,7 @@ impl PartWriter<'_> {
             Part::Audio(_) => self.lose(path, "Anthropic takes no sound: send its words"),
             Part::Text(_)
             | Part::ToolCall(_)
+            | Part::CustomCall(_)
             | Part::ToolResult(_)
             | Part::Thinking(_)
             | Part::RedactedThinking(_)

@@ -1,5 +1,6 @@
 //! `POST /v1/messages`: the request.
 
+mod open_turn;
 mod read;
 mod write;
 

@@ -109,7 +109,6 @@ fn read_messages(
 ) -> Result<(), Unreadable> {
     for (place, super::Message { role, content, extra }) in (0u32..).zip(messages) {
         let path = format!("messages[{place}]");
-        keep_foreign(&path, extra, foreign);
         let role = match role.as_str() {
             "user" => Role::User,
             "assistant" => Role::Assistant,
@@ -118,7 +117,9 @@ fn read_messages(
                 return Err(Unreadable::new(format!("{path}.role"), "it is `user`, `assistant` or `system`"));
             }
         };
-        let mut reader = PartReader { sender: Sender::Client, foreign };
+        let unknown = if role == Role::Assistant { &mut request.remarks } else { &mut *foreign };
+        keep_foreign(&path, extra, unknown);
+        let mut reader = PartReader { sender: Sender::Client, foreign: unknown };
         let content_path = format!("{path}.content");
         if role == Role::System {
             check_instructions(&content, &content_path)?;
@@ -165,6 +166,7 @@ fn mark_last(request: &mut Request, mark: CacheMark) {
         Part::ToolCall(call) => Some(&mut call.cache),
         Part::ToolResult(result) => Some(&mut result.cache),
         Part::Audio(_)
+        | Part::CustomCall(_)
         | Part::Thinking(_)
         | Part::RedactedThinking(_)
         | Part::Refusal(_)

@@ -1,13 +1,19 @@
 //! Writing a request for Anthropic.
 
-use super::{Content, Message, MessagesRequest, Metadata, OutputConfig, SystemBlock};
+use std::collections::BTreeSet;
+
+use super::open_turn;
+use super::{Content, Message, MessagesRequest, Metadata, OutputConfig, SystemBlock, ThinkingConfig};
 use crate::anthropic::block::{Block, PlainBlock, TextBlock};
-use crate::anthropic::part::{PartWriter, Receiver};
+use crate::anthropic::part::{NO_CUSTOM_TOOLS, PartWriter, Receiver};
 use crate::anthropic::{ModelProfile, thinking, tool};
 use crate::canonical::{
-    Dialect, Extra, Field, Inexpressible, Instruction, Losses, Place, Request, Role, Sampling, Translated,
-    Turn, Unsupported,
+    Dialect, Extra, Field, Inexpressible, Instruction, Losses, Part, Place, Request, Role, Sampling,
+    Translated, Turn, Unsupported,
 };
+
+/// The least `top_p` that goes with thinking.
+const LEAST_TOP_P: f32 = 0.95;
 
 /// Writes a request. Neighbours of one role become one message, and in a user's message the tool results come first:
 /// Anthropic refuses a text before them.
@@ -60,14 +66,26 @@ pub(in crate::anthropic) fn write(
         user,
         metadata,
         foreign,
+        remarks,
     } = request;
     let (tools, tool_choice) = tool::from_canonical(request, &mut losses)?;
+    let max_tokens = match fields {
+        Fields::All => Some(max_tokens(sampling, profile, &losses)?),
+        Fields::Prompt => None,
+    };
+    let (mut thinking, effort) =
+        thinking::thinking_from_canonical(*thinking, max_tokens, profile, &mut losses)?;
+    let mut turns = write_turns(turns, &request.custom_calls(), profile, &mut losses)?;
+    open_turn::settle(&mut turns, &mut thinking, profile, &mut losses);
+    thinking::lose_if_forced(&mut thinking, tool_choice.as_ref(), &mut losses)?;
     let mut written = MessagesRequest {
         model: model.clone(),
-        messages: write_turns(turns, profile, &mut losses)?,
+        messages: turns.into_iter().map(write_message).collect(),
         system: write_system(system, &mut losses)?,
+        max_tokens,
         tools: (!tools.is_empty()).then_some(tools),
         tool_choice,
+        thinking,
         ..MessagesRequest::default()
     };
     if fields == Fields::All {
@@ -84,18 +102,27 @@ pub(in crate::anthropic) fn write(
         written.stream = stream.then_some(true);
         written.metadata = user.clone().map(|user| Metadata { user_id: Some(user), ..Metadata::default() });
     }
-    let (thinking, effort) =
-        thinking::thinking_from_canonical(*thinking, written.max_tokens, profile, &mut losses)?;
     let format = thinking::format_from_canonical(output_format.as_ref(), &mut losses)?;
-    written.thinking = thinking;
     if effort.is_some() || format.is_some() {
         written.output_config = Some(OutputConfig { effort, format, extra: Extra::new() });
     }
     written.extra = match fields {
-        Fields::All => losses.foreign(foreign, |origin, _| origin == Dialect::Anthropic)?,
+        Fields::All => {
+            losses.waive_all(remarks);
+            losses.foreign(foreign, |origin, _| origin == Dialect::Anthropic)?
+        }
         Fields::Prompt => Extra::new(),
     };
     Ok(Translated { message: written, dropped: losses.into_dropped() })
+}
+
+fn max_tokens(sampling: &Sampling, profile: &ModelProfile, losses: &Losses) -> Result<u32, Inexpressible> {
+    sampling.max_output_tokens.or(profile.default_max_tokens).ok_or_else(|| {
+        losses.refuse(
+            Field::MaxOutputTokens.name(losses.origin()),
+            "it is not given, and Anthropic demands it: say how many tokens the answer may have at most",
+        )
+    })
 }
 
 fn write_sampling(
@@ -105,7 +132,7 @@ fn write_sampling(
     losses: &mut Losses,
 ) -> Result<(), Inexpressible> {
     let Sampling {
-        max_output_tokens,
+        max_output_tokens: _,
         temperature,
         top_p,
         top_k,
@@ -115,13 +142,6 @@ fn write_sampling(
         frequency_penalty,
     } = sampling;
     let origin = losses.origin();
-    let max_tokens = max_output_tokens.or(profile.default_max_tokens).ok_or_else(|| {
-        losses.refuse(
-            Field::MaxOutputTokens.name(origin),
-            "it is not given, and Anthropic demands it: say how many tokens the answer may have at most",
-        )
-    })?;
-    written.max_tokens = Some(max_tokens);
     // Each at the value that changes nothing is as good as absent.
     let said = |value: &Option<f32>, nothing: f32| value.filter(|value| *value != nothing);
     let lost = [
@@ -142,6 +162,9 @@ fn write_sampling(
             written.temperature = *temperature;
         }
         (written.top_p, written.top_k) = (*top_p, *top_k);
+        if written.thinking.as_ref().is_some_and(ThinkingConfig::is_on) {
+            lose_beside_thinking(written, losses)?;
+        }
     }
     // Anthropic refuses a request with a stop string of white space.
     let (kept, blank): (Vec<&String>, Vec<&String>) = stop.iter().partition(|stop| !stop.trim().is_empty());
@@ -149,6 +172,19 @@ fn write_sampling(
         losses.lose(Field::Stop.name(origin), "each must have a character that is no white space")?;
     }
     written.stop_sequences = (!kept.is_empty()).then(|| kept.into_iter().cloned().collect());
+    Ok(())
+}
+
+/// A model that thinks draws its tokens its own way.
+fn lose_beside_thinking(written: &mut MessagesRequest, losses: &mut Losses) -> Result<(), Inexpressible> {
+    let lost = [
+        (Field::Temperature, written.temperature.take_if(|value| *value != 1.0).is_some()),
+        (Field::TopP, written.top_p.take_if(|value| *value < LEAST_TOP_P).is_some()),
+        (Field::TopK, written.top_k.take().is_some()),
+    ];
+    for (field, _) in lost.into_iter().filter(|(_, said)| *said) {
+        losses.lose(field.name(losses.origin()), "it can't go with thinking: leave one of the two out")?;
+    }
     Ok(())
 }
 
@@ -178,16 +214,18 @@ fn write_system(
 }
 
 /// A message under way.
-struct Joined {
-    role: Role,
-    blocks: Vec<Block>,
+pub(super) struct Joined {
+    pub(super) role: Role,
+    /// Each with the path that its sender knows it by.
+    pub(super) blocks: Vec<(String, Block)>,
 }
 
 fn write_turns(
     turns: &[Turn],
+    custom_calls: &BTreeSet<&str>,
     profile: &ModelProfile,
     losses: &mut Losses,
-) -> Result<Vec<Message>, Inexpressible> {
+) -> Result<Vec<Joined>, Inexpressible> {
     let origin = losses.origin();
     let mut joined: Vec<Joined> = Vec::new();
     for turn in turns {
@@ -210,8 +248,12 @@ fn write_turns(
         let mut blocks = Vec::with_capacity(parts.len());
         for (part, value) in parts.iter().enumerate() {
             let path = turn.place_of(part, origin).path(origin);
+            if matches!(value, Part::ToolResult(result) if custom_calls.contains(result.call_id.as_str())) {
+                losses.lose(path, NO_CUSTOM_TOOLS)?;
+                continue;
+            }
             let mut writer = PartWriter { receiver: Receiver::Upstream(role), losses };
-            blocks.extend(writer.block(value, &path)?);
+            blocks.extend(writer.block(value, &path)?.map(|block| (path, block)));
         }
         // A message of nothing is refused, and says nothing.
         if blocks.is_empty() {
@@ -222,10 +264,11 @@ fn write_turns(
             _ => joined.push(Joined { role, blocks }),
         }
     }
-    Ok(joined.into_iter().map(write_message).collect())
+    Ok(joined)
 }
 
-fn write_message(Joined { role, mut blocks }: Joined) -> Message {
+fn write_message(Joined { role, blocks }: Joined) -> Message {
+    let mut blocks: Vec<Block> = blocks.into_iter().map(|(_, block)| block).collect();
     let role = match role {
         Role::User => {
             blocks.sort_by_key(|block| !matches!(block, Block::ToolResult(_)));

@@ -20,7 +20,7 @@ pub fn from_canonical(
     envelope: &Envelope,
     policy: Unsupported,
 ) -> Result<Translated<MessagesResponse>, Inexpressible> {
-    let mut losses = Losses::new(policy, response.origin, Dialect::Anthropic);
+    let mut losses = Losses::of_answer(policy, response.origin, Dialect::Anthropic);
     let Response { origin, id: _, created: _, model: _, choices, usage, foreign } = response;
     let Envelope { id, created: _, model } = envelope;
     let mut content = Vec::new();
@@ -28,7 +28,8 @@ pub fn from_canonical(
     for answer in choices {
         let Choice { index, parts, stop: reason, logprobs } = answer;
         if *index > 0 {
-            losses.lose(format!("choices[{index}]"), "Anthropic's clients get one answer: ask for one")?;
+            // Nobody asked for it, since no request of this dialect can.
+            losses.waive(format!("choices[{index}]"));
             continue;
         }
         if logprobs.is_some() {

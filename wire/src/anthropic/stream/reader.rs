@@ -50,6 +50,12 @@ impl StreamReader {
         }
     }
 
+    /// The same, refusing events of more bytes than this.
+    #[must_use]
+    pub fn limited(self, max_event_bytes: usize) -> Self {
+        Self { decoder: Some(Decoder::new(max_event_bytes)), ..self }
+    }
+
     fn frame(&mut self, frame: &Frame, events: &mut Vec<Event>) -> Result<(), Failure> {
         let (Some(name), Some(data)) = (frame.name(), frame.data()) else { return Ok(()) };
         if name == "error" {

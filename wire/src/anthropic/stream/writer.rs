@@ -1,5 +1,7 @@
 //! Writing a stream for a client.
 
+use std::collections::BTreeSet;
+
 use super::event::{MessageEnd, Written, WrittenDelta};
 use crate::anthropic::block::{Block, PlainBlock, TextBlock};
 use crate::anthropic::part::{PartWriter, Receiver};
@@ -7,8 +9,8 @@ use crate::anthropic::response::{MessagesResponse, own_fields};
 use crate::anthropic::usage::{self, own_extra};
 use crate::anthropic::{citation, error, stop_reason};
 use crate::canonical::{
-    Delta, Dialect, Envelope, Event, Inexpressible, Losses, Opening, Part, Provider, RedactedThinking,
-    Sequencer, Start, Stop, Thinking, ToolCall, Unsupported, Usage, WriteStream, seal,
+    CustomCall, Delta, Dialect, Envelope, Event, Inexpressible, Losses, Opening, Part, Provider,
+    RedactedThinking, Sequencer, Start, Stop, Thinking, ToolCall, Unsupported, Usage, WriteStream, seal,
 };
 use crate::sse::named_event;
 
@@ -33,7 +35,7 @@ pub struct StreamWriter {
     calls_tools: bool,
     refuses: bool,
     logprobs_waived: bool,
-    choice_lost: bool,
+    choices_lost: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl StreamWriter {
             envelope,
             policy,
             estimated_input_tokens,
-            losses: Losses::new(policy, Dialect::Anthropic, Dialect::Anthropic),
+            losses: Losses::of_answer(policy, Dialect::Anthropic, Dialect::Anthropic),
             sequencer: Sequencer::new(),
             phase: Phase::Before,
             open: None,
@@ -79,7 +81,7 @@ impl StreamWriter {
             calls_tools: false,
             refuses: false,
             logprobs_waived: false,
-            choice_lost: false,
+            choices_lost: BTreeSet::new(),
         }
     }
 
@@ -87,7 +89,7 @@ impl StreamWriter {
         match (&self.phase, event) {
             (Phase::Ended, _) => return Ok(()),
             (Phase::Before, Event::Start(start)) => {
-                self.losses = Losses::new(self.policy, start.origin, Dialect::Anthropic);
+                self.losses = Losses::of_answer(self.policy, start.origin, Dialect::Anthropic);
                 self.phase = Phase::Held(start.clone());
                 return Ok(());
             }
@@ -102,20 +104,20 @@ impl StreamWriter {
         match event {
             Event::Start(_) | Event::Usage(_) => Ok(()),
             Event::BlockStart { choice, block, opening } => {
-                if self.takes(*choice)? {
+                if self.takes(*choice) {
                     self.block_start(*block, opening, out)
                 } else {
                     Ok(())
                 }
             }
             Event::BlockDelta { choice, block, delta } => {
-                if self.takes(*choice)? {
+                if self.takes(*choice) {
                     self.block_delta(*block, delta, out);
                 }
                 Ok(())
             }
             Event::BlockStop { choice, block } => {
-                if self.takes(*choice)? && self.open.as_ref().is_some_and(|open| open.block == *block) {
+                if self.takes(*choice) && self.open.as_ref().is_some_and(|open| open.block == *block) {
                     self.close(out);
                 }
                 Ok(())
@@ -127,7 +129,7 @@ impl StreamWriter {
                 Ok(())
             }
             Event::Stop { choice, stop } => {
-                if self.takes(*choice)? {
+                if self.takes(*choice) {
                     self.stop = Some(stop.clone());
                 }
                 Ok(())
@@ -149,12 +151,12 @@ impl StreamWriter {
     }
 
     /// Whether an answer is the one that clients get.
-    fn takes(&mut self, choice: u32) -> Result<bool, Inexpressible> {
-        if choice > 0 && !std::mem::replace(&mut self.choice_lost, true) {
-            self.losses
-                .lose(format!("choices[{choice}]"), "Anthropic's clients get one answer: ask for one")?;
+    fn takes(&mut self, choice: u32) -> bool {
+        // Nobody asked for more, since no request of this dialect can.
+        if choice > 0 && self.choices_lost.insert(choice) {
+            self.losses.waive(format!("choices[{choice}]"));
         }
-        Ok(choice == 0)
+        choice == 0
     }
 
     /// Writes the start that was held back.
@@ -202,6 +204,10 @@ impl StreamWriter {
                     ..ToolCall::default()
                 })
             }
+            Opening::CustomCall { id, name } => {
+                let call = CustomCall { id: id.clone(), name: name.clone(), input: String::new() };
+                Part::CustomCall(call)
+            }
             Opening::Thinking { id: _ } => Part::Thinking(Thinking::default()),
             Opening::RedactedThinking { provider, data } => {
                 Part::RedactedThinking(RedactedThinking { provider: *provider, data: data.clone() })
@@ -229,7 +235,7 @@ impl StreamWriter {
         let says = match delta {
             Delta::Text(text) | Delta::Refusal(text) => !text.is_empty(),
             Delta::Citation(citation) => citation::from_canonical(citation).is_some(),
-            Delta::Arguments(_) | Delta::Thinking(_) | Delta::Signature(_) => false,
+            Delta::Arguments(_) | Delta::Input(_) | Delta::Thinking(_) | Delta::Signature(_) => false,
         };
         if let Some(mut open) = self.open.take_if(|open| says && open.waits) {
             let block = Block::Plain(PlainBlock::Text(TextBlock::default()));
@@ -255,6 +261,8 @@ impl StreamWriter {
         let mut say = |delta| send(&Written::ContentBlockDelta { index, delta }, out);
         match delta {
             Delta::Text(text) | Delta::Refusal(text) => say(WrittenDelta::Text { text }),
+            // Its call has no block.
+            Delta::Input(_) => {}
             Delta::Arguments(partial_json) => say(WrittenDelta::Input { partial_json }),
             Delta::Thinking(thinking) => say(WrittenDelta::Thinking { thinking }),
             Delta::Signature(signature) if thinks => {

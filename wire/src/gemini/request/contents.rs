@@ -1,6 +1,6 @@
 //! Turns into `contents`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::content::{
     Content, FunctionCall, FunctionResponse, FunctionResponsePart, Part as WirePart,
@@ -10,6 +10,7 @@ use super::super::media::Written;
 use super::super::service::{Generation, Service};
 use super::super::{media, result};
 use super::UNSIGNED_CALL;
+use super::tools::NO_CUSTOM_TOOLS;
 use crate::canonical::{
     Audio, Dialect, Document, ForeignPart, Image, Inexpressible, Losses, MediaSource, Part, Place, Provider,
     RedactedThinking, Request, Role, Signature, Text, Thinking, ToolCall, ToolResult,
@@ -20,6 +21,8 @@ pub(super) struct Contents<'a> {
     pub(super) request: &'a Request,
     pub(super) service: Service,
     pub(super) generation: Generation,
+    /// Calls with free text, whose results go with them.
+    pub(super) custom_calls: BTreeSet<&'a str>,
 }
 
 /// A part, and where the caller wrote it.
@@ -106,6 +109,7 @@ impl<'a> Contents<'a> {
                 | Part::Audio(_)
                 | Part::Document(_)
                 | Part::ToolCall(_)
+                | Part::CustomCall(_)
                 | Part::Thinking(_)
                 | Part::RedactedThinking(_)
                 | Part::Refusal(_)
@@ -146,6 +150,10 @@ impl<'a> Contents<'a> {
             Part::Audio(Audio { source }) => self.medium(source, None, path, losses),
             Part::Document(document) => self.document(document, path, losses),
             Part::ToolCall(call) => self.call(call, path, losses).map(Some),
+            Part::CustomCall(_) => losses.lose(path, NO_CUSTOM_TOOLS).map(|()| None),
+            Part::ToolResult(result) if self.custom_calls.contains(result.call_id.as_str()) => {
+                losses.lose(path, NO_CUSTOM_TOOLS).map(|()| None)
+            }
             Part::ToolResult(result) => self.result(result, path, foreign, losses).map(Some),
             Part::Thinking(thinking) => Ok(self::thinking(thinking, path, losses)),
             // Only its provider can read it, and what it led to is there.

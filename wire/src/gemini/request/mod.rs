@@ -19,6 +19,8 @@ use serde_json::Value;
 pub use read::to_canonical;
 pub use write::from_canonical;
 
+pub(super) use tools::NO_CUSTOM_TOOLS;
+
 use super::content::Content;
 use super::generation_config::GenerationConfig;
 use super::proto_json::one_or_many;

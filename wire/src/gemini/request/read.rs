@@ -40,9 +40,7 @@ pub fn to_canonical(wire: GenerateContentRequest, model: &str, stream: bool) -> 
     for (place, content) in (0u32..).zip(contents) {
         conversation.read(place, content)?;
     }
-    let (turns, foreign) = conversation.finish();
-    request.turns = turns;
-    request.foreign.extend(foreign);
+    conversation.finish(&mut request);
     request.tools = tools::read(tools, &mut request.foreign)?;
     if let Some(config) = tool_config {
         request.tool_choice = tools::read_choice(config, &mut request.tools, &mut request.foreign)?;
@@ -81,6 +79,7 @@ fn read_instruction(
                 | Part::Audio(_)
                 | Part::Document(_)
                 | Part::ToolCall(_)
+                | Part::CustomCall(_)
                 | Part::ToolResult(_)
                 | Part::Thinking(_)
                 | Part::RedactedThinking(_)

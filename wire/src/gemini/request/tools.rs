@@ -11,6 +11,10 @@ use crate::canonical::{
     Unreadable, keep_foreign,
 };
 
+/// Why a tool that takes free text can't be said.
+pub(in crate::gemini) const NO_CUSTOM_TOOLS: &str =
+    "Gemini's tools take an object and no free text: give a function with one string";
+
 const CONFIG: &str = "toolConfig";
 const CALLING: &str = "toolConfig.functionCallingConfig";
 
@@ -95,6 +99,7 @@ pub(super) fn write(
                 declaration.extra = foreign.take(&path);
                 function_declarations.push(declaration);
             }
+            Tool::Custom(_) => losses.lose(path, NO_CUSTOM_TOOLS)?,
             Tool::Foreign(ForeignPart { dialect: Dialect::Gemini, kind: _, value: Value::Object(extra) }) => {
                 own.push(WireTool { extra: extra.clone(), ..WireTool::default() });
             }
@@ -163,6 +168,10 @@ pub(super) fn write_choice(
         Some(ToolChoice::None) => (Some("NONE"), Vec::new()),
         Some(ToolChoice::Required) => (Some("ANY"), Vec::new()),
         Some(ToolChoice::Function(name)) => (Some("ANY"), vec![name.clone()]),
+        Some(ToolChoice::Custom(_)) => {
+            losses.lose(Field::ToolChoice.name(losses.origin()), NO_CUSTOM_TOOLS)?;
+            (None, Vec::new())
+        }
         Some(ToolChoice::Allowed { required: true, names }) => (Some("ANY"), names.clone()),
         // AUTO takes no names, VALIDATED does.
         Some(ToolChoice::Allowed { required: false, names }) => (Some("VALIDATED"), names.clone()),

@@ -7,24 +7,30 @@ use super::super::part::{foreign, read_plain};
 use super::super::{result, signature};
 use super::call_ids::CallIds;
 use crate::canonical::{
-    Dialect, ForeignField, Part, Place, Provider, Role, Signature, Thinking, ToolCall, ToolResult, Turn,
-    Unreadable, keep_foreign,
+    Dialect, ForeignField, Part, Place, Provider, Request, Role, Signature, Thinking, ToolCall, ToolResult,
+    Turn, Unreadable, keep_foreign,
 };
 
 /// The conversation as it is read.
 pub(super) struct Conversation {
     turns: Vec<Turn>,
     foreign: Vec<ForeignField>,
+    /// Of the model's contents.
+    remarks: Vec<ForeignField>,
     ids: CallIds,
 }
 
 impl Conversation {
     pub(super) fn new() -> Self {
-        Self { turns: Vec::new(), foreign: Vec::new(), ids: CallIds::new() }
+        Self { turns: Vec::new(), foreign: Vec::new(), remarks: Vec::new(), ids: CallIds::new() }
     }
 
-    pub(super) fn finish(self) -> (Vec<Turn>, Vec<ForeignField>) {
-        (self.turns, self.foreign)
+    /// Gives what was read to `request`.
+    pub(super) fn finish(self, request: &mut Request) {
+        let Self { turns, foreign, remarks, ids: _ } = self;
+        request.turns = turns;
+        request.foreign.extend(foreign);
+        request.remarks = remarks;
     }
 
     /// Reads one content.
@@ -41,6 +47,7 @@ impl Conversation {
                 return Err(Unreadable::new(format!("{path}.role"), problem));
             }
         };
+        let before = self.foreign.len();
         keep_foreign(&path, extra, &mut self.foreign);
         // Clients keep each piece of a stream as a content of its own.
         let earlier = self.turns.pop_if(|last| last.role == role && role == Role::Assistant);
@@ -52,6 +59,7 @@ impl Conversation {
         }
         if role == Role::Assistant {
             turn.parts = join_thinking(turn.parts);
+            self.remarks.extend(self.foreign.split_off(before));
         }
         self.turns.push(turn);
         Ok(())

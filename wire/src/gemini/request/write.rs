@@ -45,9 +45,11 @@ pub fn from_canonical(
         user,
         metadata,
         foreign: _,
+        remarks: _,
     } = request;
     let name = |field: Field| field.name(*origin);
-    let contents = Contents { request, service, generation }.write(&mut foreign, &mut losses)?;
+    let contents = Contents { request, service, generation, custom_calls: request.custom_calls() }
+        .write(&mut foreign, &mut losses)?;
     if contents.is_empty() {
         let fix = "Gemini needs a message to answer besides its instructions";
         return Err(losses.refuse(Place::Message(0).path(*origin), fix));

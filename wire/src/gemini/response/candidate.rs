@@ -93,7 +93,11 @@ impl CandidateReader {
         }
         match finish_reason.as_deref().map(finish_reason::read) {
             None => {}
-            Some(Finish::Stop(reason)) => self.stop = Some(reason),
+            Some(Finish::Stop(reason)) => {
+                self.stop = Some(reason);
+                let message = finish_message.map(|message| ("finishMessage".to_owned(), message.into()));
+                self.keep("", message.into_iter().collect());
+            }
             Some(Finish::Fail(class, problem)) => {
                 let said = finish_message.map_or_else(String::new, |message| format!(" ({message})"));
                 let mut failure = Failure::new(class, format!("{problem}{said}"));
@@ -106,14 +110,17 @@ impl CandidateReader {
     }
 
     /// The candidate ended. The reason comes only now: it depends on the calls, which all have come by now.
-    pub(super) fn finish(&mut self, events: &mut Vec<Event>) {
+    /// `more` is what the answer says at its end.
+    pub(super) fn finish(&mut self, more: Vec<ForeignField>, events: &mut Vec<Event>) {
         self.close(events);
         for text in self.texts.iter_mut().filter(|text| text.open) {
             text.open = false;
             events.push(Event::BlockStop { choice: self.choice, block: text.block });
         }
         let reason = self.stop.clone().unwrap_or(StopReason::EndTurn).with_calls(self.calls_tools);
-        let stop = Stop { foreign: std::mem::take(&mut self.foreign), ..Stop::new(reason) };
+        let mut foreign = std::mem::take(&mut self.foreign);
+        foreign.extend(more);
+        let stop = Stop { foreign, ..Stop::new(reason) };
         events.push(Event::Stop { choice: self.choice, stop });
     }
 
@@ -169,7 +176,7 @@ impl CandidateReader {
                 self.whole_part(Part::Foreign(ForeignPart { dialect, kind, value }), events);
                 None
             }
-            Part::ToolCall(_) | Part::ToolResult(_) | Part::Refusal(_) => None,
+            Part::ToolCall(_) | Part::CustomCall(_) | Part::ToolResult(_) | Part::Refusal(_) => None,
         }
     }
 

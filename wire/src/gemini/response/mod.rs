@@ -17,7 +17,7 @@ pub use write::from_canonical;
 
 pub(super) use parts::write_part;
 pub(super) use reader::AnswerReader;
-pub(super) use write::give_back;
+pub(super) use write::{Own, give_back};
 
 use super::content::Content;
 use super::error::ErrorObject;
@@ -46,6 +46,9 @@ pub struct GenerateContentResponse {
     /// The answer's name.
     #[serde(alias = "response_id", skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
+    /// When the answer was made, as RFC 3339 has it; Vertex says it, and Google's clients read it of either service.
+    #[serde(alias = "create_time", skip_serializing_if = "Option::is_none")]
+    pub create_time: Option<String>,
     /// In its place: an error that came with a status of 200.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorObject>,

@@ -6,6 +6,7 @@ use crate::canonical::{
 };
 use crate::gemini::content::{FunctionCall, Part as WirePart};
 use crate::gemini::media::{self, Written};
+use crate::gemini::request::NO_CUSTOM_TOOLS;
 use crate::gemini::service::Service;
 use crate::gemini::signature;
 
@@ -30,6 +31,7 @@ pub(in crate::gemini) fn write_part(
         }
         Part::RedactedThinking(thinking) => Ok(Some(write_redacted(thinking))),
         Part::ToolCall(call) => write_call(call, path, losses).map(Some),
+        Part::CustomCall(_) => losses.lose(path, NO_CUSTOM_TOOLS).map(|()| None),
         Part::Image(Image { source, detail: _, cache: _ }) => medium(source, None, path, losses),
         Part::Audio(Audio { source }) => medium(source, None, path, losses),
         Part::Document(Document { source, title, context: _, citations: _, cache: _ }) => {
@@ -40,8 +42,8 @@ pub(in crate::gemini) fn write_part(
             let part = serde_json::from_str::<WirePart>(&value.to_string());
             part.map(Some).map_err(|_| losses.refuse(path, format!("the `{kind}` part is broken")))
         }
-        Part::Foreign(ForeignPart { dialect: _, kind, value: _ }) => {
-            losses.lose(path, format!("Gemini has no `{kind}` part"))?;
+        Part::Foreign(part) => {
+            losses.lose_foreign_part(path, part, format!("Gemini has no `{}` part", part.kind))?;
             Ok(None)
         }
         Part::ToolResult(_) => {

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::candidate::CandidateReader;
+use super::write::USAGE;
 use super::{GenerateContentResponse, PromptFeedback};
-use crate::canonical::{Dialect, Event, Failure, FailureClass, Mint, Start, StopReason, keep_foreign};
+use crate::canonical::{
+    Dialect, Event, Failure, FailureClass, Mint, Start, StopReason, keep_foreign, read_time,
+};
 use crate::gemini::usage::UsageMetadata;
 use crate::gemini::{error, usage};
 
@@ -67,13 +70,15 @@ impl AnswerReader {
             usage_metadata,
             model_version,
             response_id,
+            create_time,
             error,
             extra,
         } = piece;
         if let Some(error) = error {
             return self.fail(error::read(error, 500), events);
         }
-        let PromptFeedback { block_reason, extra: feedback } = prompt_feedback.unwrap_or_default();
+        let PromptFeedback { block_reason, extra: mut feedback } = prompt_feedback.unwrap_or_default();
+        feedback.extend(block_reason.clone().map(|reason| ("blockReason".to_owned(), reason.into())));
         if !self.started {
             self.started = true;
             let mut foreign = Vec::new();
@@ -82,7 +87,7 @@ impl AnswerReader {
             events.push(Event::Start(Start {
                 origin: Dialect::Gemini,
                 id: response_id.unwrap_or_default(),
-                created: None,
+                created: create_time.as_deref().and_then(read_time),
                 model: model_version.unwrap_or_default(),
                 foreign,
             }));
@@ -119,8 +124,11 @@ impl AnswerReader {
             };
             return self.fail(failure, events);
         }
+        // What of the counts is no count, such as which traffic it was.
+        let mut of_usage = Vec::new();
+        keep_foreign(USAGE, std::mem::take(&mut self.usage.extra), &mut of_usage);
         for candidate in self.candidates.values_mut() {
-            candidate.finish(events);
+            candidate.finish(std::mem::take(&mut of_usage), events);
         }
         events.push(Event::End);
     }

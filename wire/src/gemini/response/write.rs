@@ -3,10 +3,11 @@
 use super::{Candidate, GenerateContentResponse, PromptFeedback, write_part};
 use crate::canonical::{
     Choice, Dialect, Envelope, Extra, ForeignField, Inexpressible, Logprobs, Losses, Part, Response, Stop,
-    Text, Translated, Unsupported,
+    Text, Translated, Unsupported, write_time,
 };
 use crate::gemini::content::Content;
 use crate::gemini::grounding::Citations;
+use crate::gemini::usage::UsageMetadata;
 use crate::gemini::{finish_reason, logprobs, usage};
 
 /// Writes an answer.
@@ -19,41 +20,47 @@ pub fn from_canonical(
     envelope: &Envelope,
     policy: Unsupported,
 ) -> Result<Translated<GenerateContentResponse>, Inexpressible> {
-    // The dialect does not say when an answer was made.
     let Response { origin, id: _, created: _, model: _, choices, usage, foreign } = response;
-    let Envelope { id, created: _, model } = envelope;
-    let mut losses = Losses::new(policy, *origin, Dialect::Gemini);
-    let mut own = Own::of(*origin, foreign, &mut losses);
+    let Envelope { id, created, model } = envelope;
+    let mut losses = Losses::of_answer(policy, *origin, Dialect::Gemini);
+    let own = Own::of(*origin, foreign, &mut losses);
+    let mut usage_metadata = usage.as_ref().map(usage::from_canonical);
     let mut candidates = Vec::with_capacity(choices.len());
     for choice in choices {
         let mut candidate = write_choice(choice, &mut losses)?;
         if let Some(stop) = &choice.stop {
-            give_back(stop, *origin, &mut candidate, &mut losses);
+            give_back(stop, *origin, &mut candidate, usage_metadata.as_mut(), &mut losses);
         }
         candidates.push(candidate);
     }
-    let feedback = own.take("promptFeedback");
     let message = GenerateContentResponse {
         candidates,
-        prompt_feedback: (!feedback.is_empty())
-            .then_some(PromptFeedback { block_reason: None, extra: feedback }),
-        usage_metadata: usage.as_ref().map(usage::from_canonical),
+        prompt_feedback: own.feedback(),
+        usage_metadata,
         model_version: Some(model.clone()),
         response_id: Some(id.clone()),
+        create_time: write_time(*created),
         error: None,
         extra: own.take(""),
     };
     Ok(Translated { message, dropped: losses.into_dropped() })
 }
 
-/// Gives a candidate the fields back that only this dialect knows.
+/// Where the fields of an answer's counts were, and are again.
+pub(super) const USAGE: &str = "usageMetadata";
+
+/// Gives a candidate, and the answer's counts, the fields back that only this dialect knows.
 pub(in crate::gemini) fn give_back(
     stop: &Stop,
     origin: Dialect,
     candidate: &mut Candidate,
+    usage: Option<&mut UsageMetadata>,
     losses: &mut Losses,
 ) {
-    let mut own = Own::of(origin, &stop.foreign, losses);
+    let own = Own::of(origin, &stop.foreign, losses);
+    if let Some(usage) = usage {
+        usage.extra.extend(own.take(USAGE));
+    }
     let parent = format!("candidates[{}]", candidate.index.unwrap_or_default());
     candidate.extra = own.take(&parent);
     let searched = own.take(&format!("{parent}.groundingMetadata"));
@@ -64,10 +71,10 @@ pub(in crate::gemini) fn give_back(
 
 /// The answer's fields that only this dialect knows. Another dialect's are about the answer and not part of it, so they
 /// go without being refused.
-struct Own<'a>(Vec<&'a ForeignField>);
+pub(in crate::gemini) struct Own<'a>(Vec<&'a ForeignField>);
 
 impl<'a> Own<'a> {
-    fn of(origin: Dialect, foreign: &'a [ForeignField], losses: &mut Losses) -> Self {
+    pub(in crate::gemini) fn of(origin: Dialect, foreign: &'a [ForeignField], losses: &mut Losses) -> Self {
         if origin == Dialect::Gemini {
             return Self(foreign.iter().collect());
         }
@@ -75,7 +82,13 @@ impl<'a> Own<'a> {
         Self(Vec::new())
     }
 
-    fn take(&mut self, parent: &str) -> Extra {
+    /// What the filters say of the prompt.
+    pub(in crate::gemini) fn feedback(&self) -> Option<PromptFeedback> {
+        let extra = self.take("promptFeedback");
+        (!extra.is_empty()).then_some(PromptFeedback { block_reason: None, extra })
+    }
+
+    pub(in crate::gemini) fn take(&self, parent: &str) -> Extra {
         let own = self.0.iter().filter(|field| field.parent == parent);
         own.map(|field| (field.name.clone(), field.value.clone())).collect()
     }

@@ -1,10 +1,12 @@
 //! JSON objects out of bytes that are cut anywhere: the elements of an array, or objects one after the other.
 
 /// Finds objects by counting braces outside strings, which is how Google's own clients do it. What stands between them
-/// (the array's brackets, commas, white space) is skipped.
+/// (the array's brackets, commas, white space) is handed out as it came. All pieces, one after the other, are the bytes.
 #[derive(Clone, Debug)]
-pub(super) struct JsonPieces {
+pub(crate) struct JsonPieces {
     buffer: Vec<u8>,
+    /// The length of a whole object at the buffer's start.
+    whole: Option<usize>,
     /// Bytes of the buffer that were looked at.
     searched: usize,
     depth: usize,
@@ -13,22 +15,42 @@ pub(super) struct JsonPieces {
     max_bytes: usize,
 }
 
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Bytes before an object or after one.
+    Between(Vec<u8>),
+    /// A whole object.
+    Object(Vec<u8>),
+}
+
 /// An object is larger than what is kept for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLarge;
+pub(crate) struct TooLarge;
 
 impl JsonPieces {
-    pub(super) fn new(max_bytes: usize) -> Self {
-        Self { buffer: Vec::new(), searched: 0, depth: 0, in_string: false, escaped: false, max_bytes }
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            whole: None,
+            searched: 0,
+            depth: 0,
+            in_string: false,
+            escaped: false,
+            max_bytes,
+        }
     }
 
     /// Adds bytes; call [`JsonPieces::next`] until it returns `None` before adding more.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole object.
-    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, TooLarge> {
+    /// The next piece.
+    pub(crate) fn next(&mut self) -> Result<Option<Piece>, TooLarge> {
+        if let Some(length) = self.whole.take() {
+            return self.object(length).map(Some);
+        }
         let mut start = None;
         let mut end = None;
         for (at, byte) in self.buffer.iter().enumerate().skip(self.searched) {
@@ -59,21 +81,33 @@ impl JsonPieces {
                 _ => {}
             }
         }
-        let Some(end) = end else {
-            // What comes before an object is thrown away, so that an object always begins the buffer.
-            let keep = if self.depth > 0 { start.unwrap_or_default() } else { self.buffer.len() };
-            self.buffer.drain(..keep);
-            self.searched = self.buffer.len();
-            return if self.buffer.len() > self.max_bytes { Err(TooLarge) } else { Ok(None) };
+        // What comes before an object is handed out first, so that an object always begins the buffer.
+        let before = match (end, self.depth) {
+            (None, 0) => self.buffer.len(),
+            (Some(_), _) | (None, _) => start.unwrap_or_default(),
         };
-        let object = self.buffer.get(start.unwrap_or_default()..end).unwrap_or_default().to_vec();
-        self.buffer.drain(..end);
+        let between: Vec<u8> = self.buffer.drain(..before).collect();
+        match end {
+            Some(end) if between.is_empty() => return self.object(end).map(Some),
+            Some(end) => self.whole = Some(end - before),
+            None => self.searched = self.buffer.len(),
+        }
+        if self.whole.is_none() && self.buffer.len() > self.max_bytes {
+            return Err(TooLarge);
+        }
+        Ok((!between.is_empty()).then_some(Piece::Between(between)))
+    }
+
+    fn object(&mut self, length: usize) -> Result<Piece, TooLarge> {
         self.searched = 0;
-        if object.len() > self.max_bytes { Err(TooLarge) } else { Ok(Some(object)) }
+        if length > self.max_bytes {
+            return Err(TooLarge);
+        }
+        Ok(Piece::Object(self.buffer.drain(..length).collect()))
     }
 
     /// Whether an object has begun and not ended.
-    pub(super) fn is_within(&self) -> bool {
+    pub(crate) fn is_within(&self) -> bool {
         self.depth > 0
     }
 }
@@ -86,14 +120,19 @@ mod tests {
 
     fn pieces(chunks: &[&[u8]]) -> Vec<String> {
         let mut reader = JsonPieces::new(1 << 16);
-        let mut found = Vec::new();
+        let (mut found, mut all) = (Vec::new(), Vec::new());
         for chunk in chunks {
             reader.push(chunk);
-            while let Some(object) = reader.next().expect("within the limit") {
-                found.push(String::from_utf8(object).expect("UTF-8"));
+            while let Some(piece) = reader.next().expect("within the limit") {
+                let (Piece::Between(bytes) | Piece::Object(bytes)) = &piece;
+                all.extend_from_slice(bytes);
+                if let Piece::Object(object) = piece {
+                    found.push(String::from_utf8(object).expect("UTF-8"));
+                }
             }
         }
         assert!(!reader.is_within());
+        assert_eq!(all, chunks.concat(), "the pieces are the bytes");
         found
     }
 
@@ -109,6 +148,10 @@ mod tests {
     fn an_object_without_end_is_refused() {
         let mut reader = JsonPieces::new(8);
         reader.push(br#"[{"a":"0123456789"#);
+        assert_eq!(reader.next(), Err(TooLarge));
+        let mut reader = JsonPieces::new(8);
+        reader.push(br#"[{"a":"0123456789"}"#);
+        assert_eq!(reader.next(), Ok(Some(Piece::Between(b"[".to_vec()))));
         assert_eq!(reader.next(), Err(TooLarge));
     }
 

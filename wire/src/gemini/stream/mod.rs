@@ -7,5 +7,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use json_pieces::{JsonPieces, Piece};
 pub use reader::StreamReader;
 pub use writer::StreamWriter;

@@ -1,6 +1,6 @@
 //! An upstream's stream.
 
-use super::json_pieces::JsonPieces;
+use super::json_pieces::{JsonPieces, Piece};
 use crate::canonical::{Dialect, Event, Failure, FailureClass, Mint, ReadStream};
 use crate::gemini::proto_json::parse;
 use crate::gemini::response::AnswerReader;
@@ -14,6 +14,7 @@ const MAX_PIECE_BYTES: usize = 64 << 20;
 pub struct StreamReader {
     answer: AnswerReader,
     framing: Reading,
+    max_piece_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -30,7 +31,13 @@ enum Reading {
 impl StreamReader {
     /// A reader; `mint` makes the ids of calls that have none.
     pub fn new(mint: Mint) -> Self {
-        Self { answer: AnswerReader::new(mint), framing: Reading::Unknown }
+        Self { answer: AnswerReader::new(mint), framing: Reading::Unknown, max_piece_bytes: MAX_PIECE_BYTES }
+    }
+
+    /// The same, refusing pieces of more bytes than this.
+    #[must_use]
+    pub fn limited(self, max_piece_bytes: usize) -> Self {
+        Self { max_piece_bytes, ..self }
     }
 
     fn piece(answer: &mut AnswerReader, json: &[u8], events: &mut Vec<Event>) {
@@ -74,8 +81,8 @@ impl ReadStream for StreamReader {
         let Some(first) = bytes.first() else { return };
         if matches!(self.framing, Reading::Unknown) {
             self.framing = match first {
-                b'[' | b'{' => Reading::Json(JsonPieces::new(MAX_PIECE_BYTES)),
-                _ => Reading::Events(Decoder::new(MAX_PIECE_BYTES)),
+                b'[' | b'{' => Reading::Json(JsonPieces::new(self.max_piece_bytes)),
+                _ => Reading::Events(Decoder::new(self.max_piece_bytes)),
             };
         }
         match &mut self.framing {
@@ -94,11 +101,12 @@ impl ReadStream for StreamReader {
                 pieces.push(bytes);
                 while !self.answer.has_failed() {
                     match pieces.next() {
-                        Ok(Some(object)) => Self::piece(&mut self.answer, &object, events),
+                        Ok(Some(Piece::Object(object))) => Self::piece(&mut self.answer, &object, events),
+                        Ok(Some(Piece::Between(_))) => {}
                         Ok(None) => break,
                         Err(_) => {
-                            let problem =
-                                format!("an element of the array is larger than {MAX_PIECE_BYTES} bytes");
+                            let limit = self.max_piece_bytes;
+                            let problem = format!("an element of the array is larger than {limit} bytes");
                             self.answer.fail(unreadable(problem), events);
                         }
                     }

@@ -218,7 +218,8 @@ fn written(events: &[Event], framing: Framing) -> Vec<u8> {
 
 #[test]
 fn what_is_written_is_read_back() {
-    let given = assembled(&events(&[&sse(&pieces())]));
+    let mut given = assembled(&events(&[&sse(&pieces())]));
+    given.created = Some(1);
     for framing in [Framing::Sse, Framing::Array] {
         let out = written(&play(&given), framing);
         if framing == Framing::Array {
@@ -348,4 +349,51 @@ fn a_signature_of_another_provider_is_sealed_and_comes_back() {
     let response = assembled(&events(&[&written(&given, Framing::Sse)]));
     let Part::Thinking(thinking) = &response.choices[0].parts[0] else { panic!("thinking") };
     assert_eq!((thinking.text.as_str(), thinking.signature.as_ref()), ("hm", Some(&signature)));
+}
+
+/// What google-genai's types read beside the words: it comes back, streamed and whole.
+#[test]
+fn what_googles_clients_read_beside_the_words_comes_back() {
+    let last = json!({
+        "promptFeedback": {"blockReason": "OTHER", "safetyRatings": [{"category": "X", "probability": "LOW"}]},
+        "modelStatus": {"modelStage": "STABLE"}, "createTime": "2026-03-05T12:00:00.123456Z", "responseId": "r",
+        "candidates": [{
+            "content": {"role": "model", "parts": [{"text": "a"}]}, "index": 0,
+            "finishReason": "STOP", "finishMessage": "done", "tokenCount": 1,
+            "safetyRatings": [{"category": "Y", "probability": "LOW"}],
+            "urlContextMetadata": {"urlMetadata": []},
+        }],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1, "trafficType": "ON_DEMAND",
+            "serviceTier": "standard", "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 0}]},
+    });
+    let events = events(&[&sse(std::slice::from_ref(&last))]);
+    let answer = assembled(&events);
+    assert_eq!(answer.created, Some(1_772_712_000));
+    let envelope = Envelope { id: "r".into(), created: 1_772_712_000, model: "g".into() };
+    let whole =
+        super::super::response::from_canonical(&answer, &envelope, Unsupported::Refuse).expect("written");
+    assert_eq!(whole.dropped, Vec::<String>::new());
+    let out = String::from_utf8(written(&events, Framing::Array)).expect("UTF-8");
+    let pieces: Vec<Value> = serde_json::from_str(&out).expect("JSON");
+    let at = |path: &str| pieces.iter().filter_map(|piece| piece.pointer(path)).next_back().cloned();
+    let body = serde_json::to_value(whole.message).expect("writes");
+    for path in [
+        "/promptFeedback",
+        "/modelStatus",
+        "/responseId",
+        "/candidates/0/finishReason",
+        "/candidates/0/finishMessage",
+        "/candidates/0/tokenCount",
+        "/candidates/0/safetyRatings",
+        "/candidates/0/urlContextMetadata",
+        "/usageMetadata/trafficType",
+        "/usageMetadata/serviceTier",
+        "/usageMetadata/cacheTokensDetails",
+    ] {
+        assert_eq!(body.pointer(path), last.pointer(path), "{path}: {body}");
+        assert_eq!(at(path).as_ref(), last.pointer(path), "{path}: {out}");
+    }
+    assert_eq!(body["createTime"], "2026-03-05T12:00:00Z");
+    assert_eq!(at("/createTime"), Some(json!("1970-01-01T00:00:01Z")), "as the envelope has it");
+    assert_eq!(pieces.iter().filter(|piece| piece.get("promptFeedback").is_some()).count(), 1, "{out}");
 }

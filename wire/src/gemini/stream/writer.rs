@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::canonical::{
-    Delta, Dialect, Envelope, Event, Extra, Inexpressible, Losses, Opening, Part, Sequencer, Stop, Text,
-    Thinking, ToolCall, Unsupported, Usage, WriteStream,
+    CustomCall, Delta, Dialect, Envelope, Event, Extra, Inexpressible, Losses, Opening, Part, Sequencer,
+    Stop, Text, Thinking, ToolCall, Unsupported, Usage, WriteStream, write_time,
 };
 use crate::gemini::content::{Content, Part as WirePart};
 use crate::gemini::error::{self, ErrorBody};
 use crate::gemini::grounding::Citations;
 use crate::gemini::path::Framing;
-use crate::gemini::response::{Candidate, GenerateContentResponse, give_back, write_part};
+use crate::gemini::response::{
+    Candidate, GenerateContentResponse, Own, PromptFeedback, give_back, write_part,
+};
+use crate::gemini::usage::UsageMetadata;
 use crate::gemini::{finish_reason, logprobs, usage};
 use crate::sse;
 
@@ -25,6 +28,10 @@ pub struct StreamWriter {
     sequencer: Sequencer,
     candidates: BTreeMap<u32, Writing>,
     usage: Option<Usage>,
+    /// What the upstream says of the prompt, for the first piece.
+    feedback: Option<PromptFeedback>,
+    /// Of the upstream's start: what every piece repeats.
+    repeated: Extra,
     opened: bool,
     closed: bool,
 }
@@ -60,10 +67,12 @@ impl StreamWriter {
             envelope,
             framing,
             policy,
-            losses: Losses::new(policy, Dialect::Gemini, Dialect::Gemini),
+            losses: Losses::of_answer(policy, Dialect::Gemini, Dialect::Gemini),
             sequencer: Sequencer::new(),
             candidates: BTreeMap::new(),
             usage: None,
+            feedback: None,
+            repeated: Extra::new(),
             opened: false,
             closed: false,
         }
@@ -72,8 +81,9 @@ impl StreamWriter {
     fn event(&mut self, event: Event, out: &mut Vec<u8>) -> Result<(), Inexpressible> {
         match event {
             Event::Start(start) => {
-                self.losses = Losses::new(self.policy, start.origin, Dialect::Gemini);
-                self.losses.waive_all(&start.foreign);
+                self.losses = Losses::of_answer(self.policy, start.origin, Dialect::Gemini);
+                let own = Own::of(start.origin, &start.foreign, &mut self.losses);
+                (self.feedback, self.repeated) = (own.feedback(), own.take(""));
             }
             Event::BlockStart { choice, block, opening } => {
                 let (open, part) = begin(opening);
@@ -167,6 +177,7 @@ impl StreamWriter {
     }
 
     fn last_piece(&mut self, out: &mut Vec<u8>) {
+        let mut usage_metadata = self.usage.as_ref().map(usage::from_canonical);
         let mut candidates = Vec::with_capacity(self.candidates.len());
         for (choice, writing) in std::mem::take(&mut self.candidates) {
             let Writing { block: _, text_bytes: _, citations, stop } = writing;
@@ -182,20 +193,29 @@ impl StreamWriter {
                 ..Candidate::default()
             };
             if let Some(stop) = &stop {
-                give_back(stop, self.losses.origin(), &mut candidate, &mut self.losses);
+                let origin = self.losses.origin();
+                give_back(stop, origin, &mut candidate, usage_metadata.as_mut(), &mut self.losses);
             }
             candidates.push(candidate);
         }
-        self.piece(candidates, out);
+        self.send(candidates, usage_metadata, out);
     }
 
     fn piece(&mut self, candidates: Vec<Candidate>, out: &mut Vec<u8>) {
+        let usage_metadata = self.usage.as_ref().map(usage::from_canonical);
+        self.send(candidates, usage_metadata, out);
+    }
+
+    fn send(&mut self, candidates: Vec<Candidate>, usage_metadata: Option<UsageMetadata>, out: &mut Vec<u8>) {
         let piece = GenerateContentResponse {
             candidates,
-            usage_metadata: self.usage.as_ref().map(usage::from_canonical),
+            prompt_feedback: self.feedback.take(),
+            usage_metadata,
             model_version: Some(self.envelope.model.clone()),
             response_id: Some(self.envelope.id.clone()),
-            ..GenerateContentResponse::default()
+            create_time: write_time(self.envelope.created),
+            error: None,
+            extra: self.repeated.clone(),
         };
         let json = serde_json::to_string(&piece).unwrap_or_default();
         match self.framing {
@@ -241,6 +261,10 @@ fn begin(opening: Opening) -> (Block, Option<Part>) {
         Opening::ToolCall { id, name, signature } => {
             let call = ToolCall { id, name, arguments: String::new(), signature, cache: None };
             (Block::Call(call), None)
+        }
+        Opening::CustomCall { id, name } => {
+            let call = CustomCall { id, name, input: String::new() };
+            (Block::Written, Some(Part::CustomCall(call)))
         }
         Opening::RedactedThinking { provider, data } => {
             let thinking = crate::canonical::RedactedThinking { provider, data };

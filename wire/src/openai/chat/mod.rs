@@ -18,5 +18,6 @@ pub use message::{Content, ContentPart, Message, Role, UnsupportedContent};
 pub use request::ChatCompletionRequest;
 pub use response::{ChatChoice, ChatCompletion, ResponseMessage};
 pub use tool::{
-    CalledFunction, FunctionDefinition, FunctionDelta, MessageToolCall, ToolCallDelta, ToolDefinition,
+    CalledCustom, CalledFunction, CustomDelta, FunctionDefinition, FunctionDelta, MessageToolCall,
+    ToolCallDelta, ToolDefinition,
 };

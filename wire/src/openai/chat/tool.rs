@@ -15,6 +15,9 @@ pub struct ToolDefinition {
     /// The function, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<FunctionDefinition>,
+    /// The custom tool, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Value>,
     /// Fields not known here.
     #[serde(flatten)]
     pub extra: Extra,
@@ -51,6 +54,9 @@ pub struct MessageToolCall {
     /// What is called, where it is a function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<CalledFunction>,
+    /// What is called, where it is a custom tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<CalledCustom>,
     /// Fields not known here.
     #[serde(flatten)]
     pub extra: Extra,
@@ -64,6 +70,19 @@ pub struct CalledFunction {
     /// The arguments as JSON text. Some servers send the object itself; it is kept as its text.
     #[serde(default, deserialize_with = "text_or_json")]
     pub arguments: String,
+    /// Fields not known here.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// The custom tool of a call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CalledCustom {
+    /// Its name.
+    pub name: String,
+    /// The free text that it is called with.
+    #[serde(default)]
+    pub input: String,
     /// Fields not known here.
     #[serde(flatten)]
     pub extra: Extra,
@@ -84,6 +103,9 @@ pub struct ToolCallDelta {
     /// What is new.
     #[serde(default)]
     pub function: Option<FunctionDelta>,
+    /// What is new, where a custom tool is called.
+    #[serde(default)]
+    pub custom: Option<CustomDelta>,
     /// Fields not known here.
     #[serde(flatten)]
     pub extra: Extra,
@@ -98,6 +120,20 @@ pub struct FunctionDelta {
     /// More of the arguments' text.
     #[serde(default)]
     pub arguments: Option<String>,
+    /// Fields not known here.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// A piece of a called custom tool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CustomDelta {
+    /// In the first piece.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// More of the free text.
+    #[serde(default)]
+    pub input: Option<String>,
     /// Fields not known here.
     #[serde(flatten)]
     pub extra: Extra,

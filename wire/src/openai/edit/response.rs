@@ -5,16 +5,19 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{quoted, span, splice};
+use super::super::{Usage, translate};
+use crate::canonical;
+use crate::edit::{quoted, span, splice};
 
 /// An answer, or one chunk of a stream, read only as far as a gateway needs. Unknown fields are skipped.
 #[derive(Debug)]
 pub struct ResponseView<'a> {
     text: &'a str,
     model_span: Option<Range<usize>>,
-    usage: Option<UsageView>,
-    error: bool,
+    usage: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
     choices: Choices,
+    stops: bool,
 }
 
 /// Token counts of an answer.
@@ -62,29 +65,56 @@ impl<'a> ResponseView<'a> {
     pub fn parse(body: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
         let top: Top<'a> = serde_json::from_str(text).ok()?;
+        let (choices, stops) = top.choices.map_or((Choices::Absent, false), choices);
         Some(Self {
             text,
             model_span: top.model.filter(|value| value.get().starts_with('"')).map(|value| span(text, value)),
-            // A usage that does not parse is no usage; the answer itself still goes out.
-            usage: top.usage.and_then(|value| serde_json::from_str(value.get()).ok()).flatten(),
-            error: top.error.is_some_and(|value| value.get() != "null"),
-            choices: top.choices.map_or(Choices::Absent, choices),
+            usage: top.usage,
+            error: top.error.filter(|value| value.get() != "null"),
+            choices,
+            stops,
         })
     }
 
-    /// The usage, where the answer carries one.
+    /// The usage, where the answer carries one. One that does not parse is none; the answer itself still goes out.
     pub fn usage(&self) -> Option<UsageView> {
-        self.usage
+        serde_json::from_str(self.usage?.get()).ok().flatten()
+    }
+
+    /// The usage as the other dialects count it.
+    pub(crate) fn counts(&self) -> Option<canonical::Usage> {
+        let usage: Usage = serde_json::from_str(self.usage?.get()).ok()?;
+        Some(translate::usage::to_canonical(&usage))
     }
 
     /// Whether it is an error: a top-level `error` that is not null.
     pub fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// The error.
+    pub(crate) fn error(&self) -> Option<&'a RawValue> {
         self.error
+    }
+
+    /// Where the model's name lies.
+    pub(crate) fn model_span(&self) -> Option<Range<usize>> {
+        self.model_span.clone()
+    }
+
+    /// Whether there are `choices`, be it none.
+    pub(crate) fn has_choices(&self) -> bool {
+        self.choices != Choices::Absent
+    }
+
+    /// Whether some choice says why it ended.
+    pub(crate) fn stops(&self) -> bool {
+        self.stops
     }
 
     /// Whether it is the chunk that only reports the usage: `choices: []`.
     pub fn is_usage_chunk(&self) -> bool {
-        self.usage.is_some() && self.choices == Choices::Empty
+        self.choices == Choices::Empty && self.usage().is_some()
     }
 
     /// Whether some choice brings text or a piece of a tool call. The opening chunk, with its role and empty
@@ -104,15 +134,23 @@ impl<'a> ResponseView<'a> {
     }
 }
 
-fn choices(value: &RawValue) -> Choices {
-    let Ok(choices) = serde_json::from_str::<Vec<Choice<'_>>>(value.get()) else { return Choices::Absent };
+/// What the choices say, and whether one of them ended.
+fn choices(value: &RawValue) -> (Choices, bool) {
+    let Ok(choices) = serde_json::from_str::<Vec<Choice<'_>>>(value.get()) else {
+        return (Choices::Absent, false);
+    };
+    let stops = choices.iter().any(|choice| says(choice.finish_reason));
     if choices.is_empty() {
-        Choices::Empty
+        (Choices::Empty, stops)
     } else if choices.iter().any(Choice::speaks) {
-        Choices::Speaking
+        (Choices::Speaking, stops)
     } else {
-        Choices::Silent
+        (Choices::Silent, stops)
     }
+}
+
+fn says(value: Option<&RawValue>) -> bool {
+    value.is_some_and(|value| !matches!(value.get(), "null" | r#""""# | "[]" | "{}"))
 }
 
 #[derive(Deserialize)]
@@ -133,6 +171,8 @@ struct Choice<'a> {
     text: Option<&'a RawValue>,
     #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
 }
 
 /// The parts of a delta that count as an answer, under every name that engines use for reasoning.
@@ -154,9 +194,6 @@ struct Delta<'a> {
 
 impl Choice<'_> {
     fn speaks(&self) -> bool {
-        let says = |value: Option<&RawValue>| {
-            value.is_some_and(|value| !matches!(value.get(), "null" | r#""""# | "[]" | "{}"))
-        };
         says(self.text)
             || self.delta.as_ref().is_some_and(|delta| {
                 says(delta.content)

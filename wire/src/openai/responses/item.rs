@@ -9,7 +9,7 @@ use super::super::field::{OneOrMany, StringOrSeq};
 /// One item, of any type. Which fields there are depends on `type`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Item {
-    /// `message` (also where absent), `reasoning`, `function_call`, `function_call_output`, or another.
+    /// `message` (also where absent), `reasoning`, `function_call`, `custom_tool_call`, their outputs, or another.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The item's own id. It names nothing where nothing is stored.
@@ -39,6 +39,9 @@ pub struct Item {
     /// The call's arguments as JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
+    /// The free text that a custom tool is called with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
     /// What the call came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<ItemContent>,

@@ -20,8 +20,16 @@ pub fn to_canonical(status: u16, retry_after_seconds: Option<u32>, body: &[u8]) 
     failure
 }
 
+/// The failure of an error of ours, such as parsing gives.
+pub fn of_ours(error: ApiError) -> Failure {
+    let ApiError { status, retry_after_seconds, body: ErrorBody { error } } = error;
+    let mut failure = read_object(error, status);
+    failure.retry_after_seconds = retry_after_seconds;
+    failure
+}
+
 /// Reads the `error` of a 200: a stream's error line, or a whole answer that is none.
-pub(super) fn in_answer(error: Value, dialect: Dialect) -> Failure {
+pub(crate) fn in_answer(error: Value, dialect: Dialect) -> Failure {
     let mut failure = match serde_json::from_value::<ErrorObject>(error.clone()) {
         Ok(object) => read_object(object, 500),
         Err(_) => {
@@ -95,9 +103,16 @@ pub fn api_error(failure: &Failure) -> ApiError {
         }
         Some(Dialect::Anthropic | Dialect::Gemini) => None,
     };
+    let status = failure.own_status().unwrap_or(status);
     let mut error = ApiError::new(status, kind, failure.param.as_deref(), own.or(code), &failure.message);
     error.retry_after_seconds = failure.retry_hint();
     error
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        api_error(&failure)
+    }
 }
 
 /// Status, type and code of each class. A key of ours that a provider rejects is no fault of the caller's, but who
@@ -173,6 +188,15 @@ mod tests {
             };
             assert_eq!(back.class, expected);
         }
+    }
+
+    #[test]
+    fn a_failure_of_ours_may_say_its_status_and_an_upstreams_may_not() {
+        let mut failure = Failure::new(FailureClass::BadRequest, "m");
+        failure.status = Some(405);
+        assert_eq!(from_canonical(&failure).status, 405);
+        failure.origin = Some(Dialect::OpenAiChat);
+        assert_eq!(from_canonical(&failure).status, 400);
     }
 
     #[test]

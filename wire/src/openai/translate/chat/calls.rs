@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::super::super::Extra;
-use super::super::super::chat::{CalledFunction, MessageToolCall};
+use super::super::super::chat::{CalledCustom, CalledFunction, MessageToolCall};
 use super::super::view::{join, read, take};
 use crate::canonical::{
-    Dialect, ForeignField, ForeignPart, Mint, Part, ToolCall, Unreadable, keep_foreign, seal,
+    CustomCall, Dialect, ForeignField, ForeignPart, Mint, Part, ToolCall, Unreadable, keep_foreign, seal,
 };
 
 /// Takes `tool_calls` out of a message's `extra`. A call without an id gets one from `mint`, or is refused where
@@ -21,9 +21,20 @@ pub(super) fn take_calls(
     let mut parts = Vec::with_capacity(given.len());
     for (index, value) in given.into_iter().enumerate() {
         let path = join(path, &format!("tool_calls[{index}]"));
-        let MessageToolCall { id, kind, function, mut extra } = read(value.clone(), &path)?;
+        let MessageToolCall { id, kind, function, custom, mut extra } = read(value.clone(), &path)?;
         // Position in a list says it already; streams that were put together keep it.
         extra.shift_remove("index");
+        if let Some(CalledCustom { name, input, extra: inner }) = custom {
+            keep_foreign(&path, extra, foreign);
+            keep_foreign(&join(&path, "custom"), inner, foreign);
+            let id = id.filter(|id| !id.is_empty()).or_else(|| mint.as_deref_mut().map(Mint::call_id));
+            let id = id.ok_or_else(|| Unreadable::new(join(&path, "id"), "is missing: name the call"))?;
+            if name.is_empty() {
+                return Err(Unreadable::new(join(&path, "custom.name"), "must name the tool"));
+            }
+            parts.push(Part::CustomCall(CustomCall { id, name, input }));
+            continue;
+        }
         let Some(CalledFunction { name, arguments, extra: inner }) = function else {
             let kind = kind.unwrap_or_default();
             parts.push(Part::Foreign(ForeignPart { dialect: Dialect::OpenAiChat, kind, value }));
@@ -49,4 +60,10 @@ pub(super) fn entry(call: &ToolCall, id: &str) -> Value {
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments_or_empty()},
     })
+}
+
+/// A call with free text as an entry of `tool_calls`.
+pub(super) fn custom_entry(call: &CustomCall) -> Value {
+    let CustomCall { id, name, input } = call;
+    json!({"id": id, "type": "custom", "custom": {"name": name, "input": input}})
 }

@@ -15,9 +15,12 @@ struct Call {
     index: u32,
     /// As the server gave it; empty where it gave none.
     given_id: String,
+    /// A custom tool is called, which takes free text.
+    custom: bool,
     /// `None` until the call's name is known.
     block: Option<u32>,
-    arguments: String,
+    /// The arguments, or the free text.
+    written: String,
     open: bool,
 }
 
@@ -26,12 +29,17 @@ pub(super) struct Piece<'a> {
     pub choice: u32,
     pub index: Option<u32>,
     pub id: Option<String>,
-    pub name: Option<String>,
-    pub arguments: String,
+    pub called: Called,
     /// The number of the answer's next block.
     pub next: &'a mut u32,
     pub mint: &'a mut Mint,
     pub events: &'a mut Vec<Event>,
+}
+
+/// What is called, as far as a piece says it.
+pub(super) enum Called {
+    Function { name: Option<String>, arguments: String },
+    Custom { name: Option<String>, input: String },
 }
 
 impl Calls {
@@ -39,9 +47,13 @@ impl Calls {
         self.calls.is_empty()
     }
 
-    /// Takes a piece.
-    pub(super) fn piece(&mut self, piece: Piece<'_>) -> Result<(), Unreadable> {
-        let Piece { choice, index, id, name, arguments, next, mint, events } = piece;
+    /// Takes a piece; returns which call it is of.
+    pub(super) fn piece(&mut self, piece: Piece<'_>) -> Result<usize, Unreadable> {
+        let Piece { choice, index, id, called, next, mint, events } = piece;
+        let (custom, name, more) = match called {
+            Called::Function { name, arguments } => (false, name, arguments),
+            Called::Custom { name, input } => (true, name, input),
+        };
         let id = id.filter(|id| !id.is_empty());
         let at = match self.find(index, id.as_deref()) {
             Some(at) => at,
@@ -49,11 +61,12 @@ impl Calls {
                 self.close_complete(choice, events);
                 let index = index.unwrap_or_else(|| u32::try_from(self.calls.len()).unwrap_or(u32::MAX));
                 let given_id = id.unwrap_or_default();
-                self.calls.push(Call { index, given_id, block: None, arguments: String::new(), open: true });
+                let (written, open) = (String::new(), true);
+                self.calls.push(Call { index, given_id, custom, block: None, written, open });
                 self.calls.len() - 1
             }
         };
-        let Some(call) = self.calls.get_mut(at) else { return Ok(()) };
+        let Some(call) = self.calls.get_mut(at) else { return Ok(at) };
         let name = name.filter(|name| !name.is_empty());
         let waited = call.block.is_none();
         if let (None, Some(name)) = (call.block, name) {
@@ -62,24 +75,27 @@ impl Calls {
             call.block = Some(block);
             let (id, signature) = match call.given_id.as_str() {
                 "" => (mint.call_id(), None),
+                given if call.custom => (given.to_owned(), None),
                 given => seal::open_call_id(given),
             };
-            events.push(Event::BlockStart {
-                choice,
-                block,
-                opening: Opening::ToolCall { id, name, signature },
-            });
+            let opening = if call.custom {
+                Opening::CustomCall { id, name }
+            } else {
+                Opening::ToolCall { id, name, signature }
+            };
+            events.push(Event::BlockStart { choice, block, opening });
         }
-        if !call.open && !arguments.trim().is_empty() {
+        if !call.open && !more.trim().is_empty() {
             return Err(Unreadable::new("delta.tool_calls", "a call went on after its arguments were whole"));
         }
-        call.arguments.push_str(&arguments);
+        call.written.push_str(&more);
         // What came before the name has waited for it.
-        let fresh = if waited { call.arguments.clone() } else { arguments };
+        let fresh = if waited { call.written.clone() } else { more };
         if let (Some(block), false, true) = (call.block, fresh.is_empty(), call.open) {
-            events.push(Event::BlockDelta { choice, block, delta: Delta::Arguments(fresh) });
+            let delta = if call.custom { Delta::Input(fresh) } else { Delta::Arguments(fresh) };
+            events.push(Event::BlockDelta { choice, block, delta });
         }
-        Ok(())
+        Ok(at)
     }
 
     /// Ends them all.
@@ -116,7 +132,8 @@ impl Calls {
     /// arguments can't grow, so nothing is lost by it.
     pub(super) fn close_complete(&mut self, choice: u32, events: &mut Vec<Event>) {
         for call in self.calls.iter_mut().filter(|call| call.open) {
-            let whole = serde_json::from_str::<IgnoredAny>(&call.arguments).is_ok();
+            // Free text may always go on.
+            let whole = !call.custom && serde_json::from_str::<IgnoredAny>(&call.written).is_ok();
             if let (Some(block), true) = (call.block, whole) {
                 call.open = false;
                 events.push(Event::BlockStop { choice, block });

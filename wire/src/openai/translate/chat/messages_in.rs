@@ -14,6 +14,10 @@ use crate::canonical::{
     Part, Provider, Request, Role, Text, ToolResult, Turn, Unreadable, keep_foreign, seal,
 };
 
+/// Fields of the model's messages that mean something: content that can't be translated, and the wish that the model
+/// goes on with the message.
+const WISHES: [&str; 4] = ["audio", "function_call", "prefix", "partial"];
+
 /// Reads all messages into `request`. Instructions that come first are its system; the others are turns.
 pub(super) fn read(messages: Vec<Message>, request: &mut Request) -> Result<(), Unreadable> {
     for (place, message) in (0u32..).zip(messages) {
@@ -37,7 +41,10 @@ pub(super) fn read(messages: Vec<Message>, request: &mut Request) -> Result<(), 
             }
             WireRole::User => (Role::User, parts(content, &path, &mut request.foreign)?),
             WireRole::Assistant => {
-                let parts = assistant(content, &mut extra, &path, &mut request.foreign)?;
+                let parts = assistant(content, &mut extra, &path, &mut request.remarks)?;
+                let (wishes, said) = extra.into_iter().partition(|(name, _)| WISHES.contains(&name.as_str()));
+                keep_foreign(&path, said, &mut request.remarks);
+                extra = wishes;
                 (Role::Assistant, parts)
             }
             WireRole::Tool => {

@@ -23,7 +23,7 @@ pub(super) fn write(
     for Instruction { role, texts } in system {
         let role = match role {
             InstructionRole::System => WireRole::System,
-            InstructionRole::Developer => WireRole::Developer,
+            InstructionRole::Developer => developer(server),
         };
         let place = Place::System.path(losses.origin());
         let parts = texts.iter().map(|text| text_part(text, &place, losses)).collect();
@@ -35,10 +35,18 @@ pub(super) fn write(
             Role::User => writer.user(&mut messages)?,
             Role::Assistant => messages.push(writer.assistant()?),
             Role::System => messages.push(writer.instruction(WireRole::System)?),
-            Role::Developer => messages.push(writer.instruction(WireRole::Developer)?),
+            Role::Developer => messages.push(writer.instruction(developer(server))?),
         }
     }
     Ok(messages)
+}
+
+/// OpenAI's newer word for instructions, which the chat templates of other servers' models don't know.
+fn developer(server: Server) -> WireRole {
+    match server {
+        Server::OpenAi => WireRole::Developer,
+        Server::Compatible => WireRole::System,
+    }
 }
 
 struct TurnWriter<'a> {
@@ -106,6 +114,7 @@ impl TurnWriter<'_> {
         for (place, part) in &self.turn.parts {
             match part {
                 Part::ToolCall(call) => tool_calls.push(self.call(call, *place)),
+                Part::CustomCall(call) => tool_calls.push(calls::custom_entry(call)),
                 Part::Thinking(Thinking { text, signature: _, id: _ }) => match self.server {
                     // Signatures mean nothing to a server that gives none.
                     Server::Compatible => reasoning.push_str(text),
@@ -173,7 +182,9 @@ impl TurnWriter<'_> {
             Part::Thinking(_) | Part::RedactedThinking(_) => {
                 return self.dropped(place, "thinking stands in the model's messages only");
             }
-            Part::ToolCall(_) => return self.dropped(place, "calls stand in the model's messages only"),
+            Part::ToolCall(_) | Part::CustomCall(_) => {
+                return self.dropped(place, "calls stand in the model's messages only");
+            }
             Part::ToolResult(_) => return self.dropped(place, "results stand in the user's messages only"),
         };
         Ok(Some(part))

@@ -6,6 +6,7 @@ mod calls_in;
 mod messages_in;
 mod messages_out;
 mod reasoning;
+mod remarks;
 pub mod request;
 mod request_out;
 pub mod response;

@@ -133,6 +133,7 @@ pub(super) fn detail(part: &Part, index: usize) -> Option<ReasoningDetail> {
         | Part::Audio(_)
         | Part::Document(_)
         | Part::ToolCall(_)
+        | Part::CustomCall(_)
         | Part::ToolResult(_)
         | Part::Refusal(_)
         | Part::Foreign(_) => None,

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::super::chat::{ChatCompletionRequest, ResponseFormat, SchemaFormat, ToolDefinition};
 use super::super::super::{Extra, StreamOptions};
+use super::super::custom;
 use super::super::shared::{is_text_only, read_effort};
 use super::super::view::{join, read, take, take_cache_mark};
 use super::messages_in;
@@ -99,7 +100,12 @@ fn tools(extra: &mut Extra, out: &mut Request) -> Result<Vec<Tool>, Unreadable> 
     let mut tools = Vec::with_capacity(given.len());
     for (index, value) in given.into_iter().enumerate() {
         let path = format!("tools[{index}]");
-        let ToolDefinition { kind, function, mut extra } = read(value.clone(), &path)?;
+        let ToolDefinition { kind, function, custom, mut extra } = read(value.clone(), &path)?;
+        if let Some(custom) = custom.filter(|_| kind == "custom").and_then(custom::read_wrapped) {
+            keep_foreign(&path, extra, &mut out.foreign);
+            tools.push(Tool::Custom(custom));
+            continue;
+        }
         let Some(function) = function.filter(|_| kind == "function") else {
             tools.push(Tool::Foreign(ForeignPart { dialect: Dialect::OpenAiChat, kind, value }));
             continue;
@@ -128,6 +134,12 @@ fn tool_choice(extra: &mut Extra) -> Result<Option<ToolChoice>, Unreadable> {
         value => match value.get("type").and_then(Value::as_str) {
             Some("function") => {
                 Some(ToolChoice::Function(function_name(value, "tool_choice.function.name")?))
+            }
+            Some("custom") => {
+                let name = value.pointer("/custom/name").and_then(Value::as_str);
+                let name = name
+                    .ok_or_else(|| Unreadable::new("tool_choice.custom.name", "must name the custom tool"))?;
+                Some(ToolChoice::Custom(name.to_owned()))
             }
             Some("allowed_tools") => match allowed(value)? {
                 Some(choice) => Some(choice),

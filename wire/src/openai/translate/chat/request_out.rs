@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::super::chat::ChatCompletionRequest;
 use super::super::super::{Extra, StreamOptions};
 use super::super::Server;
+use super::super::custom;
 use super::super::shared::{effort_word, takes_foreign};
 use super::messages_out;
 use crate::canonical::{
@@ -42,6 +43,7 @@ pub fn from_canonical(
         user,
         metadata,
         foreign,
+        remarks,
     } = request;
     let Sampling {
         max_output_tokens,
@@ -74,6 +76,7 @@ pub fn from_canonical(
         }
         (None, _) => {}
     }
+    losses.waive_all(remarks);
     extra.extend(losses.foreign(foreign, |origin, name| takes_foreign(TARGET, origin, name))?);
     let message = ChatCompletionRequest {
         model: model.clone(),
@@ -113,6 +116,7 @@ fn tool_list(tools: &[Tool], losses: &mut Losses) -> Result<Option<Value>, Inexp
                     losses.waive(format!("{}.cache_control", path()));
                 }
             }
+            Tool::Custom(tool) => list.push(custom::write_wrapped(tool)),
             Tool::Foreign(tool) if tool.dialect == TARGET => list.push(tool.value.clone()),
             Tool::Foreign(_) => losses.lose(path(), "only functions can be called there")?,
         }
@@ -127,6 +131,7 @@ fn choice(choice: &ToolChoice) -> Value {
         ToolChoice::None => json!("none"),
         ToolChoice::Required => json!("required"),
         ToolChoice::Function(name) => function(name),
+        ToolChoice::Custom(name) => json!({"type": "custom", "custom": {"name": name}}),
         ToolChoice::Allowed { required, names } => json!({
             "type": "allowed_tools",
             "allowed_tools": {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::super::chat::{ChatChoice, ChatCompletion, ResponseMessage};
 use super::super::{error, finish, logprobs, usage};
 pub use super::response_out::from_canonical;
-use super::{annotations, calls, reasoning};
+use super::{annotations, calls, reasoning, remarks};
 use crate::canonical::{
     Choice, Dialect, Failure, FailureClass, ForeignField, Mint, Part, Response, Stop, Unreadable,
     keep_foreign,
@@ -70,9 +70,9 @@ fn read_choice(
     foreign: &mut Vec<ForeignField>,
 ) -> Result<Choice, Unreadable> {
     let ChatChoice { index, message, logprobs, finish_reason, extra } = choice;
-    let path = format!("choices[{index}]");
-    keep_foreign(&path, extra, foreign);
-    let path = format!("{path}.message");
+    let mut remarks = Vec::new();
+    keep_foreign(&remarks::of_choice(index), extra, &mut remarks);
+    let path = remarks::of_message(index);
     let ResponseMessage { role: _, content, refusal, mut extra } = message;
     // An empty text says nothing, and a stream of the same answer would not have it.
     let said = content.filter(|text| !text.is_empty());
@@ -80,11 +80,17 @@ fn read_choice(
     annotations::attach(annotations::take_annotations(&mut extra, &path)?, &mut parts);
     parts.extend(refusal.filter(|text| !text.is_empty()).map(Part::Refusal));
     let reasoning = reasoning::take_reasoning(&mut extra, &path)?;
-    parts.extend(calls::take_calls(&mut extra, &path, Some(mint), foreign)?);
+    parts.extend(calls::take_calls(&mut extra, &path, Some(mint), &mut remarks)?);
     reasoning.place(&mut parts);
-    keep_foreign(&path, extra, foreign);
+    keep_foreign(&path, extra, &mut remarks);
     let mut choice = Choice { index, parts, stop: None, logprobs: logprobs.map(logprobs::to_canonical) };
     let calls_tools = choice.calls_tools();
-    choice.stop = finish_reason.map(|reason| Stop::new(finish::to_canonical(reason).with_calls(calls_tools)));
+    match finish_reason {
+        Some(reason) => {
+            let reason = finish::to_canonical(reason).with_calls(calls_tools);
+            choice.stop = Some(Stop { foreign: remarks, ..Stop::new(reason) });
+        }
+        None => foreign.extend(remarks),
+    }
     Ok(choice)
 }

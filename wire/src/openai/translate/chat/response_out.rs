@@ -6,9 +6,10 @@ use super::super::super::chat::{ChatChoice, ChatCompletion, ReasoningDetail, Res
 use super::super::super::{Extra, FinishReason};
 use super::super::shared::takes_foreign;
 use super::super::{finish, logprobs, usage};
+use super::remarks::GivenBack;
 use super::{annotations, calls, reasoning};
 use crate::canonical::{
-    Choice, Dialect, Envelope, Inexpressible, Losses, Part, Place, Response, Span, Stop, Text, Thinking,
+    Choice, Dialect, Envelope, Inexpressible, Losses, Part, Place, Response, Span, Text, Thinking,
     Translated, Unsupported, seal,
 };
 
@@ -24,11 +25,13 @@ pub fn from_canonical(
     policy: Unsupported,
 ) -> Result<Translated<ChatCompletion>, Inexpressible> {
     let Response { origin, id: _, created: _, model: _, choices, usage, foreign } = response;
-    let mut losses = Losses::new(policy, *origin, TARGET);
+    let mut losses = Losses::of_answer(policy, *origin, TARGET);
     let mut extra = losses.remarks(foreign, |origin, name| takes_foreign(TARGET, origin, name));
     let fingerprint = take_fingerprint(&mut extra);
-    let choices =
-        choices.iter().map(|choice| write_choice(choice, *origin, &mut losses)).collect::<Result<_, _>>()?;
+    let choices = choices
+        .iter()
+        .map(|choice| write_choice(choice, *origin, &mut extra, &mut losses))
+        .collect::<Result<_, _>>()?;
     let message = ChatCompletion {
         id: envelope.id.clone(),
         object: ChatCompletion::OBJECT.to_owned(),
@@ -47,25 +50,35 @@ pub(super) fn take_fingerprint(extra: &mut Extra) -> Option<String> {
     extra.shift_remove("system_fingerprint").and_then(|value| value.as_str().map(str::to_owned))
 }
 
-fn write_choice(choice: &Choice, origin: Dialect, losses: &mut Losses) -> Result<ChatChoice, Inexpressible> {
+fn write_choice(
+    choice: &Choice,
+    origin: Dialect,
+    of_answer: &mut Extra,
+    losses: &mut Losses,
+) -> Result<ChatChoice, Inexpressible> {
     let Choice { index, parts, stop, logprobs } = choice;
     let mut said = Said::default();
     for (position, part) in parts.iter().enumerate() {
         said.add(part, Place::Answer { choice: *index, part: position }, position, losses)?;
     }
-    let finish_reason = match stop {
-        Some(Stop { reason, sequence: _, foreign }) => {
-            losses.waive_all(foreign);
-            finish::from_canonical(reason, origin)
+    let finish_reason =
+        stop.as_ref().map_or(FinishReason::Stop, |stop| finish::from_canonical(&stop.reason, origin));
+    let back = stop.as_ref().map(|stop| GivenBack::of(stop, *index, losses)).unwrap_or_default();
+    let GivenBack { answer, choice, message, calls } = back;
+    of_answer.extend(answer);
+    for (call, fields) in calls {
+        if let Some(Value::Object(call)) = said.tool_calls.get_mut(call) {
+            call.extend(fields);
         }
-        None => FinishReason::Stop,
-    };
+    }
+    let mut written = said.into_message();
+    written.extra.extend(message);
     Ok(ChatChoice {
         index: *index,
-        message: said.into_message(),
+        message: written,
         logprobs: logprobs.as_ref().map(logprobs::from_canonical),
         finish_reason: Some(finish_reason),
-        extra: Extra::new(),
+        extra: choice,
     })
 }
 
@@ -109,10 +122,12 @@ impl Said {
                 let id = seal::seal_call_id(&call.id, call.signature.as_ref());
                 self.tool_calls.push(calls::entry(call, &id));
             }
+            Part::CustomCall(call) => self.tool_calls.push(calls::custom_entry(call)),
             Part::Thinking(Thinking { text, signature: _, id: _ }) => self.reasoning.push_str(text),
             Part::RedactedThinking(_) => {}
             Part::Foreign(part) if part.dialect == TARGET => self.tool_calls.push(part.value.clone()),
-            Part::Image(_) | Part::Audio(_) | Part::Document(_) | Part::ToolResult(_) | Part::Foreign(_) => {
+            Part::Foreign(foreign) => losses.lose_foreign_part(path, foreign, unspeakable(part))?,
+            Part::Image(_) | Part::Audio(_) | Part::Document(_) | Part::ToolResult(_) => {
                 losses.lose(path, unspeakable(part))?;
             }
         }

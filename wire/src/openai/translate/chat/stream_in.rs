@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::super::chat::{FunctionDelta, ReasoningDetail, ToolCallDelta};
+use super::super::super::chat::{CustomDelta, FunctionDelta, ReasoningDetail, ToolCallDelta};
 use super::super::super::{ChatLogprobs, Extra, FinishReason, Usage};
 use super::super::view::take;
 use super::super::{error, finish, logprobs, usage};
+use super::annotations;
+use super::calls_in::{Called, Calls};
 use super::reasoning::{self, Piece};
+use super::remarks;
 use super::response::unreadable;
-use super::{annotations, calls_in::Calls};
 use crate::canonical::{
-    Delta, Dialect, Event, Failure, Mint, Opening, ReadStream, Start, Stop, Unreadable, keep_foreign,
+    Delta, Dialect, Event, Failure, ForeignField, Mint, Opening, ReadStream, Start, Stop, Unreadable,
+    keep_foreign,
 };
 use crate::sse::{DONE, Decoder, Frame};
 
@@ -28,6 +31,8 @@ pub struct StreamReader {
     decoder: Option<Decoder>,
     mint: Mint,
     started: bool,
+    /// What the start said beside what is known here: most servers repeat it in every chunk.
+    told: Extra,
     choices: BTreeMap<u32, Reading>,
 }
 
@@ -60,6 +65,8 @@ struct ChunkChoice {
     logprobs: Option<ChatLogprobs>,
     #[serde(default)]
     finish_reason: Option<FinishReason>,
+    #[serde(flatten)]
+    extra: Extra,
 }
 
 #[derive(Default, Deserialize)]
@@ -80,6 +87,8 @@ struct Reading {
     /// The block that is not a call and is open, and whether it has said anything.
     open: Option<(Kind, u32, bool)>,
     calls: Calls,
+    /// What is said of the answer beside what is known here.
+    remarks: Vec<ForeignField>,
     stopped: bool,
 }
 
@@ -93,7 +102,19 @@ enum Kind {
 impl StreamReader {
     /// A reader; calls without an id get one from `mint`.
     pub fn new(mint: Mint) -> Self {
-        Self { decoder: Some(Decoder::new(MAX_FRAME_BYTES)), mint, started: false, choices: BTreeMap::new() }
+        Self {
+            decoder: Some(Decoder::new(MAX_FRAME_BYTES)),
+            mint,
+            started: false,
+            told: Extra::new(),
+            choices: BTreeMap::new(),
+        }
+    }
+
+    /// The same, refusing events of more bytes than this.
+    #[must_use]
+    pub fn limited(self, max_event_bytes: usize) -> Self {
+        Self { decoder: Some(Decoder::new(max_event_bytes)), ..self }
     }
 
     fn frame(&mut self, frame: &Frame, events: &mut Vec<Event>) {
@@ -118,22 +139,26 @@ impl StreamReader {
         if let Some(error) = error {
             return Err(error::in_answer(error, Dialect::OpenAiChat));
         }
+        // The type's name, and padding against those who read along.
+        extra.retain(|name, _| name != "object" && name != "obfuscation");
         if !self.started {
             self.started = true;
             let mut foreign = Vec::new();
-            // The type's name, and padding against those who read along.
-            extra.retain(|name, _| name != "object" && name != "obfuscation");
-            keep_foreign("", extra, &mut foreign);
+            self.told = extra.clone();
+            keep_foreign("", std::mem::take(&mut extra), &mut foreign);
             let created = created.and_then(|created| created.as_i64());
             events.push(Event::Start(Start { origin: Dialect::OpenAiChat, id, created, model, foreign }));
         }
+        extra.retain(|name, value| self.told.get(name) != Some(value));
         for choice in choices {
-            let ChunkChoice { index, delta, logprobs, finish_reason } = choice;
+            let ChunkChoice { index, delta, logprobs, finish_reason, extra: of_choice } = choice;
             let reading = self.choices.entry(index).or_default();
             if reading.stopped {
                 // Some servers say what their filters found after the end.
                 continue;
             }
+            remarks::keep("", std::mem::take(&mut extra), &mut reading.remarks);
+            remarks::keep(&remarks::of_choice(index), of_choice, &mut reading.remarks);
             let mut says = Says { choice: index, reading, mint: &mut self.mint, events: &mut *events };
             says.delta(delta.unwrap_or_default()).map_err(|problem| unreadable(&problem.to_string()))?;
             if let Some(logprobs) = logprobs {
@@ -206,6 +231,8 @@ struct Says<'a> {
 impl Says<'_> {
     fn delta(&mut self, delta: WireDelta) -> Result<(), Unreadable> {
         let WireDelta { content, refusal, mut extra } = delta;
+        // Who speaks is the model.
+        extra.shift_remove("role");
         self.thinking(&mut extra)?;
         if let Some(text) = content.filter(|text| !text.is_empty()) {
             self.say(Kind::Text, Delta::Text(text));
@@ -220,13 +247,16 @@ impl Says<'_> {
         for call in calls.unwrap_or_default() {
             self.call(call)?;
         }
-        // Content that would be lost without a word; other unknown fields are the server's remarks.
+        // Content that would be lost; other unknown fields are the server's remarks.
         match ["audio", "function_call", "images"]
             .iter()
             .find(|name| extra.get(**name).is_some_and(|v| !v.is_null()))
         {
             Some(name) => Err(Unreadable::new(format!("delta.{name}"), "can't be translated")),
-            None => Ok(()),
+            None => {
+                remarks::keep(&remarks::of_message(self.choice), extra, &mut self.reading.remarks);
+                Ok(())
+            }
         }
     }
 
@@ -265,22 +295,29 @@ impl Says<'_> {
     }
 
     fn call(&mut self, call: ToolCallDelta) -> Result<(), Unreadable> {
-        let ToolCallDelta { index, id, kind: _, function, extra } = call;
-        if extra.contains_key("custom") {
-            return Err(Unreadable::new("delta.tool_calls", "a call of a custom tool can't be translated"));
-        }
-        let FunctionDelta { name, arguments, extra: _ } = function.unwrap_or_default();
+        let ToolCallDelta { index, id, kind, function, custom, extra } = call;
+        let called = match (function, custom, kind.as_deref()) {
+            (None, Some(CustomDelta { name, input, extra: _ }), _) => {
+                Called::Custom { name, input: input.unwrap_or_default() }
+            }
+            (None, None, Some("custom")) => Called::Custom { name: None, input: String::new() },
+            (function, _, _) => {
+                let FunctionDelta { name, arguments, extra: _ } = function.unwrap_or_default();
+                Called::Function { name, arguments: arguments.unwrap_or_default() }
+            }
+        };
         self.close();
-        self.reading.calls.piece(super::calls_in::Piece {
+        let call = self.reading.calls.piece(super::calls_in::Piece {
             choice: self.choice,
             index,
             id,
-            name,
-            arguments: arguments.unwrap_or_default(),
+            called,
             next: &mut self.reading.next,
             mint: self.mint,
             events: self.events,
-        })
+        })?;
+        remarks::keep(&remarks::of_call(self.choice, call), extra, &mut self.reading.remarks);
+        Ok(())
     }
 
     fn stop(&mut self, reason: FinishReason) -> Result<(), Unreadable> {
@@ -288,7 +325,8 @@ impl Says<'_> {
         self.reading.calls.close_all(self.choice, self.events)?;
         self.reading.stopped = true;
         let reason = finish::to_canonical(reason).with_calls(!self.reading.calls.is_empty());
-        self.events.push(Event::Stop { choice: self.choice, stop: Stop::new(reason) });
+        let foreign = std::mem::take(&mut self.reading.remarks);
+        self.events.push(Event::Stop { choice: self.choice, stop: Stop { foreign, ..Stop::new(reason) } });
         Ok(())
     }
 

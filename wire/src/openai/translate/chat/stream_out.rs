@@ -5,10 +5,11 @@ use std::collections::btree_map::Entry;
 
 use serde_json::{Value, json};
 
+use super::super::super::Extra;
 use super::super::super::chat::{ChatCompletionChunk, ChunkChoice, Delta as WireDelta};
-use super::super::super::{Extra, FinishReason};
 use super::super::shared::takes_foreign;
 use super::super::{error, finish, logprobs, usage};
+use super::remarks::GivenBack;
 use super::response_out::{characters, take_fingerprint, unspeakable};
 use super::{annotations, reasoning};
 use crate::canonical::{
@@ -51,7 +52,12 @@ enum Block {
         signature: Option<Signature>,
     },
     Thinking(Thinking),
-    Call(u32),
+    Call {
+        index: u32,
+        /// Nothing of its arguments has come.
+        silent: bool,
+    },
+    Custom(u32),
     /// Already said, or dropped.
     Done,
 }
@@ -63,7 +69,7 @@ impl StreamWriter {
             envelope,
             include_usage,
             policy,
-            losses: Losses::new(policy, TARGET, TARGET),
+            losses: Losses::of_answer(policy, TARGET, TARGET),
             repeated: Extra::new(),
             choices: BTreeMap::new(),
             usage: None,
@@ -72,7 +78,7 @@ impl StreamWriter {
 
     fn start(&mut self, start: &Start) {
         let Start { origin, id: _, created: _, model: _, foreign } = start;
-        self.losses = Losses::new(self.policy, *origin, TARGET);
+        self.losses = Losses::of_answer(self.policy, *origin, TARGET);
         self.repeated = self.losses.remarks(foreign, |origin, name| takes_foreign(TARGET, origin, name));
     }
 
@@ -98,7 +104,14 @@ impl StreamWriter {
                 let id = seal::seal_call_id(id, signature.as_ref());
                 let function = json!({"name": name, "arguments": ""});
                 let call = json!([{"index": index, "id": id, "type": "function", "function": function}]);
-                (Block::Call(index), Some(with("tool_calls", call)))
+                (Block::Call { index, silent: true }, Some(with("tool_calls", call)))
+            }
+            Opening::CustomCall { id, name } => {
+                let index = writing.calls;
+                writing.calls += 1;
+                let custom = json!({"name": name, "input": ""});
+                let call = json!([{"index": index, "id": id, "type": "custom", "custom": custom}]);
+                (Block::Custom(index), Some(with("tool_calls", call)))
             }
             Opening::RedactedThinking { provider, data } => {
                 let part = RedactedThinking { provider: *provider, data: data.clone() };
@@ -108,7 +121,12 @@ impl StreamWriter {
             Opening::Whole(part) => {
                 let place = Place::Answer { choice, part: usize::try_from(block).unwrap_or_default() };
                 let path = place.path(self.losses.origin());
-                self.losses.lose(path, unspeakable(part))?;
+                match part.as_ref() {
+                    Part::Foreign(foreign) => {
+                        self.losses.lose_foreign_part(path, foreign, unspeakable(part))?;
+                    }
+                    _ => self.losses.lose(path, unspeakable(part))?,
+                }
                 (Block::Done, None)
             }
         };
@@ -130,8 +148,12 @@ impl StreamWriter {
             (Delta::Refusal(text), _) => {
                 WireDelta { refusal: Some(Some(text.clone())), ..WireDelta::default() }
             }
-            (Delta::Arguments(text), Some(Block::Call(index))) => {
+            (Delta::Arguments(text), Some(Block::Call { index, silent })) => {
+                *silent &= text.is_empty();
                 with("tool_calls", json!([{"index": index, "function": {"arguments": text}}]))
+            }
+            (Delta::Input(text), Some(Block::Custom(index))) => {
+                with("tool_calls", json!([{"index": index, "custom": {"input": text}}]))
             }
             (Delta::Thinking(text), Some(Block::Thinking(thinking))) => {
                 thinking.text.push_str(text);
@@ -150,9 +172,14 @@ impl StreamWriter {
                 return;
             }
             // Out of grammar, or for a block that was dropped.
-            (Delta::Arguments(_) | Delta::Thinking(_) | Delta::Signature(_) | Delta::Citation(_), _) => {
-                return;
-            }
+            (
+                Delta::Arguments(_)
+                | Delta::Input(_)
+                | Delta::Thinking(_)
+                | Delta::Signature(_)
+                | Delta::Citation(_),
+                _,
+            ) => return,
         };
         self.delta(choice, said, out);
     }
@@ -182,7 +209,12 @@ impl StreamWriter {
                     self.delta(choice, delta, out);
                 }
             }
-            Some(Block::Call(_) | Block::Done) | None => {}
+            // A tool without arguments is called with `{}`: clients read no JSON from nothing.
+            Some(Block::Call { index, silent: true }) => {
+                let empty = json!([{"index": index, "function": {"arguments": "{}"}}]);
+                self.delta(choice, with("tool_calls", empty), out);
+            }
+            Some(Block::Call { .. } | Block::Custom(_) | Block::Done) | None => {}
         }
     }
 
@@ -203,15 +235,6 @@ impl StreamWriter {
             vacant.insert(Writing::default());
             self.delta(choice, WireDelta::opening(), out);
         }
-    }
-
-    fn stop(&mut self, choice: u32, finish_reason: FinishReason, out: &mut Vec<u8>) {
-        let finish_reason = Some(finish_reason);
-        let delta = WireDelta::default();
-        self.choice(
-            ChunkChoice { index: choice, delta, logprobs: None, finish_reason, extra: Extra::new() },
-            out,
-        );
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
@@ -260,9 +283,16 @@ impl WriteStream for StreamWriter {
             }
             Event::Stop { choice, stop } => {
                 self.open(*choice, out);
-                self.losses.waive_all(&stop.foreign);
+                let (answer, choice_extra, extra) =
+                    GivenBack::of(stop, *choice, &mut self.losses).into_delta();
+                self.repeated.extend(answer);
                 let reason = finish::from_canonical(&stop.reason, self.losses.origin());
-                self.stop(*choice, reason, out);
+                let delta = WireDelta { extra, ..WireDelta::default() };
+                let (index, finish_reason) = (*choice, Some(reason));
+                self.choice(
+                    ChunkChoice { index, delta, logprobs: None, finish_reason, extra: choice_extra },
+                    out,
+                );
             }
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::Ping => sse::comment("ping", out),

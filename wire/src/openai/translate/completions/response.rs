@@ -21,7 +21,7 @@ pub fn from_canonical(
     policy: Unsupported,
 ) -> Result<Translated<Completion>, Inexpressible> {
     let Response { origin, id: _, created: _, model: _, choices, usage, foreign } = response;
-    let mut losses = Losses::new(policy, *origin, TARGET);
+    let mut losses = Losses::of_answer(policy, *origin, TARGET);
     let extra = losses.remarks(foreign, |origin, name| takes_foreign(TARGET, origin, name));
     let choices =
         choices.iter().map(|choice| write_choice(choice, *origin, &mut losses)).collect::<Result<_, _>>()?;
@@ -81,14 +81,21 @@ pub(super) fn said<'a>(part: &'a Part, place: Place, losses: &mut Losses) -> Res
             Ok("")
         }
         Part::ToolCall(_)
+        | Part::CustomCall(_)
         | Part::Image(_)
         | Part::Audio(_)
         | Part::Document(_)
-        | Part::ToolResult(_)
-        | Part::Foreign(_) => {
-            let fix = format!("a completion holds text and no {}: use chat completions", part.kind());
-            losses.lose(path, fix)?;
+        | Part::ToolResult(_) => {
+            losses.lose(path, no_text(part))?;
+            Ok("")
+        }
+        Part::Foreign(foreign) => {
+            losses.lose_foreign_part(path, foreign, no_text(part))?;
             Ok("")
         }
     }
+}
+
+fn no_text(part: &Part) -> String {
+    format!("a completion holds text and no {}: use chat completions", part.kind())
 }

@@ -8,8 +8,8 @@ use super::super::{error, finish, usage};
 use super::legacy_logprobs;
 use super::response::said;
 use crate::canonical::{
-    Delta, Dialect, Envelope, Event, Inexpressible, Losses, Opening, Part, Place, RedactedThinking, Thinking,
-    ToolCall, Unsupported, Usage, WriteStream,
+    CustomCall, Delta, Dialect, Envelope, Event, Inexpressible, Losses, Opening, Part, Place,
+    RedactedThinking, Thinking, ToolCall, Unsupported, Usage, WriteStream,
 };
 use crate::sse;
 
@@ -31,7 +31,7 @@ pub struct StreamWriter {
 impl StreamWriter {
     /// A writer; `include_usage` is what the client asked for in `stream_options`.
     pub fn new(envelope: Envelope, include_usage: bool, policy: Unsupported) -> Self {
-        let losses = Losses::new(policy, TARGET, TARGET);
+        let losses = Losses::of_answer(policy, TARGET, TARGET);
         Self { envelope, include_usage, policy, losses, usage: None, offsets: BTreeMap::new() }
     }
 
@@ -44,6 +44,7 @@ impl StreamWriter {
                 Part::RedactedThinking(RedactedThinking { provider: *provider, data: data.clone() })
             }
             Opening::ToolCall { .. } => Part::ToolCall(ToolCall::default()),
+            Opening::CustomCall { .. } => Part::CustomCall(CustomCall::default()),
             Opening::Whole(part) => part.as_ref().clone(),
         };
         let place = Place::Answer { choice, part: usize::try_from(block).unwrap_or_default() };
@@ -83,7 +84,7 @@ impl WriteStream for StreamWriter {
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<(), Inexpressible> {
         match event {
             Event::Start(start) => {
-                self.losses = Losses::new(self.policy, start.origin, TARGET);
+                self.losses = Losses::of_answer(self.policy, start.origin, TARGET);
                 self.losses.waive_all(&start.foreign);
             }
             Event::BlockStart { choice, block, opening } => self.begin(*choice, *block, opening)?,
@@ -102,7 +103,9 @@ impl WriteStream for StreamWriter {
                 self.losses.waive(format!("{path}.{what}"));
             }
             // Of a block that was dropped or waived.
-            Event::BlockDelta { delta: Delta::Arguments(_) | Delta::Thinking(_), .. }
+            Event::BlockDelta {
+                delta: Delta::Arguments(_) | Delta::Input(_) | Delta::Thinking(_), ..
+            }
             | Event::BlockStop { .. } => {}
             Event::Logprobs { choice, logprobs } => {
                 let logprobs = legacy_logprobs::write(logprobs, self.offsets.entry(*choice).or_default());

@@ -1,6 +1,8 @@
 //! The event machine: canonical events in, Responses' events out, with the answer as far as it is there. A whole
 //! answer is what the machine holds at the end, so streamed and unstreamed are one.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::super::super::Extra;
@@ -98,6 +100,8 @@ pub(super) struct Builder {
     open: Option<OpenItem>,
     /// A text or refusal that has not said anything: one that never does is no part of a message.
     waiting: Option<Waiting>,
+    /// Further answers, which were reported.
+    choices_lost: BTreeSet<u32>,
     stop: Option<Stop>,
     usage: Option<Usage>,
 }
@@ -109,12 +113,13 @@ impl Builder {
             envelope,
             echo: echo.0,
             policy,
-            losses: Losses::new(policy, TARGET, TARGET),
+            losses: Losses::of_answer(policy, TARGET, TARGET),
             outbox: Outbox::default(),
             started: false,
             output: Vec::new(),
             open: None,
             waiting: None,
+            choices_lost: BTreeSet::new(),
             stop: None,
             usage: None,
         }
@@ -136,15 +141,16 @@ impl Builder {
                 self.losses.waive_all(&stop.foreign);
                 self.stop = Some(stop.clone());
             }
-            Event::BlockStart { .. } => {
-                let field = Field::Choices.name(self.losses.origin());
-                self.losses.lose(field, "there is one answer there")?;
+            // Nobody asked for another answer, since no request of this dialect can.
+            Event::BlockStart { choice, .. }
+            | Event::BlockDelta { choice, .. }
+            | Event::BlockStop { choice, .. }
+            | Event::Logprobs { choice, .. }
+            | Event::Stop { choice, .. } => {
+                if self.choices_lost.insert(*choice) {
+                    self.losses.waive(format!("choices[{choice}]"));
+                }
             }
-            // Of an answer that was dropped at its start.
-            Event::BlockDelta { .. }
-            | Event::BlockStop { .. }
-            | Event::Logprobs { .. }
-            | Event::Stop { .. } => {}
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::Ping => {}
             Event::Error(failure) => self.fail(failure),
@@ -162,7 +168,7 @@ impl Builder {
 
     fn start(&mut self, start: &Start) {
         let Start { origin, id: _, created: _, model: _, foreign } = start;
-        self.losses = Losses::new(self.policy, *origin, TARGET);
+        self.losses = Losses::of_answer(self.policy, *origin, TARGET);
         let remarks = self.losses.remarks(foreign, |origin, name| takes_foreign(TARGET, origin, name));
         self.echo.extend(remarks);
         self.started = true;
@@ -236,7 +242,7 @@ impl Builder {
                     signature = Some(new.clone());
                     false
                 }
-                Delta::Arguments(_) | Delta::Thinking(_) => false,
+                Delta::Arguments(_) | Delta::Input(_) | Delta::Thinking(_) => false,
             };
             if !says {
                 self.waiting = Some(Waiting { block, opening, signature });
@@ -267,7 +273,7 @@ impl Builder {
             OpenItem::Message(message) => {
                 message.close_part(index, &path, &mut self.outbox, &mut self.losses)
             }
-            OpenItem::Call(_) | OpenItem::Reasoning(_) => {
+            OpenItem::Call(_) | OpenItem::Custom(_) | OpenItem::Own(_) | OpenItem::Reasoning(_) => {
                 self.close_item();
                 None
             }
@@ -303,7 +309,8 @@ impl Builder {
         let index = self.output.len();
         let tokens = match &mut self.open {
             Some(OpenItem::Message(message)) => message.logprobs(tokens, index, &mut self.outbox),
-            Some(OpenItem::Call(_) | OpenItem::Reasoning(_)) | None => tokens,
+            Some(OpenItem::Call(_) | OpenItem::Custom(_) | OpenItem::Own(_) | OpenItem::Reasoning(_))
+            | None => tokens,
         };
         // They came after their text, as in an answer that was not streamed.
         let texts = self.output.iter_mut().rev().filter_map(|item| item.get_mut("content")?.as_array_mut());

@@ -25,6 +25,7 @@ pub(super) fn input(part: &Part, path: &str, losses: &mut Losses) -> Result<Opti
         Part::Foreign(part) if part.dialect == TARGET => (Some(part.value.clone()), ""),
         Part::Foreign(_) => (None, "leave the part out"),
         Part::ToolCall(_)
+        | Part::CustomCall(_)
         | Part::ToolResult(_)
         | Part::Thinking(_)
         | Part::RedactedThinking(_)
@@ -62,6 +63,7 @@ pub(super) fn output(part: &Part, path: &str, losses: &mut Losses) -> Result<Opt
         | Part::Audio(_)
         | Part::Document(_)
         | Part::ToolCall(_)
+        | Part::CustomCall(_)
         | Part::ToolResult(_)
         | Part::Thinking(_)
         | Part::RedactedThinking(_)

@@ -7,7 +7,8 @@ use super::super::view::read as read_value;
 use super::content_in::{self, Content};
 use super::markers;
 use crate::canonical::{
-    Dialect, ForeignField, ForeignPart, Part, Role, ToolCall, ToolResult, Unreadable, keep_foreign, seal,
+    CustomCall, Dialect, ForeignField, ForeignPart, Part, Role, ToolCall, ToolResult, Unreadable,
+    keep_foreign, seal,
 };
 
 const ORIGIN: Dialect = Dialect::OpenAiResponses;
@@ -31,6 +32,7 @@ pub(super) fn model_item(
         call_id,
         name,
         arguments,
+        input,
         output: _,
         extra,
     } = item;
@@ -52,6 +54,13 @@ pub(super) fn model_item(
             let name = name.filter(|name| !name.is_empty()).ok_or_else(|| missing("name"))?;
             let arguments = arguments.unwrap_or_default();
             parts.push(Part::ToolCall(ToolCall { id, name, arguments, signature, cache: None }));
+        }
+        "custom_tool_call" => {
+            let missing = |name: &str| Unreadable::new(format!("{path}.{name}"), "is missing");
+            let id = call_id.filter(|id| !id.is_empty()).ok_or_else(|| missing("call_id"))?;
+            let name = name.filter(|name| !name.is_empty()).ok_or_else(|| missing("name"))?;
+            let input = input.unwrap_or_default();
+            parts.push(Part::CustomCall(CustomCall { id, name, input }));
         }
         other => {
             let kind = other.to_owned();
@@ -98,7 +107,7 @@ pub(super) fn input_item(
     let kind = item.kind.clone().unwrap_or_else(|| "message".to_owned());
     match kind.as_str() {
         "message" => message(item, path, foreign),
-        "function_call_output" => output(item, path, foreign),
+        "function_call_output" | "custom_tool_call_output" => output(item, path, foreign),
         "item_reference" => Err(Unreadable::new(
             format!("{path}.id"),
             "names a stored item, and nothing is stored here: send the item itself",

@@ -1,12 +1,14 @@
 //! Items of a request, written for an upstream. Calls go by the ids that their provider knows.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::super::super::Extra;
 use super::content_out::{hint, input, output};
 use crate::canonical::{
-    Dialect, Field, Inexpressible, Instruction, InstructionRole, Losses, Part, Place, Provider, Role,
-    Signature, Thinking, ToolCall, ToolResult, Turn,
+    CustomCall, Dialect, Field, Inexpressible, Instruction, InstructionRole, Losses, Part, Place, Provider,
+    Role, Signature, Thinking, ToolCall, ToolResult, Turn,
 };
 
 const TARGET: Dialect = Dialect::OpenAiResponses;
@@ -15,6 +17,7 @@ const TARGET: Dialect = Dialect::OpenAiResponses;
 pub(super) fn write(
     system: &[Instruction],
     turns: &[Turn],
+    custom_calls: &BTreeSet<&str>,
     losses: &mut Losses,
 ) -> Result<Vec<Value>, Inexpressible> {
     let mut items = Vec::new();
@@ -42,7 +45,13 @@ pub(super) fn write(
             Role::System => "system",
             Role::Developer => "developer",
         };
-        let mut writer = ItemWriter { role: word, said: Vec::new(), items: &mut items, losses: &mut *losses };
+        let mut writer = ItemWriter {
+            role: word,
+            said: Vec::new(),
+            items: &mut items,
+            custom_calls,
+            losses: &mut *losses,
+        };
         for (index, part) in parts.iter().enumerate() {
             let path = turn.place_of(index, writer.losses.origin()).path(writer.losses.origin());
             writer.part(part, &path)?;
@@ -57,6 +66,7 @@ struct ItemWriter<'a> {
     role: &'static str,
     said: Vec<Value>,
     items: &'a mut Vec<Value>,
+    custom_calls: &'a BTreeSet<&'a str>,
     losses: &'a mut Losses,
 }
 
@@ -65,6 +75,9 @@ impl ItemWriter<'_> {
         let item = match part {
             Part::ToolResult(result) => Some(self.result(result, path)?),
             Part::ToolCall(call) => Some(self.call(call, path)),
+            Part::CustomCall(CustomCall { id, name, input }) => Some(json!({
+                "type": "custom_tool_call", "call_id": id, "name": name, "input": input,
+            })),
             Part::Thinking(thinking) => match reasoning(thinking) {
                 Some(item) => Some(item),
                 // Only its provider takes it back, and what it led to is there.
@@ -127,7 +140,12 @@ impl ItemWriter<'_> {
                 Value::Array(all)
             }
         };
-        Ok(json!({"type": "function_call_output", "call_id": call_id, "output": said}))
+        let kind = if self.custom_calls.contains(call_id.as_str()) {
+            "custom_tool_call_output"
+        } else {
+            "function_call_output"
+        };
+        Ok(json!({"type": kind, "call_id": call_id, "output": said}))
     }
 
     fn flush(&mut self) {

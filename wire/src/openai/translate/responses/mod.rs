@@ -18,7 +18,9 @@ mod stream_out;
 pub mod usage;
 
 pub use builder::Echo;
+pub(crate) use response::failure_of_answer;
 pub use stream_in::StreamReader;
+pub(crate) use stream_in::failure_of_event;
 pub use stream_out::StreamWriter;
 
 #[cfg(test)]

@@ -3,15 +3,18 @@
 use serde_json::{Value, json};
 
 use super::annotations;
-use super::builder::Outbox;
+use super::builder::{Outbox, TARGET};
 use super::markers;
-use crate::canonical::{Citation, Delta, Inexpressible, Losses, Mint, Opening, Signature, seal};
+use crate::canonical::{Citation, Delta, Inexpressible, Losses, Mint, Opening, Part, Signature, seal};
 
 /// The item under way.
 #[derive(Debug)]
 pub(super) enum OpenItem {
     Message(OpenMessage),
     Call(OpenCall),
+    Custom(OpenCustom),
+    /// An item that only this dialect has, whole.
+    Own(Value),
     Reasoning(OpenReasoning),
 }
 
@@ -41,6 +44,14 @@ pub(super) struct OpenCall {
 }
 
 #[derive(Debug)]
+pub(super) struct OpenCustom {
+    id: String,
+    call_id: String,
+    name: String,
+    input: String,
+}
+
+#[derive(Debug)]
 pub(super) struct OpenReasoning {
     id: String,
     text: String,
@@ -64,7 +75,7 @@ impl OpenItem {
                 let refusal = matches!(opening, Opening::Refusal);
                 let mut message = match open.take() {
                     Some(Self::Message(message)) => message,
-                    Some(Self::Call(_) | Self::Reasoning(_)) | None => {
+                    Some(Self::Call(_) | Self::Custom(_) | Self::Own(_) | Self::Reasoning(_)) | None => {
                         OpenMessage::begin(index, mint, outbox)
                     }
                 };
@@ -84,6 +95,15 @@ impl OpenItem {
                 );
                 Self::Call(call)
             }
+            Opening::CustomCall { id, name } => {
+                let (id, call_id, name) = (mint.id("ctc"), id.clone(), name.clone());
+                let call = OpenCustom { id, call_id, name, input: String::new() };
+                outbox.send(
+                    "response.output_item.added",
+                    json!({"output_index": index, "item": call.item("in_progress")}),
+                );
+                Self::Custom(call)
+            }
             Opening::Thinking { id } => {
                 let id = id.clone().unwrap_or_else(|| mint.id("rs"));
                 Self::Reasoning(OpenReasoning::begin(id, None, index, outbox))
@@ -94,7 +114,15 @@ impl OpenItem {
             }
             Opening::Whole(part) => {
                 let fix = format!("an answer there holds text and calls, and no {}", part.kind());
-                return losses.lose(path, fix);
+                match part.as_ref() {
+                    Part::Foreign(own) if own.dialect == TARGET => {
+                        let fields = json!({"output_index": index, "item": own.value});
+                        outbox.send("response.output_item.added", fields);
+                        Self::Own(own.value.clone())
+                    }
+                    Part::Foreign(foreign) => return losses.lose_foreign_part(path, foreign, fix),
+                    _ => return losses.lose(path, fix),
+                }
             }
         };
         *open = Some(item);
@@ -120,12 +148,17 @@ impl OpenItem {
                 let fields = json!({"item_id": call.id, "output_index": index, "delta": more});
                 outbox.send("response.function_call_arguments.delta", fields);
             }
+            (Self::Custom(call), Delta::Input(more)) => {
+                call.input.push_str(more);
+                let fields = json!({"item_id": call.id, "output_index": index, "delta": more});
+                outbox.send("response.custom_tool_call_input.delta", fields);
+            }
             (Self::Reasoning(reasoning), Delta::Thinking(more)) => reasoning.grow(more, index, outbox),
             (Self::Reasoning(reasoning), Delta::Signature(signature)) => {
                 reasoning.encrypted = Some(markers::seal_thinking(signature));
             }
             // Out of grammar.
-            (Self::Call(_) | Self::Reasoning(_), _) => {}
+            (Self::Call(_) | Self::Custom(_) | Self::Own(_) | Self::Reasoning(_), _) => {}
         }
     }
 
@@ -143,6 +176,12 @@ impl OpenItem {
                 outbox.send("response.function_call_arguments.done", fields);
                 call.item("completed")
             }
+            Self::Custom(call) => {
+                let fields = json!({"item_id": call.id, "output_index": index, "input": call.input});
+                outbox.send("response.custom_tool_call_input.done", fields);
+                call.item("completed")
+            }
+            Self::Own(item) => item,
             Self::Reasoning(reasoning) => {
                 reasoning.end_summary(index, outbox);
                 reasoning.item()
@@ -197,7 +236,7 @@ impl OpenMessage {
             Delta::Citation(citation) => part.citations.push(citation.as_ref().clone()),
             Delta::Signature(signature) => part.signature = Some(signature.clone()),
             // Out of grammar.
-            Delta::Arguments(_) | Delta::Thinking(_) => {}
+            Delta::Arguments(_) | Delta::Input(_) | Delta::Thinking(_) => {}
         }
     }
 
@@ -278,6 +317,15 @@ impl OpenCall {
         json!({
             "id": self.id, "type": "function_call", "status": status, "call_id": self.call_id, "name": self.name,
             "arguments": self.arguments,
+        })
+    }
+}
+
+impl OpenCustom {
+    fn item(&self, status: &str) -> Value {
+        let Self { id, call_id, name, input } = self;
+        json!({
+            "id": id, "type": "custom_tool_call", "status": status, "call_id": call_id, "name": name, "input": input,
         })
     }
 }

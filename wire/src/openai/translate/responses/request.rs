@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::super::responses::{Input, ResponsesRequest};
 use super::super::super::{Extra, StreamOptions};
+use super::super::custom;
 use super::super::shared::read_effort;
 use super::super::view::{read, take};
 use super::items_in::{InputItem, input_item};
@@ -105,7 +106,12 @@ fn turns(input: Input, out: &mut Request) -> Result<(), Unreadable> {
     };
     for (place, value) in (0u32..).zip(items) {
         let path = format!("input[{place}]");
-        let (role, parts) = match input_item(value, &path, &mut out.foreign)? {
+        let before = out.foreign.len();
+        let item = input_item(value, &path, &mut out.foreign)?;
+        if matches!(&item, InputItem::Model(_) | InputItem::Said { role: Role::Assistant, parts: _ }) {
+            out.remarks.extend(out.foreign.split_off(before));
+        }
+        let (role, parts) = match item {
             InputItem::Said { role, parts } => (role, parts),
             InputItem::Model(parts) if attach_signature(&parts, &mut out.turns) => continue,
             InputItem::Model(parts) => (Role::Assistant, parts),
@@ -169,6 +175,11 @@ fn tools(extra: &mut Extra, out: &mut Request) -> Result<Vec<Tool>, Unreadable> 
         let path = format!("tools[{index}]");
         let mut tool: Extra = read(value.clone(), &path)?;
         let kind: String = take(&mut tool, &path, "type")?.unwrap_or_default();
+        let custom = (kind == "custom").then(|| custom::read_flat(tool.clone())).flatten();
+        if let Some(custom) = custom {
+            tools.push(Tool::Custom(custom));
+            continue;
+        }
         if kind != "function" {
             tools.push(Tool::Foreign(ForeignPart { dialect: ORIGIN, kind, value }));
             continue;
@@ -203,6 +214,12 @@ fn tool_choice(extra: &mut Extra) -> Result<Option<ToolChoice>, Unreadable> {
             let name = word("name");
             let name = name.ok_or_else(|| Unreadable::new("tool_choice.name", "must name the function"))?;
             ToolChoice::Function(name.to_owned())
+        }
+        (None, Some("custom")) => {
+            let name = word("name");
+            let name =
+                name.ok_or_else(|| Unreadable::new("tool_choice.name", "must name the custom tool"))?;
+            ToolChoice::Custom(name.to_owned())
         }
         (None, Some("allowed_tools")) => match allowed(value) {
             Some(choice) => choice,

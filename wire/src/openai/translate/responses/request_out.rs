@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::super::Extra;
 use super::super::super::responses::{Input, ResponsesRequest};
+use super::super::custom;
 use super::super::shared::{effort_word, takes_foreign};
 use super::items_out;
 use crate::canonical::{
@@ -40,6 +41,7 @@ pub fn from_canonical(
         user,
         metadata,
         foreign,
+        remarks,
     } = request;
     let mut losses = Losses::new(policy, *origin, TARGET);
     items_out::lose_sampling(sampling, &mut losses)?;
@@ -56,6 +58,7 @@ pub fn from_canonical(
     put("reasoning", thinking.as_ref().and_then(reasoning));
     put("user", user.clone().map(Value::String));
     put("metadata", (!metadata.is_empty()).then(|| json!(metadata)));
+    losses.waive_all(remarks);
     extra.extend(losses.foreign(foreign, |origin, name| takes_foreign(TARGET, origin, name))?);
     let mut include: Vec<String> = extra
         .shift_remove("include")
@@ -70,7 +73,7 @@ pub fn from_canonical(
     }
     let message = ResponsesRequest {
         model: model.clone(),
-        input: Input::Items(items_out::write(system, turns, &mut losses)?),
+        input: Input::Items(items_out::write(system, turns, &request.custom_calls(), &mut losses)?),
         instructions: None,
         max_output_tokens: sampling.max_output_tokens,
         temperature: sampling.temperature,
@@ -109,6 +112,7 @@ fn tool_list(tools: &[Tool], losses: &mut Losses) -> Result<Option<Value>, Inexp
                     losses.waive(format!("{}.cache_control", path()));
                 }
             }
+            Tool::Custom(tool) => list.push(custom::write_flat(tool)),
             Tool::Foreign(tool) if tool.dialect == TARGET => list.push(tool.value.clone()),
             Tool::Foreign(_) => losses.lose(path(), "only functions can be called there")?,
         }
@@ -123,6 +127,7 @@ fn choice(choice: &ToolChoice) -> Value {
         ToolChoice::None => json!("none"),
         ToolChoice::Required => json!("required"),
         ToolChoice::Function(name) => function(name),
+        ToolChoice::Custom(name) => json!({"type": "custom", "name": name}),
         ToolChoice::Allowed { required, names } => json!({
             "type": "allowed_tools",
             "mode": if *required { "required" } else { "auto" },

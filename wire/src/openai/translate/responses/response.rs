@@ -32,6 +32,11 @@ pub fn read(body: &[u8]) -> Result<Response, Failure> {
     }
 }
 
+/// The failure of an answer that says it failed.
+pub(crate) fn failure_of_answer(body: &[u8]) -> Failure {
+    read(body).err().unwrap_or_else(|| unreadable("it failed, and does not say why"))
+}
+
 /// An upstream's answer that makes no sense.
 pub(super) fn unreadable(problem: &str) -> Failure {
     let mut failure =

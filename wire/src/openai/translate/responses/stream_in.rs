@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::super::super::responses::{Item, ItemPart, ResponseObject};
@@ -59,7 +59,7 @@ struct WireEvent {
     content_index: u32,
     #[serde(default)]
     summary_index: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     delta: Option<String>,
     #[serde(default)]
     text: Option<String>,
@@ -67,6 +67,8 @@ struct WireEvent {
     refusal: Option<String>,
     #[serde(default)]
     arguments: Option<String>,
+    #[serde(default)]
+    input: Option<String>,
     #[serde(default)]
     item: Option<Value>,
     #[serde(default)]
@@ -77,11 +79,11 @@ struct WireEvent {
     response: Option<ResponseObject>,
     #[serde(default)]
     error: Option<Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     code: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     message: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     param: Option<String>,
 }
 
@@ -102,6 +104,12 @@ impl StreamReader {
             next: 0,
             calls_tools: false,
         }
+    }
+
+    /// The same, refusing events of more bytes than this.
+    #[must_use]
+    pub fn limited(self, max_event_bytes: usize) -> Self {
+        Self { decoder: Some(Decoder::new(max_event_bytes)), ..self }
     }
 
     fn frame(&mut self, frame: &Frame, events: &mut Vec<Event>) {
@@ -146,6 +154,9 @@ impl StreamReader {
             "response.function_call_arguments.delta" => {
                 self.grow(item_key, event.delta.map(Delta::Arguments), events)?;
             }
+            "response.custom_tool_call_input.delta" => {
+                self.grow(item_key, event.delta.map(Delta::Input), events)?;
+            }
             "response.reasoning_summary_text.delta" => {
                 self.summary(item_key, event.summary_index, event.delta, events);
             }
@@ -163,6 +174,11 @@ impl StreamReader {
             "response.function_call_arguments.done" => {
                 if self.open.get(&item_key).is_some_and(|open| !open.said) {
                     self.grow(item_key, event.arguments.map(Delta::Arguments), events)?;
+                }
+            }
+            "response.custom_tool_call_input.done" => {
+                if self.open.get(&item_key).is_some_and(|open| !open.said) {
+                    self.grow(item_key, event.input.map(Delta::Input), events)?;
                 }
             }
             "response.content_part.done" => self.close(key, events),
@@ -209,6 +225,14 @@ impl StreamReader {
             if let Some(arguments) = item.arguments.filter(|arguments| !arguments.is_empty()) {
                 self.grow(key, Some(Delta::Arguments(arguments)), events)?;
             }
+        } else if item.kind.as_deref() == Some("custom_tool_call") {
+            let (id, name) = (item.call_id.unwrap_or_default(), item.name.unwrap_or_default());
+            if id.is_empty() || name.is_empty() {
+                return Err(unreadable("a custom_tool_call has no `call_id` or no `name`"));
+            }
+            self.calls_tools = true;
+            self.begin(key, Opening::CustomCall { id, name }, events);
+            self.grow(key, item.input.map(Delta::Input), events)?;
         }
         Ok(())
     }
@@ -252,6 +276,11 @@ impl StreamReader {
             "message" => {}
             "function_call" => match self.open.get(&key) {
                 Some(open) if !open.said => self.grow(key, item.arguments.map(Delta::Arguments), events)?,
+                Some(_) => {}
+                None => self.item_added(key, value, events)?,
+            },
+            "custom_tool_call" => match self.open.get(&key) {
+                Some(open) if !open.said => self.grow(key, item.input.map(Delta::Input), events)?,
                 Some(_) => {}
                 None => self.item_added(key, value, events)?,
             },
@@ -310,6 +339,7 @@ impl StreamReader {
             | Part::Audio(_)
             | Part::Document(_)
             | Part::ToolCall(_)
+            | Part::CustomCall(_)
             | Part::ToolResult(_)
             | Part::Refusal(_)
             | Part::Foreign(_) => {}
@@ -410,15 +440,25 @@ impl ReadStream for StreamReader {
 
 fn is_empty(delta: &Delta) -> bool {
     match delta {
-        Delta::Text(text) | Delta::Arguments(text) | Delta::Thinking(text) | Delta::Refusal(text) => {
-            text.is_empty()
-        }
+        Delta::Text(text)
+        | Delta::Arguments(text)
+        | Delta::Input(text)
+        | Delta::Thinking(text)
+        | Delta::Refusal(text) => text.is_empty(),
         Delta::Signature(_) | Delta::Citation(_) => false,
     }
 }
 
 fn read_item(value: Value) -> Result<Item, Failure> {
     serde_json::from_value(value).map_err(|problem| unreadable(&problem.to_string()))
+}
+
+/// The failure that the data of an `error` event states.
+pub(crate) fn failure_of_event(data: &[u8]) -> Failure {
+    match serde_json::from_slice::<WireEvent>(data) {
+        Ok(event) => stated(event),
+        Err(problem) => unreadable(&problem.to_string()),
+    }
 }
 
 /// The failure that an `error` event states: its fields are at the top, or in `error`.
@@ -428,4 +468,13 @@ fn stated(event: WireEvent) -> Failure {
     let error =
         error.unwrap_or_else(|| serde_json::json!({"code": code, "message": message, "param": param}));
     error::in_answer(error, ORIGIN)
+}
+
+/// A text, or a number as its text. What else stands there is of an event that is not read.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    })
 }

@@ -163,9 +163,13 @@ fn a_servers_remarks_pass_or_are_reported_and_never_withhold_an_answer() {
     given["service_tier"] = json!("flex");
     given["system_fingerprint"] = json!("fp");
     given["choices"][0]["content_filter_results"] = json!({"hate": 0});
+    given["choices"][0]["message"]["provider_specific"] = json!(1);
     let response = read(&given);
     let translated = response::from_canonical(&response, &envelope(), Unsupported::Refuse).expect("whole");
-    assert_eq!(translated.dropped, ["choices[0].content_filter_results"]);
+    assert_eq!(translated.dropped, Vec::<String>::new());
+    let choice = &translated.message.choices[0];
+    assert_eq!(choice.extra.get("content_filter_results"), Some(&json!({"hate": 0})));
+    assert_eq!(choice.message.extra.get("provider_specific"), Some(&json!(1)));
     assert_eq!(translated.message.system_fingerprint.as_deref(), Some("fp"));
     assert_eq!(translated.message.extra.get("service_tier"), Some(&json!("flex")));
 }

@@ -212,6 +212,26 @@ fn what_only_others_say_is_refused_by_their_name_or_dropped() {
     assert_eq!(ours.message.extra.get("top_k"), Some(&json!(4)));
 }
 
+/// The chat templates of other servers' models know no `developer`.
+#[test]
+fn the_developers_word_is_system_where_nobody_knows_developers() {
+    let mut request = Request::new(Dialect::OpenAiResponses, "m");
+    let texts = vec![crate::canonical::Text::new("a")];
+    let role = crate::canonical::InstructionRole::Developer;
+    request.system = vec![crate::canonical::Instruction { role, texts }];
+    request.turns =
+        vec![turn(Role::User, vec![Part::text("b")]), turn(Role::Developer, vec![Part::text("c")])];
+    for (server, word) in [(Server::OpenAi, "developer"), (Server::Compatible, "system")] {
+        let written = from_canonical(&request, server, Unsupported::Refuse).expect("written");
+        let body = serde_json::to_value(written.message).expect("writes");
+        assert_eq!(
+            (&body["messages"][0]["role"], &body["messages"][2]["role"]),
+            (&json!(word), &json!(word))
+        );
+        assert_eq!(written.dropped, Vec::<String>::new());
+    }
+}
+
 #[test]
 fn hints_go_without_refusal_and_are_reported() {
     let mut request = Request::new(Dialect::Anthropic, "m");

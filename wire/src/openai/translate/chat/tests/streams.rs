@@ -483,3 +483,121 @@ fn a_signature_in_an_id_opens_with_the_call() {
     let bytes = write(&[start(opening.clone()), more], false).into_bytes();
     assert!(events(&[&bytes]).contains(&start(opening)));
 }
+
+/// Azure says what its filters found in each choice, other servers name the upstream's own reason or number the tokens.
+#[test]
+fn what_a_stream_says_beside_its_words_is_given_back_or_reported() {
+    let chunks = [
+        json!({"id": "i", "created": 7, "model": "m", "provider": "p", "choices": [{
+            "index": 0, "delta": {"role": "assistant", "content": "a", "note": "x", "weight": 1},
+            "content_filter_results": {"hate": "safe"}, "stop_reason": null,
+        }]}),
+        json!({"id": "i", "created": 7, "model": "m", "provider": "p", "citations": ["u"], "choices": [{
+            "index": 0, "content_filter_results": {"hate": "low"}, "delta": {"note": "y", "weight": 2, "tool_calls": [
+                {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "mark": true},
+            ]},
+        }]}),
+        json!({"id": "i", "created": 7, "model": "m", "provider": "p", "choices": [{
+            "index": 0, "delta": {}, "finish_reason": "tool_calls", "native_finish_reason": "tool_use",
+        }]}),
+    ];
+    let events = events(&[&done(&chunks)]);
+    let streamed = assembled(&events);
+    let whole = json!({
+        "id": "i", "object": "chat.completion", "created": 7, "model": "m", "provider": "p", "citations": ["u"],
+        "choices": [{
+            "index": 0, "finish_reason": "tool_calls", "native_finish_reason": "tool_use",
+            "content_filter_results": {"hate": "low"},
+            "message": {"role": "assistant", "content": "a", "note": "xy", "weight": 2, "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "mark": true},
+            ]},
+        }],
+    });
+    let mut writer = StreamWriter::new(envelope(), false, Unsupported::Refuse);
+    let mut bytes = Vec::new();
+    events.iter().for_each(|event| writer.write(event, &mut bytes).expect("written"));
+    assert_eq!(writer.dropped(), Vec::<String>::new());
+    let read_again = assembled(&super::events(&[&bytes]));
+    let unstreamed = response::read(whole.to_string().as_bytes(), &mut mint()).expect("an answer");
+    for answer in [&streamed, &read_again, &unstreamed] {
+        let written = response::from_canonical(answer, &envelope(), Unsupported::Refuse).expect("written");
+        assert_eq!(written.dropped, Vec::<String>::new());
+        let body = serde_json::to_value(written.message).expect("writes");
+        for path in [
+            "/provider",
+            "/citations",
+            "/choices/0/native_finish_reason",
+            "/choices/0/content_filter_results",
+            "/choices/0/message/note",
+            "/choices/0/message/weight",
+            "/choices/0/message/tool_calls/0/mark",
+        ] {
+            assert_eq!(body.pointer(path), whole.pointer(path), "{path}: {body}");
+        }
+        let echo = responses::Echo::of(&ResponsesRequest::default());
+        let other = responses::response::from_canonical(answer, &envelope(), echo, Unsupported::Refuse);
+        let mut dropped = other.expect("no paid answer is refused for it").dropped;
+        dropped.sort();
+        let expected = [
+            "choices[0].content_filter_results",
+            "choices[0].message.note",
+            "choices[0].message.tool_calls[0].mark",
+            "choices[0].message.weight",
+            "choices[0].native_finish_reason",
+            "citations",
+            "provider",
+        ];
+        assert_eq!(dropped, expected);
+    }
+}
+
+/// A stream may name a new field in every chunk, for ever.
+#[test]
+fn what_a_stream_says_beside_its_words_is_bounded() {
+    let chunks: Vec<Value> = (0..1_000)
+        .map(|number| chunk(json!({"content": "a", (format!("f{number}")): number}), None))
+        .chain([chunk(json!({}), Some("stop"))])
+        .collect();
+    let answer = assembled(&events(&[&done(&chunks)]));
+    assert_eq!(answer.choices[0].stop.as_ref().map(|stop| stop.foreign.len()), Some(64));
+}
+
+/// A client reads each call's arguments as JSON, and nothing is none (gateways.md 3.1.4).
+#[test]
+fn a_call_without_arguments_is_streamed_with_an_empty_object() {
+    let opening = |id: &str| Opening::ToolCall { id: id.into(), name: "f".into(), signature: None };
+    let start = Event::Start(crate::canonical::Start {
+        origin: Dialect::Gemini,
+        id: "i".into(),
+        created: None,
+        model: "m".into(),
+        foreign: Vec::new(),
+    });
+    let delta =
+        |block, text: &str| Event::BlockDelta { choice: 0, block, delta: Delta::Arguments(text.into()) };
+    let mut writer = StreamWriter::new(envelope(), false, Unsupported::Refuse);
+    let mut bytes = Vec::new();
+    for event in [
+        start,
+        Event::BlockStart { choice: 0, block: 0, opening: opening("a") },
+        Event::BlockStop { choice: 0, block: 0 },
+        Event::BlockStart { choice: 0, block: 1, opening: opening("b") },
+        delta(1, ""),
+        Event::BlockStop { choice: 0, block: 1 },
+        Event::BlockStart { choice: 0, block: 2, opening: opening("c") },
+        delta(2, "{\"x\":1}"),
+        Event::BlockStop { choice: 0, block: 2 },
+    ] {
+        writer.write(&event, &mut bytes).expect("written");
+    }
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    let mut arguments = vec![String::new(); 3];
+    for line in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let chunk: Value = serde_json::from_str(line).expect("JSON");
+        for call in chunk["choices"][0]["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            let index = usize::try_from(call["index"].as_u64().expect("an index")).expect("small");
+            arguments[index] += call["function"]["arguments"].as_str().expect("a text");
+        }
+    }
+    assert_eq!(arguments, ["{}", "{}", "{\"x\":1}"]);
+}

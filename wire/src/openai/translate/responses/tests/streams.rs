@@ -442,3 +442,18 @@ proptest! {
         prop_assert_eq!(last["response"].to_string(), json!(whole.message).to_string());
     }
 }
+
+/// Events of hosted tools have fields of their own making, and servers number their errors.
+#[test]
+fn a_field_of_another_type_breaks_no_stream() {
+    let (mut all, _) = openais();
+    all.insert(
+        1,
+        json!({"type": "response.mcp_call.progress", "output_index": 0, "delta": {"a": 1}, "code": [1]}),
+    );
+    assert!(matches!(events(&[&stream(&all)]).last(), Some(Event::End)));
+    let numbered = json!({"type": "error", "code": 429, "message": "m", "param": null});
+    let failed = events(&[&stream(&[numbered])]);
+    let Some(Event::Error(failure)) = failed.last() else { panic!("{failed:?}") };
+    assert_eq!((failure.class, failure.message.as_str()), (FailureClass::RateLimited, "m"));
+}

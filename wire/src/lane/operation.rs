@@ -1,0 +1,167 @@
+//! What a path asks for.
+
+use std::fmt;
+
+use crate::canonical::Dialect;
+use crate::gemini::{Framing, Method};
+use crate::percent;
+
+/// What is asked of a model: a method of one dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `POST /v1/chat/completions`.
+    ChatCompletions,
+    /// `POST /v1/completions`.
+    Completions,
+    /// `POST /v1/responses`.
+    Responses,
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// `POST /v1/rerank`.
+    Rerank,
+    /// `POST /v1/messages`.
+    Messages,
+    /// `POST /v1/messages/count_tokens`.
+    CountMessageTokens,
+    /// `POST /v1beta/models/…:generateContent`.
+    GenerateContent,
+    /// `POST /v1beta/models/…:streamGenerateContent`.
+    StreamGenerateContent {
+        /// How the stream is framed, which the path's query says.
+        framing: Framing,
+    },
+    /// `POST /v1beta/models/…:countTokens`.
+    CountTokens,
+    /// `POST /v1beta/models/…:embedContent`.
+    EmbedContent,
+    /// `POST /v1beta/models/…:batchEmbedContents`.
+    BatchEmbedContents,
+}
+
+/// What kind of thing is asked: only within a kind is there a translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The next turn of a conversation.
+    Conversation,
+    /// How many tokens a conversation has.
+    Counting,
+    /// Vectors.
+    Embedding,
+    /// How well documents answer a question.
+    Reranking,
+}
+
+impl Operation {
+    /// The operations whose path is a constant.
+    pub(super) const FIXED: [Self; 7] = [
+        Self::ChatCompletions,
+        Self::Completions,
+        Self::Responses,
+        Self::Embeddings,
+        Self::Rerank,
+        Self::Messages,
+        Self::CountMessageTokens,
+    ];
+
+    /// The dialect that it belongs to. What has none of its own (embeddings, reranking) goes with chat completions.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::ChatCompletions | Self::Embeddings | Self::Rerank => Dialect::OpenAiChat,
+            Self::Completions => Dialect::OpenAiCompletions,
+            Self::Responses => Dialect::OpenAiResponses,
+            Self::Messages | Self::CountMessageTokens => Dialect::Anthropic,
+            Self::GenerateContent
+            | Self::StreamGenerateContent { .. }
+            | Self::CountTokens
+            | Self::EmbedContent
+            | Self::BatchEmbedContents => Dialect::Gemini,
+        }
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::ChatCompletions
+            | Self::Completions
+            | Self::Responses
+            | Self::Messages
+            | Self::GenerateContent
+            | Self::StreamGenerateContent { .. } => Kind::Conversation,
+            Self::CountMessageTokens | Self::CountTokens => Kind::Counting,
+            Self::Embeddings | Self::EmbedContent | Self::BatchEmbedContents => Kind::Embedding,
+            Self::Rerank => Kind::Reranking,
+        }
+    }
+
+    /// Path and query of a request to an upstream that knows the model by this name. In Gemini's the name is escaped, so
+    /// that it stays one segment.
+    pub fn path(self, model: &str) -> String {
+        let (method, query) = match self {
+            Self::ChatCompletions
+            | Self::Completions
+            | Self::Responses
+            | Self::Embeddings
+            | Self::Rerank
+            | Self::Messages
+            | Self::CountMessageTokens => return self.as_str().to_owned(),
+            Self::GenerateContent => (Method::GenerateContent, ""),
+            Self::StreamGenerateContent { framing: Framing::Sse } => {
+                (Method::StreamGenerateContent, "?alt=sse")
+            }
+            Self::StreamGenerateContent { framing: Framing::Array } => (Method::StreamGenerateContent, ""),
+            Self::CountTokens => (Method::CountTokens, ""),
+            Self::EmbedContent => (Method::EmbedContent, ""),
+            Self::BatchEmbedContents => (Method::BatchEmbedContents, ""),
+        };
+        let model = percent::encode(model.strip_prefix("models/").unwrap_or(model));
+        format!("/v1beta/models/{model}:{}{query}", method.as_str())
+    }
+
+    /// The path for a person and for a log: without the model.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Responses => "/v1/responses",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Rerank => "/v1/rerank",
+            Self::Messages => "/v1/messages",
+            Self::CountMessageTokens => "/v1/messages/count_tokens",
+            Self::GenerateContent => "generateContent",
+            Self::StreamGenerateContent { .. } => "streamGenerateContent",
+            Self::CountTokens => "countTokens",
+            Self::EmbedContent => "embedContent",
+            Self::BatchEmbedContents => "batchEmbedContents",
+        }
+    }
+
+    /// Whether the path alone says that the answer is a stream; elsewhere the body does.
+    pub fn streams_by_path(self) -> bool {
+        matches!(self, Self::StreamGenerateContent { .. })
+    }
+
+    /// Whether the body may ask for a stream.
+    pub(super) fn streams_by_body(self) -> bool {
+        match self {
+            Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages => true,
+            Self::Embeddings
+            | Self::Rerank
+            | Self::CountMessageTokens
+            | Self::GenerateContent
+            | Self::StreamGenerateContent { .. }
+            | Self::CountTokens
+            | Self::EmbedContent
+            | Self::BatchEmbedContents => false,
+        }
+    }
+
+    /// Whether a stream says its usage only where `stream_options.include_usage` asks for it.
+    pub(super) fn asks_for_usage(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

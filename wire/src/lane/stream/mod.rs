@@ -1,0 +1,122 @@
+//! Streamed answers: bytes of an upstream in, cut anywhere, and bytes for the client out.
+
+mod raw;
+mod translated;
+
+use self::raw::Raw;
+use self::translated::Translated;
+use super::{Lane, Operation, Stamp};
+use crate::canonical::{Dialect, Failure, Usage};
+use crate::sse;
+
+/// The stream of one answer, in either lane.
+#[derive(Debug)]
+pub struct Stream {
+    way: Way,
+    observed: Observed,
+}
+
+#[derive(Debug)]
+enum Way {
+    Raw(Box<Raw>),
+    Translated(Box<Translated>),
+}
+
+/// What a stream has come to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Something came that a client acts on: text, thinking, a call, a refusal or a reason to end. Before that another
+    /// upstream may be asked without anyone noticing. Opening chunks, pings and comments are no such thing.
+    pub meaningful: bool,
+    /// Events that brought text, thinking or a piece of a call since the last look: about one token each.
+    pub pieces: u32,
+    /// What was used, by the latest that the upstream said.
+    pub usage: Option<Usage>,
+    /// How it ended, once it has. Whatever comes after that is ignored.
+    pub ended: Option<Ended>,
+}
+
+/// How a stream ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// With the answer.
+    Whole,
+    /// Without it. Nothing was written of the failure: [`Stream::fail`] tells the client, in words of the caller's
+    /// choice.
+    Failed(Failure),
+}
+
+impl Lane {
+    /// The stream of the answer. No event of the upstream's may be larger than `max_event_bytes`.
+    pub fn stream(self, stamp: &Stamp, max_event_bytes: usize) -> Stream {
+        let way = match &self.translation {
+            None => Way::Raw(Box::new(Raw::new(&self, max_event_bytes))),
+            Some(translation) => {
+                Way::Translated(Box::new(Translated::new(&self, translation, stamp, max_event_bytes)))
+            }
+        };
+        Stream { way, observed: Observed::default() }
+    }
+}
+
+impl Stream {
+    /// Takes the next bytes of the upstream's and appends what they come to for the client.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Observed {
+        self.observed.pieces = 0;
+        if self.observed.ended.is_none() {
+            match &mut self.way {
+                Way::Raw(raw) => raw.push(bytes, out, &mut self.observed),
+                Way::Translated(translated) => translated.push(bytes, out, &mut self.observed),
+            }
+        }
+        self.observed.clone()
+    }
+
+    /// The upstream closed the connection, or it broke. A stream always has an end after this.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Observed {
+        self.observed.pieces = 0;
+        if self.observed.ended.is_none() {
+            match &mut self.way {
+                Way::Raw(raw) => raw.finish(out, &mut self.observed),
+                Way::Translated(translated) => translated.finish(out, &mut self.observed),
+            }
+        }
+        self.observed.clone()
+    }
+
+    /// Ends the client's stream with `failure`, in its dialect's shape.
+    pub fn fail(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        match &mut self.way {
+            Way::Raw(raw) => raw.fail(failure, out),
+            Way::Translated(translated) => translated.fail(failure, out),
+        }
+        self.observed.ended.get_or_insert_with(|| Ended::Failed(failure.clone()));
+    }
+
+    /// What was left out so far, by the upstream's names.
+    pub fn dropped(&self) -> &[String] {
+        match &self.way {
+            Way::Raw(_) => &[],
+            Way::Translated(translated) => translated.dropped(),
+        }
+    }
+}
+
+impl Observed {
+    fn end(&mut self, how: Result<(), Failure>) {
+        let how = how.map_or_else(Ended::Failed, |()| Ended::Whole);
+        self.ended.get_or_insert(how);
+    }
+}
+
+/// Appends what a client of `door` skips, to keep its connection open between events.
+pub fn keep_alive(door: Operation, out: &mut Vec<u8>) {
+    match door.dialect() {
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
+            sse::comment("ping", out);
+        }
+        Dialect::Anthropic => sse::named_event("ping", r#"{"type":"ping"}"#, out),
+        // Between the elements of an array as between events. Google's Python client takes a comment for an error.
+        Dialect::Gemini => out.push(b'\n'),
+    }
+}

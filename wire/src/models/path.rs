@@ -1,0 +1,54 @@
+//! From a path to the list, or the model, that is asked for.
+
+use std::borrow::Cow;
+
+use crate::canonical::Dialect;
+use crate::percent;
+
+/// What a path under `models` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Whose clients ask.
+    pub dialect: Dialect,
+    /// The model's name; none for the list.
+    pub model: Option<Cow<'a, str>>,
+}
+
+/// What `path` asks for; none where it is no path of a models list. OpenAI and Anthropic share theirs: `anthropic` says
+/// that the request has a header which only Anthropic's clients send.
+pub fn asked(path: &str, anthropic: bool) -> Option<Asked<'_>> {
+    let (dialect, rest) = match (path.strip_prefix("/v1/models"), path.strip_prefix("/v1beta/models")) {
+        (Some(rest), _) if anthropic => (Dialect::Anthropic, rest),
+        (Some(rest), _) => (Dialect::OpenAiChat, rest),
+        (None, Some(rest)) => (Dialect::Gemini, rest),
+        (None, None) => return None,
+    };
+    match rest.strip_prefix('/') {
+        None if rest.is_empty() => Some(Asked { dialect, model: None }),
+        None => None,
+        Some("") => Some(Asked { dialect, model: None }),
+        // Clients differ in whether they escape the slash inside a name.
+        Some(name) => Some(Asked { dialect, model: Some(percent::decode(name)?) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_asks_for_a_list_or_a_model() {
+        let named = |path, anthropic| {
+            asked(path, anthropic).map(|asked| (asked.dialect, asked.model.map(Cow::into_owned)))
+        };
+        assert_eq!(named("/v1/models", false), Some((Dialect::OpenAiChat, None)));
+        assert_eq!(named("/v1/models", true), Some((Dialect::Anthropic, None)));
+        assert_eq!(named("/v1beta/models", true), Some((Dialect::Gemini, None)));
+        for path in ["/v1/models/n/m", "/v1/models/n%2Fm", "/v1/models/n%2fm"] {
+            assert_eq!(named(path, false), Some((Dialect::OpenAiChat, Some("n/m".to_owned()))));
+        }
+        for none in ["/v1/modelsx", "/v1", "/v2/models", "/v1/models/%zz"] {
+            assert_eq!(named(none, false), None, "{none}");
+        }
+    }
+}
