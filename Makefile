@@ -52,7 +52,7 @@ control-plane:
 	@tests/control-plane/build.sh >/dev/null
 
 clients:
-	@tests/clients/install.sh >/dev/null
+	@for which in python node; do tests/clients/install.sh $$which >/dev/null; done
 
 vocabularies:
 	@tests/vocabularies/fetch.sh >/dev/null

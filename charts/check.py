@@ -74,7 +74,6 @@ def unknown_and_wrong_values_are_refused():
         ("images.pullPolicy=Sometimes", "pullPolicy"),
         ("images.pullSecrets[0].name=Not_A_Name", "pullSecrets"),
         ("gateway.drainTimeoutSeconds=5m", "drainTimeoutSeconds"),
-        ("gateway.defaultNamespace=Not_A_Name", "defaultNamespace"),
         ("monitoring.podMonitor.interval=soon", "interval"),
     ):
         command = [os.environ["HELM"], "template", "w", str(CHART), "--kube-version", "1.34", "--set", value]

@@ -56,6 +56,8 @@ def type_of(name, schema):
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("x-kubernetes-int-or-string"):
         return "quantity"
+    if schema.get("type") == "array" and "properties" not in schema["items"]:
+        return f"`[]` of {schema['items']['type']}"
     if "additionalProperties" in schema:
         return f"map of {schema['additionalProperties']['type']}"
     words = schema["type"]
@@ -79,13 +81,15 @@ def rows(schema, path=""):
         yield f"| `{path}{name}` | {type_of(name, below)} | {cell(said)} |"
         if name not in CLOSED:
             yield from rows(below, f"{path}{name}.")
+            yield from rows(below.get("items", {}), f"{path}{name}[].")
 
 
 def rules(schema):
     for rule in schema.get("x-kubernetes-validations", []):
         yield rule["message"]
-    for below in schema.get("properties", {}).values():
+    for below in (*schema.get("properties", {}).values(), *filter(None, [schema.get("items")])):
         yield from rules(below)
+        yield from rules(below.get("items", {}))
 
 
 def page():

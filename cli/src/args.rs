@@ -18,15 +18,18 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The four things that it does.
+/// The things that it does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the models of a file on this machine, with no cluster.
     Up(Box<UpArgs>),
-    /// Talk to a model.
+    /// Talk to a model. The API key, where the door asks for one, comes from WEIGHBRIDGE_API_KEY.
     Chat(ChatArgs),
     /// Print what a cluster would be given for a file, and why.
     Plan(PlanArgs),
+    /// Make an API key for callers, or hash one.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Make a model with random weights, for benchmarks and tests.
     Synth(Box<SynthArgs>),
 }
@@ -40,8 +43,8 @@ pub struct UpArgs {
     /// Address of the one door.
     #[arg(long, value_name = "[HOST:]PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
-    /// Let other machines in: needed with a --listen that is not this machine's own. Nothing asks callers
-    /// who they are, and they spend your providers' money.
+    /// Let other machines in without a ModelAccess in the file: needed with a --listen that is not this machine's own.
+    /// Nothing asks callers who they are then, and they spend your providers' money.
     #[arg(long)]
     pub allow_remote: bool,
     /// Address of /metrics, /livez and /readyz of the door [default: none].
@@ -53,7 +56,7 @@ pub struct UpArgs {
     /// Where a key of a Secret is: env:VARIABLE or file:PATH, never the key itself. May be given again.
     #[arg(long, value_name = "[NAMESPACE/]NAME/KEY=env:VARIABLE|file:PATH")]
     pub secret: Vec<String>,
-    /// Namespace in which a bare model name is looked up.
+    /// Namespace in which a bare model name is looked up; with a ModelAccess in the file, its own.
     #[arg(long, default_value = "default")]
     pub default_namespace: String,
     /// Folder for fetched weights [default: ~/.cache/weighbridge].
@@ -81,6 +84,38 @@ pub struct ChatArgs {
     /// Longest answer, in tokens [default: the model's own end, or the end of its context].
     #[arg(long)]
     pub max_tokens: Option<u64>,
+}
+
+/// What is done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key: itself on stderr, once, and on stdout the ModelAccess that lets it in, for `kubectl apply -f -`.
+    Create(KeyCreateArgs),
+    /// Print the hash of a key made elsewhere, from stdin, as `spec.keys[].sha256` has it.
+    Hash,
+}
+
+/// Flags of `key create`.
+#[derive(Debug, Args)]
+pub struct KeyCreateArgs {
+    /// Who will hold it: what the access log says in the key's place.
+    #[arg(long)]
+    pub name: String,
+    /// Namespace of the models, and of the ModelAccess [default: kubectl's].
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Name of the ModelAccess [default: the key's].
+    #[arg(long, value_name = "NAME")]
+    pub access: Option<String>,
+    /// A model of the namespace that it may call, or MODEL:ADAPTER. May be given again [default: every model].
+    #[arg(long)]
+    pub model: Vec<String>,
+    /// When it ends: 90d, 12h, 2027-01-31 or 2027-01-31T12:00:00Z [default: never].
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub expires: Option<String>,
+    /// Write the key into a new file that only you can read, and show it nowhere.
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Flags of `plan`.

@@ -1,11 +1,13 @@
 //! The `weighbridge` command.
 //!
 //! `up` serves a file's models in this one process, `chat` talks to a model, `plan` says what a cluster
-//! would get, `synth` makes a model of random weights. Lives here: what only a person at a terminal needs. May not live here: validation, planning,
-//! serving and routing; those are the crates that a cluster runs too.
+//! would get, `key` makes API keys, `synth` makes a model of random weights. Lives here: what only a person at a
+//! terminal needs. May not live here: validation, planning, serving and routing; those are the crates that a cluster
+//! runs too.
 
 mod args;
 mod chat;
+mod key;
 mod manifest_file;
 mod plan;
 mod run;

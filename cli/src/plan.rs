@@ -18,7 +18,9 @@ pub enum PlanError {
     #[error(transparent)]
     Refused(OfflineError),
     /// Nothing in it makes anything.
-    #[error("the file names no ModelDeployment and no ExternalProvider: there is nothing to plan")]
+    #[error(
+        "the file names no ModelDeployment, no ExternalProvider and no ModelAccess: there is nothing to plan"
+    )]
     Nothing,
     /// A defect of ours: a plan that is no YAML.
     #[error("a planned object can't be written as YAML: {0}")]

@@ -3,8 +3,9 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, KeyCommand};
 use crate::chat::{self, ChatError};
+use crate::key::{self, CreateError, HashError};
 use crate::plan::{self, PlanError};
 use crate::synth::{self, MakeError};
 use crate::terminal::{Terminal, in_words};
@@ -21,6 +22,10 @@ enum RunError {
     Chat(ChatError),
     #[error(transparent)]
     Plan(PlanError),
+    #[error(transparent)]
+    KeyCreate(CreateError),
+    #[error(transparent)]
+    KeyHash(HashError),
     #[error(transparent)]
     Synth(MakeError),
     #[error("can't start the runtime")]
@@ -54,6 +59,8 @@ pub fn run(cli: Cli) -> ExitCode {
 fn command(command: Command, terminal: &Terminal) -> Result<(), RunError> {
     match command {
         Command::Plan(args) => plan::plan(&args, terminal).map_err(RunError::Plan),
+        Command::Key(KeyCommand::Create(args)) => key::create(&args, terminal).map_err(RunError::KeyCreate),
+        Command::Key(KeyCommand::Hash) => key::hash(terminal).map_err(RunError::KeyHash),
         Command::Synth(args) => synth::synth(&args, terminal).map_err(RunError::Synth),
         Command::Chat(args) => block_on(chat::chat(args, terminal))?.map_err(RunError::Chat),
         Command::Up(args) => block_on(up::up(*args, terminal))?.map_err(RunError::Up),

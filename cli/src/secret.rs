@@ -209,11 +209,11 @@ mod tests {
             ("default", "team", "--secret team/acme/api-key="),
         ] {
             let secrets = Secrets::new(&[], &[], default_namespace).unwrap();
-            let error = secrets.read(asked, &key(), "apiKeySecret").unwrap_err().to_string();
+            let error = secrets.read(asked, &key(), "apiKeys[0]").unwrap_err().to_string();
             assert!(error.contains(flag), "{default_namespace}: {error}");
             let given = format!("{}file:/dev/null", flag.trim_start_matches("--secret "));
             let secrets = Secrets::new(&[], &[given], default_namespace).unwrap();
-            assert!(secrets.read(asked, &key(), "apiKeySecret").is_ok(), "{default_namespace}");
+            assert!(secrets.read(asked, &key(), "apiKeys[0]").is_ok(), "{default_namespace}");
         }
     }
 
@@ -226,8 +226,8 @@ mod tests {
         assert_eq!(secrets.read("team", &key(), "f").unwrap().expose_secret(), CANARY);
         assert_eq!(secrets.read("default", &key(), "f").unwrap().expose_secret(), "from a file");
         assert_eq!(secrets.path("default", &key(), "f").unwrap().path, path);
-        let error = secrets.read("other", &key(), "apiKeySecret").unwrap_err().to_string();
-        assert!(error.contains("apiKeySecret") && error.contains("--secret other/acme/api-key="), "{error}");
+        let error = secrets.read("other", &key(), "apiKeys[0]").unwrap_err().to_string();
+        assert!(error.contains("apiKeys[0]") && error.contains("--secret other/acme/api-key="), "{error}");
     }
 
     #[test]

@@ -11,13 +11,17 @@ pub mod condition;
 mod external_provider;
 pub mod labels;
 pub mod manifest;
+mod model_access;
 mod model_deployment;
 mod precision;
 mod resource_profile;
 mod secret_key;
 pub mod source;
 
-pub use external_provider::{ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKind};
+pub use external_provider::{
+    ApiKey, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKind,
+};
+pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec};
 pub use model_deployment::{
     Adapter, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
     Resources, Served, World,
@@ -33,5 +37,5 @@ pub const GROUP: &str = "serving.weighbridge.dev";
 pub fn custom_resource_definitions()
 -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
     use kube::CustomResourceExt;
-    vec![ExternalProvider::crd(), ModelDeployment::crd(), ResourceProfile::crd()]
+    vec![ExternalProvider::crd(), ModelAccess::crd(), ModelDeployment::crd(), ResourceProfile::crd()]
 }

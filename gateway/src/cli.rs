@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use url::Url;
+use weighbridge_wire::provider::Kind;
 
-use crate::{Drain, GatewayConfig, Limits, ProxyConfig, Timeouts};
+use crate::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, Timeouts};
 
-/// One door in front of every model, and the proxy that holds a provider's key.
+/// One door in front of every model, and the proxy that holds a provider's keys.
 #[derive(Debug, Parser)]
 #[command(name = "weighbridge-gateway", version)]
 pub struct Cli {
@@ -23,7 +24,7 @@ pub struct Cli {
 pub enum Role {
     /// Serve every model of the cluster behind one URL.
     Serve(ServeArgs),
-    /// Stand in front of one provider, holding its key.
+    /// Stand in front of one provider, holding its keys.
     Proxy(ProxyArgs),
 }
 
@@ -71,9 +72,6 @@ pub struct ServeArgs {
     /// Address to serve on.
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// Namespace in which a bare model name is looked up.
-    #[arg(long, default_value = "default")]
-    pub default_namespace: String,
     /// Flags of both roles.
     #[command(flatten)]
     pub common: Common,
@@ -83,7 +81,6 @@ impl ServeArgs {
     /// The configuration that the flags describe.
     pub fn config(&self) -> GatewayConfig {
         GatewayConfig {
-            default_namespace: self.default_namespace.clone(),
             limits: self.common.limits(),
             timeouts: Timeouts::default(),
             drain: self.common.drain(),
@@ -97,12 +94,16 @@ pub struct ProxyArgs {
     /// Address to serve on.
     #[arg(long, default_value = "0.0.0.0:8000")]
     pub listen: SocketAddr,
-    /// Base of the provider's paths, such as https://api.example.com/v1.
+    /// Whose API it is: OpenAI, AzureOpenAI, Anthropic, Gemini, OpenAICompatible or AnthropicCompatible.
     #[arg(long)]
-    pub base_url: Url,
-    /// File that holds the provider's key; read again when it changes.
+    pub kind: Kind,
+    /// Base of the provider's paths, such as https://api.example.com/v1 [default: the kind's own, where it has one].
     #[arg(long)]
-    pub key_file: PathBuf,
+    pub base_url: Option<Url>,
+    /// File that holds a key, and its share of the requests [weight: 1 to 1000, default 1]; read again when it
+    /// changes. May be given again.
+    #[arg(long = "key-file", value_name = "PATH[=WEIGHT]", required = true)]
+    pub key_files: Vec<KeySource>,
     /// Name of the ExternalProvider, for metrics and errors.
     #[arg(long)]
     pub provider: String,
@@ -126,8 +127,9 @@ impl ProxyArgs {
         ProxyConfig {
             namespace: self.namespace.clone(),
             provider: self.provider.clone(),
+            kind: self.kind,
             base_url: self.base_url.clone(),
-            key_file: self.key_file.clone(),
+            keys: self.key_files.clone(),
             allow_private: self.allow_private,
             ca_file: self.ca_file.clone(),
             limits: self.common.limits(),

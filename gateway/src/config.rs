@@ -46,6 +46,9 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of an answer.
     pub idle: Duration,
+    /// How long the caller of a begun stream hears nothing before it gets a sign of life: well below the 60 s after which
+    /// common load balancers close an idle connection.
+    pub keep_alive: Duration,
     /// For a client to take what was written to it; a slower reader is dropped. Of HTTP/2 the connection is
     /// watched, not each stream in it.
     pub write_stall: Duration,
@@ -59,6 +62,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(600),
             idle: Duration::from_secs(300),
+            keep_alive: Duration::from_secs(15),
             write_stall: Duration::from_secs(60),
         }
     }
@@ -81,26 +85,12 @@ impl Default for Drain {
 }
 
 /// Configuration of the `serve` role.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GatewayConfig {
-    /// Where a bare model name is looked up.
-    pub default_namespace: String,
     /// Bounds on size and number.
     pub limits: Limits,
     /// Bounds on time.
     pub timeouts: Timeouts,
     /// Bounds on the end.
     pub drain: Drain,
-}
-
-impl GatewayConfig {
-    /// Default bounds, with bare names looked up in `default_namespace`.
-    pub fn new(default_namespace: impl Into<String>) -> Self {
-        Self {
-            default_namespace: default_namespace.into(),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            drain: Drain::default(),
-        }
-    }
 }

@@ -1,13 +1,15 @@
 //! The one door in front of every model, and the provider proxy role.
 //!
 //! The way of a request: [`serve`] accepts it (`server`), `pipeline` takes it through its named stages,
-//! `directory` says what models exist and where they answer, `forward` talks to the upstream.
-//! [`serve_proxy`] shares `server` and `forward`, and adds the provider's key (`proxy`).
+//! `access` says who calls, `directory` what models exist and where they answer, `forward` talks to the upstream.
+//! [`serve_proxy`] shares `server` and `forward`, and adds the provider's keys (`proxy`).
 //! No provider's dialect lives here: that is the crate `weighbridge-wire`.
 
+pub mod access;
 pub mod cli;
 mod config;
 pub mod directory;
+mod failure;
 mod forward;
 mod label;
 mod metrics;
@@ -17,6 +19,6 @@ pub mod runtime;
 mod server;
 
 pub use config::{Drain, GatewayConfig, Limits, Timeouts};
-pub use proxy::{ProxyConfig, ProxyConfigError, serve_proxy};
+pub use proxy::{KeySource, ProxyConfig, ProxyConfigError, WeightError, serve_proxy};
 pub use runtime::serve;
 pub use server::{Listeners, ServeError, Shutdown};

@@ -49,6 +49,14 @@ pub(crate) enum Direction {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RetryLabels {
+    #[prometheus(flatten)]
+    pub model: ModelLabels,
+    /// Class of the failure before.
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CutLabels {
     #[prometheus(flatten)]
     pub model: ModelLabels,
@@ -67,8 +75,6 @@ pub(crate) enum Cut {
     upstream_error,
     /// The upstream fell silent.
     idle,
-    /// An event was larger than the limit.
-    event_too_large,
 }
 
 /// Seconds from 1 ms (a cached first token) to 10 minutes (the longest generation).
@@ -92,7 +98,7 @@ pub(crate) struct GatewayMetrics {
     pub inter_token_latency: DurationFamily,
     pub request_duration: DurationFamily,
     pub streams_cut: Family<CutLabels, Counter>,
-    pub connect_retries: Family<ModelLabels, Counter>,
+    pub retries: Family<RetryLabels, Counter>,
     /// Answers whose input is in no count.
     pub usage_missing: Family<ModelLabels, Counter>,
 }
@@ -109,7 +115,7 @@ impl GatewayMetrics {
             inter_token_latency: Family::new_with_constructor(inter_token),
             request_duration: Family::new_with_constructor(durations),
             streams_cut: Family::default(),
-            connect_retries: Family::default(),
+            retries: Family::default(),
             usage_missing: Family::default(),
         };
         let Self {
@@ -120,7 +126,7 @@ impl GatewayMetrics {
             inter_token_latency,
             request_duration,
             streams_cut,
-            connect_retries,
+            retries,
             usage_missing,
         } = &metrics;
         registry.register(
@@ -150,9 +156,9 @@ impl GatewayMetrics {
         );
         registry.register("weighbridge_streams_cut", "Begun streams that did not end", streams_cut.clone());
         registry.register(
-            "weighbridge_connect_retries",
-            "Requests tried at another endpoint after one could not be connected to",
-            connect_retries.clone(),
+            "weighbridge_retries",
+            "Attempts after the first, by what the one before came to; the caller saw nothing of it",
+            retries.clone(),
         );
         registry.register(
             "weighbridge_usage_missing",

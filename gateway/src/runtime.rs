@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
+use crate::access::{self, Access};
 use crate::cli::{Cli, ProxyArgs, Role, ServeArgs};
 use crate::directory::{Directory, cluster};
 use crate::metrics::{GatewayMetrics, Registry};
@@ -33,11 +34,14 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 
 async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let client = kube::Client::try_default().await.context("can't find the cluster's apiserver")?;
-    let (directory, watch) = cluster::follow(client);
-    let watch = tokio::spawn(watch);
+    let (directory, models) = cluster::follow(client.clone());
+    let (access, keys) = access::follow(client);
+    let watches = [tokio::spawn(models), tokio::spawn(keys)];
     let listeners = bind(args.listen, args.common.metrics_listen).await?;
-    let served = serve(args.config(), listeners, directory, shutdown).await;
-    watch.abort();
+    let served = serve(args.config(), listeners, directory, access, shutdown).await;
+    for watch in watches {
+        watch.abort();
+    }
     Ok(served?)
 }
 
@@ -55,7 +59,7 @@ async fn bind(public: std::net::SocketAddr, admin: std::net::SocketAddr) -> anyh
     Ok(Listeners { public, admin: Some(admin) })
 }
 
-/// Serves every model of `directory` until `shutdown`, then lets open requests finish within
+/// Serves every model of `directory` to whom `access` lets in, until `shutdown`, then lets open requests finish within
 /// [`crate::Drain`]. Usable in process: it needs no cluster, no global state and no signal handler.
 ///
 /// # Errors
@@ -64,24 +68,24 @@ pub async fn serve(
     config: GatewayConfig,
     listeners: Listeners,
     directory: Directory,
+    access: Access,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let mut registry = Registry::default();
     let server_metrics = ServerMetrics::register(&mut registry);
     let metrics = GatewayMetrics::register(&mut registry);
     directory.register_metrics(&mut registry);
+    access.register_metrics(&mut registry);
     let readiness = {
-        let directory = directory.clone();
-        move || {
-            if directory.is_synced() {
-                Ok(())
-            } else {
-                Err("the cluster's models are not listed yet".to_owned())
-            }
+        let (directory, access) = (directory.clone(), access.clone());
+        move || match (directory.is_synced(), access.is_synced()) {
+            (true, true) => Ok(()),
+            (false, _) => Err("the cluster's models are not listed yet".to_owned()),
+            (true, false) => Err("the cluster's ModelAccesses are not listed yet".to_owned()),
         }
     };
     let admin = Admin::new(registry, shutdown.clone(), readiness);
-    let pipeline = Arc::new(Pipeline::new(&config, directory, metrics, server_metrics.clone()));
+    let pipeline = Arc::new(Pipeline::new(&config, directory, access, metrics, server_metrics.clone()));
     let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
     server::serve(settings, listeners, admin, pipeline, server_metrics, shutdown).await
 }

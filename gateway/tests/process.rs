@@ -41,7 +41,7 @@ impl Proxy {
         let base = format!("http://{}/v1", provider.local_addr().expect("its address"));
         let mut child =
             program(&["proxy", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--allow-private"])
-                .args(["--provider=acme", "--namespace=team", "--drain-delay=0"])
+                .args(["--kind=OpenAICompatible", "--provider=acme", "--namespace=team", "--drain-delay=0"])
                 .arg(format!("--base-url={base}"))
                 .arg(format!("--key-file={}", key.display()))
                 .spawn()
@@ -140,7 +140,8 @@ async fn a_refused_configuration_says_which_flag() {
         ("nonsense", "--base-url"),
     ] {
         let output = program(&["proxy", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"])
-            .args(["--provider=acme", "--namespace=team", "--key-file=key", "--base-url", base_url])
+            .args(["--kind=OpenAICompatible", "--provider=acme", "--namespace=team", "--key-file=key"])
+            .args(["--base-url", base_url])
             .output()
             .await
             .expect("ran");

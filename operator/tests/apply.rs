@@ -150,7 +150,7 @@ fn an_external_model_at_zero_waits_for_no_proxy_before_its_engine_goes() {
         parent["spec"] = json!({"external": {"provider": "p", "model": "x"}, "replicas": replicas});
         let provider = json!({"metadata": {"name": "p", "namespace": NAMESPACE, "uid": "u"},
             "spec": {"kind": "OpenAICompatible", "baseURL": "https://e.example/v1",
-                "apiKeySecret": {"name": "s", "key": "k"}}});
+                "apiKeys": [{"name": "s", "key": "k"}]}});
         let references = ModelReferences {
             profile: Named::Unnamed,
             token: KeyLookup::Unnamed,

@@ -217,7 +217,7 @@ fn a_token_goes_over_tls_or_stays_on_the_machine() {
 fn an_external_model_may_sleep_and_may_keep_replicas_for_the_other_arm() {
     let key = json!({"name": "s", "key": "k"});
     let found =
-        provider(json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": key}));
+        provider(json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeys": [key]}));
     let references = ModelReferences { provider: Named::Found(found), ..NONE };
     let checked = |spec: Value| validate::model(&model(spec), &references, Place::Cluster).expect("fine");
     let external = json!({"provider": "p", "model": "x"});
@@ -237,7 +237,7 @@ fn the_arm_that_does_not_answer_is_checked_too() {
     let spec = json!({"serve": "External", "openWeights": {"source": "nonsense"}, "external": {"provider": "p", "model": "x"}});
     let key = json!({"name": "s", "key": "k"});
     let found =
-        provider(json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": key}));
+        provider(json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeys": [key]}));
     let references = ModelReferences { provider: Named::Found(found), ..NONE };
     refused(
         validate::model(&model(spec), &references, Place::Cluster),
@@ -282,9 +282,9 @@ fn names_that_children_cant_be_made_from_are_refused() {
 fn each_bad_provider_is_refused_with_the_field_and_the_fix() {
     let with = |url: &str, private: bool| {
         provider(json!({"kind": "OpenAICompatible", "baseURL": url, "allowPrivate": private,
-            "apiKeySecret": {"name": "s", "key": "k"}}))
+            "apiKeys": [{"name": "s", "key": "k"}]}))
     };
-    let present = ProviderReferences { key: KeyLookup::Present };
+    let present = &ProviderReferences { keys: vec![KeyLookup::Present] };
     for (url, words) in [
         ("nonsense", "baseURL"),
         ("ftp://e.example/v1", "https://"),
@@ -301,9 +301,37 @@ fn each_bad_provider_is_refused_with_the_field_and_the_fix() {
     let good = with("https://e.example/v1", false);
     for (key, word) in [(KeyLookup::SecretMissing, "create it"), (KeyLookup::KeyMissing, "add it")] {
         refused(
-            validate::provider(&good, ProviderReferences { key }),
+            validate::provider(&good, &ProviderReferences { keys: vec![key] }),
             Reason::SecretNotFound,
-            &["apiKeySecret", word],
+            &["apiKeys[0]", "\"s\"", "\"k\"", word],
+        );
+    }
+    let keys = json!([{"name": "s", "key": "k"}, {"name": "t", "key": "l", "weight": 9}]);
+    let two = provider(json!({"kind": "Anthropic", "apiKeys": keys}));
+    let found = |second| ProviderReferences { keys: vec![KeyLookup::Present, second] };
+    for second in [KeyLookup::SecretMissing, KeyLookup::KeyMissing] {
+        refused(
+            validate::provider(&two, &found(second)),
+            Reason::SecretNotFound,
+            &["apiKeys[1]", "\"t\"", "\"l\""],
+        );
+    }
+    let checked = validate::provider(&two, &found(KeyLookup::Assumed)).expect("fine");
+    let of = |key: &validate::ProviderKey| (key.weight.get(), key.seen);
+    assert_eq!(checked.keys.iter().map(of).collect::<Vec<_>>(), [(1, true), (9, false)]);
+    assert_eq!(checked.base_url, None);
+    for (spec, words) in [
+        (json!({"kind": "AzureOpenAI", "apiKeys": keys}), "AzureOpenAI has no address of its own"),
+        (json!({"kind": "OpenAI", "apiKeys": []}), "apiKeys is empty"),
+        (
+            json!({"kind": "OpenAI", "apiKeys": [{"name": "s", "key": "k", "weight": 1001}]}),
+            "apiKeys[0].weight is 1001",
+        ),
+    ] {
+        refused(
+            validate::provider(&provider(spec), &found(KeyLookup::Present)),
+            Reason::InvalidSpec,
+            &[words],
         );
     }
 }

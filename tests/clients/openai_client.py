@@ -16,6 +16,7 @@ import asyncio
 import concurrent.futures
 import http.client
 import json
+import os
 import sys
 import threading
 import time
@@ -579,7 +580,8 @@ def main():
     parser.add_argument("--base-url", help="with the /v1")
     parser.add_argument("--model", help="the name to ask for, as /v1/models lists it")
     parser.add_argument("--bare-model", help="another name for the same model (without its namespace)")
-    parser.add_argument("--api-key", default="weighbridge-test")
+    # From the environment as with any OpenAI program: a command line is everybody's to read.
+    parser.add_argument("--api-key", default=os.environ.get("OPENAI_API_KEY", "weighbridge-test"))
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds a single request may take")
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
     parser.add_argument("--skip", action="append", default=[], metavar="NAME")

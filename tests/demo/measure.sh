@@ -33,11 +33,15 @@ step "A chat through the gateway's Service, with curl"
 chats_begun=$(now)
 gateway=$(kubectl -n weighbridge-system get service weighbridge-gateway -o jsonpath='{.spec.clusterIP}')
 chat() { # URL MODEL
-    curl -sS "$1/v1/chat/completions" -H 'content-type: application/json' \
+    curl -sS "$1/v1/chat/completions" -H @"$work/authorization" -H 'content-type: application/json' \
         -d '{"model": "'"$2"'", "messages": [{"role": "user", "content": "What is the capital of Germany?"}], "max_tokens": 24, "temperature": 0}'
 }
 echo "\$ curl http://$gateway/v1/models"
-curl -fsS "http://$gateway/v1/models" && echo
+[[ $(curl -sS -o "$work/refused" -w '%{http_code}' "http://$gateway/v1/models") == 401 ]] || fail "it answers without a key"
+cat "$work/refused" && echo
+echo "\$ curl http://$gateway/v1/models -H 'authorization: Bearer wb-…'"
+until_true 10 curl -fsS -H @"$work/authorization" "http://$gateway/v1/models"
+curl -fsS -H @"$work/authorization" "http://$gateway/v1/models" && echo
 for model in "${models[@]}"; do
     echo "\$ curl http://$gateway/v1/chat/completions -d '{\"model\": \"$model\", …}'"
     chat "http://$gateway" "$model" | "$client" "$here/counts.py" "$counts" "$model"
@@ -62,15 +66,15 @@ step "The whole list of checks with the official OpenAI client"
 "$client" tests/clients/openai_client.py --base-url "http://$gateway/v1" --model demo/elsewhere --bare-model elsewhere \
     "${beyond_llama_cpp[@]/#/--skip=}"
 
-step "The provider's key is in its Secret and in the proxy, and nowhere else"
+step "The provider's key is in its Secret and in the proxy, and nowhere else; the callers' key is nowhere"
 {
-    kubectl get pods,deployments,replicasets,services,configmaps,events,networkpolicies,mdep,xprov -A -o yaml
+    kubectl get pods,deployments,replicasets,services,configmaps,events,networkpolicies,mdep,xprov,maccess -A -o yaml
     while read -r _ namespace name address; do
         kubectl -n "$namespace" logs "$name"
         curl -fsS "http://$address:9090/metrics"
     done < <(pods)
 } >"$work/everything-said" 2>&1
-! grep -qF "$key" "$work/everything-said" || fail "the key got out"
+! grep -qF -e "$key" -e "$OPENAI_API_KEY" "$work/everything-said" || fail "a key got out"
 echo "not in $(wc -l <"$work/everything-said") lines of objects, logs and metrics"
 
 pod=$(pods | awk '$1 == "operator" { print $3 }')

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Talks to models with the official OpenAI client and counts tokens as that client sees them (see counts.py).
 
-    talk.py --base-url http://HOST/v1 --counts FILE MODEL…
+    OPENAI_API_KEY=… talk.py --base-url http://HOST/v1 --counts FILE MODEL…
 
 llama.cpp's Python server sends no usage with a stream, whatever is asked for. The pieces of text are tokens there and
 are counted; what the prompt weighed nobody downstream can know, and it is not guessed: such an answer is counted as
@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--counts", required=True)
     parser.add_argument("models", nargs="+")
     args = parser.parse_args()
-    client = OpenAI(base_url=args.base_url, api_key="none-needed", max_retries=0, timeout=120)
+    client = OpenAI(base_url=args.base_url, max_retries=0, timeout=120)
 
     counted = counts.load(args.counts)
     jobs = [(model, question, stream) for question in QUESTIONS for stream in (True, False) for model in args.models]

@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod door;
 pub mod figures;
+pub mod matrix;
 pub mod measured;
 pub mod operator;
 pub mod simulator;

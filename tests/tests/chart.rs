@@ -133,6 +133,7 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
     let allowed = [
         ("list watch", "serving.weighbridge.dev/modeldeployments"),
         ("list watch", "serving.weighbridge.dev/externalproviders"),
+        ("list watch", "serving.weighbridge.dev/modelaccesses"),
         ("list watch", "discovery.k8s.io/endpointslices"),
     ];
     check(client, &gateway, true, &allowed).await?;
@@ -142,6 +143,7 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         (everywhere, "apps/deployments"),
         ("create update patch delete", "discovery.k8s.io/endpointslices"),
         ("create update patch delete", "serving.weighbridge.dev/modeldeployments"),
+        ("create update patch delete", "serving.weighbridge.dev/modelaccesses"),
         ("get update patch", "serving.weighbridge.dev/modeldeployments/status"),
     ];
     check(client, &gateway, false, &forbidden).await

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
+use http::Method;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -12,31 +13,54 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
-use weighbridge_crds::{ExternalProvider, ModelDeployment, labels};
-use weighbridge_gateway::GatewayConfig;
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, labels};
 use weighbridge_gateway::directory::cluster;
-use weighbridge_tests::door::{Answer, Client as Caller, Door};
+use weighbridge_gateway::{GatewayConfig, access};
+use weighbridge_tests::door::{Answer, Client as Caller, Door, model_access};
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_tests::testbed::{self, ControlPlane, Level, Options, Programs, TestNamespace};
+
+/// Of the callers in here.
+const KEY: &str = "wb-test-0815";
+const CHAT: &str = "/v1/chat/completions";
 
 /// A gateway that follows a cluster.
 struct Gateway {
     door: Door,
     namespace: String,
-    _watch: AbortOnDropHandle<()>,
+    _watches: [AbortOnDropHandle<()>; 2],
 }
 
 impl Gateway {
     async fn start(client: &Client, namespace: &str) -> Result<Self> {
-        let (directory, watch) = cluster::follow(client.clone());
-        let door = Door::gateway(GatewayConfig::new(namespace), directory).await?;
-        let watch = AbortOnDropHandle::new(tokio::spawn(watch));
-        Ok(Self { door, namespace: namespace.to_owned(), _watch: watch })
+        let (directory, models) = cluster::follow(client.clone());
+        let (access, keys) = access::follow(client.clone());
+        let door = Door::guarded(GatewayConfig::default(), directory, access).await?;
+        let watches =
+            [AbortOnDropHandle::new(tokio::spawn(models)), AbortOnDropHandle::new(tokio::spawn(keys))];
+        Ok(Self { door, namespace: namespace.to_owned(), _watches: watches })
+    }
+
+    /// Lets `KEY` call every model of the namespace.
+    async fn open_to_key(&self, client: &Client) -> Result<()> {
+        let api: Api<ModelAccess> = Api::namespaced(client.clone(), &self.namespace);
+        let access = model_access(&self.namespace, "tests", &[("test", KEY)], &["*"]);
+        api.create(&PostParams::default(), &access).await?;
+        while self.with_key(KEY, "nobody").await?.status == 401 {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     async fn ask(&self, model: &str) -> Result<Answer> {
-        let body = json!({"model": format!("{}/{model}", self.namespace), "messages": []});
-        Caller::connect(self.door.address).await?.post("/v1/chat/completions", body.to_string()).await
+        self.with_key(KEY, &format!("{}/{model}", self.namespace)).await
+    }
+
+    async fn with_key(&self, key: &str, model: &str) -> Result<Answer> {
+        let body = json!({"model": model, "messages": []}).to_string();
+        let headers = [("content-type", "application/json"), ("x-api-key", key)];
+        let mut caller = Caller::connect(self.door.address).await?;
+        caller.open(Method::POST, CHAT, &headers, body).await?.whole().await
     }
 
     /// Asks until the answer has this status: the watch brings what was written a moment ago.
@@ -97,6 +121,7 @@ async fn a_model_is_served_from_ready_endpoints_while_it_exists() -> Result<()> 
     let simulator = reachable_simulator().await?;
     let address = simulator.address();
     let gateway = Gateway::start(&client, namespace.name()).await?;
+    gateway.open_to_key(&client).await?;
     let (models, slices) = (namespace.api::<ModelDeployment>(), namespace.api::<EndpointSlice>());
 
     gateway.until("m", 404).await?;
@@ -121,7 +146,7 @@ async fn a_model_is_served_from_ready_endpoints_while_it_exists() -> Result<()> 
     let provider: ExternalProvider = serde_json::from_value(json!({
         "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider", "metadata": {"name": "acme"},
         "spec": {"kind": "OpenAICompatible", "baseURL": "https://acme.example/v1",
-                 "apiKeySecret": {"name": "acme", "key": "key"}},
+                 "apiKeys": [{"name": "acme", "key": "key"}]},
     }))?;
     namespace.api::<ExternalProvider>().create(&PostParams::default(), &provider).await?;
     let proxy = slice("acme-1", labels::PROVIDER, "acme", &[at(address, true)], address.port())?;
@@ -133,6 +158,49 @@ async fn a_model_is_served_from_ready_endpoints_while_it_exists() -> Result<()> 
 
     models.delete("m", &Default::default()).await?;
     gateway.until("m", 404).await?;
+    Ok(())
+}
+
+/// A change of keys holds without a restart: each of these waits for the watch and for nothing else.
+#[tokio::test]
+async fn keys_come_change_and_go_while_the_gateway_runs() -> Result<()> {
+    const FIRST: &str = "wb-first-4711";
+    const SECOND: &str = "wb-second-4711";
+    let client = testbed::client().await?;
+    let namespace = TestNamespace::create(&client, "access").await?;
+    let gateway = Gateway::start(&client, namespace.name()).await?;
+    let accesses: Api<ModelAccess> = namespace.api();
+    let until = async |key: &str, model: &str, status: u16| -> Result<Answer> {
+        loop {
+            let answer = gateway.with_key(key, model).await?;
+            if answer.status.as_u16() == status {
+                return Ok(answer);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let apply = PatchParams::apply("kubectl").force();
+    let applied = async |keys: &[(&str, &str)], models: &[&str]| {
+        let access = model_access(namespace.name(), "apps", keys, models);
+        accesses.patch("apps", &apply, &Patch::Apply(access)).await
+    };
+    // Nobody passes before the first ModelAccess, once the keys are listed.
+    until(FIRST, "m", 401).await?;
+    // 404: who may call every model is told that one is not there.
+    applied(&[("first", FIRST)], &["*"]).await?;
+    until(FIRST, "m", 404).await?;
+    ensure!(gateway.with_key(SECOND, "m").await?.status == 401);
+    // Another model, another key beside it.
+    applied(&[("first", FIRST), ("second", SECOND)], &["n"]).await?;
+    until(SECOND, "n", 404).await?;
+    let forbidden = gateway.with_key(FIRST, "m").await?;
+    ensure!(forbidden.status == 403, "{forbidden:?}");
+    // A key that is taken out, and then the whole object.
+    applied(&[("second", SECOND)], &["n"]).await?;
+    until(FIRST, "n", 401).await?;
+    ensure!(gateway.with_key(SECOND, "n").await?.status == 404);
+    accesses.delete("apps", &Default::default()).await?;
+    until(SECOND, "n", 401).await?;
     Ok(())
 }
 
@@ -171,7 +239,20 @@ async fn a_malformed_object_stalls_nothing_and_serving_outlives_the_apiserver() 
     let models: Api<ModelDeployment> = Api::namespaced(client.clone(), "default");
     models.create(&PostParams::default(), &open_weights("m")?).await?;
 
+    let kind = GroupVersionKind::gvk("serving.weighbridge.dev", "v1alpha1", "ModelAccess");
+    let accesses: Api<DynamicObject> = Api::namespaced_with(
+        client.clone(),
+        "default",
+        &ApiResource::from_gvk_with_plural(&kind, "modelaccesses"),
+    );
+    let malformed: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelAccess",
+        "metadata": {"name": "malformed"}, "spec": {"keys": 7},
+    }))?;
+    accesses.create(&PostParams::default(), &malformed).await?;
+
     let gateway = Gateway::start(&client, "default").await?;
+    gateway.open_to_key(&client).await?;
     while simulator.counts().requests == 0 {
         gateway.ask("m").await?;
     }

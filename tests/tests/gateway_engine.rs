@@ -57,7 +57,7 @@ async fn metric(admin: SocketAddr, series: &str) -> f64 {
 async fn a_stream_that_is_left_is_metered_as_the_engine_meters_it() {
     let engine = engine().await;
     let directory = Directory::from_entries(vec![entry("smollm2", World::Open, &[engine.address])]);
-    let door = Door::gateway(GatewayConfig::new("team"), directory).await.expect("a gateway");
+    let door = Door::gateway(GatewayConfig::default(), directory).await.expect("a gateway");
     let mut client = Client::connect(door.address).await.expect("connected");
     let body = json!({"model": "smollm2", "stream": true, "max_tokens": 4000, "ignore_eos": true,
                       "messages": [{"role": "user", "content": "Tell me everything about bridges."}]});
@@ -97,7 +97,7 @@ async fn embeddings_and_reranking_go_through_the_door_and_are_metered() {
         entry("bert", World::Open, &[embedder.address]),
         entry("bert-reranker", World::Open, &[reranker.address]),
     ]);
-    let door = Door::gateway(GatewayConfig::new("team"), directory).await.expect("a gateway");
+    let door = Door::gateway(GatewayConfig::default(), directory).await.expect("a gateway");
     let mut client = Client::connect(door.address).await.expect("connected");
     for (path, model, fields) in [
         ("/v1/embeddings", "bert", json!({"input": ["what is it", "the rain"], "encoding_format": "base64"})),

@@ -2,14 +2,16 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use http::{Method, StatusCode};
 use tempfile::TempDir;
 use weighbridge_gateway::directory::{Directory, World};
-use weighbridge_gateway::{Drain, GatewayConfig, Limits, ProxyConfig, Timeouts};
+use weighbridge_gateway::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, Timeouts};
 use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, entry};
 use weighbridge_tests::simulator::{Certificate, Simulator, completion};
+use weighbridge_wire::provider::Kind;
 
 const CHAT: &str = "/v1/chat/completions";
 const KEY: &str = "sk-canary-7d2f9a";
@@ -25,8 +27,9 @@ fn config(base_url: &str, key_file: PathBuf) -> ProxyConfig {
     ProxyConfig {
         namespace: "team".to_owned(),
         provider: "acme".to_owned(),
-        base_url: base_url.parse().expect("a URL"),
-        key_file,
+        kind: Kind::OpenAiCompatible,
+        base_url: Some(base_url.parse().expect("a URL")),
+        keys: vec![KeySource { path: key_file, weight: NonZeroU16::MIN }],
         allow_private: true,
         ca_file: None,
         limits: Limits::default(),
@@ -199,30 +202,41 @@ async fn what_must_not_be_reached_is_refused_at_start() {
     }
 }
 
+/// At the gateway, which knows the caller's dialect: the proxy passes a provider's words on as they are.
 #[tokio::test]
 async fn the_providers_errors_are_ours_with_its_words_labelled() {
-    let mut bed = bed().await;
     for (model, status, expected) in [
         ("status-400", 400, "simulated"),
-        ("status-401", 502, "provider_credentials_rejected"),
-        ("status-402", 502, "provider_credentials_rejected"),
-        ("status-403", 502, "provider_credentials_rejected"),
+        ("status-401", 502, "upstream_credentials_exhausted"),
+        ("status-402", 502, "upstream_credentials_exhausted"),
+        ("status-403", 502, "upstream_credentials_exhausted"),
         ("status-404", 502, "provider_not_found"),
         ("status-429", 429, "simulated"),
         ("status-500", 502, "provider_error"),
         ("status-503", 503, "provider_overloaded"),
         ("status-529", 503, "provider_overloaded"),
         ("redirect", 502, "provider_redirect"),
+        ("html", 502, "provider_invalid_response"),
         ("hang-up", 502, "provider_broken"),
     ] {
-        let answer = bed.client.post(CHAT, ask(model, "")).await.expect("answered");
+        // A key that is refused, or limited, is not used again: each has its own proxy.
+        let bed = bed().await;
+        let entries = vec![entry(model, World::Closed, &[bed.door.address])];
+        let directory = Directory::from_entries(entries);
+        let door = Door::gateway(GatewayConfig::default(), directory).await.expect("a gateway");
+        let mut client = Client::connect(door.address).await.expect("connected");
+        let answer = client.post(CHAT, ask(model, "")).await.expect("answered");
         assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (status, expected), "{model}");
         let text = answer.text().expect("text");
         assert!(text.contains("rovider `acme`"), "{text}");
         let waits = matches!(status, 429 | 503);
         assert_eq!(answer.headers.contains_key("retry-after"), waits, "{model}");
+        for ours in ["x-weighbridge-failure", "x-weighbridge-attempts-used"] {
+            assert!(!answer.headers.contains_key(ours), "{ours} is between gateway and proxy");
+        }
+        let seen = bed.simulator.seen();
+        assert!(seen.iter().all(|seen| seen.path.ends_with(CHAT)), "redirects are not followed");
     }
-    assert!(bed.simulator.seen().iter().all(|seen| seen.path.ends_with(CHAT)), "redirects are not followed");
 }
 
 #[tokio::test]
@@ -232,7 +246,7 @@ async fn two_hops_stream_cut_and_count_like_one() {
     let models = ["normal", "cut", "status-429", "error-in-stream"];
     let entries = models.iter().map(|model| entry(model, World::Closed, &at)).collect();
     let door =
-        Door::gateway(GatewayConfig::new("team"), Directory::from_entries(entries)).await.expect("a gateway");
+        Door::gateway(GatewayConfig::default(), Directory::from_entries(entries)).await.expect("a gateway");
     let mut client = Client::connect(door.address).await.expect("connected");
 
     let answer = client.post(CHAT, ask("normal", r#","stream":true"#)).await.expect("answered");

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue};
 use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -18,6 +18,9 @@ use weighbridge_wire::openai::{ErrorBody, FinishReason, parse};
 use weighbridge_wire::sse::{DecodeError, Decoder};
 
 use crate::args::ChatArgs;
+
+/// Where the API key is, if the door asks for one: a command line is everybody's to read.
+const API_KEY: &str = "WEIGHBRIDGE_API_KEY";
 
 /// Bytes of one event, and of an error's body: far above what any server sends.
 const LARGEST_EVENT: usize = 4 << 20;
@@ -35,6 +38,9 @@ pub enum CallError {
         #[source]
         source: Box<hyper_util::client::legacy::Error>,
     },
+    /// A key that no header can carry.
+    #[error("the key in {API_KEY} has characters that no header can carry")]
+    Key(#[source] InvalidHeaderValue),
     /// No TLS on this machine.
     #[error("TLS can't be set up")]
     Tls(#[source] rustls::Error),
@@ -62,6 +68,7 @@ pub enum CallError {
 pub struct Client {
     http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: Url,
+    authorization: Option<HeaderValue>,
     /// What is asked for beside the conversation.
     settings: Map<String, Value>,
 }
@@ -107,7 +114,7 @@ impl Client {
         settings.insert("stream".to_owned(), json!(true));
         settings.extend(args.temperature.map(|degree| ("temperature".to_owned(), json!(degree))));
         settings.extend(args.max_tokens.map(|most| ("max_tokens".to_owned(), json!(most))));
-        Ok(Self { http, url, settings })
+        Ok(Self { http, url, authorization: authorization()?, settings })
     }
 
     /// Asks with the whole conversation.
@@ -119,6 +126,7 @@ impl Client {
         *request.uri_mut() = self.url.as_str().parse().map_err(|_| CallError::Url(self.url.clone()))?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        request.headers_mut().extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
         let response = self.http.request(request).await;
         let response = response
             .map_err(|source| CallError::Connect { url: self.url.clone(), source: Box::new(source) })?;
@@ -177,6 +185,14 @@ impl Answer {
         }
         Ok(())
     }
+}
+
+/// The header with the key of the environment, which no log shows.
+fn authorization() -> Result<Option<HeaderValue>, CallError> {
+    let Some(key) = std::env::var(API_KEY).ok().filter(|key| !key.is_empty()) else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(CallError::Key)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// An error answer in words, OpenAI's shape or not.

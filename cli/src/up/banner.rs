@@ -19,13 +19,13 @@ pub struct Addresses<'a> {
     pub program: &'a str,
 }
 
-/// The addresses, the models, and lines to paste.
-pub fn banner(at: &Addresses<'_>, default_namespace: &str, models: &[Model]) -> String {
+/// The addresses, the models, and lines to paste. Without a `default_namespace` the door asks for a key.
+pub fn banner(at: &Addresses<'_>, default_namespace: Option<&str>, models: &[Model]) -> String {
     let Addresses { door, metrics, program } = *at;
     let url = url(door);
     let mut text = format!("\nWeighbridge serves at {url}/v1\n\n");
     let called = |model: &Model| {
-        if model.name.namespace == default_namespace {
+        if Some(model.name.namespace.as_str()) == default_namespace {
             model.name.name.clone()
         } else {
             model.name.to_string()
@@ -47,8 +47,13 @@ pub fn banner(at: &Addresses<'_>, default_namespace: &str, models: &[Model]) -> 
     for task in [Task::Generation, Task::Completion, Task::Embedding, Task::Reranking] {
         let ready = |model: &&Model| model.task == task && matches!(model.state, State::Ready(_));
         if let Some(model) = models.iter().find(ready) {
-            text.push_str(&ask(&url, program, model, &called(model)));
+            text.push_str(&ask(&url, program, model, &called(model), default_namespace.is_none()));
         }
+    }
+    if default_namespace.is_none() {
+        text.push_str(
+            "Callers need a key of the file's ModelAccess; put one into WEIGHBRIDGE_API_KEY to ask.\n",
+        );
     }
     if let Some(metrics) = metrics {
         let url = self::url(metrics);
@@ -60,10 +65,12 @@ pub fn banner(at: &Addresses<'_>, default_namespace: &str, models: &[Model]) -> 
 }
 
 /// Lines to paste for `model`, called `name`.
-fn ask(url: &str, program: &str, model: &Model, name: &str) -> String {
+fn ask(url: &str, program: &str, model: &Model, name: &str, with_key: bool) -> String {
+    // The variable that `chat` reads too.
+    let key = if with_key { " -H \"Authorization: Bearer $WEIGHBRIDGE_API_KEY\"" } else { "" };
     let curl = |path: &str, fields: &str| {
         format!(
-            "{url}{path} -H 'Content-Type: application/json' -d '{{\"model\": \"{name}\", {fields}}}'\n\n"
+            "{url}{path}{key} -H 'Content-Type: application/json' -d '{{\"model\": \"{name}\", {fields}}}'\n\n"
         )
     };
     match model.task {

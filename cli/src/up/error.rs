@@ -51,10 +51,16 @@ pub enum UpError {
     NoCacheFolder,
     /// Other machines would be let in.
     #[error(
-        "--listen {0} lets other machines in, and nothing asks them who they are: listen on 127.0.0.1, or add \
-         --allow-remote"
+        "--listen {0} lets other machines in, and nothing asks them who they are: listen on 127.0.0.1, put a \
+         ModelAccess into the file (`weighbridge key create` prints one), or add --allow-remote"
     )]
     Remote(SocketAddr),
+    /// Other machines would read the metrics.
+    #[error(
+        "--metrics-listen {0} lets other machines read the metrics, and nothing asks them who they are: listen on \
+         127.0.0.1, or add --allow-remote"
+    )]
+    RemoteMetrics(SocketAddr),
     /// Somebody listens there.
     #[error("{flag} {address}: the port is in use; name another one with {flag} HOST:PORT")]
     PortInUse { flag: &'static str, address: SocketAddr },

@@ -2,19 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
+use kube::ResourceExt as _;
 use secrecy::ExposeSecret as _;
 use url::Url;
+use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_crds::manifest::Manifest;
-use weighbridge_crds::{KvCacheType, Quantization};
+use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, Quantization};
+use weighbridge_gateway::directory::kind;
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
 use weighbridge_operator::plan::validate_local;
 use weighbridge_operator::validate::{
     AdapterPlace, Hardware, HubFile, Open, OpenAdapter, Served, ValidatedModel, ValidatedProvider, Weights,
 };
+use weighbridge_wire::provider::Kind;
 
 use super::UpError;
 use crate::args::UpArgs;
@@ -84,12 +88,14 @@ pub struct Asleep {
 pub struct Proxy {
     /// The provider.
     pub name: Name,
-    /// Where its API is.
-    pub base_url: Url,
+    /// Whose API it is.
+    pub kind: Kind,
+    /// Where its API is; `None` for the kind's own address.
+    pub base_url: Option<Url>,
     /// Whether it may be on a private address.
     pub allow_private: bool,
-    /// Its key.
-    pub key: KeyPath,
+    /// Its keys, each with its weight.
+    pub keys: Vec<(KeyPath, NonZeroU16)>,
 }
 
 /// Everything that is served, and what a person should know of it.
@@ -103,6 +109,8 @@ pub struct Local {
     pub externals: Vec<External>,
     /// Providers that a served model names.
     pub proxies: Vec<Proxy>,
+    /// Who may call; every caller of this machine where there is none.
+    pub accesses: Vec<ModelAccess>,
     /// What a person should know before anything starts.
     pub notices: Vec<String>,
 }
@@ -138,6 +146,8 @@ impl Local {
         for provider in &providers {
             local.add_proxy(provider, &reading)?;
         }
+        local.accesses = accesses(&manifests);
+        local.note_accesses(&models);
         local.note_the_rest(&manifests, &reading);
         Ok(local)
     }
@@ -245,7 +255,7 @@ impl Local {
         Ok(threads)
     }
 
-    /// Only the providers that a served model names get a proxy, and with it their key.
+    /// Only the providers that a served model names get a proxy, and with it their keys.
     fn add_proxy(&mut self, provider: &ValidatedProvider, reading: &Reading<'_>) -> Result<(), UpError> {
         let name = name(&provider.owner);
         if !self.externals.iter().any(|external| external.provider == name) {
@@ -253,16 +263,36 @@ impl Local {
                 .push(format!("ExternalProvider {name}: no served model names it, so it gets no proxy"));
             return Ok(());
         }
-        let key = reading.secrets.path(&name.namespace, &provider.key, "apiKeySecret");
-        let key = key.map_err(|source| UpError::Secret {
+        let keys = provider.keys.iter().enumerate().map(|(index, key)| {
+            let path = reading.secrets.path(&name.namespace, &key.secret, &format!("apiKeys[{index}]"));
+            path.map(|path| (path, key.weight))
+        });
+        let keys = keys.collect::<Result<_, _>>().map_err(|source| UpError::Secret {
             kind: "ExternalProvider",
             name: name.clone(),
             source: Box::new(source),
         })?;
-        let base_url = Url::parse(provider.base_url.as_str())
+        let base_url = provider.base_url.as_ref().map(|url| Url::parse(url.as_str())).transpose();
+        let base_url = base_url
             .map_err(|error| UpError::Model { name: name.clone(), problem: format!("baseURL: {error}") })?;
-        self.proxies.push(Proxy { name, base_url, allow_private: provider.allow_private, key });
+        let (kind, allow_private) = (kind(provider.kind), provider.allow_private);
+        self.proxies.push(Proxy { name, kind, base_url, allow_private, keys });
         Ok(())
+    }
+
+    /// A model that a ModelAccess names and that nobody serves is most often a slip.
+    fn note_accesses(&mut self, models: &[ValidatedModel]) {
+        let names: BTreeSet<Name> = models.iter().map(|model| name(&model.owner)).collect();
+        for access in &self.accesses {
+            let at = Name { namespace: access.namespace().unwrap_or_default(), name: access.name_any() };
+            for model in access.spec.models.iter().filter(|model| *model != EVERY_MODEL) {
+                let base = model.split(ADAPTER_SEPARATOR).next().unwrap_or(model).to_owned();
+                if !names.contains(&Name { namespace: at.namespace.clone(), name: base }) {
+                    self.notices
+                        .push(format!("ModelAccess {at}: the file has no model {model:?} in its namespace"));
+                }
+            }
+        }
     }
 
     /// What is in the file or the flags and changes nothing here is said, not passed over.
@@ -289,6 +319,23 @@ impl Local {
             self.notices.push("--drain-timeout 0: Ctrl-C cuts open streams".to_owned());
         }
     }
+}
+
+/// Every ModelAccess of the file, in the namespace where a cluster would put it.
+fn accesses(manifests: &[Manifest]) -> Vec<ModelAccess> {
+    let access = |manifest: &Manifest| match manifest {
+        Manifest::ModelAccess(access) => {
+            let mut access = (**access).clone();
+            access.metadata.namespace.get_or_insert_with(|| "default".to_owned());
+            Some(access)
+        }
+        Manifest::ModelDeployment(_)
+        | Manifest::ExternalProvider(_)
+        | Manifest::ResourceProfile(_)
+        | Manifest::Secret(_)
+        | Manifest::Other { .. } => None,
+    };
+    manifests.iter().filter_map(access).collect()
 }
 
 /// `HF_TOKEN` goes to the public hub only: a file may name any endpoint, and must not collect tokens.
@@ -352,4 +399,21 @@ fn cache_folder(args: &UpArgs) -> Result<PathBuf, UpError> {
     let home = || Some(Path::new(&std::env::var_os("HOME")?).join(".cache/weighbridge"));
     let folder = args.cache_folder.clone().or_else(home).ok_or(UpError::NoCacheFolder)?;
     Ok(folder.join("artifacts"))
+}
+
+#[cfg(test)]
+mod tests {
+    use weighbridge_crds::ProviderKind;
+
+    use super::*;
+
+    /// The operator hands the word to the proxy, and what the CRD takes without baseURL, the proxy must know.
+    #[test]
+    fn crds_and_proxy_mean_the_same_by_a_kind() {
+        for of_crd in ProviderKind::ALL {
+            let of_proxy = kind(of_crd);
+            assert_eq!(of_crd.as_str(), of_proxy.as_str());
+            assert_eq!(of_crd.has_address(), of_proxy.profile().default_base_url.is_some(), "{of_proxy}");
+        }
+    }
 }

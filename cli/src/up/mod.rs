@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
+use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::Directory;
 use weighbridge_gateway::{Drain, GatewayConfig, Listeners, Shutdown};
 use weighbridge_inference_server::http::Task;
@@ -38,7 +39,11 @@ use parts::{Ended, Parts};
 pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
     log_to(terminal);
     let local = Local::read(&args)?;
-    let listeners = bind(&args).await?;
+    let access = match local.accesses.as_slice() {
+        [] => Access::open(&args.default_namespace),
+        accesses => Access::from_resources(accesses),
+    };
+    let listeners = bind(&args, &access).await?;
     let address = listeners.public.local_addr().map_err(listen("--listen", args.listen))?;
     let metrics = listeners.admin.as_ref().and_then(|listener| listener.local_addr().ok());
     let shutdown = Shutdown::on_signals().map_err(UpError::Signals)?;
@@ -50,12 +55,14 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
     let (ready, becomes_ready) = mpsc::channel(local.engines.len().max(1));
     let (parts, models, addresses) = start(local, drain.timeout, terminal, ready).await?;
     let directory = Directory::from_entries(models.iter().map(Model::entry).collect());
-    let config = GatewayConfig { drain, ..GatewayConfig::new(args.default_namespace.clone()) };
-    let door = weighbridge_gateway::serve(config, listeners, directory.clone(), shutdown.clone());
+    let config = GatewayConfig { drain, ..GatewayConfig::default() };
+    let door =
+        weighbridge_gateway::serve(config, listeners, directory.clone(), access.clone(), shutdown.clone());
     let serving = Serving {
         terminal: terminal.clone(),
         announced: false,
-        default_namespace: args.default_namespace,
+        // With keys, a bare name is one in the namespace of whoever asks: only the whole name is everybody's.
+        default_namespace: (!access.is_enforced()).then_some(args.default_namespace),
         address,
         metrics,
         directory,
@@ -70,7 +77,8 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
 struct Serving {
     terminal: Terminal,
     announced: bool,
-    default_namespace: String,
+    /// Where the door looks bare names up for every caller, if it asks nobody for a key.
+    default_namespace: Option<String>,
     address: SocketAddr,
     metrics: Option<SocketAddr>,
     directory: Directory,
@@ -155,7 +163,7 @@ impl Serving {
         self.announced = true;
         let program = std::env::args().next().unwrap_or_else(|| "weighbridge".to_owned());
         let at = Addresses { door: self.address, metrics: self.metrics, program: &program };
-        let text = banner::banner(&at, &self.default_namespace, &self.models);
+        let text = banner::banner(&at, self.default_namespace.as_deref(), &self.models);
         self.terminal.print(&text).map_err(UpError::Write)
     }
 }
@@ -167,7 +175,7 @@ async fn start(
     terminal: &Terminal,
     ready: mpsc::Sender<(Name, Task)>,
 ) -> Result<(Parts, Vec<Model>, BTreeMap<Name, SocketAddr>), UpError> {
-    let Local { engines, asleep, externals, proxies, notices: _ } = local;
+    let Local { engines, asleep, externals, proxies, accesses: _, notices: _ } = local;
     let (mut parts, mut models, mut addresses) = (Parts::new(drain_timeout), Vec::new(), BTreeMap::new());
     for engine in engines {
         models.push(Model::open(&engine));
@@ -177,22 +185,26 @@ async fn start(
     models.extend(asleep.into_iter().map(Model::asleep));
     let mut proxy_addresses = BTreeMap::new();
     for proxy in proxies {
-        proxy_addresses.insert(proxy.name.clone(), parts.start_proxy(proxy).await?);
+        let (name, kind) = (proxy.name.clone(), proxy.kind);
+        proxy_addresses.insert(name, (kind, parts.start_proxy(proxy).await?));
     }
     for external in &externals {
         // Validation found the provider in the file, so it has a proxy.
-        if let Some(address) = proxy_addresses.get(&external.provider) {
-            models.push(Model::closed(external, *address));
+        if let Some((kind, address)) = proxy_addresses.get(&external.provider) {
+            models.push(Model::closed(external, *address, kind.speaks(&external.model)));
         }
     }
     Ok((parts, models, addresses))
 }
 
-async fn bind(args: &UpArgs) -> Result<Listeners, UpError> {
-    for address in std::iter::once(args.listen).chain(args.metrics_listen) {
-        if !address.ip().is_loopback() && !args.allow_remote {
-            return Err(UpError::Remote(address));
-        }
+async fn bind(args: &UpArgs, access: &Access) -> Result<Listeners, UpError> {
+    let remote = |address: SocketAddr| !address.ip().is_loopback() && !args.allow_remote;
+    if remote(args.listen) && !access.is_enforced() {
+        return Err(UpError::Remote(args.listen));
+    }
+    // Nobody is asked for a key there.
+    if let Some(address) = args.metrics_listen.filter(|address| remote(*address)) {
+        return Err(UpError::RemoteMetrics(address));
     }
     let public = TcpListener::bind(args.listen).await.map_err(listen("--listen", args.listen))?;
     let admin = match args.metrics_listen {

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use weighbridge_gateway::directory::{Entry, EntryEndpoint, World};
 use weighbridge_inference_server::http::Task;
+use weighbridge_wire::lane::Speaks;
 
 use super::local::{Asleep, Engine, External, Name};
 
@@ -38,6 +39,7 @@ pub struct Model {
     pub adapters: Vec<String>,
     provider: Option<String>,
     upstream_model: String,
+    speaks: Speaks,
     created: i64,
 }
 
@@ -61,12 +63,13 @@ impl Model {
     }
 
     /// A model that its provider's proxy answers.
-    pub fn closed(external: &External, proxy: SocketAddr) -> Self {
+    pub fn closed(external: &External, proxy: SocketAddr, speaks: Speaks) -> Self {
         let External { name, provider, model } = external;
         let origin = format!("{model} at {}", provider.name);
         let mut closed = Self::new(name.clone(), World::Closed, origin, State::Ready(proxy));
         closed.provider = Some(provider.name.clone());
         closed.upstream_model.clone_from(model);
+        closed.speaks = speaks;
         closed
     }
 
@@ -76,7 +79,8 @@ impl Model {
         // An engine is told its canonical name and no other.
         let upstream_model = name.to_string();
         let (task, provider, adapters) = (Task::Generation, None, Vec::new());
-        Self { name, world, origin, state, task, provider, upstream_model, adapters, created }
+        let speaks = Speaks::engine();
+        Self { name, world, origin, state, task, provider, upstream_model, speaks, adapters, created }
     }
 
     /// What the door is told of it now.
@@ -95,6 +99,7 @@ impl Model {
             world: self.world,
             provider: self.provider.clone(),
             upstream_model: self.upstream_model.clone(),
+            speaks: self.speaks,
             created: self.created,
             endpoints,
             unready_reason,

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weighbridge_gateway::{Drain, Limits, Listeners, ProxyConfig, Shutdown, Timeouts, serve_proxy};
+use weighbridge_gateway::{
+    Drain, KeySource, Limits, Listeners, ProxyConfig, Shutdown, Timeouts, serve_proxy,
+};
 use weighbridge_inference_server::http::{Phase, Task};
 use weighbridge_inference_server::server::{ModelFile, Server, ServerConfig};
 
@@ -97,15 +99,19 @@ impl Parts {
 
     /// Starts a provider's proxy. Returns its address.
     pub async fn start_proxy(&mut self, proxy: Proxy) -> Result<SocketAddr, UpError> {
-        let Proxy { name, base_url, allow_private, key } = proxy;
+        let Proxy { name, kind, base_url, allow_private, keys } = proxy;
         let listen = |source| UpError::Listen { flag: "a proxy's port", address: LOOPBACK, source };
         let public = TcpListener::bind(LOOPBACK).await.map_err(listen)?;
         let address = public.local_addr().map_err(listen)?;
         let config = ProxyConfig {
             namespace: name.namespace.clone(),
             provider: name.name.clone(),
+            kind,
             base_url,
-            key_file: key.path.clone(),
+            keys: keys
+                .iter()
+                .map(|(key, weight)| KeySource { path: key.path.clone(), weight: *weight })
+                .collect(),
             allow_private,
             ca_file: None,
             limits: Limits::default(),
@@ -115,8 +121,8 @@ impl Parts {
         let (stop, served) = (self.stop_proxies.clone(), name.clone());
         self.spawn(name, async move {
             let ended = serve_proxy(config, Listeners { public, admin: None }, stop).await;
-            // The path of the key is valid while this lives.
-            drop(key);
+            // The paths of the keys are valid while this lives.
+            drop(keys);
             ended.map_err(|source| UpError::Proxy { name: served, source: Box::new(source) })
         });
         Ok(address)

@@ -144,13 +144,16 @@ fn flags_are_named_where_they_are_at_fault() {
             vec!["up", "-f", file, "--claim", &claim, "--listen", &port],
             vec!["port is in use", "--listen HOST:PORT"],
         ),
-        (vec!["up", "-f", file, "--claim", &claim, "--listen", "0.0.0.0:0"], vec!["--allow-remote"]),
+        (
+            vec!["up", "-f", file, "--claim", &claim, "--listen", "0.0.0.0:0"],
+            vec!["--allow-remote", "weighbridge key create"],
+        ),
         (vec!["up", "-f", file, "--claim", "models"], vec!["NAME=FOLDER"]),
         (
             vec!["up", "-f", file, "--claim", "models=/nowhere"],
             vec!["--claim models=/nowhere: no such folder"],
         ),
-        (vec!["up", "-f", external], vec!["apiKeySecret", "--secret acme/api-key=env:VARIABLE"]),
+        (vec!["up", "-f", external], vec!["apiKeys[0]", "--secret acme/api-key=env:VARIABLE"]),
         (
             vec!["up", "-f", external, "--default-namespace", "team", "--secret", "acme/api-key=env:HOME"],
             vec!["--secret default/acme/api-key=env:VARIABLE"],

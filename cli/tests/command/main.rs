@@ -1,6 +1,7 @@
 //! The `weighbridge` command as a person meets it: a process, its output and its exit code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed helper is a failed test
 
+mod access;
 mod adapters;
 mod bad_input;
 mod chat;

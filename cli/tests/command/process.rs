@@ -14,7 +14,11 @@ pub const SAMPLE_DIGEST: &str = "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8
 /// A command that sees nothing of the machine that could change what it does.
 pub fn weighbridge() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weighbridge"));
-    command.env_remove("HF_TOKEN").env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+        .env_remove("HF_TOKEN")
+        .env_remove("RUST_LOG")
+        .env_remove("WEIGHBRIDGE_API_KEY")
+        .stdin(Stdio::null());
     command
 }
 
@@ -63,10 +67,13 @@ pub struct Up {
 }
 
 impl Up {
-    /// Starts `up -f FILE` with further arguments, on a free port.
+    /// Starts `up -f FILE` with further arguments, on a free port of loopback where they say no other.
     pub fn start(file: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let anywhere = if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] };
         let mut child = weighbridge()
-            .args(["up", "--listen", "127.0.0.1:0", "-f"])
+            .arg("up")
+            .args(anywhere)
+            .arg("-f")
             .arg(file)
             .args(arguments)
             .envs(environment.iter().copied())
@@ -91,11 +98,16 @@ impl Up {
     }
 
     pub fn post(&self, path: &str, body: &str) -> Reply {
-        call(&self.door, &format!("POST {path}"), body)
+        call(&self.door, &format!("POST {path}"), "", body)
     }
 
     pub fn get(&self, path: &str) -> Reply {
-        call(&self.door, &format!("GET {path}"), "")
+        call(&self.door, &format!("GET {path}"), "", "")
+    }
+
+    /// Sends `what`, a method and a path, with an API key.
+    pub fn with_key(&self, key: &str, what: &str, body: &str) -> Reply {
+        call(&self.door, what, &format!("authorization: Bearer {key}\r\n"), body)
     }
 
     pub fn interrupt(&self) {
@@ -169,11 +181,11 @@ impl Reply {
     }
 }
 
-fn call(door: &str, what: &str, body: &str) -> Reply {
+fn call(door: &str, what: &str, headers: &str, body: &str) -> Reply {
     let mut stream = TcpStream::connect(door).unwrap();
     write!(
         stream,
-        "{what} HTTP/1.1\r\nhost: {door}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+        "{what} HTTP/1.1\r\nhost: {door}\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -52,7 +52,7 @@ fn the_key_comes_from_a_variable_and_goes_to_the_provider_alone() {
         format!(
             "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ExternalProvider\nmetadata: {{name: acme}}\n\
              spec: {{kind: OpenAICompatible, baseURL: 'http://{address}/v1', allowPrivate: true, \
-             apiKeySecret: {{name: acme, key: api-key}}}}\n---\n\
+             apiKeys: [{{name: acme, key: api-key}}]}}\n---\n\
              apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: fast}}\n\
              spec: {{external: {{provider: acme, model: theirs}}}}\n"
         ),

@@ -167,7 +167,7 @@ fn what_does_nothing_here_is_said_and_an_external_model_at_zero_sleeps() {
          apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: open}}\n\
          spec: {{openWeights: {{source: 'file://{}', resources: {{profile: tainted}}}}}}\n---\n\
          apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ExternalProvider\nmetadata: {{name: acme}}\n\
-         spec: {{kind: OpenAICompatible, baseURL: 'https://e.example/v1', apiKeySecret: {{name: s, key: k}}}}\n---\n\
+         spec: {{kind: OpenAICompatible, baseURL: 'https://e.example/v1', apiKeys: [{{name: s, key: k}}]}}\n---\n\
          apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: closed}}\n\
          spec: {{replicas: 0, external: {{provider: acme, model: theirs}}}}\n",
         models().join(SAMPLE).display()

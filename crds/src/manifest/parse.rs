@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{native, schema};
-use crate::{ExternalProvider, ModelDeployment, ResourceProfile};
+use crate::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 
 /// One object of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub enum Manifest {
     ExternalProvider(Box<ExternalProvider>),
     /// A slice of hardware.
     ResourceProfile(Box<ResourceProfile>),
+    /// Who may call.
+    ModelAccess(Box<ModelAccess>),
     /// A Secret that one of the others names; with no cluster it lives in memory only.
     Secret(Box<Secret>),
     /// An object of another API, such as a Namespace: a cluster's business, skipped without one.
@@ -49,7 +51,7 @@ pub enum ManifestError {
     },
     /// A kind of our group that does not exist in this version.
     #[error(
-        "object {index}: {api_version} has no kind {kind}: write apiVersion serving.weighbridge.dev/v1alpha1 and kind ModelDeployment, ExternalProvider or ResourceProfile"
+        "object {index}: {api_version} has no kind {kind}: write apiVersion serving.weighbridge.dev/v1alpha1 and kind ModelDeployment, ExternalProvider, ModelAccess or ResourceProfile"
     )]
     UnknownKind {
         /// Position in the file, from 1.
@@ -89,6 +91,7 @@ impl Manifest {
         match self {
             Manifest::ModelDeployment(model) => Some(("ModelDeployment", within(model.meta()))),
             Manifest::ExternalProvider(provider) => Some(("ExternalProvider", within(provider.meta()))),
+            Manifest::ModelAccess(access) => Some(("ModelAccess", within(access.meta()))),
             Manifest::ResourceProfile(profile) => Some(("ResourceProfile", profile.name_any())),
             Manifest::Secret(secret) => Some(("Secret", within(secret.meta()))),
             Manifest::Other { .. } => None,
@@ -138,6 +141,10 @@ fn one(index: usize, object: Value) -> Result<Manifest, ManifestError> {
         ("serving.weighbridge.dev/v1alpha1", "ResourceProfile") => {
             let profile: ResourceProfile = strict(kind, name, object)?;
             ruled(profile.validate_cel(), profile, Manifest::ResourceProfile)
+        }
+        ("serving.weighbridge.dev/v1alpha1", "ModelAccess") => {
+            let access: ModelAccess = strict(kind, name, object)?;
+            ruled(access.validate_cel(), access, Manifest::ModelAccess)
         }
         ("v1", "Secret") => secret(kind, name, object),
         (ours, _) if ours.starts_with("serving.weighbridge.dev/") => {

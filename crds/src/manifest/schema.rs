@@ -24,6 +24,7 @@ fn walk(schema: &JSONSchemaProps, value: &Value, path: &str, found: &mut Vec<Str
             if !type_is(schema, "array", path, "a list", found) {
                 return;
             }
+            check_list(schema, items, path, found);
             if let Some(JSONSchemaPropsOrArray::Schema(item_schema)) = &schema.items {
                 for (index, item) in items.iter().enumerate() {
                     walk(item_schema, item, &format!("{path}[{index}]"), found);
@@ -118,6 +119,36 @@ fn type_is(schema: &JSONSchemaProps, wanted: &str, path: &str, words: &str, foun
     fits
 }
 
+fn check_list(schema: &JSONSchemaProps, items: &[Value], path: &str, found: &mut Vec<String>) {
+    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    if schema.min_items.is_some_and(|least| length < least)
+        || schema.max_items.is_some_and(|most| length > most)
+    {
+        found.push(format!(
+            "{path}: has {length} entries; {} to {} are allowed",
+            schema.min_items.unwrap_or(0),
+            schema.max_items.map_or_else(|| "any number".to_owned(), |most| most.to_string())
+        ));
+    }
+    // What tells the entries of a list of this type apart: themselves, or the fields that are its keys.
+    let identity = |item: &Value| match schema.x_kubernetes_list_type.as_deref() {
+        Some("set") => Some(vec![item.clone()]),
+        Some("map") => schema.x_kubernetes_list_map_keys.as_ref().map(|keys| {
+            keys.iter().map(|key| item.get(key).cloned().unwrap_or_default()).collect::<Vec<_>>()
+        }),
+        Some(_) | None => None,
+    };
+    let mut seen = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Some(identity) = identity(item) else { continue };
+        if seen.contains(&identity) {
+            let said: Vec<String> = identity.iter().map(ToString::to_string).collect();
+            found.push(format!("{path}[{index}]: {} is there twice: remove one", said.join(", ")));
+        }
+        seen.push(identity);
+    }
+}
+
 fn check_string(schema: &JSONSchemaProps, text: &str, path: &str, found: &mut Vec<String>) {
     if let Some(allowed) = &schema.enum_ {
         let names: Vec<_> = allowed.iter().filter_map(|choice| choice.0.as_str()).collect();
@@ -134,6 +165,10 @@ fn check_string(schema: &JSONSchemaProps, text: &str, path: &str, found: &mut Ve
             schema.min_length.unwrap_or(0),
             schema.max_length.map_or_else(|| "any number".to_owned(), |most| most.to_string())
         ));
+    }
+    if schema.format.as_deref() == Some("date-time") && text.parse::<k8s_openapi::jiff::Timestamp>().is_err()
+    {
+        found.push(format!("{path}: {text:?} is no time: write it as 2026-12-31T00:00:00Z"));
     }
     if let Some(pattern) = &schema.pattern
         && regex::Regex::new(pattern).is_ok_and(|expression| !expression.is_match(text))

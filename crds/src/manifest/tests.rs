@@ -1,5 +1,55 @@
 use super::{Manifest, ManifestError, parse};
-use crate::World;
+use crate::{ProviderKind, World};
+
+/// Hosts that lead into a cluster or a machine, however they are written.
+const INSIDE: [&str; 34] = [
+    "localhost",
+    "LOCALHOST:8443",
+    "localhost.",
+    "a.localhost",
+    "printer.local",
+    "metadata.google.internal",
+    "Metadata.Google.Internal.",
+    "127.0.0.1",
+    "127.0.0.1.",
+    "127.1",
+    "0x7f.1",
+    "0x7f000001",
+    "2130706433",
+    "0177.0.0.1",
+    "0.0.0.0",
+    "10.0.0.1:443",
+    "100.64.0.1",
+    "168.63.129.16",
+    "169.254.169.254",
+    "172.16.0.1",
+    "192.168.1.1",
+    "192.0.0.192",
+    "198.18.0.1",
+    "224.0.0.1",
+    "255.255.255.255",
+    "[::]",
+    "[::1]",
+    "[::ffff:10.0.0.1]",
+    "[64:ff9b::a9fe:a9fe]",
+    "[2002:7f00:1::]",
+    "[fc00::1]",
+    "[fd00:ec2::254]:443",
+    "[fe80::1]",
+    "[ff02::1]",
+];
+/// Hosts that are public, some of them by a hair.
+const OUTSIDE: [&str; 9] = [
+    "api.example.com",
+    "localhost.example.com",
+    "mylocal",
+    "internal.example.com",
+    "1.1.1.1",
+    "172.32.0.1",
+    "100.128.0.1",
+    "4.example",
+    "xn--bcher-kva.example",
+];
 
 const GOOD: &str = "
 apiVersion: serving.weighbridge.dev/v1alpha1
@@ -37,6 +87,17 @@ fn provider(spec: &str) -> String {
     format!(
         "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ExternalProvider\nmetadata: {{ name: acme }}\nspec: {spec}\n"
     )
+}
+
+fn access(spec: &str) -> String {
+    format!(
+        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelAccess\nmetadata: {{ name: apps }}\nspec: {spec}\n"
+    )
+}
+
+/// A key's entry whose digest is this digit over and over.
+fn key(name: &str, digit: char) -> String {
+    format!("{{ name: {name}, sha256: 'sha256:{}' }}", digit.to_string().repeat(64))
 }
 
 #[test]
@@ -107,24 +168,42 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             &["begin with a letter"],
         ),
         (
-            provider(
-                "{ kind: OpenAICompatible, baseURL: 'http://host/v1', apiKeySecret: { name: s, key: k } }",
-            ),
+            provider("{ kind: OpenAICompatible, baseURL: 'http://host/v1', apiKeys: [{ name: s, key: k }] }"),
             &["in the clear", "https://"],
         ),
         (
             provider(
-                "{ kind: OpenAICompatible, baseURL: 'https://u:p@host/', apiKeySecret: { name: s, key: k } }",
+                "{ kind: OpenAICompatible, baseURL: 'https://u:p@host/', apiKeys: [{ name: s, key: k }] }",
             ),
             &["baseURL must be"],
         ),
         (
-            provider("{ kind: Telepathy, baseURL: 'https://host/', apiKeySecret: { name: s, key: k } }"),
+            provider("{ kind: Telepathy, baseURL: 'https://host/', apiKeys: [{ name: s, key: k }] }"),
             &["spec.kind", "OpenAICompatible"],
         ),
+        (provider("{ kind: OpenAICompatible, baseURL: 'https://host/' }"), &["spec.apiKeys", "required"]),
+        (provider("{ kind: OpenAI, apiKeys: [] }"), &["spec.apiKeys", "has 0 entries; 1 to 16 are allowed"]),
         (
-            provider("{ kind: OpenAICompatible, baseURL: 'https://host/' }"),
-            &["spec.apiKeySecret", "required"],
+            provider(&format!("{{ kind: OpenAI, apiKeys: [{}] }}", "{ name: s, key: k },".repeat(17))),
+            &["spec.apiKeys", "has 17 entries"],
+        ),
+        (
+            provider("{ kind: OpenAI, apiKeys: [{ name: s, key: k, weight: 0 }] }"),
+            &["spec.apiKeys[0].weight", "1 to 1000"],
+        ),
+        (
+            provider("{ kind: OpenAI, apiKeys: [{ name: s, key: k }, { name: s, key: k, weight: 2 }] }"),
+            &["named twice"],
+        ),
+        (
+            provider("{ kind: AnthropicCompatible, apiKeys: [{ name: s, key: k }] }"),
+            &["no address of its own", "set baseURL"],
+        ),
+        (
+            provider(
+                "{ kind: AzureOpenAI, baseURL: 'https://n.openai.azure.com', apiKeys: [{ name: s, key: k }] }",
+            ),
+            &["ends in /openai/v1"],
         ),
         (
             model("{ replicas: 2, external: { provider: p, model: m } }"),
@@ -157,6 +236,46 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             &["metadata.labels.a", "put it in quotes"],
         ),
         (format!("{GOOD}specs: {{}}\n"), &["specs: unknown field", "spec"]),
+        (access("{ keys: [], models: ['*'] }"), &["spec.keys", "0 entries", "1 to 256"]),
+        (access(&format!("{{ keys: [{}], models: [] }}", key("a", '0'))), &["spec.models", "0 entries"]),
+        (access("{ models: ['*'] }"), &["spec.keys", "required"]),
+        (
+            access(&format!("{{ keys: [{}, {}], models: ['*'] }}", key("a", '0'), key("a", '1'))),
+            &["spec.keys[1]", "\"a\" is there twice", "remove one"],
+        ),
+        (
+            access(&format!("{{ keys: [{}, {}], models: ['*'] }}", key("a", '0'), key("b", '0'))),
+            &["spec.keys", "under two names", "give each its own key"],
+        ),
+        (
+            access(&format!("{{ keys: [{}], models: [m, m] }}", key("a", '0'))),
+            &["spec.models[1]", "\"m\" is there twice"],
+        ),
+        (
+            access(&format!("{{ keys: [{}], models: ['*', m] }}", key("a", '0'))),
+            &["spec.models", "others beside it", "keep '*' alone"],
+        ),
+        (
+            access(&format!("{{ keys: [{}], models: [other/m] }}", key("a", '0'))),
+            &["spec.models[0]", "does not match"],
+        ),
+        (
+            access(&format!("{{ keys: [{}], models: ['m:'] }}", key("a", '0'))),
+            &["spec.models[0]", "does not match"],
+        ),
+        (access(&format!("{{ keys: [{}], models: [m] }}", key("A", '0'))), &["spec.keys[0].name"]),
+        (
+            access(&format!("{{ keys: [{}], models: [m] }}", key("a", 'F'))),
+            &["spec.keys[0].sha256", "is not the hash of a key", "weighbridge key hash"],
+        ),
+        (
+            access(&format!("{{ keys: [{}], models: [m] }}", key("a, expiresAt: soon", '0'))),
+            &["spec.keys[0].expiresAt", "2026-12-31T00:00:00Z"],
+        ),
+        (
+            access(&format!("{{ keys: [{}], models: [m], roles: [] }}", key("a", '0'))),
+            &["spec.roles", "unknown field"],
+        ),
         (secret("stringDat: { k: v }"), &["stringDat: unknown field", "stringData"]),
         (secret("data: { k: 'not base64' }"), &["data.k", "stringData"]),
     ];
@@ -181,6 +300,17 @@ fn a_value_of_a_secret_is_in_no_refusal() {
     }
 }
 
+/// Somebody will put the key where its hash belongs.
+#[test]
+fn a_key_in_place_of_its_hash_is_in_no_refusal() {
+    let long = "wb-8150815".repeat(10);
+    for given in ["wb-8150815", "8150815", long.as_str()] {
+        let all = problems_of(&access(&format!("{{ keys: [{{ name: a, sha256: {given} }}], models: [m] }}")))
+            .join("; ");
+        assert!(!all.contains("8150815") && all.contains("spec.keys[0].sha256"), "{all}");
+    }
+}
+
 #[test]
 fn takes_what_the_apiserver_takes() {
     let empty = "creationTimestamp: null, labels: null, ownerReferences: [{ apiVersion: v1, kind: Own, name: own, uid: u }]";
@@ -196,6 +326,11 @@ fn takes_what_the_apiserver_takes() {
         ),
         model(&format!("{{ openWeights: {{ source: 'hf://o/r/f', {hub} }} }}")),
         model("{ openWeights: { source: 'hf://o/r/f', hub: { endpoint: 'http://mirror' } } }"),
+        access(&format!("{{ keys: [{}, {}], models: ['*'] }}", key("a", '0'), key("b", '1'))),
+        access(&format!(
+            "{{ keys: [{}], models: [m, 'm:tone', other] }}",
+            key("a, expiresAt: '2027-01-31T00:00:00Z'", '0')
+        )),
     ] {
         assert!(parse(&text).is_ok(), "{text}: {:?}", parse(&text));
     }
@@ -205,8 +340,7 @@ fn takes_what_the_apiserver_takes() {
 fn an_object_may_be_in_a_file_once() {
     let other = |text: &str| text.replace("metadata: {", "metadata: { namespace: other,");
     let own = |text: &str| text.replace("metadata: {", "metadata: { namespace: default,");
-    let key =
-        provider("{ kind: OpenAICompatible, baseURL: 'https://h/', apiKeySecret: { name: s, key: k } }");
+    let key = provider("{ kind: OpenAICompatible, baseURL: 'https://h/', apiKeys: [{ name: s, key: k }] }");
     for (text, name) in [
         (GOOD, "ModelDeployment default/chat"),
         (&key, "ExternalProvider default/acme"),
@@ -235,4 +369,33 @@ fn refuses_files_that_hold_no_object_of_ours() {
         parse(&GOOD.replace("ModelDeployment", "ModelDeployments")),
         Err(ManifestError::UnknownKind { .. })
     ));
+}
+
+/// Both ways: the rule knows the kinds that have an address of their own.
+#[test]
+fn a_kind_needs_a_base_url_unless_its_address_is_known() {
+    for kind in ProviderKind::ALL {
+        let text = provider(&format!("{{ kind: {}, apiKeys: [{{ name: s, key: k }}] }}", kind.as_str()));
+        assert_eq!(parse(&text).is_ok(), kind.has_address(), "{text}: {:?}", parse(&text));
+    }
+}
+
+#[test]
+fn an_address_inside_is_refused_unless_it_is_asked_for() {
+    let with = |host: &str, more: &str| {
+        let text = format!("https://{host}/v1");
+        provider(&format!(
+            "{{ kind: OpenAICompatible, baseURL: '{text}', apiKeys: [{{ name: s, key: k }}]{more} }}"
+        ))
+    };
+    for host in INSIDE {
+        let all = problems_of(&with(host, "")).join("; ");
+        assert!(all.contains("public host") || all.contains("baseURL must be"), "{host}: {all}");
+    }
+    for host in ["localhost", "10.0.0.1:8443", "[fd00::1]"] {
+        assert!(parse(&with(host, ", allowPrivate: true")).is_ok(), "{host}");
+    }
+    for host in OUTSIDE {
+        assert!(parse(&with(host, "")).is_ok(), "{host}: {:?}", parse(&with(host, "")));
+    }
 }

@@ -5,10 +5,12 @@
 //! talks to an upstream.
 
 pub mod cluster;
+mod kind;
 mod metrics;
 mod snapshot;
 mod target;
 
+pub use kind::kind;
 pub use snapshot::Directory;
 pub(crate) use target::{Endpoint, Lease, Target};
 pub use target::{Entry, EntryEndpoint, World};

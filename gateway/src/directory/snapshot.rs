@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 
 use weighbridge_crds::adapter::{ADAPTER_SEPARATOR, adapted_name};
-use weighbridge_wire::openai::ApiError;
+use weighbridge_wire::canonical::Failure;
 
 use super::target::{Endpoint, Entry, Target};
+use crate::failure;
 use crate::metrics::ModelLabels;
 
 /// What models exist and where they answer. Clones share one state.
@@ -69,13 +70,13 @@ impl Snapshot {
     }
 
     /// What a caller who asked for `name`, which is not here, is told.
-    pub(crate) fn not_found(&self, name: &str, default_namespace: &str) -> ApiError {
+    pub(crate) fn not_found(&self, name: &str, default_namespace: &str) -> Failure {
         let adapted = name.split_once(ADAPTER_SEPARATOR);
         let found = adapted
             .and_then(|(model, adapter)| Some((model, adapter, self.resolve(model, default_namespace)?)));
-        let Some((model, adapter, target)) = found else { return ApiError::model_not_found(name) };
+        let Some((model, adapter, target)) = found else { return failure::model_not_found(name) };
         let served = target.adapters.iter().map(|adapter| format!("`{}`", adapted_name(model, adapter)));
-        ApiError::adapter_not_found(model, adapter, &served.collect::<Vec<_>>())
+        failure::adapter_not_found(model, adapter, &served.collect::<Vec<_>>())
     }
 
     /// Every model, by name.
@@ -118,6 +119,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         world,
         provider,
         upstream_model,
+        speaks,
         created,
         endpoints: at,
         unready_reason,
@@ -148,6 +150,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         world,
         provider,
         upstream_model,
+        speaks,
         created,
         endpoints,
         unready_reason,
@@ -158,6 +161,8 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_wire::lane::Speaks;
+
     use super::super::target::{EntryEndpoint, Lease, World};
     use super::*;
 
@@ -172,6 +177,7 @@ mod tests {
             world: World::Open,
             provider: None,
             upstream_model: name.into(),
+            speaks: Speaks::engine(),
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: None,
@@ -193,7 +199,7 @@ mod tests {
         for name in ["m:none", "team/m:none", "n:tone"] {
             assert!(snapshot.resolve(name, "team").is_none(), "{name}");
         }
-        let message = |name| snapshot.not_found(name, "team").body.error.message;
+        let message = |name| snapshot.not_found(name, "team").message;
         assert!(message("m:none").contains("There are `m:tone`, `m:legal`."), "{}", message("m:none"));
         assert!(message("team/n:tone").contains("has no adapters"), "{}", message("team/n:tone"));
         assert!(message("x:tone").contains("`x:tone` does not exist"), "{}", message("x:tone"));

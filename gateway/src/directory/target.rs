@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::uri::Authority;
+use weighbridge_wire::lane::Speaks;
 
 use crate::metrics::ModelLabels;
 
@@ -40,6 +41,8 @@ pub struct Entry {
     pub provider: Option<String>,
     /// The model's name at the upstream.
     pub upstream_model: String,
+    /// What the upstream understands.
+    pub speaks: Speaks,
     /// When it was made, in seconds since 1970.
     pub created: i64,
     /// Where it answers now. Empty while nothing is ready.
@@ -97,6 +100,11 @@ impl Lease {
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.0
     }
+
+    /// The endpoint itself, which holds no place.
+    pub(crate) fn shared(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl Drop for Lease {
@@ -113,6 +121,8 @@ pub(crate) struct Target {
     pub world: World,
     pub provider: Option<String>,
     pub upstream_model: String,
+    /// What its upstream understands.
+    pub speaks: Speaks,
     pub created: i64,
     pub endpoints: Vec<Arc<Endpoint>>,
     pub unready_reason: Option<String>,

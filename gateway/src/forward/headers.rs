@@ -1,12 +1,30 @@
 //! Which headers cross. A list of what may, not of what may not: credentials, cookies, hop-by-hop headers
 //! and forwarding chains stay behind because nobody named them.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
-/// From a caller to an upstream. `accept-encoding` is left out on purpose: a compressed answer can't be
+/// How many attempts at the provider the gateway leaves to a proxy.
+pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-weighbridge-attempts");
+/// How many a proxy made.
+pub(crate) const ATTEMPTS_USED: HeaderName = HeaderName::from_static("x-weighbridge-attempts-used");
+/// On an error of a proxy's own, in OpenAI's shape: its class. An error without it is the provider's.
+pub(crate) const FAILURE: HeaderName = HeaderName::from_static("x-weighbridge-failure");
+
+/// From a caller to any upstream. `accept-encoding` is left out on purpose: a compressed answer can't be
 /// metered and must not be compressed per event.
+pub(crate) const COMMON_REQUEST_HEADERS: &[&str] =
+    &["accept", "content-type", "idempotency-key", "traceparent", "tracestate", "x-request-id"];
+
+/// From any upstream to a caller.
+pub(crate) const COMMON_RESPONSE_HEADERS: &[&str] =
+    &["cache-control", "content-type", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"];
+
+/// From a caller through the gateway: the common ones and those of every kind of provider, whose proxy lets
+/// only its own kind's on.
 pub(crate) const REQUEST_HEADERS: &[&str] = &[
     "accept",
+    "anthropic-beta",
+    "anthropic-version",
     "content-type",
     "idempotency-key",
     "openai-beta",
@@ -15,14 +33,29 @@ pub(crate) const REQUEST_HEADERS: &[&str] = &[
     "x-request-id",
 ];
 
-/// From an upstream to a caller.
+/// From an upstream through the gateway, as with [`REQUEST_HEADERS`].
 pub(crate) const RESPONSE_HEADERS: &[&str] = &[
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-output-tokens-limit",
+    "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-reset",
+    "anthropic-ratelimit-requests-limit",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-limit",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-tokens-reset",
+    "apim-request-id",
     "cache-control",
     "content-type",
     "openai-processing-ms",
     "openai-version",
+    "request-id",
     "retry-after",
     "retry-after-ms",
+    "x-ms-region",
     "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-requests",
@@ -38,6 +71,30 @@ pub(crate) fn copy_allowed(from: &HeaderMap, to: &mut HeaderMap, allowed: &[&'st
     for name in allowed {
         for value in from.get_all(*name) {
             to.append(*name, value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use weighbridge_wire::provider::{Kind, Profile};
+
+    use super::*;
+
+    #[test]
+    fn the_gateway_lets_through_what_the_common_list_or_a_kind_names() {
+        let of = |common: &[&'static str], of_kind: fn(&Profile) -> &'static [&'static str]| {
+            let kinds = Kind::ALL.into_iter().flat_map(|kind| of_kind(kind.profile()));
+            common.iter().chain(kinds).copied().collect::<BTreeSet<_>>()
+        };
+        let request = of(COMMON_REQUEST_HEADERS, |profile| profile.request_headers);
+        assert_eq!(REQUEST_HEADERS.iter().copied().collect::<BTreeSet<_>>(), request);
+        let response = of(COMMON_RESPONSE_HEADERS, |profile| profile.response_headers);
+        assert_eq!(RESPONSE_HEADERS.iter().copied().collect::<BTreeSet<_>>(), response);
+        for ours in [ATTEMPTS, ATTEMPTS_USED, FAILURE] {
+            assert!(!request.contains(ours.as_str()) && !response.contains(ours.as_str()), "{ours}");
         }
     }
 }

@@ -9,5 +9,8 @@ mod pieces;
 
 pub(crate) use body::UpstreamBody;
 pub(crate) use client::{ForwardError, Upstream, chain, connector};
-pub(crate) use headers::{REQUEST_HEADERS, RESPONSE_HEADERS, copy_allowed};
+pub(crate) use headers::{
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, FAILURE, REQUEST_HEADERS,
+    RESPONSE_HEADERS, copy_allowed,
+};
 pub(crate) use pieces::Pieces;

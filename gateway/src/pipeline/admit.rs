@@ -1,59 +1,34 @@
-//! Admit: the body within its bounds, JSON, and a model that exists.
+//! Admit: the body within its bounds, a request that makes sense in its dialect, and a model that the caller may use and
+//! that exists.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
-use weighbridge_wire::openai::ApiError;
-use weighbridge_wire::openai::edit::RequestView;
+use weighbridge_wire::canonical::{Failure, Unsupported};
+use weighbridge_wire::lane::{self, Body, Door, Lane, Stamp};
 
-use super::Pipeline;
+use super::{Pipeline, headers};
+use crate::access::Caller;
 use crate::directory::Target;
-use crate::forward::{Pieces, REQUEST_HEADERS, copy_allowed};
+use crate::failure;
+use crate::forward::Pieces;
 use crate::server::{Received, receive};
-
-/// What can be asked of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    ChatCompletions,
-    Completions,
-    Embeddings,
-    Rerank,
-}
-
-impl Operation {
-    pub(super) fn at(path: &str) -> Option<Self> {
-        match path {
-            "/v1/chat/completions" => Some(Self::ChatCompletions),
-            "/v1/completions" => Some(Self::Completions),
-            "/v1/embeddings" => Some(Self::Embeddings),
-            "/v1/rerank" => Some(Self::Rerank),
-            _ => None,
-        }
-    }
-
-    pub(super) fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/v1/chat/completions",
-            Self::Completions => "/v1/completions",
-            Self::Embeddings => "/v1/embeddings",
-            Self::Rerank => "/v1/rerank",
-        }
-    }
-}
 
 /// An admitted request.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub operation: Operation,
     /// The model, as it was when the request was admitted.
     pub target: Arc<Target>,
-    /// The name that the caller used, which the answer repeats.
-    pub requested: String,
-    pub stream: bool,
-    /// Whether the caller asked for the usage at the end of the stream.
-    pub include_usage: bool,
+    /// How the answer comes back.
+    pub lane: Lane,
+    /// What makes it this answer and no other.
+    pub stamp: Stamp,
+    /// What had to be left out for the upstream's dialect, where the caller allowed it.
+    pub dropped: Vec<String>,
     /// What goes upstream.
+    pub path: String,
     pub headers: HeaderMap,
     pub body: Pieces,
     /// Keeps the body's place in the budget.
@@ -63,23 +38,61 @@ pub(super) struct Call {
 impl Pipeline {
     pub(super) async fn admit(
         &self,
-        operation: Operation,
+        door: &Door<'_>,
+        caller: &Caller,
         request: Request<Incoming>,
-    ) -> Result<Call, ApiError> {
+    ) -> Result<Call, Failure> {
         let (head, body) = request.into_parts();
+        let unsupported = unsupported(&head.headers)?;
         let received =
             receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
-        let view = RequestView::parse(&received.bytes)?;
+        let inbound = lane::read(door, &received.bytes)?;
+        self.permit(caller, inbound.model())?;
         let snapshot = self.directory.snapshot();
         let target = snapshot
-            .resolve(view.model(), &self.default_namespace)
+            .resolve(inbound.model(), caller.namespace())
             .cloned()
-            .ok_or_else(|| snapshot.not_found(view.model(), &self.default_namespace))?;
-        let mut headers = HeaderMap::new();
-        copy_allowed(&head.headers, &mut headers, REQUEST_HEADERS);
-        let (requested, stream, include_usage) =
-            (view.model().to_owned(), view.stream(), view.include_usage());
-        let body = Pieces::edited(&received.bytes, view.edits(&target.upstream_model));
-        Ok(Call { operation, target, requested, stream, include_usage, headers, body, _received: received })
+            .ok_or_else(|| snapshot.not_found(inbound.model(), caller.namespace()))?;
+        let outbound = inbound.outbound(&target.speaks, &target.upstream_model, unsupported, &[])?;
+        let headers = headers::upstream(&head.headers, &outbound.lane);
+        let body = match outbound.body {
+            Body::Edited(edits) => Pieces::edited(&received.bytes, edits),
+            Body::Written(bytes) => Pieces::from(bytes::Bytes::from(bytes)),
+        };
+        Ok(Call {
+            target,
+            lane: outbound.lane,
+            stamp: stamp(),
+            path: outbound.path,
+            dropped: outbound.dropped,
+            headers,
+            body,
+            _received: received,
+        })
+    }
+}
+
+/// A name of its own for each answer, and the time.
+fn stamp() -> Stamp {
+    let unique = format!("{:032x}", rand::random::<u128>());
+    Stamp { unique, created: unix_seconds(), prompt_tokens: None }
+}
+
+/// The time, in seconds since 1970.
+pub(super) fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
+
+/// What the caller wants done with what another dialect can't say.
+fn unsupported(headers: &HeaderMap) -> Result<Unsupported, Failure> {
+    match headers.get(headers::UNSUPPORTED).map(|value| value.as_bytes()) {
+        None | Some(b"refuse") => Ok(Unsupported::Refuse),
+        Some(b"drop") => Ok(Unsupported::Drop),
+        Some(_) => {
+            let name = headers::UNSUPPORTED;
+            let name = name.as_str();
+            Err(failure::bad_request(Some(name), format!("The header `{name}` is `refuse` or `drop`.")))
+        }
     }
 }

@@ -1,86 +1,140 @@
-//! Forward: to one endpoint, or to the next if nothing was sent to the first.
+//! Forward: attempts at endpoints, until one gives an answer or none is left to try.
 
+use std::net::SocketAddr;
+
+use http::header::HeaderValue;
 use http::uri::{PathAndQuery, Scheme, Uri};
-use http::{Method, Request, Response};
-use weighbridge_wire::openai::ApiError;
+use http::{HeaderMap, Method, Request};
+use weighbridge_wire::canonical::Failure;
 
 use super::Pipeline;
 use super::admit::Call;
+use super::answer::{Answer, NoAnswer};
 use super::record::Record;
+use super::retry::{self, Again};
 use super::route::route;
-use crate::directory::Endpoint;
-use crate::forward::{ForwardError, Pieces, UpstreamBody, chain};
+use crate::directory::{Endpoint, World};
+use crate::failure;
+use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, Pieces, chain};
+use crate::metrics::RetryLabels;
 
-/// Endpoints tried for one request: past three that can't be connected to, the fault is not theirs.
-const MAX_ATTEMPTS: usize = 3;
+/// Attempts at one request, those of a provider's proxy at its keys included: past three the fault is not the
+/// endpoint's.
+const MAX_ATTEMPTS: u32 = 3;
 const RETRY_AFTER_SECONDS: u32 = 2;
 
+/// How one attempt ended.
+struct Attempt {
+    /// Attempts spent: a proxy may have tried several keys.
+    spent: u32,
+    result: Result<Answer, NoAnswer>,
+    /// Where another attempt may do better.
+    again: Again,
+}
+
 impl Pipeline {
-    /// The head of the upstream's answer. The place at the endpoint is kept in `record` until the end.
-    pub(super) async fn forward(
-        &self,
-        call: &Call,
-        record: &mut Record,
-    ) -> Result<Response<UpstreamBody>, ApiError> {
-        let mut tried = Vec::new();
-        let mut last = None;
-        while tried.len() < MAX_ATTEMPTS {
+    /// The answer of the first endpoint that gives one. The place at the endpoint is kept in `record` until the end.
+    pub(super) async fn forward(&self, call: &Call, record: &mut Record) -> Result<Answer, NoAnswer> {
+        let (mut tried, mut spent, mut again_here) = (Vec::<SocketAddr>::new(), 0, false);
+        let mut last: Option<NoAnswer> = None;
+        while spent < MAX_ATTEMPTS {
             let Some(lease) = route(&self.directory, &call.target.canonical, &tried)? else { break };
-            if !tried.is_empty() {
-                self.metrics.connect_retries.get_or_create(&call.target.labels).inc();
+            let endpoint = lease.shared();
+            if let Some(before) = &last {
+                let reason = before.failure().class.as_str();
+                let labels = RetryLabels { model: call.target.labels.clone(), reason };
+                self.metrics.retries.get_or_create(&labels).inc();
             }
-            let endpoint = lease.endpoint();
             tried.push(endpoint.address);
-            let request = request(call, endpoint)?;
-            let (name, address) = (endpoint.name.clone(), endpoint.address);
             record.at(lease);
-            match self.upstream.send(request).await {
-                Ok(response) => return Ok(response),
-                Err(error) => {
-                    tracing::warn!(endpoint = %name, %address, error = %chain(&error), "an endpoint did not answer");
-                    if !error.nothing_sent() {
-                        return Err(refusal(&call.target.canonical, &error));
-                    }
-                    last = Some(error);
+            let attempt = self.attempt(call, &endpoint, MAX_ATTEMPTS - spent).await;
+            spent += attempt.spent;
+            let refused = match attempt.result {
+                Ok(answer) => return Ok(answer),
+                Err(refused) => refused,
+            };
+            let class = refused.failure().class.as_str();
+            tracing::warn!(endpoint = %endpoint.name, address = %endpoint.address, class, "an attempt gave no answer");
+            match attempt.again {
+                Again::Nowhere => return Err(refused),
+                // Once: a second answer like the first is the provider's word.
+                Again::Here if again_here => return Err(refused),
+                Again::Here => {
+                    again_here = true;
+                    tried.pop();
                 }
+                Again::Elsewhere => {}
             }
+            last = Some(refused);
         }
-        Err(last.map_or_else(
-            || ApiError::internal("no endpoint was tried"),
-            |error| refusal(&call.target.canonical, &error),
-        ))
+        Err(last.unwrap_or_else(|| failure::internal("no endpoint was tried").into()))
+    }
+
+    /// One attempt, up to the commit point. `left` is what of the budget a proxy may spend.
+    async fn attempt(&self, call: &Call, endpoint: &Endpoint, left: u32) -> Attempt {
+        let request = match request(call, endpoint, left) {
+            Ok(request) => request,
+            Err(failure) => return Attempt { spent: 1, result: Err(failure.into()), again: Again::Nowhere },
+        };
+        let response = match self.upstream.send(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::warn!(endpoint = %endpoint.name, error = %chain(&error), "an endpoint did not answer");
+                let again = if error.nothing_sent() { Again::Elsewhere } else { Again::Nowhere };
+                let result = Err(unanswered(&call.target.canonical, &error).into());
+                return Attempt { spent: 1, result, again };
+            }
+        };
+        let spent = used(response.headers());
+        let result = self.commit(call, response).await;
+        let again = match &result {
+            Ok(_) | Err(NoAnswer::Settled(_)) => Again::Nowhere,
+            Err(refused @ (NoAnswer::Refused(_) | NoAnswer::Failed(_))) => {
+                retry::after(refused.failure().class, call.target.world)
+            }
+        };
+        Attempt { spent, result, again }
     }
 }
 
-fn request(call: &Call, endpoint: &Endpoint) -> Result<Request<Pieces>, ApiError> {
+fn request(call: &Call, endpoint: &Endpoint, left: u32) -> Result<Request<Pieces>, Failure> {
+    let path = call.path.parse().map_err(|_| failure::internal("the upstream's path is none"))?;
     let uri = Uri::builder()
         .scheme(Scheme::HTTP)
         .authority(endpoint.authority.clone())
-        .path_and_query(PathAndQuery::from_static(call.operation.path()))
+        .path_and_query::<PathAndQuery>(path)
         .build()
-        .map_err(|_| ApiError::internal("an endpoint's address is no URL"))?;
+        .map_err(|_| failure::internal("an endpoint's address is no URL"))?;
     let mut request = Request::new(call.body.clone());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     *request.headers_mut() = call.headers.clone();
+    if call.target.world == World::Closed {
+        request.headers_mut().insert(ATTEMPTS, HeaderValue::from(left));
+    }
     Ok(request)
 }
 
+/// What the other side says it spent, which is one attempt at least.
+fn used(headers: &HeaderMap) -> u32 {
+    let said = headers.get(ATTEMPTS_USED).and_then(|value| value.to_str().ok()?.parse().ok());
+    said.unwrap_or(1).max(1)
+}
+
 /// Our words for it; the cause is in the log.
-fn refusal(model: &str, error: &ForwardError) -> ApiError {
+fn unanswered(model: &str, error: &ForwardError) -> Failure {
     match error {
-        ForwardError::Connect(_) => ApiError::overloaded(
+        ForwardError::Connect(_) => failure::overloaded(
             "endpoint_unreachable",
-            &format!("No replica of `{model}` can be reached now."),
+            format!("No replica of `{model}` can be reached now."),
             RETRY_AFTER_SECONDS,
         ),
-        ForwardError::Broken(_) => ApiError::upstream(
+        ForwardError::Broken(_) => failure::upstream(
             "upstream_broken",
-            &format!("The connection to `{model}` broke before an answer began."),
+            format!("The connection to `{model}` broke before an answer began."),
         ),
-        ForwardError::FirstByte(time) => ApiError::upstream_timeout(&format!(
-            "`{model}` did not begin to answer within {} s.",
-            time.as_secs()
-        )),
+        ForwardError::FirstByte(time) => {
+            failure::timeout(format!("`{model}` did not begin to answer within {} s.", time.as_secs()))
+        }
     }
 }

@@ -1,37 +1,43 @@
 //! A request's way through the gateway, as one line of named stages.
 //!
 //! Each stage is a file; [`Pipeline::answer`] is the line. No provider's dialect and no `if provider ==`
-//! may live here.
+//! may live here: what a path means, and what goes and comes in which words, is [`weighbridge_wire::lane`]'s affair.
 
 mod admit;
+mod answer;
+mod authenticate;
 mod forward;
+mod headers;
 mod models;
 mod record;
-mod reply;
+mod retry;
 mod route;
-mod translate;
 
 use std::sync::Arc;
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
-use weighbridge_wire::openai::ApiError;
+use weighbridge_wire::canonical::{Dialect, Failure};
+use weighbridge_wire::lane::{self, Door};
 
-use self::admit::Operation;
+use self::admit::Call;
+use self::answer::NoAnswer;
 use self::record::Record;
+use crate::access::Access;
 use crate::directory::Directory;
+use crate::failure;
 use crate::forward::Upstream;
 use crate::metrics::GatewayMetrics;
-use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, error_response};
+use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, refusal};
 use crate::{GatewayConfig, Limits, Timeouts};
 
 /// Everything that the stages share.
 pub(crate) struct Pipeline {
-    default_namespace: String,
     limits: Limits,
     timeouts: Timeouts,
     directory: Directory,
+    access: Access,
     upstream: Upstream<HttpConnector>,
     slots: RequestSlots,
     bodies: Arc<BodyBudget>,
@@ -42,14 +48,15 @@ impl Pipeline {
     pub(crate) fn new(
         config: &GatewayConfig,
         directory: Directory,
+        access: Access,
         metrics: GatewayMetrics,
         server: ServerMetrics,
     ) -> Self {
         Self {
-            default_namespace: config.default_namespace.clone(),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             directory,
+            access,
             upstream: Upstream::plain(&config.timeouts),
             slots: RequestSlots::new(config.limits.requests, server.requests_full),
             bodies: BodyBudget::new(config.limits.buffered_bytes, server.bodies_full),
@@ -57,47 +64,66 @@ impl Pipeline {
         }
     }
 
-    /// The line: (authenticate) → admit → route → (hold) → forward → translate → meter → record.
+    /// The line: authenticate → admit → route → (hold) → forward → translate → meter → record.
     ///
-    /// Authentication comes with `ModelAccess` and stands first; until then every caller passes. Holding
-    /// stands between route and forward; until then a model with nothing ready is a 503. Metering and
+    /// Holding stands between route and forward; until then a model with nothing ready is a 503. Metering and
     /// recording happen as the answer passes, in [`Record`], which settles when it is dropped: at the end
     /// of the answer, or when the client leaves.
-    async fn answer(&self, operation: Operation, request: Request<Incoming>) -> Response<Body> {
-        let mut record = Record::begin(&self.metrics, operation);
-        match self.stages(operation, request, &mut record).await {
-            Ok(answer) => answer.deliver(record),
-            Err(error) => {
-                record.fail(&error);
-                error_response(&error)
-            }
-        }
+    async fn answer(&self, door: Door<'_>, request: Request<Incoming>) -> Response<Body> {
+        let mut record = Record::begin(&self.metrics, door.operation);
+        let refused = match self.admitted(&door, request, &mut record).await {
+            Ok(call) => match self.forward(&call, &mut record).await {
+                Ok(answer) => return answer.deliver(&call, self.timeouts.keep_alive, record),
+                Err(NoAnswer::Refused(refused)) => {
+                    record.fail(refused.status.as_u16());
+                    return refused.deliver(&call, record.endpoint_name());
+                }
+                Err(NoAnswer::Failed(failure) | NoAnswer::Settled(failure)) => failure,
+            },
+            Err(failure) => failure,
+        };
+        let answer = lane::error(door.operation.dialect(), &refused);
+        record.fail(answer.status);
+        refusal(answer)
     }
 
-    async fn stages(
+    async fn admitted(
         &self,
-        operation: Operation,
+        door: &Door<'_>,
         request: Request<Incoming>,
         record: &mut Record,
-    ) -> Result<translate::Answer, ApiError> {
+    ) -> Result<Call, Failure> {
+        let (caller, request) = self.authenticate(request).await?;
+        record.caller(&caller);
         record.hold(self.slots.take()?);
-        let call = self.admit(operation, request).await?;
+        let call = self.admit(door, &caller, request).await?;
         record.name(&call.target);
-        let upstream = self.forward(&call, record).await?;
-        translate::answer(call, upstream, &self.limits).await
+        Ok(call)
     }
+}
+
+/// A failure where no operation says whose dialect is spoken.
+fn refuse(dialect: Dialect, failure: &Failure) -> Response<Body> {
+    refusal(lane::error(dialect, failure))
 }
 
 impl Handler for Pipeline {
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let (method, path) = (request.method(), request.uri().path());
-        let models = path.strip_prefix(models::PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        match (Operation::at(path), models, method) {
-            (Some(operation), _, &Method::POST) => self.answer(operation, request).await,
-            (None, Some(""), &Method::GET) => models::list(&self.directory),
-            (None, Some(_), &Method::GET) => models::get(&self.directory, path, &self.default_namespace),
-            (None, None, method) => error_response(&ApiError::unknown_url(method.as_str(), path)),
-            (_, _, method) => error_response(&ApiError::method_not_allowed(method.as_str(), path)),
+        let method = request.method().clone();
+        let uri = request.uri().clone();
+        let (path, query) = (uri.path(), uri.query());
+        if let Some(door) = lane::door(path, query) {
+            return match method {
+                Method::POST => self.answer(door, request).await,
+                method => {
+                    refuse(door.operation.dialect(), &failure::method_not_allowed(method.as_str(), path))
+                }
+            };
+        }
+        match models::asked(path, request.headers()) {
+            Some(asked) if method == Method::GET => self.models(&asked, query, request).await,
+            Some(asked) => refuse(asked.dialect, &failure::method_not_allowed(method.as_str(), path)),
+            None => refuse(Dialect::OpenAiChat, &failure::unknown_url(method.as_str(), path)),
         }
     }
 }

@@ -1,32 +1,63 @@
-//! `GET /v1/models` and `GET /v1/models/NAME`.
+//! Lists of models, and one of them, for the clients of every dialect: what the caller may call.
 
-use http::{Response, StatusCode};
-use weighbridge_wire::openai::{Model, ModelList};
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use weighbridge_wire::canonical::Failure;
+use weighbridge_wire::models::{self, Asked, Listed, Page};
 
-use crate::directory::{Directory, Target};
-use crate::server::{Body, error_response, json_response};
+use super::{Pipeline, refuse};
+use crate::access::Caller;
+use crate::directory::Target;
+use crate::server::{Body, json_response};
 
-/// Path of the list; a model's own path goes on with a slash and its name.
-pub(super) const PATH: &str = "/v1/models";
+/// What only Anthropic's clients send.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
 
-/// Every model, by its canonical name, ready or not.
-pub(super) fn list(directory: &Directory) -> Response<Body> {
-    let models = directory.snapshot().targets().map(|target| model(target)).collect();
-    // Strings and integers always encode.
-    json_response(StatusCode::OK, serde_json::to_vec(&ModelList::new(models)).unwrap_or_default())
+/// What `path` asks for, if it is one of a models list.
+pub(super) fn asked<'a>(path: &'a str, headers: &HeaderMap) -> Option<Asked<'a>> {
+    models::asked(path, headers.contains_key(ANTHROPIC_VERSION))
 }
 
-/// The model at `path`. Clients differ in whether they escape the slash inside its name.
-pub(super) fn get(directory: &Directory, path: &str, default_namespace: &str) -> Response<Body> {
-    let name = path.trim_start_matches(PATH).trim_start_matches('/').replace("%2F", "/").replace("%2f", "/");
-    let snapshot = directory.snapshot();
-    match snapshot.resolve(&name, default_namespace) {
-        Some(target) => json_response(StatusCode::OK, serde_json::to_vec(&model(target)).unwrap_or_default()),
-        None => error_response(&snapshot.not_found(&name, default_namespace)),
+impl Pipeline {
+    /// The list, or the one model that is asked for.
+    pub(super) async fn models(
+        &self,
+        asked: &Asked<'_>,
+        query: Option<&str>,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let body = match self.authenticate(request).await {
+            Ok((caller, _)) => self.listing(asked, query, &caller),
+            Err(failure) => Err(failure),
+        };
+        match body {
+            Ok(body) => json_response(StatusCode::OK, body),
+            Err(failure) => refuse(asked.dialect, &failure),
+        }
+    }
+
+    /// Every model that `caller` may call, by its canonical name, ready or not; or the one.
+    fn listing(
+        &self,
+        Asked { dialect, model }: &Asked<'_>,
+        query: Option<&str>,
+        caller: &Caller,
+    ) -> Result<Vec<u8>, Failure> {
+        let snapshot = self.directory.snapshot();
+        let Some(name) = model else {
+            let page = Page::from_query(*dialect, query)?;
+            let allowed = snapshot.targets().filter(|target| caller.may_call(&target.canonical));
+            let listed: Vec<Listed<'_>> = allowed.map(|target| listed(target)).collect();
+            return models::list(*dialect, &page, &listed);
+        };
+        self.permit(caller, name)?;
+        let found = snapshot.resolve(name, caller.namespace());
+        let target = found.ok_or_else(|| snapshot.not_found(name, caller.namespace()))?;
+        Ok(models::one(*dialect, &listed(target)))
     }
 }
 
-fn model(target: &Target) -> Model {
+fn listed(target: &Target) -> Listed<'_> {
     let owner = target.provider.as_deref().unwrap_or("weighbridge");
-    Model::new(&target.canonical, target.created, owner)
+    Listed { name: &target.canonical, created: target.created, owner }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
-use weighbridge_wire::openai::ApiError;
-use weighbridge_wire::openai::edit::UsageView;
+use weighbridge_wire::canonical::Usage;
+use weighbridge_wire::lane::Operation;
 
-use super::admit::Operation;
+use crate::access::Caller;
 use crate::directory::{Lease, Target};
 use crate::metrics::{Cut, CutLabels, Direction, GatewayMetrics, ModelLabels, RequestLabels, TokenLabels};
 use crate::server::RequestSlot;
@@ -22,12 +22,13 @@ pub(super) struct Record {
     metrics: GatewayMetrics,
     operation: Operation,
     started: Instant,
+    caller: Option<Caller>,
     named: Option<Named>,
     lease: Option<Lease>,
     slot: Option<RequestSlot>,
     code: u16,
     stream: bool,
-    usage: Option<UsageView>,
+    usage: Option<Usage>,
     /// What the upstream said at the stream's start; the usage at its end says it again.
     prompt_tokens: Option<u64>,
     /// Pieces of text seen in a stream: about one token each.
@@ -52,6 +53,7 @@ impl Record {
             metrics: metrics.clone(),
             operation,
             started: Instant::now(),
+            caller: None,
             named: None,
             lease: None,
             slot: None,
@@ -64,6 +66,11 @@ impl Record {
             last_piece: None,
             cut: None,
         }
+    }
+
+    /// The request is `caller`'s.
+    pub(super) fn caller(&mut self, caller: &Caller) {
+        self.caller = Some(caller.clone());
     }
 
     /// The request keeps its place until it is settled.
@@ -95,12 +102,12 @@ impl Record {
     }
 
     /// The caller gets an error.
-    pub(super) fn fail(&mut self, error: &ApiError) {
-        self.code = error.status;
+    pub(super) fn fail(&mut self, code: u16) {
+        self.code = code;
     }
 
     /// A whole answer went out with this status.
-    pub(super) fn whole(&mut self, status: u16, usage: Option<UsageView>) {
+    pub(super) fn whole(&mut self, status: u16, usage: Option<Usage>) {
         (self.code, self.usage) = (status, usage);
     }
 
@@ -133,7 +140,7 @@ impl Record {
     }
 
     /// The stream reported its usage; the last report counts.
-    pub(super) fn usage(&mut self, usage: UsageView) {
+    pub(super) fn usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
     }
 
@@ -178,7 +185,9 @@ impl Record {
     fn log(&self, labels: &ModelLabels, took: Duration) {
         tracing::info!(
             target: "access",
-            path = self.operation.path(),
+            operation = self.operation.as_str(),
+            access = self.caller.as_ref().and_then(Caller::access),
+            key = self.caller.as_ref().and_then(Caller::key_name),
             namespace = labels.namespace,
             model = labels.model,
             world = labels.world,
@@ -188,8 +197,8 @@ impl Record {
             cut = self.cut.map(|cut| format!("{cut:?}")),
             milliseconds = took.as_secs_f64() * 1e3,
             first_token_milliseconds = self.first_piece.map(|first| first.as_secs_f64() * 1e3),
-            input_tokens = self.usage.map(|usage| usage.prompt_tokens).or(self.prompt_tokens),
-            output_tokens = self.usage.map_or(self.pieces, |usage| usage.completion_tokens),
+            input_tokens = self.usage.map(|usage| usage.input()).or(self.prompt_tokens),
+            output_tokens = self.usage.map_or(self.pieces, |usage| usage.output()),
         );
     }
 }
@@ -209,62 +218,39 @@ struct Seen {
 
 /// Tokens by direction, disjoint. Without a usage, a stream counts for the prompt that it named at its start
 /// and the pieces seen of it.
-fn tokens(usage: Option<UsageView>, seen: Seen) -> [(Direction, u64); 5] {
-    let usage = usage.unwrap_or(UsageView {
-        prompt_tokens: seen.prompt_tokens.unwrap_or(0),
-        completion_tokens: seen.pieces,
-        ..UsageView::default()
+fn tokens(usage: Option<Usage>, seen: Seen) -> [(Direction, u64); 5] {
+    let usage = usage.unwrap_or(Usage {
+        input_uncached: seen.prompt_tokens.unwrap_or(0),
+        output_visible: seen.pieces,
+        ..Usage::default()
     });
-    let prompt = usage.prompt_tokens_details.unwrap_or_default();
-    let completion = usage.completion_tokens_details.unwrap_or_default();
-    // A provider whose parts exceed the whole must not make a count wrap.
-    let read = prompt.cached_tokens.unwrap_or(0).min(usage.prompt_tokens);
-    let written = prompt.cache_write_tokens.unwrap_or(0).min(usage.prompt_tokens - read);
-    let reasoning = completion.reasoning_tokens.unwrap_or(0).min(usage.completion_tokens);
     [
-        (Direction::input, usage.prompt_tokens - read - written),
-        (Direction::output, usage.completion_tokens - reasoning),
-        (Direction::cache_read, read),
-        (Direction::cache_write, written),
-        (Direction::reasoning, reasoning),
+        (Direction::input, usage.input_uncached),
+        (Direction::output, usage.output_visible),
+        (Direction::cache_read, usage.cache_read),
+        (Direction::cache_write, usage.cache_write_5m.saturating_add(usage.cache_write_1h)),
+        (Direction::reasoning, usage.reasoning),
     ]
 }
 
 #[cfg(test)]
 mod tests {
-    use weighbridge_wire::openai::edit::TokenDetails;
-
     use super::*;
 
     #[test]
     fn directions_add_up_to_the_usage() {
-        let details =
-            TokenDetails { cached_tokens: Some(30), cache_write_tokens: Some(5), reasoning_tokens: Some(7) };
-        let usage = UsageView {
-            prompt_tokens: 100,
-            completion_tokens: 20,
-            prompt_tokens_details: Some(details),
-            completion_tokens_details: Some(details),
+        let usage = Usage {
+            input_uncached: 65,
+            cache_read: 30,
+            cache_write_5m: 3,
+            cache_write_1h: 2,
+            output_visible: 13,
+            reasoning: 7,
+            ..Usage::default()
         };
         let counts = tokens(Some(usage), Seen { prompt_tokens: Some(99), pieces: 99 });
         assert_eq!(counts.map(|(_, count)| count), [65, 13, 30, 5, 7]);
-        assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 120);
-    }
-
-    #[test]
-    fn absurd_parts_do_not_wrap() {
-        let details = TokenDetails {
-            cached_tokens: Some(u64::MAX),
-            cache_write_tokens: Some(u64::MAX),
-            reasoning_tokens: Some(u64::MAX),
-        };
-        let usage = UsageView {
-            prompt_tokens: 3,
-            completion_tokens: 2,
-            prompt_tokens_details: Some(details),
-            completion_tokens_details: Some(details),
-        };
-        assert_eq!(tokens(Some(usage), Seen::default()).map(|(_, count)| count), [0, 0, 3, 0, 2]);
+        assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), usage.total());
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use weighbridge_wire::openai::ApiError;
+use weighbridge_wire::canonical::Failure;
 
 use crate::directory::{Directory, Endpoint, Lease};
+use crate::failure;
 
 /// `Retry-After` while nothing is ready: a replica that starts takes some seconds.
 const RETRY_AFTER_SECONDS: u32 = 5;
@@ -23,13 +24,13 @@ pub(super) fn route(
     directory: &Directory,
     canonical: &str,
     tried: &[SocketAddr],
-) -> Result<Option<Lease>, ApiError> {
+) -> Result<Option<Lease>, Failure> {
     let snapshot = directory.snapshot();
-    let target = snapshot.get(canonical).ok_or_else(|| ApiError::model_not_found(canonical))?;
+    let target = snapshot.get(canonical).ok_or_else(|| failure::model_not_found(canonical))?;
     if target.endpoints.is_empty() {
         let reason = target.unready_reason.as_deref().unwrap_or("none of its replicas is ready");
         let message = format!("The model `{canonical}` can't answer now: {reason}.");
-        return Err(ApiError::overloaded("model_not_ready", &message, RETRY_AFTER_SECONDS));
+        return Err(failure::overloaded("model_not_ready", message, RETRY_AFTER_SECONDS));
     }
     Ok(least_busy(&target.endpoints, tried).map(|endpoint| Lease::take(Arc::clone(endpoint))))
 }
@@ -47,6 +48,9 @@ fn least_busy<'a>(endpoints: &'a [Arc<Endpoint>], tried: &[SocketAddr]) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_wire::canonical::FailureClass;
+    use weighbridge_wire::lane::Speaks;
+
     use super::*;
     use crate::directory::{Entry, EntryEndpoint, World};
 
@@ -61,6 +65,7 @@ mod tests {
             world: World::Open,
             provider: None,
             upstream_model: "n/m".into(),
+            speaks: Speaks::engine(),
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: Some("it is scaled to zero replicas".into()),
@@ -94,7 +99,7 @@ mod tests {
     #[test]
     fn nothing_ready_says_why_and_when_to_come_back() {
         let error = route(&directory(&[]), "n/m", &[]).expect_err("nothing ready");
-        assert_eq!((error.status, error.retry_after_seconds), (503, Some(5)));
-        assert!(error.body.error.message.contains("scaled to zero"), "{}", error.body.error.message);
+        assert_eq!((error.class, error.retry_after_seconds), (FailureClass::Overloaded, Some(5)));
+        assert!(error.message.contains("scaled to zero"), "{error}");
     }
 }

@@ -1,25 +1,30 @@
 //! Configuration of the proxy, and what is refused at start.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use http::uri::{Authority, Scheme};
 use url::{Host, Url};
+use weighbridge_wire::provider::Kind;
 
 use super::address;
 use crate::{Drain, Limits, Timeouts};
 
-/// Configuration of the `proxy` role. Holds no key, only where it is.
+/// Configuration of the `proxy` role. Holds no key, only where each is.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
     /// Namespace of the ExternalProvider, for metrics.
     pub namespace: String,
     /// Name of the ExternalProvider, for metrics and errors.
     pub provider: String,
-    /// Base of the provider's paths, version included, such as `https://api.example.com/v1`.
-    pub base_url: Url,
-    /// File that holds the key; read again when it changes.
-    pub key_file: PathBuf,
+    /// Whose API it is.
+    pub kind: Kind,
+    /// Base of the provider's paths, such as `https://api.example.com/v1`; `None` for the kind's own.
+    pub base_url: Option<Url>,
+    /// Where the account's keys are.
+    pub keys: Vec<KeySource>,
     /// Allow plain http and addresses that are loopback, private or link-local.
     pub allow_private: bool,
     /// More certificate authorities to trust, in PEM.
@@ -32,9 +37,48 @@ pub struct ProxyConfig {
     pub drain: Drain,
 }
 
+/// One key: a file that holds it, read again when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySource {
+    /// The file.
+    pub path: PathBuf,
+    /// Its share of the requests, beside the other keys' weights.
+    pub weight: NonZeroU16,
+}
+
+/// A weight that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key's weight is 1 to 1000")]
+pub struct WeightError;
+
+const MAX_WEIGHT: u16 = 1000;
+
+impl FromStr for KeySource {
+    type Err = WeightError;
+
+    /// `PATH=WEIGHT`, or `PATH` for weight 1.
+    fn from_str(text: &str) -> Result<Self, WeightError> {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (path, weight) = match text.rsplit_once('=') {
+            Some((path, weight)) if is_number(weight) => (path, weight.parse().map_err(|_| WeightError)?),
+            Some(_) | None => (text, NonZeroU16::MIN),
+        };
+        if weight.get() > MAX_WEIGHT {
+            return Err(WeightError);
+        }
+        Ok(Self { path: PathBuf::from(path), weight })
+    }
+}
+
 /// Why a proxy can't start. Each names the flag.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyConfigError {
+    /// Nobody says where the API is.
+    #[error("a provider of kind {0} has no address of its own: add --base-url")]
+    NoBase(Kind),
+    /// There is nothing to authenticate with.
+    #[error("add --key-file: a provider is called with a key")]
+    NoKey,
     /// Neither https nor http.
     #[error("--base-url must begin with https:// (or http:// with --allow-private), not {0}://")]
     Scheme(String),
@@ -74,7 +118,8 @@ pub(super) struct Base {
 
 impl Base {
     pub(super) fn new(config: &ProxyConfig) -> Result<Self, ProxyConfigError> {
-        let url = &config.base_url;
+        let default = || Url::parse(config.kind.profile().default_base_url?).ok();
+        let url = &config.base_url.clone().or_else(default).ok_or(ProxyConfigError::NoBase(config.kind))?;
         let scheme = match url.scheme() {
             "https" => Scheme::HTTPS,
             "http" if config.allow_private => Scheme::HTTP,
@@ -105,11 +150,16 @@ mod tests {
     use super::*;
 
     fn base(url: &str, allow_private: bool) -> Result<Base, ProxyConfigError> {
+        of(Kind::OpenAiCompatible, Some(url), allow_private)
+    }
+
+    fn of(kind: Kind, url: Option<&str>, allow_private: bool) -> Result<Base, ProxyConfigError> {
         Base::new(&ProxyConfig {
             namespace: "n".into(),
             provider: "p".into(),
-            base_url: url.parse().expect("a URL"),
-            key_file: "key".into(),
+            kind,
+            base_url: url.map(|url| url.parse().expect("a URL")),
+            keys: Vec::new(),
             allow_private,
             ca_file: None,
             limits: Limits::default(),
@@ -122,6 +172,34 @@ mod tests {
     fn a_base_is_a_host_and_a_path() {
         let base = base("https://api.example.com:8443/v1/", false).expect("accepted");
         assert_eq!((base.authority.as_str(), base.path.as_str()), ("api.example.com:8443", "/v1"));
+    }
+
+    #[test]
+    fn a_kind_with_an_address_of_its_own_needs_none() {
+        for (kind, host) in [
+            (Kind::OpenAi, Some("api.openai.com")),
+            (Kind::Anthropic, Some("api.anthropic.com")),
+            (Kind::Gemini, Some("generativelanguage.googleapis.com")),
+            (Kind::AzureOpenAi, None),
+            (Kind::OpenAiCompatible, None),
+            (Kind::AnthropicCompatible, None),
+        ] {
+            let base = of(kind, None, false);
+            assert_eq!(base.as_ref().ok().map(|base| base.authority.as_str()), host, "{kind}");
+            assert!(host.is_some() || matches!(base, Err(ProxyConfigError::NoBase(_))), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_key_may_have_a_weight() {
+        let read = |text: &str| text.parse::<KeySource>().map(|key| (key.path, key.weight.get()));
+        assert_eq!(read("/keys/0=5"), Ok(("/keys/0".into(), 5)));
+        assert_eq!(read("/keys/0"), Ok(("/keys/0".into(), 1)));
+        assert_eq!(read("/a=b/key"), Ok(("/a=b/key".into(), 1)));
+        assert_eq!(read("/a=7=2"), Ok(("/a=7".into(), 2)));
+        for bad in ["k=0", "k=1001", "k=99999"] {
+            assert_eq!(read(bad), Err(WeightError), "{bad}");
+        }
     }
 
     #[test]

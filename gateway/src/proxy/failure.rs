@@ -1,105 +1,170 @@
-//! What the caller gets where the provider gave no answer, or an error.
+//! A proxy's own failures: what the gateway gets where the provider said nothing that may be passed on.
 
-use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body_util::{BodyExt, Limited};
-use weighbridge_wire::openai::{ApiError, ErrorBody};
+use std::time::Duration;
 
-use super::key::{Key, KeyError};
-use crate::forward::{ForwardError, UpstreamBody};
-use crate::label::tidy;
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Response};
+use weighbridge_wire::canonical::{Failure, FailureClass, MAX_RETRY_AFTER_SECONDS};
+use weighbridge_wire::openai::ApiError;
 
-/// Bytes of a provider's error that are read: a message, not a page.
-const ERROR_BYTES: usize = 64 << 10;
-/// The longest wait that clients obey as it is meant; above it they are told not to retry.
-const LONGEST_WAIT_SECONDS: u64 = 60;
+use super::keys::{KeyError, NoKey};
+use crate::forward::{FAILURE, ForwardError};
+use crate::server::{Body, error_response};
+
+/// A failure of our own, in OpenAI's shape whatever the provider speaks.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub class: FailureClass,
+    pub error: Box<ApiError>,
+    /// How long the caller should wait.
+    wait: Option<Duration>,
+}
+
+impl Failed {
+    fn new(class: FailureClass, error: ApiError) -> Self {
+        Self { class, error: Box::new(error), wait: None }
+    }
+
+    /// Of a request that can't be sent.
+    pub(super) fn unsent(message: &str) -> Self {
+        Self::new(FailureClass::Internal, ApiError::internal(message))
+    }
+
+    pub(super) fn response(&self) -> Response<Body> {
+        let mut response = error_response(&self.error);
+        if let Some(wait) = self.wait {
+            say_wait(response.headers_mut(), wait);
+        }
+        response.headers_mut().insert(FAILURE, HeaderValue::from_static(self.class.as_str()));
+        response
+    }
+}
+
+/// The server's own refusals: too large, too slow, too many.
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.class, failure.into())
+    }
+}
 
 /// There is no key to send.
-pub(super) fn no_key(provider: &str, error: KeyError) -> ApiError {
+pub(super) fn no_key(provider: &str, why: NoKey) -> Failed {
+    match why {
+        NoKey::Missing(error) => missing(provider, error),
+        NoKey::Retired => Failed::new(
+            FailureClass::Credential,
+            ApiError::upstream(
+                "upstream_credentials_exhausted",
+                &format!(
+                    "Provider `{provider}` rejected every key that it has here: put a working one into the \
+                     Secrets of ExternalProvider `{provider}`."
+                ),
+            ),
+        ),
+        NoKey::Resting(wait) => {
+            let message = format!("Every key of provider `{provider}` is rate limited now.");
+            let error = ApiError::new(429, "rate_limit_error", None, Some("upstream_rate_limited"), &message);
+            Failed { wait: Some(wait), ..Failed::new(FailureClass::RateLimited, error) }
+        }
+    }
+}
+
+fn missing(provider: &str, error: KeyError) -> Failed {
     let message = format!("Provider `{provider}` can't be called: {error}.");
-    ApiError::upstream("provider_credentials_missing", &message)
+    Failed::new(FailureClass::Credential, ApiError::upstream("provider_credentials_missing", &message))
+}
+
+/// The attempts are used up on keys that the provider refuses, and there are others.
+pub(super) fn rejected(provider: &str, status: u16) -> Failed {
+    // Its class says that trying again may help, which a class of the caller's own key would not.
+    let message =
+        format!("Provider `{provider}` rejected a key with status {status}; there are others. Try again.");
+    Failed::new(FailureClass::Upstream, ApiError::upstream("upstream_credentials_rejected", &message))
 }
 
 /// The provider did not answer. The cause is in the log, never in the answer.
-pub(super) fn unanswered(provider: &str, error: &ForwardError) -> ApiError {
+pub(super) fn unanswered(provider: &str, error: &ForwardError) -> Failed {
     match error {
-        ForwardError::Connect(_) => ApiError::upstream(
-            "provider_unreachable",
-            &format!(
-                "Provider `{provider}` can't be connected to: check baseURL of ExternalProvider `{provider}`."
+        ForwardError::Connect(_) => Failed::new(
+            FailureClass::Upstream,
+            ApiError::upstream(
+                "provider_unreachable",
+                &format!(
+                    "Provider `{provider}` can't be connected to: check baseURL of ExternalProvider `{provider}`."
+                ),
             ),
         ),
-        ForwardError::Broken(_) => ApiError::upstream(
-            "provider_broken",
-            &format!("The connection to provider `{provider}` broke before an answer began."),
+        ForwardError::Broken(_) => Failed::new(
+            FailureClass::Upstream,
+            ApiError::upstream(
+                "provider_broken",
+                &format!("The connection to provider `{provider}` broke before an answer began."),
+            ),
         ),
-        ForwardError::FirstByte(time) => ApiError::upstream_timeout(&format!(
-            "Provider `{provider}` did not begin to answer within {} s.",
-            time.as_secs()
-        )),
+        ForwardError::FirstByte(time) => Failed::new(
+            FailureClass::Timeout,
+            ApiError::upstream_timeout(&format!(
+                "Provider `{provider}` did not begin to answer within {} s.",
+                time.as_secs()
+            )),
+        ),
     }
 }
 
-/// The provider's error in our shape. Its words are labelled as its own, and left out where they may speak
-/// of the key.
-pub(super) async fn answered(
-    provider: &str,
-    key: &Key,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: UpstreamBody,
-) -> (ApiError, HeaderMap) {
-    let error = match status.as_u16() {
-        // A caller must not take these for its own key or bill.
-        401..=403 => ApiError::upstream(
-            "provider_credentials_rejected",
-            &format!("Provider `{provider}` rejected its credentials with status {}.", status.as_u16()),
-        ),
-        300..=399 => ApiError::upstream(
-            "provider_redirect",
-            &format!("Provider `{provider}` answered with a redirect, which is not followed."),
-        ),
-        code => {
-            let said = Limited::new(body, ERROR_BYTES).collect().await.ok().map(|body| body.to_bytes());
-            labelled(provider, key, code, said)
-        }
-    };
-    let waits = error.status == 429 || error.status == 503;
-    (error, if waits { wait_hints(headers) } else { HeaderMap::new() })
+/// The provider answered with success and with something that no dialect has.
+pub(super) fn no_answer(provider: &str, what: &str) -> Failed {
+    let message = format!("Provider `{provider}` answered with {what}.");
+    Failed::new(FailureClass::Upstream, ApiError::upstream("provider_invalid_response", &message))
 }
 
-fn labelled(provider: &str, key: &Key, code: u16, said: Option<Bytes>) -> ApiError {
-    let body = said.and_then(|said| serde_json::from_slice::<ErrorBody>(&said).ok());
-    let message = match &body {
-        Some(body) => {
-            format!("Provider `{provider}` answered {code}: {}", key.redact(&tidy(&body.error.message)))
-        }
-        None => format!("Provider `{provider}` answered {code}."),
-    };
-    let (param, word) = body.map_or((None, None), |body| (body.error.param, body.error.code));
-    let word = word.map(|word| key.redact(&tidy(&word)));
-    match code {
-        400 | 408 | 409 | 413 | 422 => {
-            let param = param.map(|param| key.redact(&tidy(&param)));
-            ApiError::new(code, "invalid_request_error", param.as_deref(), word.as_deref(), &message)
-        }
-        404 => ApiError::upstream("provider_not_found", &message),
-        429 => ApiError::new(429, "rate_limit_error", None, word.as_deref(), &message),
-        503 | 529 => ApiError::new(503, "server_error", None, Some("provider_overloaded"), &message),
-        _ => ApiError::upstream("provider_error", &message),
+/// The provider answered with an error that is not passed on: a redirect, a page, or more than an error is.
+pub(super) fn unreadable(provider: &str, status: u16, wait: Option<Duration>) -> Failed {
+    if (300..=399).contains(&status) {
+        let message = format!("Provider `{provider}` answered with a redirect, which is not followed.");
+        return Failed::new(FailureClass::Upstream, ApiError::upstream("provider_redirect", &message));
     }
+    let class = FailureClass::from_status(status);
+    let mut failure = Failure::new(class, format!("Provider `{provider}` answered {status}."));
+    failure.code = match class {
+        FailureClass::BadRequest | FailureClass::TooLarge | FailureClass::RateLimited => None,
+        FailureClass::NotFound => Some("provider_not_found".to_owned()),
+        FailureClass::Overloaded => Some("provider_overloaded".to_owned()),
+        _ => Some("provider_error".to_owned()),
+    };
+    Failed { wait, ..Failed::new(class, failure.into()) }
 }
 
-/// The provider's hints on when to come back, as they are. A wait longer than clients obey is marked as not
-/// to be waited for.
-fn wait_hints(from: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    crate::forward::copy_allowed(from, &mut headers, crate::forward::RESPONSE_HEADERS);
-    headers.remove(http::header::CONTENT_TYPE);
-    let seconds = from.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if seconds.is_some_and(|seconds| seconds > LONGEST_WAIT_SECONDS) {
+/// Says `wait` in whole seconds, at most as many as clients obey; a longer one is not to be waited for.
+pub(super) fn say_wait(headers: &mut HeaderMap, wait: Duration) {
+    headers.remove("retry-after-ms");
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    let told = u32::try_from(seconds).unwrap_or(u32::MAX).min(MAX_RETRY_AFTER_SECONDS);
+    headers.insert(RETRY_AFTER, HeaderValue::from(told));
+    if seconds > u128::from(MAX_RETRY_AFTER_SECONDS) {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
-    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_said_in_whole_seconds_that_clients_obey() {
+        for (wait, told, retry) in [
+            (Duration::ZERO, "1", None),
+            (Duration::from_millis(6001), "7", None),
+            (Duration::from_secs(60), "60", None),
+            (Duration::from_millis(60_001), "60", Some("false")),
+            (Duration::MAX, "60", Some("false")),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("retry-after-ms", HeaderValue::from_static("86400000"));
+            headers.insert("retry-after", HeaderValue::from_static("86400"));
+            say_wait(&mut headers, wait);
+            let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+            assert_eq!((of("retry-after"), of("x-should-retry")), (Some(told), retry), "{wait:?}");
+            assert_eq!(of("retry-after-ms"), None);
+        }
+    }
 }

@@ -1,47 +1,42 @@
-//! One request through the proxy.
+//! One request through the proxy: key after key, until the provider takes one or the attempts are used up.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{PathAndQuery, Uri};
-use http::{Method, Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
-use weighbridge_wire::openai::ApiError;
+use weighbridge_wire::canonical::FailureClass;
+use weighbridge_wire::provider::Kind;
 
+use super::answer::{self, Said};
 use super::config::Base;
 use super::connector::{ProviderConnector, provider_connector};
-use super::failure;
-use super::key::KeyFile;
+use super::failure::{self, Failed};
+use super::keys::{Chosen, Keys, NoKey, resting};
 use super::metrics::ProxyMetrics;
+use super::passing::Counted;
 use super::{ProxyConfig, ProxyConfigError};
-use crate::forward::{Pieces, REQUEST_HEADERS, RESPONSE_HEADERS, Upstream, UpstreamBody, copy_allowed};
-use crate::server::{
-    Body, BodyBudget, BodyError, Handler, RequestSlot, RequestSlots, ServerMetrics, error_response, receive,
+use crate::forward::{
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, Pieces, Upstream, UpstreamBody, chain, copy_allowed,
 };
+use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, receive};
 use crate::{Limits, Timeouts};
 
-/// Paths that are forwarded, as a caller and as the provider writes them. Nothing else leaves the cluster.
-const PATHS: [(&str, &str); 4] = [
-    ("/v1/chat/completions", "/chat/completions"),
-    ("/v1/completions", "/completions"),
-    ("/v1/embeddings", "/embeddings"),
-    ("/v1/rerank", "/rerank"),
-];
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weighbridge/", env!("CARGO_PKG_VERSION")));
-/// Status of a request whose caller left.
-const CALLER_LEFT: u16 = 499;
+/// Attempts where the gateway does not say: past three keys that are refused or limited, the fault is hardly theirs.
+const DEFAULT_ATTEMPTS: u32 = 3;
+/// As many as there may be keys.
+const MAX_ATTEMPTS: u32 = 16;
 
 /// The proxy of one provider.
 pub(super) struct Proxy {
     provider: String,
+    kind: Kind,
     base: Base,
-    key: Arc<KeyFile>,
+    keys: Arc<Keys>,
     upstream: Upstream<ProviderConnector>,
     limits: Limits,
     timeouts: Timeouts,
@@ -50,17 +45,41 @@ pub(super) struct Proxy {
     metrics: ProxyMetrics,
 }
 
+/// A request but for its key.
+struct Outgoing {
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// What came of one attempt.
+enum Outcome {
+    Answer(Response<UpstreamBody>),
+    /// An error that has nothing to do with the key.
+    Error(Said),
+    /// 401, 402, 403: the provider does not take the key.
+    Refused(u16),
+    /// 429: the provider does not take the key now.
+    Limited(Said),
+}
+
+enum Reply {
+    Answer(Response<UpstreamBody>),
+    Error(Response<Body>),
+}
+
 impl Proxy {
     pub(super) fn new(
         config: &ProxyConfig,
-        key: Arc<KeyFile>,
+        keys: Arc<Keys>,
         metrics: ProxyMetrics,
         server: ServerMetrics,
     ) -> Result<Self, ProxyConfigError> {
         Ok(Self {
             provider: config.provider.clone(),
+            kind: config.kind,
             base: Base::new(config)?,
-            key,
+            keys,
             upstream: Upstream::new(provider_connector(config)?, &config.timeouts),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
@@ -71,71 +90,138 @@ impl Proxy {
     }
 
     async fn pass(&self, path: &str, request: Request<Incoming>, counted: Counted) -> Response<Body> {
-        match self.try_pass(path, request).await {
-            Ok(Passed::Answer(response)) => {
-                let (head, body) = response.into_parts();
-                let status = head.status.as_u16();
-                let mut body = CountedBody { inner: body, counted, status };
-                if body.inner.is_end_stream() {
-                    // hyper never polls an empty body.
-                    body.counted.code = status;
-                }
-                Response::from_parts(head, body.boxed_unsync())
-            }
-            Ok(Passed::Refused(response)) => {
+        let mut used = 0;
+        let mut response = match self.exchange(path, request, &mut used).await {
+            Ok(Reply::Answer(response)) => counted.follow(response),
+            Ok(Reply::Error(response)) => {
                 counted.end(response.status().as_u16());
                 response
             }
-            Err(error) => {
-                counted.end(error.status);
-                error_response(&error)
+            Err(failed) => {
+                counted.end(failed.error.status);
+                failed.response()
+            }
+        };
+        response.headers_mut().insert(ATTEMPTS_USED, HeaderValue::from(used));
+        response
+    }
+
+    async fn exchange(
+        &self,
+        path: &str,
+        request: Request<Incoming>,
+        used: &mut u32,
+    ) -> Result<Reply, Failed> {
+        let (head, body) = request.into_parts();
+        let received =
+            receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
+        let outgoing = self.outgoing(path, &head.headers, received.bytes.clone())?;
+        let most = attempts(&head.headers);
+        let mut tried: Vec<Chosen> = Vec::new();
+        let mut limited = None;
+        loop {
+            let chosen = match self.keys.choose(&tried) {
+                Ok(chosen) => chosen,
+                Err(why) => return self.out_of_keys(why, limited, &tried),
+            };
+            *used += 1;
+            let outcome = self.attempt(&outgoing, &chosen).await?;
+            tried.push(chosen);
+            let Some(chosen) = tried.last() else { continue };
+            let refused = match outcome {
+                Outcome::Answer(response) => return Ok(Reply::Answer(response)),
+                Outcome::Error(said) => return self.pass_on(said, None, &tried),
+                Outcome::Refused(status) => {
+                    self.keys.retire(chosen);
+                    Some(status)
+                }
+                Outcome::Limited(said) => {
+                    self.keys.rest(chosen, resting(&said.headers));
+                    limited = Some(said);
+                    None
+                }
+            };
+            if *used >= most {
+                return match (limited, refused, self.keys.wait()) {
+                    (Some(said), _, wait) => self.pass_on(said, wait, &tried),
+                    (None, Some(status), Some(_)) => Err(failure::rejected(&self.provider, status)),
+                    (None, _, _) => Err(failure::no_key(&self.provider, NoKey::Retired)),
+                };
             }
         }
     }
 
-    async fn try_pass(&self, path: &str, request: Request<Incoming>) -> Result<Passed, ApiError> {
-        let (head, body) = request.into_parts();
-        let received =
-            receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
-        let key = self.key.current().map_err(|error| {
-            tracing::warn!(%error, "a request was refused: there is no key");
-            failure::no_key(&self.provider, error)
-        })?;
-        let mut request = Request::new(Pieces::from(received.bytes.clone()));
+    async fn attempt(&self, outgoing: &Outgoing, chosen: &Chosen) -> Result<Outcome, Failed> {
+        let profile = self.kind.profile();
+        let mut request = Request::new(Pieces::from(outgoing.body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri(path)?;
-        copy_allowed(&head.headers, request.headers_mut(), REQUEST_HEADERS);
-        request.headers_mut().insert(USER_AGENT, AGENT);
-        let bearer = key.bearer().ok_or_else(|| ApiError::internal("the key is no header value"))?;
-        request.headers_mut().insert(AUTHORIZATION, bearer);
+        request.uri_mut().clone_from(&outgoing.uri);
+        request.headers_mut().clone_from(&outgoing.headers);
+        let (name, value) =
+            chosen.key.header(profile.key).ok_or_else(|| Failed::unsent("the key is no header value"))?;
+        request.headers_mut().insert(name, value);
 
         let sent = Instant::now();
         let response = self.upstream.send(request).await.map_err(|error| {
-            let answer = failure::unanswered(&self.provider, &error);
-            let error = key.redact(&crate::forward::chain(&error));
-            tracing::warn!(%error, answer = answer.body.error.message, "the provider did not answer");
-            answer
+            let failed = failure::unanswered(&self.provider, &error);
+            let error = self.keys.redactor(std::slice::from_ref(chosen)).redact_text(&chain(&error));
+            tracing::warn!(%error, answer = failed.error.body.error.message, "the provider did not answer");
+            failed
         })?;
         self.metrics.first_byte.observe(sent.elapsed().as_secs_f64());
-        let (mut head, body) = response.into_parts();
-        if !head.status.is_success() {
-            tracing::warn!(status = head.status.as_u16(), "the provider answered with an error");
-            let (error, hints) =
-                failure::answered(&self.provider, &key, head.status, &head.headers, body).await;
-            let mut refused = error_response(&error);
-            refused.headers_mut().extend(hints);
-            return Ok(Passed::Refused(refused));
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            tracing::warn!(status, key = chosen.index, "the provider answered with an error");
+            let said = Said::read(profile, response).await;
+            return Ok(match status {
+                401..=403 => Outcome::Refused(status),
+                429 => Outcome::Limited(said),
+                _ => Outcome::Error(said),
+            });
         }
-        let mut headers = http::HeaderMap::new();
-        copy_allowed(&head.headers, &mut headers, RESPONSE_HEADERS);
-        head.headers = headers;
+        if let Some(what) = answer::is_none(response.headers()) {
+            tracing::warn!(what, "the provider's answer is none");
+            return Err(failure::no_answer(&self.provider, what));
+        }
+        let (mut head, body) = response.into_parts();
+        head.headers = answer::allowed(profile, &head.headers);
         // The provider's protocol version is not ours to repeat.
         head.version = http::Version::default();
-        Ok(Passed::Answer(Response::from_parts(head, body)))
+        Ok(Outcome::Answer(Response::from_parts(head, body)))
     }
 
-    fn uri(&self, path: &str) -> Result<Uri, ApiError> {
-        let refused = || ApiError::internal("the provider's base URL takes no path");
+    /// What the provider said of a key that it limits tells more than our own words.
+    fn out_of_keys(&self, why: NoKey, limited: Option<Said>, tried: &[Chosen]) -> Result<Reply, Failed> {
+        match (why, limited) {
+            (NoKey::Resting(wait), Some(said)) => self.pass_on(said, Some(wait), tried),
+            (NoKey::Missing(_) | NoKey::Retired | NoKey::Resting(_), _) => {
+                let failed = failure::no_key(&self.provider, why);
+                if failed.class == FailureClass::Credential {
+                    tracing::warn!(answer = failed.error.body.error.message, "a request was refused");
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    fn pass_on(&self, said: Said, wait: Option<Duration>, tried: &[Chosen]) -> Result<Reply, Failed> {
+        said.pass(&self.provider, &self.keys.redactor(tried), wait).map(Reply::Error)
+    }
+
+    fn outgoing(&self, path: &str, from: &HeaderMap, body: Bytes) -> Result<Outgoing, Failed> {
+        let profile = self.kind.profile();
+        let mut headers = HeaderMap::new();
+        copy_allowed(from, &mut headers, COMMON_REQUEST_HEADERS);
+        copy_allowed(from, &mut headers, profile.request_headers);
+        for (name, value) in profile.default_headers {
+            headers.entry(*name).or_insert(HeaderValue::from_static(value));
+        }
+        headers.insert(USER_AGENT, AGENT);
+        Ok(Outgoing { uri: self.uri(path)?, headers, body })
+    }
+
+    fn uri(&self, path: &str) -> Result<Uri, Failed> {
+        let refused = || Failed::unsent("the provider's base URL takes no path");
         let path = PathAndQuery::try_from(format!("{}{path}", self.base.path)).map_err(|_| refused())?;
         Uri::builder()
             .scheme(self.base.scheme.clone())
@@ -146,92 +232,26 @@ impl Proxy {
     }
 }
 
+/// How many attempts the gateway leaves to us.
+fn attempts(headers: &HeaderMap) -> u32 {
+    let told = headers.get(ATTEMPTS).and_then(|value| value.to_str().ok()?.parse().ok());
+    told.unwrap_or(DEFAULT_ATTEMPTS).clamp(1, MAX_ATTEMPTS)
+}
+
 impl Handler for Proxy {
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let path = request.uri().path();
-        let Some((_, at_provider)) = PATHS.iter().find(|(ours, _)| *ours == path) else {
-            return error_response(&ApiError::unknown_url(request.method().as_str(), path));
+        let (method, path) = (request.method(), request.uri().path());
+        let Some(at_provider) = self.kind.forwarded(path, request.uri().query()) else {
+            return Failed::from(crate::failure::unknown_url(method.as_str(), path)).response();
         };
-        if request.method() != Method::POST {
-            return error_response(&ApiError::method_not_allowed(request.method().as_str(), path));
+        if method != Method::POST {
+            return Failed::from(crate::failure::method_not_allowed(method.as_str(), path)).response();
         }
         let slot = match self.slots.take() {
             Ok(slot) => slot,
-            Err(error) => return error_response(&error),
+            Err(error) => return Failed::from(error).response(),
         };
         let counted = Counted::begin(&self.metrics, slot);
-        self.pass(at_provider, request, counted).await
-    }
-}
-
-enum Passed {
-    Answer(Response<UpstreamBody>),
-    Refused(Response<Body>),
-}
-
-/// Counts one request when dropped; where nobody said how it ended, the caller left.
-struct Counted {
-    metrics: ProxyMetrics,
-    code: u16,
-    _slot: RequestSlot,
-}
-
-impl Counted {
-    fn begin(metrics: &ProxyMetrics, slot: RequestSlot) -> Self {
-        metrics.in_flight.inc();
-        Self { metrics: metrics.clone(), code: CALLER_LEFT, _slot: slot }
-    }
-
-    fn end(mut self, code: u16) {
-        self.code = code;
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.metrics.in_flight.dec();
-        self.metrics.count(self.code);
-    }
-}
-
-/// The provider's body, passed on unread. Broken or silent, it breaks the connection to the gateway, which
-/// then tells its client in the client's dialect.
-struct CountedBody {
-    inner: UpstreamBody,
-    counted: Counted,
-    status: u16,
-}
-
-impl HttpBody for CountedBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                self.counted.metrics.answer_bytes.inc_by(bytes as u64);
-                if self.inner.is_end_stream() {
-                    self.counted.code = self.status;
-                }
-            }
-            Some(Err(error)) => {
-                self.counted.code = if matches!(error, BodyError::Idle(_)) { 504 } else { 502 };
-            }
-            None => self.counted.code = self.status,
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.pass(&at_provider, request, counted).await
     }
 }

@@ -1,13 +1,17 @@
 //! The proxy's metrics. Their names differ from the gateway's, which counts the same requests: a sum over
-//! all pods must count nothing twice.
+//! all pods must count nothing twice. A key is named by its place, never by what it is.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
+use super::keys::{Keys, Standing};
 use crate::metrics::Registry;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,6 +26,21 @@ struct CodeLabels {
     provider: ProviderLabels,
     /// Status that the gateway got; 499 where it left.
     code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    #[prometheus(flatten)]
+    provider: ProviderLabels,
+    /// Place in `spec.apiKeys`, from 0.
+    key: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StandingLabels {
+    #[prometheus(flatten)]
+    key: KeyLabels,
+    state: &'static str,
 }
 
 /// Seconds from 1 ms to the longest generation.
@@ -83,5 +102,82 @@ impl ProxyMetrics {
 
     pub(super) fn count(&self, code: u16) {
         self.requests.get_or_create(&CodeLabels { provider: self.labels.clone(), code }).inc();
+    }
+}
+
+/// What happened to each key. Clones share one state.
+#[derive(Clone, Debug)]
+pub(super) struct KeyMetrics {
+    labels: ProviderLabels,
+    retires: Family<KeyLabels, Counter>,
+    rests: Family<KeyLabels, Counter>,
+}
+
+impl KeyMetrics {
+    pub(super) fn register(registry: &mut Registry, namespace: &str, provider: &str) -> Self {
+        let labels = ProviderLabels { namespace: namespace.to_owned(), provider: provider.to_owned() };
+        let metrics = Self { labels, retires: Family::default(), rests: Family::default() };
+        registry.register(
+            "weighbridge_provider_key_retires",
+            "Keys that the provider refused: out of use until their Secret changes",
+            metrics.retires.clone(),
+        );
+        registry.register(
+            "weighbridge_provider_key_rests",
+            "Times that the provider limited a key",
+            metrics.rests.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn retired(&self, index: usize) {
+        self.retires.get_or_create(&key_labels(&self.labels, index)).inc();
+    }
+
+    pub(super) fn rested(&self, index: usize) {
+        self.rests.get_or_create(&key_labels(&self.labels, index)).inc();
+    }
+
+    /// Shows where each of `keys` stands.
+    pub(super) fn show(&self, registry: &mut Registry, keys: Arc<Keys>) {
+        registry.register_collector(Box::new(Standings { labels: self.labels.clone(), keys }));
+    }
+}
+
+fn key_labels(provider: &ProviderLabels, index: usize) -> KeyLabels {
+    KeyLabels { provider: provider.clone(), key: u32::try_from(index).unwrap_or(u32::MAX) }
+}
+
+/// Read at scrape time: a rest ends with no request to notice it.
+#[derive(Debug)]
+struct Standings {
+    labels: ProviderLabels,
+    keys: Arc<Keys>,
+}
+
+const STATES: [&str; 4] = ["usable", "resting", "retired", "missing"];
+
+impl Collector for Standings {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauges = Family::<StandingLabels, Gauge>::default();
+        for (index, standing) in self.keys.standings().into_iter().enumerate() {
+            let stands = match standing {
+                Standing::Usable => "usable",
+                Standing::Resting { .. } => "resting",
+                Standing::Retired => "retired",
+                Standing::Missing => "missing",
+            };
+            for state in STATES {
+                let labels = StandingLabels { key: key_labels(&self.labels, index), state };
+                gauges.get_or_create(&labels).set(i64::from(state == stands));
+            }
+        }
+        let encoded = encoder.encode_descriptor(
+            "weighbridge_provider_key_state",
+            "1 for the state that a key is in",
+            None,
+            gauges.metric_type(),
+        )?;
+        gauges.encode(encoded)
     }
 }

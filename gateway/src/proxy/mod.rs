@@ -1,23 +1,26 @@
-//! The provider proxy role: the only process that holds a provider's key.
+//! The provider proxy role: the only process that holds a provider's keys.
 //!
-//! It adds the key, pins the host, forwards the allowed paths and nothing else, and passes bytes on
-//! unread. It knows no model and translates nothing; the gateway does. It never talks to the cluster.
+//! It picks the key, pins the host, forwards the allowed paths and nothing else, tries another key where one is
+//! refused, and passes bytes on unread. What differs by kind of provider is the table in `wire::provider`. It
+//! knows no model and translates nothing; the gateway does. It never talks to the cluster.
 
 mod address;
+mod answer;
 mod config;
 mod connector;
 mod failure;
 mod handler;
-mod key;
+mod keys;
 mod metrics;
+mod passing;
 
 use std::sync::Arc;
 
-pub use config::{ProxyConfig, ProxyConfigError};
+pub use config::{KeySource, ProxyConfig, ProxyConfigError, WeightError};
 
 use self::handler::Proxy;
-use self::key::KeyFile;
-use self::metrics::ProxyMetrics;
+use self::keys::Keys;
+use self::metrics::{KeyMetrics, ProxyMetrics};
 use crate::metrics::Registry;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
 
@@ -33,13 +36,18 @@ pub async fn serve_proxy(
     let mut registry = Registry::default();
     let server_metrics = ServerMetrics::register(&mut registry);
     let metrics = ProxyMetrics::register(&mut registry, &config.namespace, &config.provider);
-    let key = Arc::new(KeyFile::new(config.key_file.clone()));
+    if config.keys.is_empty() {
+        return Err(ProxyConfigError::NoKey.into());
+    }
+    let key_metrics = KeyMetrics::register(&mut registry, &config.namespace, &config.provider);
+    let keys = Arc::new(Keys::new(&config.keys, key_metrics.clone()));
+    key_metrics.show(&mut registry, Arc::clone(&keys));
     let readiness = {
-        let key = Arc::clone(&key);
-        move || key.current().map(drop).map_err(|error| error.to_string())
+        let keys = Arc::clone(&keys);
+        move || keys.ready()
     };
     let admin = Admin::new(registry, shutdown.clone(), readiness);
-    let proxy = Arc::new(Proxy::new(&config, key, metrics, server_metrics.clone())?);
+    let proxy = Arc::new(Proxy::new(&config, keys, metrics, server_metrics.clone())?);
     let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
     server::serve(settings, listeners, admin, proxy, server_metrics, shutdown).await
 }

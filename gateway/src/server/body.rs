@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use weighbridge_wire::canonical::ErrorAnswer;
 use weighbridge_wire::openai::ApiError;
 
 /// The body of an answer: whole, or a stream.
@@ -31,11 +32,18 @@ pub(crate) fn json_response(status: StatusCode, json: impl Into<Bytes>) -> Respo
     response
 }
 
-/// `error` as an answer.
+/// `error` as an answer in OpenAI's shape, which the proxy speaks to the gateway.
 pub(crate) fn error_response(error: &ApiError) -> Response<Body> {
-    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_response(status, error.to_json());
-    if let Some(seconds) = error.retry_after_seconds {
+    let ApiError { status, retry_after_seconds, body: _ } = *error;
+    refusal(ErrorAnswer { status, retry_after_seconds, body: error.to_json() })
+}
+
+/// An error as a dialect sends it.
+pub(crate) fn refusal(error: ErrorAnswer) -> Response<Body> {
+    let ErrorAnswer { status, retry_after_seconds, body } = error;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json_response(status, body);
+    if let Some(seconds) = retry_after_seconds {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response

@@ -9,7 +9,9 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
-use weighbridge_wire::openai::ApiError;
+use weighbridge_wire::canonical::Failure;
+
+use crate::failure;
 
 /// How much of a body that is too large is read and dropped, as a multiple of the limit: many clients
 /// send all of it before they look at the answer, and would see a reset in place of the 413.
@@ -30,14 +32,14 @@ impl BodyBudget {
         Arc::new(Self { used: AtomicUsize::new(0), most, full })
     }
 
-    fn take(&self, bytes: usize) -> Result<(), ApiError> {
+    fn take(&self, bytes: usize) -> Result<(), Failure> {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) <= self.most {
             return Ok(());
         }
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         self.full.inc();
-        Err(ApiError::overloaded("server_busy", "Too many large requests are open. Try again shortly.", 1))
+        Err(failure::overloaded("server_busy", "Too many large requests are open. Try again shortly.", 1))
     }
 }
 
@@ -71,7 +73,7 @@ pub(crate) async fn receive(
     limit: usize,
     time: Duration,
     budget: &Arc<BodyBudget>,
-) -> Result<Received, ApiError> {
+) -> Result<Received, Failure> {
     let read = if body.size_hint().lower() > limit as u64 {
         Err(ReadError::TooLarge)
     } else {
@@ -80,15 +82,10 @@ pub(crate) async fn receive(
     match read {
         Ok(received) => Ok(received),
         Err(ReadError::Answer(answer)) => Err(answer),
-        Err(ReadError::TooSlow) => {
-            let message = format!("The request body did not arrive within {} seconds.", time.as_secs());
-            Err(ApiError::request_timeout(&message))
-        }
+        Err(ReadError::TooSlow) => Err(failure::request_timeout(time)),
         Err(ReadError::TooLarge) => {
-            // Ends early in silence: the answer is the same 413.
-            let _ =
-                tokio::time::timeout(DRAIN_TIME, drain(&mut body, limit.saturating_mul(DRAIN_FACTOR))).await;
-            Err(ApiError::payload_too_large(limit as u64))
+            discard(body, limit.saturating_mul(DRAIN_FACTOR)).await;
+            Err(failure::body_too_large(limit))
         }
     }
 }
@@ -96,7 +93,7 @@ pub(crate) async fn receive(
 enum ReadError {
     TooLarge,
     TooSlow,
-    Answer(ApiError),
+    Answer(Failure),
 }
 
 async fn read(body: &mut Incoming, limit: usize, budget: &Arc<BodyBudget>) -> Result<Received, ReadError> {
@@ -104,7 +101,7 @@ async fn read(body: &mut Incoming, limit: usize, budget: &Arc<BodyBudget>) -> Re
     let mut whole = Gathered::Nothing;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
-            ReadError::Answer(ApiError::invalid_request(None, "The request body ended before its length."))
+            ReadError::Answer(failure::bad_request(None, "The request body ended before its length."))
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if held.bytes + data.len() > limit {
@@ -148,12 +145,16 @@ impl Gathered {
     }
 }
 
-async fn drain(body: &mut Incoming, most: usize) {
-    let mut dropped = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        dropped += frame.data_ref().map_or(0, Bytes::len);
-        if dropped > most {
-            return;
+/// Reads and drops at most `most` bytes of `body`, for a while. Ends early in silence: the answer is the same.
+pub(crate) async fn discard(mut body: Incoming, most: usize) {
+    let drain = async {
+        let mut dropped = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            dropped += frame.data_ref().map_or(0, Bytes::len);
+            if dropped > most {
+                return;
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weighbridge_wire::openai::ApiError;
+use weighbridge_wire::canonical::Failure;
+
+use crate::failure;
 
 /// Bounds the requests open at once. Connections are bounded too, but one of HTTP/2 carries many.
 #[derive(Clone, Debug)]
@@ -23,10 +25,10 @@ impl RequestSlots {
     }
 
     /// A place, if there is one: callers do not queue here, since nothing would tell them how long.
-    pub(crate) fn take(&self) -> Result<RequestSlot, ApiError> {
+    pub(crate) fn take(&self) -> Result<RequestSlot, Failure> {
         Arc::clone(&self.slots).try_acquire_owned().map(RequestSlot).map_err(|_| {
             self.full.inc();
-            ApiError::overloaded("server_busy", "Too many requests are open. Try again shortly.", 1)
+            failure::overloaded("server_busy", "Too many requests are open. Try again shortly.", 1)
         })
     }
 }

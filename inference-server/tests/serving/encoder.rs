@@ -135,7 +135,7 @@ async fn a_model_says_what_it_is_where_it_is_asked_for_something_else() {
         (
             "llama2",
             &["/v1/chat/completions", "/v1/completions"],
-            "is a model that generates text: it answers",
+            "is a model that generates text without a chat template: it answers /v1/completions.",
         ),
     ] {
         let server = Running::start(config(family(name), "m")).await;

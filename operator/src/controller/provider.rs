@@ -22,7 +22,7 @@ pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Re
     let found = dereference::provider(&provider, &context.stores, &context.secrets)
         .await
         .map_err(ReconcileError::Dereference)?;
-    let outcome = match validate::provider(&provider, found.references) {
+    let outcome = match validate::provider(&provider, &found.references) {
         Err(refusal) => ProviderOutcome::Refused(refusal),
         Ok(valid) => {
             let plan = plan::provider(&valid, &context.images);

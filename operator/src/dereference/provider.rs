@@ -22,7 +22,7 @@ pub struct Provider {
 /// Looks up what `provider` names.
 ///
 /// # Errors
-/// The Secret could not be looked at.
+/// A Secret could not be looked at.
 pub async fn provider(
     provider: &ExternalProvider,
     stores: &Stores,
@@ -30,10 +30,12 @@ pub async fn provider(
 ) -> Result<Provider, SecretError> {
     let namespace = provider.namespace().unwrap_or_default();
     let uid = provider.uid().unwrap_or_default();
+    let mut keys = Vec::with_capacity(provider.spec.api_keys.len());
+    for key in &provider.spec.api_keys {
+        keys.push(secrets.look(&namespace, &key.secret_key()).await?);
+    }
     Ok(Provider {
-        references: ProviderReferences {
-            key: secrets.look(&namespace, &provider.spec.api_key_secret).await?,
-        },
+        references: ProviderReferences { keys },
         observed: ObservedProvider {
             deployments: stores.deployments.of(&uid),
             services: stores.services.of(&uid),

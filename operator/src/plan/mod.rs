@@ -71,7 +71,7 @@ pub struct ProviderChildren<State> {
     pub network_policy: NetworkPolicy,
     /// The address of the proxy.
     pub service: Service,
-    /// The proxy, the only pod that holds the key.
+    /// The proxy, the only pod that holds the keys.
     pub deployment: Deployment,
     pub(crate) state: PhantomData<State>,
 }

@@ -8,7 +8,7 @@ use weighbridge_crds::labels;
 
 use super::names::{self, COMPONENT_KEY, Labels};
 use super::{Decision, Images};
-use crate::validate::ValidatedProvider;
+use crate::validate::{BaseUrl, ValidatedProvider};
 
 /// IPv4 ranges that are not public: this-network, private, carrier NAT, loopback, link-local with cloud metadata,
 /// protocol assignments, benchmarking, multicast, reserved.
@@ -77,7 +77,7 @@ fn dns() -> NetworkPolicyEgressRule {
 
 fn api(provider: &ValidatedProvider, decisions: &mut Vec<Decision>) -> NetworkPolicyEgressRule {
     if provider.allow_private {
-        let number = provider.base_url.port();
+        let number = provider.base_url.as_ref().map_or(443, BaseUrl::port);
         decisions.push(Decision::new(
             format!("the proxy may reach any address on {number}"),
             "allowPrivate is true, so the server may have a private address; the proxy itself pins the host",

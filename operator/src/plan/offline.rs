@@ -1,7 +1,9 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, ResourceExt};
 use weighbridge_crds::manifest::Manifest;
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile, SecretKey};
+use weighbridge_crds::{
+    EVERY_MODEL, ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile, SecretKey,
+};
 
 use super::{Decision, Images, ModelChildren, ObservedModel, Prepared, ProviderChildren};
 use crate::validate::{
@@ -42,7 +44,7 @@ pub struct Planned {
     pub decisions: Vec<Decision>,
 }
 
-/// Plans every ModelDeployment and ExternalProvider of a file, with no cluster.
+/// Plans every ModelDeployment, ExternalProvider and ModelAccess of a file, with no cluster.
 ///
 /// Assumptions: profiles and providers are in the file; Secrets that are not are taken to exist, and the
 /// decisions say so.
@@ -55,6 +57,7 @@ pub fn plan_offline(manifests: &[Manifest], images: &Images) -> Result<Vec<Plann
         match manifest {
             Manifest::ModelDeployment(model) => planned.push(one_model(model, manifests, images)?),
             Manifest::ExternalProvider(provider) => planned.push(one_provider(provider, manifests, images)?),
+            Manifest::ModelAccess(access) => planned.push(one_access(access)),
             Manifest::ResourceProfile(_) | Manifest::Secret(_) | Manifest::Other { .. } => {}
         }
     }
@@ -78,10 +81,13 @@ pub fn validate_local(
             }
             Manifest::ExternalProvider(provider) => {
                 let provider = placed(&**provider);
-                let checked = validate::provider(&provider, key_of(&provider, manifests));
+                let checked = validate::provider(&provider, &keys_of(&provider, manifests));
                 providers.push(checked.map_err(|source| refused(&provider, source))?);
             }
-            Manifest::ResourceProfile(_) | Manifest::Secret(_) | Manifest::Other { .. } => {}
+            Manifest::ResourceProfile(_)
+            | Manifest::ModelAccess(_)
+            | Manifest::Secret(_)
+            | Manifest::Other { .. } => {}
         }
     }
     Ok((models, providers))
@@ -107,12 +113,25 @@ fn one_provider(
     images: &Images,
 ) -> Result<Planned, OfflineError> {
     let provider = placed(provider);
-    let checked = validate::provider(&provider, key_of(&provider, manifests))
+    let checked = validate::provider(&provider, &keys_of(&provider, manifests))
         .map_err(|source| refused(&provider, source))?;
     let plan = super::provider(&checked, images);
     let ProviderChildren::<Prepared> { network_policy, service, deployment, state: _ } = &plan.children;
     let objects = vec![typed(network_policy), typed(service), typed(deployment)];
     Ok(described(&provider, objects, plan.decisions))
+}
+
+/// It owns nothing: the gateway reads it.
+fn one_access(access: &ModelAccess) -> Planned {
+    let access = placed(access);
+    let keys: Vec<_> = access.spec.keys.iter().map(|key| key.name.as_str()).collect();
+    let models = match access.spec.models.as_slice() {
+        [every] if every == EVERY_MODEL => "every model of the namespace".to_owned(),
+        models => models.join(", "),
+    };
+    let why = "the gateway holds callers' keys against the hashes here";
+    let decision = Decision::new(format!("{} may call {models}", keys.join(", ")), why);
+    described(&access, Vec::new(), vec![decision])
 }
 
 /// As a server would have stored it: with a namespace and a UID.
@@ -145,6 +164,7 @@ fn profile_of(name: &str, manifests: &[Manifest]) -> Option<ResourceProfile> {
         Manifest::ModelDeployment(_)
         | Manifest::ExternalProvider(_)
         | Manifest::Secret(_)
+        | Manifest::ModelAccess(_)
         | Manifest::Other { .. } => None,
     })
 }
@@ -158,12 +178,15 @@ fn provider_of(name: &str, namespace: Option<String>, manifests: &[Manifest]) ->
         Manifest::ModelDeployment(_)
         | Manifest::ResourceProfile(_)
         | Manifest::Secret(_)
+        | Manifest::ModelAccess(_)
         | Manifest::Other { .. } => None,
     })
 }
 
-fn key_of(provider: &ExternalProvider, manifests: &[Manifest]) -> ProviderReferences {
-    ProviderReferences { key: secret_of(&provider.spec.api_key_secret, provider.namespace(), manifests) }
+fn keys_of(provider: &ExternalProvider, manifests: &[Manifest]) -> ProviderReferences {
+    let keys = provider.spec.api_keys.iter();
+    let keys = keys.map(|key| secret_of(&key.secret_key(), provider.namespace(), manifests)).collect();
+    ProviderReferences { keys }
 }
 
 fn secret_of(named: &SecretKey, namespace: Option<String>, manifests: &[Manifest]) -> KeyLookup {
@@ -176,6 +199,7 @@ fn secret_of(named: &SecretKey, namespace: Option<String>, manifests: &[Manifest
         Manifest::ModelDeployment(_)
         | Manifest::ExternalProvider(_)
         | Manifest::ResourceProfile(_)
+        | Manifest::ModelAccess(_)
         | Manifest::Other { .. } => None,
     });
     let Some(secret) = secret else { return KeyLookup::Assumed };

@@ -42,7 +42,7 @@ pub fn provider(provider: &ValidatedProvider, images: &Images) -> ProviderPlan {
     let name = labels::proxy(owner.name());
     let mut decisions = vec![Decision::new(
         format!("one pod, Deployment {name}"),
-        "the proxy is the only pod that holds the key; every ModelDeployment that names this provider shares it",
+        "the proxy is the only pod that holds the keys; every ModelDeployment that names this provider shares it",
     )];
     let mut template = proxy_pod::template(provider, images, &mut decisions);
     let revision = Revision::of(&template);
@@ -58,7 +58,7 @@ pub fn provider(provider: &ValidatedProvider, images: &Images) -> ProviderPlan {
                 match_labels: Some(names::provider_selector(owner)),
                 match_expressions: None,
             },
-            // A changed key or URL brings the new proxy up before the old one goes.
+            // A changed URL, or another choice of keys, brings the new proxy up before the old one goes.
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {

@@ -1,16 +1,17 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, KeyToPath, PodSpec, PodTemplateSpec, ResourceRequirements, SecretVolumeSource, Volume,
-    VolumeMount,
+    Container, KeyToPath, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements,
+    SecretProjection, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weighbridge_crds::labels;
 
 use super::{Decision, Images, names, pod};
-use crate::validate::ValidatedProvider;
+use crate::validate::{BaseUrl, ProviderKey, ValidatedProvider};
 
+const KEY_VOLUME: &str = "provider-keys";
 const KEY_FOLDER: &str = "/var/run/secrets/weighbridge/provider";
 
 /// The proxy's pod, without the label that names its revision.
@@ -19,21 +20,28 @@ pub fn template(
     images: &Images,
     decisions: &mut Vec<Decision>,
 ) -> PodTemplateSpec {
-    let ValidatedProvider { owner, base_url, key, allow_private, key_seen } = provider;
-    let seen = if *key_seen { "it exists" } else { "nobody looked for it: there is no cluster here" };
-    decisions.push(Decision::new(
-        format!("key {} of Secret {} is mounted into the proxy, and nowhere else", key.key, key.name),
-        format!("apiKeySecret names it, and {seen}"),
-    ));
+    let ValidatedProvider { owner, kind, base_url, keys, allow_private } = provider;
+    for (index, ProviderKey { secret, weight: _, seen }) in keys.iter().enumerate() {
+        let seen = if *seen { "it exists" } else { "nobody looked for it: there is no cluster here" };
+        decisions.push(Decision::new(
+            format!(
+                "key {} of Secret {} is mounted into the proxy, and nowhere else",
+                secret.key, secret.name
+            ),
+            format!("apiKeys[{index}] names it, and {seen}"),
+        ));
+    }
     let mut arguments = vec![
         "proxy".to_owned(),
         format!("--listen=0.0.0.0:{}", labels::SERVING_PORT),
         format!("--metrics-listen=0.0.0.0:{}", labels::ADMIN_PORT),
-        format!("--base-url={}", base_url.as_str()),
-        format!("--key-file={KEY_FOLDER}/key"),
-        format!("--provider={}", owner.name()),
-        format!("--namespace={}", owner.namespace()),
+        format!("--kind={}", kind.as_str()),
     ];
+    arguments.extend(base_url.as_ref().map(|url| format!("--base-url={}", BaseUrl::as_str(url))));
+    let key_files = keys.iter().enumerate();
+    arguments.extend(key_files.map(|(index, key)| format!("--key-file={KEY_FOLDER}/{index}={}", key.weight)));
+    arguments.push(format!("--provider={}", owner.name()));
+    arguments.push(format!("--namespace={}", owner.namespace()));
     if *allow_private {
         arguments.push("--allow-private".to_owned());
     }
@@ -45,7 +53,7 @@ pub fn template(
         ports: Some(pod::ports()),
         resources: Some(resources()),
         volume_mounts: Some(vec![VolumeMount {
-            name: "provider-key".to_owned(),
+            name: KEY_VOLUME.to_owned(),
             mount_path: KEY_FOLDER.to_owned(),
             read_only: Some(true),
             ..VolumeMount::default()
@@ -71,21 +79,28 @@ pub fn template(
             termination_grace_period_seconds: Some(310),
             image_pull_secrets,
             containers: vec![container],
-            volumes: Some(vec![key_volume(&key.name, &key.key)]),
+            volumes: Some(vec![key_volume(keys)]),
             ..PodSpec::default()
         }),
     }
 }
 
-fn key_volume(secret: &str, key: &str) -> Volume {
-    Volume {
-        name: "provider-key".to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
+/// One file a key, named by its place. The kubelet swaps all of them when a Secret changes, with no restart.
+fn key_volume(keys: &[ProviderKey]) -> Volume {
+    let file = |(index, key): (usize, &ProviderKey)| VolumeProjection {
+        secret: Some(SecretProjection {
+            name: key.secret.name.clone(),
             // Only the one key, whatever else the Secret holds.
-            items: Some(vec![KeyToPath { key: key.to_owned(), path: "key".to_owned(), mode: None }]),
-            default_mode: Some(0o440),
+            items: Some(vec![KeyToPath { key: key.secret.key.clone(), path: index.to_string(), mode: None }]),
             optional: None,
+        }),
+        ..VolumeProjection::default()
+    };
+    Volume {
+        name: KEY_VOLUME.to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            default_mode: Some(0o440),
+            sources: Some(keys.iter().enumerate().map(file).collect()),
         }),
         ..Volume::default()
     }

@@ -54,15 +54,17 @@ fn applied(
     view: &PodsView<'_>,
     provider: &ExternalProvider,
 ) -> Vec<Says> {
-    let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, "the spec is valid and the key exists");
+    let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, "the spec is valid and the keys exist");
     let scheduled = scheduled(1, Some(&children.deployment), view);
     let mut engine = engine(1, view.ready(), view);
     if engine.good {
-        let message = format!("the proxy answers for {}", provider.spec.base_url);
+        let spec = &provider.spec;
+        let whom = spec.base_url.as_deref().unwrap_or(spec.kind.as_str());
+        let message = format!("the proxy answers for {whom}");
         engine = Says::yes(condition::ENGINE_READY, Reason::ProxyAnswering, message);
     }
     let ready = match (scheduled.good, engine.good) {
-        (_, true) => Says::yes(condition::READY, Reason::Serving, "the proxy answers and holds the key"),
+        (_, true) => Says::yes(condition::READY, Reason::Serving, "the proxy answers and holds the keys"),
         (false, false) => scheduled.as_type(condition::READY),
         (true, false) => engine.as_type(condition::READY),
     };

@@ -277,7 +277,7 @@ fn a_spec_that_is_refused_still_tells_what_answers() {
 fn provider(generation: i64, status: &str) -> ExternalProvider {
     serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
         "metadata": {"name": "p", "namespace": "n", "uid": "x", "generation": 2},
-        "spec": {"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeySecret": {"name": "s", "key": "k"}},
+        "spec": {"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeys": [{"name": "s", "key": "k"}]},
         "status": {"conditions": [{"type": "Ready", "status": status, "reason": "Why", "message": "words",
             "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}))
     .unwrap()

@@ -9,7 +9,7 @@ mod references;
 
 pub use hardware::Hardware;
 pub use model::{AdapterPlace, Closed, HubFile, Open, OpenAdapter, Served, ValidatedModel, Weights, model};
-pub use provider::{BaseUrl, ValidatedProvider, provider};
+pub use provider::{BaseUrl, ProviderKey, ValidatedProvider, provider};
 pub use references::{KeyLookup, ModelReferences, Named, ProviderReferences};
 
 use weighbridge_crds::condition::Reason;

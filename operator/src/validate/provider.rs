@@ -1,23 +1,39 @@
+use std::num::NonZeroU16;
+
 use url::Url;
 use weighbridge_crds::condition::Reason;
-use weighbridge_crds::{ExternalProvider, ProviderKind, SecretKey};
+use weighbridge_crds::{ApiKey, ExternalProvider, ProviderKind, SecretKey};
 
 use super::{KeyLookup, ProviderReferences, Refusal};
 use crate::owner::Owner;
+
+/// As the proxy has it.
+const MAX_WEIGHT: u16 = 1000;
 
 /// An ExternalProvider that a proxy can be made for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidatedProvider {
     /// The provider itself.
     pub owner: Owner,
-    /// Where its API is.
-    pub base_url: BaseUrl,
-    /// The key that only its proxy mounts.
-    pub key: SecretKey,
+    /// Whose API it is.
+    pub kind: ProviderKind,
+    /// Where its API is; `None` for the kind's own address.
+    pub base_url: Option<BaseUrl>,
+    /// The keys that only its proxy mounts.
+    pub keys: Vec<ProviderKey>,
     /// Whether the proxy may reach private addresses.
     pub allow_private: bool,
+}
+
+/// One key of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderKey {
+    /// Where it is.
+    pub secret: SecretKey,
+    /// Its share of the requests, beside the others' weights.
+    pub weight: NonZeroU16,
     /// Whether anybody looked for the Secret.
-    pub key_seen: bool,
+    pub seen: bool,
 }
 
 /// An absolute http(s) URL with no user, query or fragment.
@@ -39,28 +55,44 @@ impl BaseUrl {
     }
 }
 
-/// Checks a provider and the Secret that it names.
+/// Checks a provider and the Secrets that it names.
 ///
 /// # Errors
 /// The field that can't be served, and what to write instead.
 pub fn provider(
     provider: &ExternalProvider,
-    found: ProviderReferences,
+    found: &ProviderReferences,
 ) -> Result<ValidatedProvider, Refusal> {
     let owner = Owner::of(provider)?;
     let spec = &provider.spec;
-    match spec.kind {
-        ProviderKind::OpenAICompatible => {}
+    let base_url = spec.base_url.as_deref().map(|text| base_url(text, spec.allow_private)).transpose()?;
+    if base_url.is_none() && !spec.kind.has_address() {
+        return Err(Refusal::invalid(format!(
+            "baseURL is not set, and a provider of kind {} has no address of its own: set it, such as \
+             https://api.example.com/v1",
+            spec.kind.as_str()
+        )));
     }
-    let base_url = base_url(&spec.base_url, spec.allow_private)?;
-    let key_seen = secret_key("apiKeySecret", &spec.api_key_secret, found.key)?;
-    Ok(ValidatedProvider {
-        owner,
-        base_url,
-        key: spec.api_key_secret.clone(),
-        allow_private: spec.allow_private,
-        key_seen,
-    })
+    if spec.api_keys.is_empty() {
+        return Err(Refusal::invalid("apiKeys is empty: name a key of a Secret"));
+    }
+    let keys = spec.api_keys.iter().enumerate().map(|(index, key)| {
+        let found = found.keys.get(index).copied().unwrap_or(KeyLookup::Unnamed);
+        provider_key(index, key, found)
+    });
+    let keys = keys.collect::<Result<_, _>>()?;
+    Ok(ValidatedProvider { owner, kind: spec.kind, base_url, keys, allow_private: spec.allow_private })
+}
+
+fn provider_key(index: usize, named: &ApiKey, found: KeyLookup) -> Result<ProviderKey, Refusal> {
+    let field = format!("apiKeys[{index}]");
+    let weight = u16::try_from(named.weight).ok().and_then(NonZeroU16::new);
+    let weight = weight.filter(|weight| weight.get() <= MAX_WEIGHT).ok_or_else(|| {
+        Refusal::invalid(format!("{field}.weight is {}: write 1 to {MAX_WEIGHT}", named.weight))
+    })?;
+    let secret = named.secret_key();
+    let seen = secret_key(&field, &secret, found)?;
+    Ok(ProviderKey { secret, weight, seen })
 }
 
 fn base_url(text: &str, allow_private: bool) -> Result<BaseUrl, Refusal> {

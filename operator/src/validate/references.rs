@@ -40,8 +40,8 @@ pub struct ModelReferences {
 }
 
 /// Everything that an ExternalProvider names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderReferences {
-    /// `apiKeySecret`.
-    pub key: KeyLookup,
+    /// `apiKeys`, in their order.
+    pub keys: Vec<KeyLookup>,
 }

@@ -93,7 +93,7 @@ async fn provider(namespace: &TestNamespace) -> Result<()> {
     let provider: ExternalProvider = serde_json::from_value(json!({
         "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider", "metadata": {"name": "acme"},
         "spec": {"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1",
-            "apiKeySecret": {"name": "account", "key": "token"}}}))?;
+            "apiKeys": [{"name": "account", "key": "token"}]}}))?;
     let providers: Api<ExternalProvider> = namespace.api();
     providers.create(&PostParams::default(), &provider).await?;
     wait::until(&providers, "acme", "ready", |provider: &ExternalProvider| {

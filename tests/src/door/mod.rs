@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
+use weighbridge_crds::{AccessKey, ModelAccess, ModelAccessSpec};
+use weighbridge_gateway::access::{Access, Digest};
 use weighbridge_gateway::directory::{Directory, Entry, EntryEndpoint, World};
 use weighbridge_gateway::{GatewayConfig, Listeners, ProxyConfig, ServeError, Shutdown, serve, serve_proxy};
+use weighbridge_wire::lane::Speaks;
 
 pub use client::{Answer, Client, Streamed};
 
@@ -23,12 +26,25 @@ pub struct Door {
 }
 
 impl Door {
-    /// A gateway over `directory`.
+    /// A gateway over `directory` that asks nobody for a key; bare names are those of the namespace `team`.
     ///
     /// # Errors
     /// Where no port is free.
     pub async fn gateway(config: GatewayConfig, directory: Directory) -> std::io::Result<Self> {
-        Self::start(|listeners, shutdown| tokio::spawn(serve(config, listeners, directory, shutdown))).await
+        Self::guarded(config, directory, Access::open("team")).await
+    }
+
+    /// A gateway over `directory` for those whom `access` lets in.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub async fn guarded(
+        config: GatewayConfig,
+        directory: Directory,
+        access: Access,
+    ) -> std::io::Result<Self> {
+        Self::start(|listeners, shutdown| tokio::spawn(serve(config, listeners, directory, access, shutdown)))
+            .await
     }
 
     /// A provider proxy.
@@ -87,6 +103,22 @@ impl ClosedPort {
     }
 }
 
+/// The ModelAccess `namespace/name` with `keys`, each a name and the key, for `models`.
+pub fn model_access(namespace: &str, name: &str, keys: &[(&str, &str)], models: &[&str]) -> ModelAccess {
+    let key = |(name, key): &(&str, &str)| AccessKey {
+        name: (*name).to_owned(),
+        sha256: Digest::of(key.as_bytes()).to_string(),
+        expires_at: None,
+    };
+    let spec = ModelAccessSpec {
+        keys: keys.iter().map(key).collect(),
+        models: models.iter().map(|model| (*model).to_owned()).collect(),
+    };
+    let mut access = ModelAccess::new(name, spec);
+    access.metadata.namespace = Some(namespace.to_owned());
+    access
+}
+
 /// The model `team/name` at `endpoints`; its upstream calls it `name`.
 pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
     Entry {
@@ -95,6 +127,7 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
         world,
         provider: (world == World::Closed).then(|| "acme".to_owned()),
         upstream_model: name.to_owned(),
+        speaks: Speaks::engine(),
         created: 1_764_000_000,
         endpoints: endpoints
             .iter()

@@ -1,12 +1,34 @@
 //! The bytes of right answers. Odd spacing, odd numbers and unknown fields are there on purpose: whoever
 //! passes them on must not change them.
 
-/// Tokens that every answer claims to have read.
+use super::Behaviour;
+use super::asked::{Asked, Method};
+use super::model::Usage;
+use super::script::Script;
+
+/// Pieces of text in a burst.
+const BURST: usize = 100;
+
+/// Tokens that every such answer claims to have read.
 pub const PROMPT_TOKENS: u64 = 11;
-/// Tokens that every answer claims to have written: the pieces of [`WORDS`].
+/// Tokens that every such answer claims to have written: the pieces of [`WORDS`].
 pub const COMPLETION_TOKENS: u64 = WORDS.len() as u64;
 
 const WORDS: [&str; 4] = ["Hello", ", w\\u00f6rld", " 😀", "!"];
+
+/// The answer to `asked`.
+pub(super) fn script(asked: &Asked) -> Script {
+    let chat = asked.method == Method::Chat;
+    let pieces = if asked.stream && asked.behaviour == Behaviour::Burst { BURST } else { WORDS.len() };
+    Script {
+        whole: completion(&asked.model, chat),
+        events: events(&asked.model, chat, pieces, asked.include_usage()),
+        opening: usize::from(chat),
+        usage: Usage { uncached: PROMPT_TOKENS, visible: pieces as u64, ..Usage::default() },
+        told: 0,
+        reports: asked.include_usage(),
+    }
+}
 
 fn usage(completion: u64) -> String {
     let total = PROMPT_TOKENS + completion;

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::Behaviour;
-use super::answer::{COMPLETION_TOKENS, PROMPT_TOKENS, events};
-use super::server::Asked;
+use super::asked::{Asked, Method};
+use super::error::Refusal;
+use super::model::Usage;
+use super::script::Script;
 
-/// Pieces of text in a burst.
-const BURST: usize = 100;
 /// Pieces of text before a stream breaks.
-const BEFORE_BREAK: usize = 2;
+pub(super) const BEFORE_BREAK: usize = 2;
 
 /// One step of a stream.
 pub(super) enum Step {
@@ -18,45 +18,60 @@ pub(super) enum Step {
     Gate,
     Pause,
     /// What was sent so far means these tokens.
-    Count {
-        input: u64,
-        output: u64,
-    },
+    Count(Usage),
     /// Break the connection.
     Break,
 }
 
 /// What a stream of `asked` does.
-pub(super) fn steps(asked: &Asked) -> Vec<Step> {
-    let pieces = if asked.behaviour == Behaviour::Burst { BURST } else { COMPLETION_TOKENS as usize };
-    let include_usage = asked.include_usage && asked.behaviour != Behaviour::NoUsage;
-    let events = events(&asked.model, asked.chat, pieces, include_usage);
-    let reported =
-        Step::Count { input: if include_usage { PROMPT_TOKENS } else { 0 }, output: pieces as u64 };
-    let send = |event: String| Step::Send(Bytes::from(event));
-    let opening = usize::from(asked.chat);
-    let begun = || events.iter().take(opening + BEFORE_BREAK).cloned().map(send);
-    let broken = Step::Count { input: 0, output: BEFORE_BREAK as u64 };
+pub(super) fn steps(asked: &Asked, script: &Script) -> Vec<Step> {
+    let reported = if script.reports {
+        Step::Count(script.usage)
+    } else {
+        Step::Count(Usage {
+            visible: script.usage.visible,
+            reasoning: script.usage.reasoning,
+            ..Usage::default()
+        })
+    };
+    let broken =
+        Step::Count(Usage { uncached: script.told, visible: BEFORE_BREAK as u64, ..Usage::default() });
+    let send = |event: &String| Step::Send(Bytes::from(event.clone()));
+    let bytes =
+        || script.events.concat().into_bytes().into_iter().map(|byte| Step::Send(Bytes::from(vec![byte])));
+    let begun = || script.begun().map(send);
+    let all = || script.events.iter().map(send);
+    let luckless = |first| {
+        let refusal = Refusal { code: Some("server_error"), ..Refusal::new(503, "out of luck") };
+        Step::Send(Bytes::from(refusal.frame(asked, first)))
+    };
     match asked.behaviour {
         Behaviour::Gated | Behaviour::Told => {
-            events.into_iter().flat_map(|event| [Step::Gate, send(event)]).chain([reported]).collect()
+            all().flat_map(|step| [Step::Gate, step]).chain([reported]).collect()
         }
-        Behaviour::Paced => {
-            events.into_iter().flat_map(|event| [Step::Pause, send(event)]).chain([reported]).collect()
-        }
-        Behaviour::Drip => {
-            let bytes = events.concat().into_bytes();
-            bytes.into_iter().map(|byte| Step::Send(Bytes::from(vec![byte]))).chain([reported]).collect()
+        Behaviour::Paced => all().flat_map(|step| [Step::Pause, step]).chain([reported]).collect(),
+        Behaviour::Drip => bytes().chain([reported]).collect(),
+        Behaviour::SlowDrip => bytes().flat_map(|step| [Step::Gate, step]).chain([reported]).collect(),
+        Behaviour::Stall => {
+            let rest = script.events.iter().skip(script.begun().count()).map(send);
+            begun().chain([Step::Gate]).chain(rest).chain([reported]).collect()
         }
         Behaviour::Cut => begun().chain([Step::Break, broken]).collect(),
         Behaviour::Truncated => begun().chain([broken]).collect(),
-        Behaviour::ErrorInStream => {
-            let error =
-                "data: {\"error\":{\"message\":\"out of luck\",\"type\":\"server_error\"}}\n\n".to_owned();
-            begun().chain([send(error), broken]).collect()
-        }
-        Behaviour::ErrorFirst => vec![send("data: {\"error\":{\"message\":\"out of luck\"}}\n\n".to_owned())],
-        Behaviour::InvalidJson => begun().chain([send("data: {\"half\":\n\n".to_owned()), broken]).collect(),
-        _ => events.into_iter().map(send).chain([reported]).collect(),
+        Behaviour::ErrorInStream => begun().chain([luckless(false), broken]).collect(),
+        Behaviour::ErrorFirst => vec![luckless(true)],
+        Behaviour::InvalidJson => begun().chain([half(asked.method), broken]).collect(),
+        _ => all().chain([reported]).collect(),
     }
+}
+
+/// Half an event.
+fn half(method: Method) -> Step {
+    let half: &'static [u8] = match method {
+        Method::Messages => b"event: content_block_delta\ndata: {\"half\":\n\n",
+        Method::Responses => b"event: response.output_text.delta\ndata: {\"half\":\n\n",
+        Method::StreamArray => b",{\"half\":]",
+        _ => b"data: {\"half\":\n\n",
+    };
+    Step::Send(Bytes::from_static(half))
 }

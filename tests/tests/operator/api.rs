@@ -5,7 +5,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 use weighbridge_tests::testbed::{self, TestNamespace};
 
 use super::harness::{SOURCE, apply};
@@ -162,6 +162,86 @@ async fn the_apiserver_refuses_bad_profiles_with_the_field_and_the_fix() -> Resu
 }
 
 #[tokio::test]
+async fn the_apiserver_refuses_bad_accesses_with_the_field_and_the_fix() -> Result<()> {
+    let client = testbed::client().await?;
+    let namespace = TestNamespace::create(&client, "refuse-access").await?;
+    let api: Api<ModelAccess> = namespace.api();
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let key = |name: &str, digit: &str| json!({"name": name, "sha256": digest(digit)});
+    let one = || json!([key("a", "0")]);
+    for (spec, words) in [
+        (json!({"keys": [], "models": ["*"]}), "spec.keys"),
+        (json!({"models": ["*"]}), "spec.keys: Required"),
+        (json!({"keys": one()}), "spec.models: Required"),
+        (json!({"keys": one(), "models": []}), "spec.models"),
+        (json!({"keys": [key("a", "0"), key("a", "1")], "models": ["*"]}), "spec.keys[1]: Duplicate value"),
+        (
+            json!({"keys": [key("a", "0"), key("b", "0")], "models": ["*"]}),
+            "one key is there under two names",
+        ),
+        (json!({"keys": one(), "models": ["m", "m"]}), "spec.models[1]: Duplicate value"),
+        (json!({"keys": one(), "models": ["*", "m"]}), "keep '*' alone, or remove it"),
+        (json!({"keys": one(), "models": ["other/m"]}), "spec.models[0]"),
+        (json!({"keys": one(), "models": ["m:"]}), "spec.models[0]"),
+        (json!({"keys": one(), "models": ["M"]}), "spec.models[0]"),
+        (json!({"keys": [key("A", "0")], "models": ["m"]}), "spec.keys[0].name"),
+        (json!({"keys": [key("a", "F")], "models": ["m"]}), "spec.keys[0].sha256"),
+        (
+            json!({"keys": [{"name": "a", "sha256": "wb-8150815"}], "models": ["m"]}),
+            "is not the hash of a key",
+        ),
+        (
+            json!({"keys": [{"name": "a", "sha256": digest("0"), "expiresAt": "soon"}], "models": ["m"]}),
+            "spec.keys[0].expiresAt",
+        ),
+        (json!({"keys": one(), "models": ["m"], "roles": []}), "unknown field \"spec.roles\""),
+    ] {
+        let said = refusal(&api, "a", spec.clone()).await?;
+        assert!(said.contains(words), "{spec}: {words:?} is not in {said:?}");
+        assert!(!said.contains("8150815"), "a key in place of its hash is repeated: {said}");
+    }
+    // The largest that there may be: the rules' cost has its bound too.
+    let many: Vec<Value> = (0..256)
+        .map(|number| {
+            json!({"name": format!("{number:063}"), "sha256": format!("sha256:{number:064x}"),
+            "expiresAt": "2027-01-31T00:00:00Z"})
+        })
+        .collect();
+    let models: Vec<String> = (0..256).map(|number| format!("m{number:039}:{number:063}")).collect();
+    for good in [
+        json!({"keys": one(), "models": ["*"]}),
+        json!({"keys": one(), "models": ["m", "m:tone", "n-2"]}),
+        json!({"keys": many, "models": models}),
+    ] {
+        assert_eq!(refusal(&api, "a", good).await?, "");
+    }
+    Ok(())
+}
+
+/// What docs/access.md says of adding a key to those that are there: each manager keeps its own.
+#[tokio::test]
+async fn keys_that_are_applied_by_several_are_kept_beside_each_other() -> Result<()> {
+    let client = testbed::client().await?;
+    let namespace = TestNamespace::create(&client, "merge-access").await?;
+    let api: Api<ModelAccess> = namespace.api();
+    let applied = async |manager: &str, name: &str, digit: &str| {
+        let object = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelAccess",
+            "metadata": {"name": "apps"},
+            "spec": {"keys": [{"name": name, "sha256": format!("sha256:{}", digit.repeat(64))}], "models": ["*"]}});
+        api.patch("apps", &PatchParams::apply(manager), &Patch::Apply(object)).await
+    };
+    applied("key-first", "first", "0").await?;
+    applied("key-second", "second", "1").await?;
+    let names =
+        |access: &ModelAccess| access.spec.keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+    let both = api.get("apps").await?;
+    assert_eq!((names(&both), both.spec.models.len()), (vec!["first".to_owned(), "second".to_owned()], 1));
+    // Its manager renews one, and the other stays.
+    assert_eq!(names(&applied("key-second", "third", "2").await?), ["first", "third"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_apiserver_refuses_bad_providers_with_the_field_and_the_fix() -> Result<()> {
     let client = testbed::client().await?;
     let namespace = TestNamespace::create(&client, "refuse").await?;
@@ -170,12 +250,42 @@ async fn the_apiserver_refuses_bad_providers_with_the_field_and_the_fix() -> Res
         Ok(serde_json::from_value(
             json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
             "metadata": {"name": "p"}, "spec": {"kind": "OpenAICompatible", "baseURL": url, "allowPrivate": private,
-            "apiKeySecret": {"name": "s", "key": "k"}}}),
+            "apiKeys": [{"name": "s", "key": "k"}]}}),
         )?)
     };
-    for (url, words) in
-        [("http://e.example/v1", "in the clear"), ("https://u:p@e.example", "no user"), ("x", "baseURL")]
-    {
+    let inside = "name a public host";
+    for (url, words) in [
+        ("http://e.example/v1", "in the clear"),
+        ("https://u:p@e.example", "no user"),
+        ("x", "baseURL"),
+        ("https://localhost/v1", inside),
+        ("https://LOCALHOST.:8443/v1", inside),
+        ("https://printer.local", inside),
+        ("https://metadata.google.internal/v1", inside),
+        ("https://127.0.0.1/v1", inside),
+        ("https://127.0.0.1./v1", inside),
+        ("https://0x7f.1/v1", inside),
+        ("https://2130706433/v1", inside),
+        ("https://0177.0.0.1/v1", inside),
+        ("https://10.0.0.1:443/v1", inside),
+        ("https://100.64.0.1", inside),
+        ("https://168.63.129.16", inside),
+        ("https://169.254.169.254/latest", inside),
+        ("https://172.16.0.1", inside),
+        ("https://192.168.1.1", inside),
+        ("https://255.255.255.255", inside),
+        ("https://0.0.0.0", inside),
+        ("https://224.0.0.1", inside),
+        ("https://[2606:4700::1111]/v1", inside),
+        ("https://[::1]/v1", inside),
+        ("https://[::]/v1", inside),
+        ("https://[::ffff:10.0.0.1]/v1", inside),
+        ("https://[64:ff9b::a9fe:a9fe]/v1", inside),
+        ("https://[2002:7f00:1::]/v1", inside),
+        ("https://[fd00:ec2::254]:443/v1", inside),
+        ("https://[fe80::1]/v1", inside),
+        ("https://[ff02::1]/v1", inside),
+    ] {
         match api.create(&dry_run(), &provider(url, false)?).await {
             Err(kube::Error::Api(status)) => {
                 assert!(status.message.contains(words), "{url}: {}", status.message)
@@ -183,7 +293,70 @@ async fn the_apiserver_refuses_bad_providers_with_the_field_and_the_fix() -> Res
             other => panic!("{url}: {other:?}"),
         }
     }
-    api.create(&dry_run(), &provider("https://e.example/v1", false)?).await?;
-    api.create(&dry_run(), &provider("http://e.example:8080/v1", true)?).await?;
+    for good in [
+        "https://e.example/v1",
+        "https://localhost.example.com/v1",
+        "https://internal.example.com",
+        "https://1.1.1.1/v1",
+        "https://172.32.0.1:443",
+    ] {
+        api.create(&dry_run(), &provider(good, false)?).await?;
+    }
+    for good in
+        ["http://e.example:8080/v1", "http://localhost:8080/v1", "https://10.0.0.1/v1", "http://[::1]"]
+    {
+        api.create(&dry_run(), &provider(good, true)?).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_apiserver_refuses_bad_kinds_and_keys_with_the_field_and_the_fix() -> Result<()> {
+    let client = testbed::client().await?;
+    let namespace = TestNamespace::create(&client, "refuse").await?;
+    let api: Api<ExternalProvider> = namespace.api();
+    let key = json!({"name": "s", "key": "k"});
+    let keys = |count: usize| -> Vec<Value> {
+        (0..count).map(|index| json!({"name": "s", "key": index.to_string()})).collect()
+    };
+    let weighed =
+        |weight: Value| json!({"kind": "OpenAI", "apiKeys": [{"name": "s", "key": "k", "weight": weight}]});
+    for (spec, words) in [
+        (json!({"kind": "AzureOpenAI", "apiKeys": [key]}), "set baseURL"),
+        (json!({"kind": "OpenAICompatible", "apiKeys": [key]}), "set baseURL"),
+        (json!({"kind": "AnthropicCompatible", "apiKeys": [key]}), "set baseURL"),
+        (
+            json!({"kind": "AzureOpenAI", "baseURL": "https://n.openai.azure.com", "apiKeys": [key]}),
+            "ends in /openai/v1",
+        ),
+        (json!({"kind": "Telepathy", "apiKeys": [key]}), "spec.kind"),
+        (json!({"kind": "OpenAI"}), "spec.apiKeys: Required"),
+        (json!({"kind": "OpenAI", "apiKeySecret": key, "apiKeys": [key]}), "unknown field"),
+        (json!({"kind": "OpenAI", "apiKeys": []}), "spec.apiKeys"),
+        (json!({"kind": "OpenAI", "apiKeys": keys(17)}), "spec.apiKeys"),
+        (json!({"kind": "OpenAI", "apiKeys": [key, {"name": "s", "key": "k", "weight": 2}]}), "named twice"),
+        (json!({"kind": "OpenAI", "apiKeys": [{"name": "s"}]}), "spec.apiKeys[0].key: Required"),
+        (json!({"kind": "OpenAI", "apiKeys": [{"name": "", "key": "k"}]}), "spec.apiKeys[0].name"),
+        (weighed(json!(0)), "spec.apiKeys[0].weight"),
+        (weighed(json!(1001)), "spec.apiKeys[0].weight"),
+        (weighed(json!("1")), "spec.apiKeys[0].weight"),
+    ] {
+        let said = refusal(&api, "p", spec.clone()).await?;
+        assert!(said.contains(words), "{spec}: {words:?} is not in {said:?}");
+    }
+    for good in [
+        json!({"kind": "OpenAI", "apiKeys": keys(16)}),
+        json!({"kind": "OpenAI", "baseURL": "https://eu.api.openai.com/v1", "apiKeys": [key]}),
+        json!({"kind": "AzureOpenAI", "baseURL": "https://n.openai.azure.com/openai/v1/", "apiKeys": [key]}),
+        json!({"kind": "Anthropic", "apiKeys": [key, {"name": "t", "key": "k", "weight": 1000}]}),
+        json!({"kind": "Gemini", "apiKeys": [key]}),
+        json!({"kind": "OpenAICompatible", "baseURL": "https://e.example/v1", "apiKeys": [key]}),
+        json!({"kind": "AnthropicCompatible", "baseURL": "https://e.example", "apiKeys": [key]}),
+    ] {
+        assert_eq!(refusal(&api, "good", good).await?, "");
+    }
+    let made: ExternalProvider =
+        apply(&api, "p", json!({"spec": {"kind": "Gemini", "apiKeys": [key]}})).await?;
+    assert_eq!(made.spec.api_keys[0].weight, 1, "the server fills it in");
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Event, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Event, Pod, PodSpec, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
@@ -22,7 +23,7 @@ async fn secret(bench: &Bench, key: &str) -> Result<()> {
 
 async fn provider(bench: &Bench) -> Result<ExternalProvider> {
     let spec = json!({"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1",
-        "apiKeySecret": {"name": "account", "key": "token"}});
+        "apiKeys": [{"name": "account", "key": "token"}]});
     bench.provider("acme", spec).await
 }
 
@@ -56,6 +57,60 @@ async fn a_missing_key_is_named_and_no_pod_is_made_until_it_is_there() -> Result
 }
 
 #[tokio::test]
+async fn each_missing_key_of_several_is_named_and_all_are_mounted() -> Result<()> {
+    let bench = Bench::new("keys").await?;
+    secret(&bench, "token").await?;
+    let spec = json!({"kind": "Anthropic", "apiKeys": [{"name": "account", "key": "token"},
+        {"name": "other", "key": "spare", "weight": 7}]});
+    bench.provider("acme", spec).await?;
+    let names = |wanted: &'static [&'static str]| {
+        move |condition: &Condition| {
+            condition.reason == "SecretNotFound" && wanted.iter().all(|word| condition.message.contains(word))
+        }
+    };
+    bench.provider_says("acme", "Accepted", "names the Secret", names(&["apiKeys[1]", "\"other\""])).await?;
+    let secrets: Api<Secret> = bench.api();
+    apply(&secrets, "other", json!({"stringData": {"wrong": CANARY}})).await?;
+    bench.provider_says("acme", "Accepted", "names the key", names(&["apiKeys[1]", "\"spare\""])).await?;
+    assert!(bench.api::<Deployment>().list(&ListParams::default()).await?.items.is_empty());
+    apply(&secrets, "other", json!({"stringData": {"wrong": CANARY, "spare": CANARY}})).await?;
+    bench.provider_says("acme", "Ready", "by itself", |condition| condition.status == "True").await?;
+
+    let deployment = bench.api::<Deployment>().get("acme-proxy").await?;
+    let pod = deployment.spec.and_then(|spec| spec.template.spec).context("a pod")?;
+    let arguments = pod.containers[0].args.clone().unwrap_or_default();
+    let folder = "/var/run/secrets/weighbridge/provider";
+    for argument in [
+        "--kind=Anthropic".to_owned(),
+        format!("--key-file={folder}/0=1"),
+        format!("--key-file={folder}/1=7"),
+    ] {
+        assert!(arguments.contains(&argument), "{argument} is not in {arguments:?}");
+    }
+    assert_eq!(
+        mounted(&pod),
+        [
+            ("account".to_owned(), "token".to_owned(), "0".to_owned()),
+            ("other".to_owned(), "spare".to_owned(), "1".to_owned())
+        ]
+    );
+    Ok(())
+}
+
+/// Secret, key and file of everything that `pod` mounts of Secrets.
+fn mounted(pod: &PodSpec) -> Vec<(String, String, String)> {
+    let volumes = pod.volumes.iter().flatten();
+    assert!(volumes.clone().all(|volume| volume.secret.is_none()), "only the named keys");
+    let sources = volumes.filter_map(|volume| volume.projected.as_ref()?.sources.as_ref()).flatten();
+    let secrets = sources.filter_map(|source| source.secret.as_ref());
+    let files = secrets.flat_map(|secret| {
+        assert!(secret.items.is_some(), "without a list all keys are mounted");
+        secret.items.iter().flatten().map(|item| (secret.name.clone(), item.key.clone(), item.path.clone()))
+    });
+    files.collect()
+}
+
+#[tokio::test]
 async fn one_proxy_serves_every_model_and_alone_holds_the_key() -> Result<()> {
     let bench = Bench::new("proxy").await?;
     secret(&bench, "token").await?;
@@ -76,10 +131,7 @@ async fn one_proxy_serves_every_model_and_alone_holds_the_key() -> Result<()> {
     let pods = bench.api::<Pod>().list(&ListParams::default()).await?.items;
     assert_eq!(pods.len(), 1, "external models own no pods");
     let pod = pods[0].spec.as_ref().context("a pod")?;
-    let mounts = pod.volumes.iter().flatten().filter_map(|volume| volume.secret.as_ref());
-    let mounts: Vec<_> =
-        mounts.map(|secret| (secret.secret_name.clone(), secret.items.as_ref().map(Vec::len))).collect();
-    assert_eq!(mounts, [(Some("account".to_owned()), Some(1))]);
+    assert_eq!(mounted(pod), [("account".to_owned(), "token".to_owned(), "0".to_owned())]);
     assert!(bench.api::<NetworkPolicy>().get("acme-proxy").await?.spec.is_some());
 
     // The value is nowhere but in its Secret.

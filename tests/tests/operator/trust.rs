@@ -19,7 +19,7 @@ async fn ten_reconciles_of_each_object_write_nothing() -> Result<()> {
     let bench = Bench::new("idle").await?;
     let secrets: Api<Secret> = bench.api();
     apply(&secrets, "account", json!({"stringData": {"token": "x"}})).await?;
-    let provider = json!({"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1", "apiKeySecret": {"name": "account", "key": "token"}});
+    let provider = json!({"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1", "apiKeys": [{"name": "account", "key": "token"}]});
     bench.provider("acme", provider).await?;
     let profile = bench
         .profile(

@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use weighbridge_crds::{ModelDeployment, labels};
+use weighbridge_wire::lane::Speaks;
 
-use super::super::{Entry, EntryEndpoint, World};
+use super::super::{Entry, EntryEndpoint, World, kind};
 use super::facts::{Facts, Known};
 
 /// Ready endpoints by namespace and owner (a model or a provider).
@@ -43,6 +44,7 @@ fn entry(
         world: World::Open,
         provider: None,
         upstream_model: canonical,
+        speaks: Speaks::engine(),
         created,
         endpoints: Vec::new(),
         unready_reason: None,
@@ -62,14 +64,18 @@ fn entry(
         }
         Some(weighbridge_crds::World::External) => {
             let external = model.spec.external.as_ref()?;
-            let missing = facts.providers.get(namespace, &external.provider).is_none();
-            let missing = missing.then(|| format!("ExternalProvider `{}` does not exist", external.provider));
+            let provider = facts.providers.get(namespace, &external.provider);
+            let missing = provider
+                .is_none()
+                .then(|| format!("ExternalProvider `{}` does not exist", external.provider));
             // The proxy is shared and answers on: what keeps calls from it is that this model has no endpoint.
             let unready_reason = asleep.or(missing);
             Some(Entry {
                 world: World::Closed,
                 provider: Some(external.provider.clone()),
                 upstream_model: external.model.clone(),
+                speaks: provider
+                    .map_or(base.speaks, |provider| kind(provider.spec.kind).speaks(&external.model)),
                 endpoints: if unready_reason.is_some() {
                     Vec::new()
                 } else {

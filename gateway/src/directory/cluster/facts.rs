@@ -9,7 +9,7 @@ use kube::runtime::watcher::Event;
 use weighbridge_crds::{ExternalProvider, ModelDeployment};
 
 /// Namespace and name.
-pub(super) type Key = (String, String);
+pub(crate) type Key = (String, String);
 
 /// One change, of one kind.
 #[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
@@ -46,7 +46,7 @@ impl Facts {
 }
 
 /// The objects of one kind.
-pub(super) struct Known<K> {
+pub(crate) struct Known<K> {
     objects: BTreeMap<Key, K>,
     /// A list under way; it replaces `objects` only when complete, so a relist hides nothing.
     listing: Option<BTreeMap<Key, K>>,
@@ -60,7 +60,7 @@ impl<K> Default for Known<K> {
 }
 
 impl<K: kube::Resource<DynamicType = ()> + Clone> Known<K> {
-    pub(super) fn apply(&mut self, event: Event<DeserializeGuard<K>>) {
+    pub(crate) fn apply(&mut self, event: Event<DeserializeGuard<K>>) {
         match event {
             Event::Init => self.listing = Some(BTreeMap::new()),
             Event::InitApply(object) => {
@@ -104,7 +104,12 @@ impl<K: kube::Resource<DynamicType = ()> + Clone> Known<K> {
         self.objects.get(&(namespace.to_owned(), name.to_owned()))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &K)> {
+    /// Whether the kind was listed once.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &K)> {
         self.objects.iter()
     }
 }

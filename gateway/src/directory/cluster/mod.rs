@@ -7,4 +7,6 @@ mod assemble;
 mod facts;
 mod watch;
 
+pub(crate) use facts::Known;
+pub(crate) use watch::changes;
 pub use watch::follow;

@@ -23,10 +23,10 @@ const BATCH: usize = 512;
 pub fn follow(client: Client) -> (Directory, impl Future<Output = ()> + Send + 'static) {
     let directory = Directory::unsynced();
     let changes = select_all([
-        changes::<ModelDeployment>(&client, watcher::Config::default(), Change::Model),
-        changes::<ExternalProvider>(&client, watcher::Config::default(), Change::Provider),
-        changes::<EndpointSlice>(&client, labelled(labels::MODEL), Change::EngineSlice),
-        changes::<EndpointSlice>(&client, labelled(labels::PROVIDER), Change::ProxySlice),
+        changes::<ModelDeployment, _>(&client, watcher::Config::default(), Change::Model),
+        changes::<ExternalProvider, _>(&client, watcher::Config::default(), Change::Provider),
+        changes::<EndpointSlice, _>(&client, labelled(labels::MODEL), Change::EngineSlice),
+        changes::<EndpointSlice, _>(&client, labelled(labels::PROVIDER), Change::ProxySlice),
     ]);
     (directory.clone(), keep(directory, changes))
 }
@@ -49,12 +49,14 @@ fn labelled(label: &str) -> watcher::Config {
     watcher::Config::default().labels(label)
 }
 
-fn changes<K>(
+/// Every change of one kind, of every namespace, each made into what the caller keeps.
+pub(crate) fn changes<K, C>(
     client: &Client,
     config: watcher::Config,
-    change: fn(Event<DeserializeGuard<K>>) -> Change,
-) -> BoxStream<'static, Change>
+    change: fn(Event<DeserializeGuard<K>>) -> C,
+) -> BoxStream<'static, C>
 where
+    C: Send + 'static,
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());

@@ -1,4 +1,4 @@
-//! As much of an apiserver as a gateway asks for: four lists that never change.
+//! As much of an apiserver as a gateway asks for: five lists that never change.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,6 +17,7 @@ use hyper_util::server::conn::auto::Builder;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use weighbridge_crds::labels;
+use weighbridge_gateway::access::Digest;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -46,6 +47,7 @@ fn answer(request: &Request<Incoming>, upstream: SocketAddr) -> Response<Body> {
     let kind = path.rsplit('/').next().unwrap_or_default();
     let (kind, version, items) = match kind {
         "modeldeployments" => ("ModelDeployment", "serving.weighbridge.dev/v1alpha1", vec![model()]),
+        "modelaccesses" => ("ModelAccess", "serving.weighbridge.dev/v1alpha1", vec![access()]),
         "externalproviders" => ("ExternalProvider", "serving.weighbridge.dev/v1alpha1", Vec::new()),
         // Engines and proxies are told apart by the label that the gateway selects.
         "endpointslices" if query.contains("model") => {
@@ -73,6 +75,15 @@ fn model() -> Value {
     json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
         "metadata": {"name": "mock", "namespace": "team"},
         "spec": {"openWeights": {"source": "hf://org/repo/file.gguf"}}})
+}
+
+/// The load generator's key.
+pub const KEY: &str = "sk-bench";
+
+fn access() -> Value {
+    json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelAccess",
+        "metadata": {"name": "bench", "namespace": "team"},
+        "spec": {"keys": [{"name": "load", "sha256": Digest::of(KEY.as_bytes()).to_string()}], "models": ["mock"]}})
 }
 
 fn slice(upstream: SocketAddr) -> Value {

@@ -9,6 +9,8 @@ use http::{Method, StatusCode};
 use weighbridge_tests::door::Client;
 use weighbridge_tests::figures::quantile;
 
+use super::apiserver::KEY;
+
 const PATH: &str = "/v1/chat/completions";
 
 /// One request, sent again and again.
@@ -39,7 +41,7 @@ impl Load {
     }
 
     async fn send(&self, client: &mut Client) -> anyhow::Result<()> {
-        let headers = [("content-type", "application/json"), ("authorization", "Bearer sk-bench")];
+        let headers = [("content-type", "application/json"), ("x-api-key", KEY)];
         let answer = client.open(Method::POST, PATH, &headers, self.body.clone()).await?.whole().await?;
         ensure!(answer.status == StatusCode::OK, "{answer:?}");
         Ok(())

@@ -1,7 +1,7 @@
 //! `make bench B=gateway`: what the gateway adds to a request, beside the same request sent directly.
 //!
 //! The gateway is the release build of `weighbridge-gateway` beside this program, started as a pod starts it; the
-//! cluster that it follows is an apiserver of four fixed lists, in here. Upstream, gateway and load generator are
+//! cluster that it follows is an apiserver of five fixed lists, in here. Upstream, gateway and load generator are
 //! three processes, so that the gateway's memory and CPU time are its own. Rounds are interleaved and medians
 //! reported. Metrics and the access log are on.
 

@@ -46,12 +46,7 @@ impl Child {
         std::fs::write(&kubeconfig, config(apiserver))?;
         let program = std::env::current_exe()?.with_file_name("weighbridge-gateway");
         let mut process = Command::new(&program)
-            .args([
-                "serve",
-                "--listen=127.0.0.1:0",
-                "--metrics-listen=127.0.0.1:0",
-                "--default-namespace=team",
-            ])
+            .args(["serve", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"])
             .env("KUBECONFIG", &kubeconfig)
             // The access log is on. A file costs the gateway what a pipe would, and wakes no reader of it.
             .stdout(std::fs::File::create(&log)?)

@@ -38,7 +38,7 @@ fn facts(models: Vec<Value>, engines: Vec<Value>, proxies: Vec<Value>) -> Facts 
         "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
         "metadata": {"name": "acme", "namespace": "team"},
         "spec": {"kind": "OpenAICompatible", "baseURL": "https://acme.example/v1",
-                 "apiKeySecret": {"name": "s", "key": "k"}},
+                 "apiKeys": [{"name": "s", "key": "k"}]},
     });
     facts.apply(Change::Provider(Event::Init));
     facts.apply(Change::Provider(Event::InitApply(guarded(provider))));

@@ -1,21 +1,19 @@
-//! The provider's key: read from a file, again whenever the file changes, and never printed.
+//! A file that holds a key: read again whenever it changes.
 
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use http::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
+use super::Key;
+use super::ring::Generation;
 
 /// Bytes of a key file that are read; keys are shorter than 1 KB, and a wrong mount may be anything.
-const MAX_BYTES: u64 = 16 << 10;
+pub(super) const MAX_BYTES: u64 = 16 << 10;
 
 /// Why there is no key. Says nothing of the file's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KeyError {
+pub(in super::super) enum KeyError {
     #[error("the key file is missing: the Secret, or the key in it, does not exist")]
     Missing,
     #[error("the key file can't be read")]
@@ -26,46 +24,16 @@ pub(super) enum KeyError {
     Malformed,
 }
 
-/// A key. `Debug` shows nothing of it.
-#[derive(Clone, Debug)]
-pub(super) struct Key(SecretString);
-
-impl Key {
-    fn new(text: &str) -> Result<Self, KeyError> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(KeyError::Empty);
-        }
-        if text.len() as u64 >= MAX_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(KeyError::Malformed);
-        }
-        Ok(Self(SecretString::from(text)))
-    }
-
-    /// The value of `authorization`, marked so that HTTP/2 keeps it out of its tables and `Debug` hides it.
-    pub(super) fn bearer(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0.expose_secret())).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-
-    /// `text` without the key, in case a provider repeats it.
-    pub(super) fn redact(&self, text: &str) -> String {
-        text.replace(self.0.expose_secret(), "[key]")
-    }
-}
-
 /// The file, and what it held when it last changed.
 #[derive(Debug)]
 pub(super) struct KeyFile {
+    /// Its place among the keys, for the log.
+    index: usize,
     path: PathBuf,
-    last: ArcSwapOption<Loaded>,
-}
-
-#[derive(Debug)]
-struct Loaded {
-    version: Version,
-    key: Result<Key, KeyError>,
+    last: Option<(Version, Result<Key, KeyError>)>,
+    /// The last key that was in it, kept while it holds none: the same key again is no new one.
+    newest: Option<Key>,
+    generation: u64,
 }
 
 /// Tells one content of the file from another without reading it. Kubernetes swaps a symbolic link, which
@@ -92,24 +60,35 @@ impl From<&Metadata> for Version {
 }
 
 impl KeyFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, last: ArcSwapOption::empty() }
+    pub(super) fn new(index: usize, path: PathBuf) -> Self {
+        Self { index, path, last: None, newest: None, generation: 0 }
     }
 
     /// The key as it is in the file now. Costs one `stat` (a Secret's volume is in memory) unless the file
     /// has changed.
-    pub(super) fn current(&self) -> Result<Key, KeyError> {
+    pub(super) fn current(&mut self) -> Result<(Key, Generation), KeyError> {
         let metadata = fs::metadata(&self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => KeyError::Missing,
             _ => KeyError::Unreadable,
         })?;
         let version = Version::from(&metadata);
-        if let Some(loaded) = self.last.load().as_ref().filter(|loaded| loaded.version == version) {
-            return loaded.key.clone();
-        }
+        let key = match &self.last {
+            Some((last, key)) if *last == version => key.clone(),
+            Some(_) | None => self.load(version),
+        };
+        Ok((key?, Generation(self.generation)))
+    }
+
+    fn load(&mut self, version: Version) -> Result<Key, KeyError> {
         let key = self.read();
-        tracing::info!(readable = key.is_ok(), "the key file was read");
-        self.last.store(Some(Arc::new(Loaded { version, key: key.clone() })));
+        tracing::info!(key = self.index, readable = key.is_ok(), "the key file was read");
+        if let Ok(key) = &key
+            && !self.newest.as_ref().is_some_and(|newest| newest.is(key))
+        {
+            self.generation += 1;
+            self.newest = Some(key.clone());
+        }
+        self.last = Some((version, key.clone()));
         key
     }
 
@@ -130,35 +109,54 @@ mod tests {
 
     const CANARY: &str = "sk-canary-5f1d";
 
-    fn bearer(file: &KeyFile) -> Option<String> {
-        let value = file.current().ok()?.bearer()?;
-        value.to_str().ok().map(str::to_owned)
+    fn text(file: &mut KeyFile) -> Option<String> {
+        Some(file.current().ok()?.0.text().to_owned())
     }
 
     #[test]
     fn a_change_of_the_file_is_seen() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");
-        let file = KeyFile::new(path.clone());
+        let mut file = KeyFile::new(0, path.clone());
         assert_eq!(file.current().expect_err("no file"), KeyError::Missing);
         fs::write(&path, "").expect("written");
         assert_eq!(file.current().expect_err("empty"), KeyError::Empty);
         fs::write(&path, " first\n").expect("written");
-        assert_eq!(bearer(&file).as_deref(), Some("Bearer first"));
+        assert_eq!(text(&mut file).as_deref(), Some("first"));
         // As Kubernetes does it: a new file takes the name.
         let next = folder.path().join("next");
         fs::write(&next, "again").expect("written");
         fs::rename(&next, &path).expect("renamed");
-        assert_eq!(bearer(&file).as_deref(), Some("Bearer again"));
+        assert_eq!(text(&mut file).as_deref(), Some("again"));
         fs::remove_file(&path).expect("removed");
         assert_eq!(file.current().expect_err("no file"), KeyError::Missing);
     }
 
     #[test]
-    fn what_no_header_takes_is_no_key() {
-        for text in ["a b", "a\nb", "ключ", "a\0"] {
-            assert_eq!(Key::new(text).expect_err(text), KeyError::Malformed);
-        }
+    fn only_another_key_is_another_generation() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        let mut file = KeyFile::new(0, path.clone());
+        let mut generation = |content: Option<&str>| {
+            let next = folder.path().join("next");
+            match content {
+                Some(content) => {
+                    fs::write(&next, content).expect("written");
+                    fs::rename(&next, &path).expect("renamed");
+                }
+                None => fs::remove_file(&path).expect("removed"),
+            }
+            file.current().ok().map(|(_, generation)| generation)
+        };
+        let first = generation(Some("first"));
+        assert!(first.is_some());
+        assert_eq!(generation(Some(" first\n")), first, "written anew, the same key");
+        assert_eq!(generation(None), None);
+        assert_eq!(generation(Some("")), None);
+        assert_eq!(generation(Some("first")), first, "gone for a while, the same key");
+        let second = generation(Some("second"));
+        assert!(second.is_some() && second != first);
+        assert_ne!(generation(Some("first")), second);
     }
 
     #[test]
@@ -166,11 +164,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");
         fs::write(&path, CANARY).expect("written");
-        let file = KeyFile::new(path);
+        let mut file = KeyFile::new(0, path);
         let key = file.current().expect("a key");
-        let bearer = key.bearer().expect("a header");
-        let printed = format!("{file:?} {key:?} {bearer:?} {:?}", key.clone());
+        let printed = format!("{file:?} {key:?}");
         assert!(!printed.contains("canary"), "{printed}");
-        assert_eq!(key.redact(&format!("wrong key: {CANARY}!")), "wrong key: [key]!");
     }
 }

@@ -1,0 +1,93 @@
+//! Failures of our own, in our own words: one function a case. Each dialect's shape of them is `wire`'s affair.
+
+use std::time::Duration;
+
+use weighbridge_wire::canonical::{Failure, FailureClass};
+
+/// Any failure of ours. `code` is a fixed word for programs.
+fn ours(class: FailureClass, code: &str, message: impl Into<String>) -> Failure {
+    let mut failure = Failure::new(class, message);
+    failure.code = Some(code.to_owned());
+    failure
+}
+
+/// The caller's request can't be used; `param` names the field at fault.
+pub(crate) fn bad_request(param: Option<&str>, message: impl Into<String>) -> Failure {
+    let mut failure = Failure::new(FailureClass::BadRequest, message);
+    failure.param = param.map(str::to_owned);
+    failure
+}
+
+/// The body did not arrive in time.
+pub(crate) fn request_timeout(time: Duration) -> Failure {
+    let message = format!("The request body did not arrive within {} seconds.", time.as_secs());
+    Failure { status: Some(408), ..ours(FailureClass::BadRequest, "request_timeout", message) }
+}
+
+/// The body is longer than `limit` bytes.
+pub(crate) fn body_too_large(limit: usize) -> Failure {
+    let message = format!("The request body is larger than the limit of {limit} bytes.");
+    ours(FailureClass::TooLarge, "payload_too_large", message)
+}
+
+/// No such path.
+pub(crate) fn unknown_url(method: &str, path: &str) -> Failure {
+    ours(FailureClass::NotFound, "unknown_url", format!("Unknown request URL: {method} {path}"))
+}
+
+/// The path exists, for another method.
+pub(crate) fn method_not_allowed(method: &str, path: &str) -> Failure {
+    let message = format!("{path} does not take {method}");
+    Failure { status: Some(405), ..ours(FailureClass::BadRequest, "method_not_allowed", message) }
+}
+
+/// No such model.
+pub(crate) fn model_not_found(model: &str) -> Failure {
+    unknown_model(format!("The model `{model}` does not exist. GET /v1/models lists the models."))
+}
+
+/// `model` is there and has no such adapter; `served` are the names of those that it has.
+pub(crate) fn adapter_not_found(model: &str, adapter: &str, served: &[String]) -> Failure {
+    let there = if served.is_empty() {
+        "It has no adapters.".to_owned()
+    } else {
+        format!("There are {}.", served.join(", "))
+    };
+    unknown_model(format!("The model `{model}` has no adapter `{adapter}`. {there}"))
+}
+
+fn unknown_model(message: String) -> Failure {
+    let param = Some("model".to_owned());
+    Failure { param, ..ours(FailureClass::NotFound, "model_not_found", message) }
+}
+
+/// Nothing can answer now, for the reason `code`.
+pub(crate) fn overloaded(code: &str, message: impl Into<String>, retry_after_seconds: u32) -> Failure {
+    let retry_after_seconds = Some(retry_after_seconds);
+    Failure { retry_after_seconds, ..ours(FailureClass::Overloaded, code, message) }
+}
+
+/// The upstream failed; `code` tells apart how.
+pub(crate) fn upstream(code: &str, message: impl Into<String>) -> Failure {
+    ours(FailureClass::Upstream, code, message)
+}
+
+/// The upstream's stream ended before its answer did.
+pub(crate) fn truncated(message: impl Into<String>) -> Failure {
+    ours(FailureClass::TruncatedStream, "upstream_truncated", message)
+}
+
+/// The upstream of `model` sent nothing for so long.
+pub(crate) fn silent(model: &str, time: Duration) -> Failure {
+    timeout(format!("`{model}` sent nothing for {} s.", time.as_secs()))
+}
+
+/// The upstream took too long; `message` says at which stage.
+pub(crate) fn timeout(message: impl Into<String>) -> Failure {
+    ours(FailureClass::Timeout, "upstream_timeout", message)
+}
+
+/// A fault of ours; `message` carries no internals.
+pub(crate) fn internal(message: &str) -> Failure {
+    ours(FailureClass::Internal, "internal_error", message)
+}

@@ -1,0 +1,122 @@
+//! Answer: what the upstream sent, as the caller is to see it.
+//!
+//! An answer is one only from the commit point on: a whole body that can be read, or the first event of a stream that
+//! means something. Until then nothing has gone to the caller, so that another attempt stays unseen. Bytes are moved
+//! and bounds kept here; what they mean is [`weighbridge_wire::lane`]'s affair.
+
+mod refused;
+mod relay;
+mod stream;
+mod whole;
+
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use weighbridge_wire::canonical::Failure;
+
+use self::refused::Refused;
+use self::relay::Relay;
+use self::stream::StreamBody;
+use self::whole::Whole;
+use super::Pipeline;
+use super::admit::Call;
+use super::headers;
+use super::record::Record;
+use crate::failure;
+use crate::forward::UpstreamBody;
+use crate::server::{Body, json_response};
+
+/// An answer that may be delivered.
+pub(super) enum Answer {
+    Whole(Box<Whole>),
+    Stream(Box<Relay>),
+}
+
+/// An attempt that gave no answer.
+pub(super) enum NoAnswer {
+    /// The upstream's error, which passes as it is if no other attempt does better: an engine is ours.
+    Refused(Box<Refused>),
+    /// Why, in words for the caller.
+    Failed(Failure),
+    /// The same, where no other attempt would do better whatever the class says: what is between us and a provider.
+    Settled(Failure),
+}
+
+impl NoAnswer {
+    /// What it comes to.
+    pub(super) fn failure(&self) -> &Failure {
+        match self {
+            Self::Refused(refused) => &refused.failure,
+            Self::Failed(failure) | Self::Settled(failure) => failure,
+        }
+    }
+}
+
+impl From<Failure> for NoAnswer {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Pipeline {
+    /// Reads `upstream` up to the commit point.
+    pub(super) async fn commit(
+        &self,
+        call: &Call,
+        upstream: Response<UpstreamBody>,
+    ) -> Result<Answer, NoAnswer> {
+        let (head, body) = upstream.into_parts();
+        let invalid = |what: &str| invalid(&call.target.canonical, what);
+        if head.status.is_redirection() || head.status.is_informational() {
+            return Err(invalid("answered with a redirect, which is not followed").into());
+        }
+        if head.headers.contains_key(http::header::CONTENT_ENCODING) {
+            return Err(invalid("sent a compressed answer, which was not asked for").into());
+        }
+        if !head.status.is_success() {
+            return Err(refused::read(call, &head, body).await);
+        }
+        if head.status == StatusCode::OK
+            && call.lane.streams()
+            && headers::is_stream(&head.headers, call.lane.upstream())
+        {
+            let relay = Relay::open(call, &head, body, &self.limits).await?;
+            return Ok(Answer::Stream(Box::new(relay)));
+        }
+        Ok(Answer::Whole(Box::new(whole::read(call, &head, body, &self.limits).await?)))
+    }
+}
+
+/// The upstream's answer can't be used.
+fn invalid(canonical: &str, what: &str) -> Failure {
+    failure::upstream("upstream_invalid_response", format!("`{canonical}` {what}."))
+}
+
+impl Answer {
+    /// The response; `record` settles when its body is done.
+    pub(super) fn deliver(self, call: &Call, keep_alive: Duration, mut record: Record) -> Response<Body> {
+        match self {
+            Self::Whole(whole) => {
+                let Whole { status, headers, body, usage, mut dropped } = *whole;
+                record.whole(status.as_u16(), usage);
+                dropped.splice(0..0, call.dropped.iter().cloned());
+                let mut response = json_response(status, body);
+                response.headers_mut().extend(headers);
+                headers::name(response.headers_mut(), &call.target, record.endpoint_name(), &dropped);
+                response
+            }
+            Self::Stream(relay) => {
+                record.stream_began(relay.prompt_tokens());
+                let mut headers = relay.headers();
+                headers::name(&mut headers, &call.target, record.endpoint_name(), &call.dropped);
+                headers::unbuffered(&mut headers);
+                let mut response = Response::new(
+                    StreamBody::new(relay, call.lane.door(), keep_alive, record).boxed_unsync(),
+                );
+                *response.headers_mut() = headers;
+                response
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A stream on its way: the upstream's bytes in, the caller's out.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::response::Parts;
+use http_body::Body as _;
+use weighbridge_wire::canonical::{Failure, FailureClass, Usage};
+use weighbridge_wire::lane::{self, Ended, Observed, Stamp};
+
+use super::super::admit::Call;
+use super::super::headers;
+use crate::Limits;
+use crate::directory::Target;
+use crate::failure;
+use crate::forward::UpstreamBody;
+use crate::label;
+use crate::metrics::Cut;
+use crate::server::BodyError;
+use std::sync::Arc;
+
+/// How long the upstream may take to close after its end mark. The caller has everything by then; waiting only
+/// serves to keep the connection for the next request.
+const CLOSE: Duration = Duration::from_secs(1);
+/// What is held back before the commit point. With more than that the answer begins without it: comments and openings
+/// are signs of life, and must not fill memory.
+const OPENING_CHUNKS: u32 = 64;
+const OPENING_BYTES: usize = 256 << 10;
+
+/// Turns the upstream's bytes into the caller's.
+pub(in super::super) struct Relay {
+    body: UpstreamBody,
+    stream: lane::Stream,
+    target: Arc<Target>,
+    headers: HeaderMap,
+    prompt_tokens: Option<u64>,
+    /// The end mark has passed; only the upstream's close is waited for.
+    done: bool,
+    /// What was read and not handed on yet.
+    passed: Passed,
+}
+
+/// What came out of what was read.
+#[derive(Default)]
+pub(super) struct Passed {
+    pub out: Vec<u8>,
+    /// About the tokens that came.
+    pub pieces: u32,
+    pub usage: Option<Usage>,
+    /// Whether anything came that an answer consists of.
+    meaningful: bool,
+    /// The end mark came.
+    pub whole: bool,
+    pub ended: Option<End>,
+}
+
+/// How a stream ended.
+pub(super) enum End {
+    Whole,
+    /// Not whole, and what the caller is told.
+    Cut {
+        cut: Cut,
+        failure: Failure,
+    },
+}
+
+impl Relay {
+    /// Reads up to the commit point, before which a failure is still an HTTP status.
+    pub(super) async fn open(
+        call: &Call,
+        head: &Parts,
+        body: UpstreamBody,
+        limits: &Limits,
+    ) -> Result<Self, Failure> {
+        let prompt_tokens = headers::prompt_tokens(&head.headers);
+        let stamp = Stamp { prompt_tokens, ..call.stamp.clone() };
+        let mut relay = Self {
+            body,
+            stream: call.lane.clone().stream(&stamp, limits.event_bytes),
+            target: Arc::clone(&call.target),
+            headers: headers::streamed(&head.headers, &call.lane),
+            prompt_tokens,
+            done: false,
+            passed: Passed::default(),
+        };
+        let mut chunks = 0;
+        while !relay.is_committed() && chunks < OPENING_CHUNKS {
+            std::future::poll_fn(|context| relay.poll_chunk(context)).await;
+            chunks += 1;
+        }
+        match relay.passed.ended.take() {
+            Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => Err(failure),
+            ended => {
+                relay.passed.ended = ended;
+                Ok(relay)
+            }
+        }
+    }
+
+    fn is_committed(&self) -> bool {
+        let Passed { out, meaningful, ended, whole, pieces: _, usage: _ } = &self.passed;
+        *meaningful || *whole || ended.is_some() || out.len() >= OPENING_BYTES
+    }
+
+    /// Ends the caller's stream with `failure`.
+    pub(super) fn fail(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        self.stream.fail(failure, out);
+    }
+
+    /// Headers of the upstream that go with it.
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.headers.clone()
+    }
+
+    pub(super) fn prompt_tokens(&self) -> Option<u64> {
+        self.prompt_tokens
+    }
+
+    /// What has come since, once something has come.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Passed> {
+        while self.passed.out.is_empty() && self.passed.ended.is_none() {
+            ready!(self.poll_chunk(context));
+        }
+        Poll::Ready(std::mem::take(&mut self.passed))
+    }
+
+    /// Reads one chunk of the upstream's into `passed`.
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match frame {
+            // The caller has everything.
+            Some(Err(_)) | None if self.done => self.passed.ended = Some(End::Whole),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    let observed = self.stream.push(&data, &mut self.passed.out);
+                    self.observe(observed);
+                }
+            }
+            Some(Err(BodyError::Idle(time))) => {
+                let failure = failure::silent(&self.target.canonical, time);
+                self.passed.ended = Some(End::Cut { cut: Cut::idle, failure });
+            }
+            Some(Err(BodyError::Broken(_))) | None => {
+                let observed = self.stream.finish(&mut self.passed.out);
+                self.observe(observed);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn observe(&mut self, observed: Observed) {
+        let Observed { meaningful, pieces, usage, ended } = observed;
+        self.passed.meaningful |= meaningful;
+        self.passed.pieces += pieces;
+        self.passed.usage = usage.or(self.passed.usage);
+        match ended {
+            None => {}
+            Some(Ended::Whole) if !self.done => {
+                (self.done, self.passed.whole) = (true, true);
+                self.body.set_idle(CLOSE);
+            }
+            Some(Ended::Whole) => {}
+            Some(Ended::Failed(failure)) => self.passed.ended = Some(self.cut(failure)),
+        }
+    }
+
+    fn cut(&self, failure: Failure) -> End {
+        let canonical = &self.target.canonical;
+        let cut = match failure.class {
+            FailureClass::TruncatedStream => Cut::upstream,
+            _ => Cut::upstream_error,
+        };
+        let failure = match failure.class {
+            FailureClass::TruncatedStream => {
+                failure::truncated(format!("The stream of `{canonical}` broke off."))
+            }
+            _ => label::in_stream(&self.target, failure),
+        };
+        End::Cut { cut, failure }
+    }
+}

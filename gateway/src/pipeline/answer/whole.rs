@@ -1,0 +1,67 @@
+//! An answer that is not a stream.
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use weighbridge_wire::canonical::{Failure, Usage};
+use weighbridge_wire::lane;
+
+use super::super::admit::Call;
+use super::super::headers;
+use super::invalid;
+use crate::Limits;
+use crate::failure;
+use crate::forward::UpstreamBody;
+use crate::label;
+use crate::server::BodyError;
+
+/// A whole answer as the caller is to see it.
+#[derive(Debug)]
+pub(in super::super) struct Whole {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub usage: Option<Usage>,
+    /// What the caller's dialect can't say.
+    pub dropped: Vec<String>,
+}
+
+/// Reads an answer with a status of success.
+///
+/// # Errors
+/// Where it is none: not JSON, too large, cut off, or an error under a 200.
+pub(super) async fn read(
+    call: &Call,
+    head: &Parts,
+    body: UpstreamBody,
+    limits: &Limits,
+) -> Result<Whole, Failure> {
+    let canonical = &call.target.canonical;
+    if !headers::media_type(&head.headers).eq_ignore_ascii_case("application/json") {
+        return Err(invalid(canonical, "sent an answer that is not JSON"));
+    }
+    let bytes = collect(body, limits.answer_bytes, canonical).await?;
+    let read = call
+        .lane
+        .whole(&call.stamp, head.status.as_u16(), &bytes)
+        .map_err(|failure| label::said(&call.target, failure))?;
+    let lane::Whole { body, usage, dropped } = read;
+    let headers = if call.lane.translates() { HeaderMap::new() } else { headers::answered(&head.headers) };
+    Ok(Whole { status: head.status, headers, body: body.map_or(bytes, Bytes::from), usage, dropped })
+}
+
+/// The whole of `body`, at most `limit` bytes.
+pub(super) async fn collect(body: UpstreamBody, limit: usize, canonical: &str) -> Result<Bytes, Failure> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(failure::upstream(
+            "upstream_response_too_large",
+            format!("`{canonical}` sent an answer larger than {limit} bytes."),
+        )),
+        Err(error) => Err(match error.downcast_ref::<BodyError>() {
+            Some(BodyError::Idle(time)) => failure::silent(canonical, *time),
+            _ => failure::upstream("upstream_broken", format!("The answer of `{canonical}` was cut off.")),
+        }),
+    }
+}

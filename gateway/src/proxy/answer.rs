@@ -1,0 +1,90 @@
+//! A provider's error: read within bounds, and passed on in the provider's own dialect without any key in it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use serde::de::IgnoredAny;
+use weighbridge_wire::provider::Profile;
+
+use super::failure::{self, Failed};
+use super::keys::{Redactor, hinted};
+use crate::forward::{COMMON_RESPONSE_HEADERS, UpstreamBody, copy_allowed};
+use crate::server::Body;
+
+/// Bytes of a provider's error that are read: a message, not a page.
+const ERROR_BYTES: usize = 64 << 10;
+
+/// An error as the provider said it.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub status: StatusCode,
+    /// Its headers that may cross.
+    pub headers: HeaderMap,
+    /// Its body, where that is JSON of a size that errors have.
+    body: Option<Bytes>,
+}
+
+impl Said {
+    /// Reads an error's body, so that its connection serves the next request.
+    pub(super) async fn read(profile: &Profile, response: Response<UpstreamBody>) -> Self {
+        let (head, body) = response.into_parts();
+        let compressed = head.headers.contains_key(CONTENT_ENCODING);
+        let read = Limited::new(body, ERROR_BYTES).collect().await.ok().map(|body| body.to_bytes());
+        let is_json = |body: &Bytes| serde_json::from_slice::<IgnoredAny>(body).is_ok();
+        let body = read.filter(|body| !compressed && !head.status.is_redirection() && is_json(body));
+        Self { status: head.status, headers: allowed(profile, &head.headers), body }
+    }
+
+    /// The answer for the gateway; `wait` in place of the provider's, where it is known better.
+    ///
+    /// # Errors
+    /// Where the provider's words are not to be passed on.
+    pub(super) fn pass(
+        self,
+        provider: &str,
+        redactor: &Redactor,
+        wait: Option<Duration>,
+    ) -> Result<Response<Body>, Failed> {
+        let Self { status, mut headers, body } = self;
+        let wait = wait.or_else(|| hinted(&headers));
+        let Some(body) = body else { return Err(failure::unreadable(provider, status.as_u16(), wait)) };
+        let body = Full::new(Bytes::from(redactor.redact(&body)));
+        let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = status;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = wait {
+            failure::say_wait(&mut headers, wait);
+        }
+        let keyed: Vec<_> = headers
+            .iter()
+            .filter(|(_, value)| redactor.finds(value.as_bytes()))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in keyed {
+            headers.remove(name);
+        }
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+}
+
+/// The headers of a provider's answer that may cross.
+pub(super) fn allowed(profile: &Profile, from: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    copy_allowed(from, &mut headers, COMMON_RESPONSE_HEADERS);
+    copy_allowed(from, &mut headers, profile.response_headers);
+    headers
+}
+
+/// What makes a success no answer, in words; nothing where it may be one.
+pub(super) fn is_none(headers: &HeaderMap) -> Option<&'static str> {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Some("a compressed body, which was not asked for");
+    }
+    matches!(media_type.as_str(), "text/html" | "application/xhtml+xml").then_some("a web page")
+}

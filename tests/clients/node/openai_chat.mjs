@@ -1,0 +1,75 @@
+// The OpenAI SDK over chat completions.
+
+import { NOTHING, Person, QUESTION, RESULT, Empty, Weather, collect, equal, fits, sdk, want } from "./checks.mjs";
+import { run as errors } from "./vendor_errors.mjs";
+
+const { OpenAI } = sdk("openai");
+const { zodFunction, zodResponseFormat } = sdk("openai/helpers/zod");
+
+const ASKED = [{ role: "user", content: QUESTION }];
+const RESULTS = { weather: RESULT, nothing: NOTHING };
+
+export async function run(session, values) {
+  const client = new OpenAI({
+    baseURL: `${values["base-url"]}/v1`,
+    apiKey: values["api-key"],
+    timeout: values.timeout * 1000,
+    maxRetries: 0,
+    fetch: session.fetch,
+  });
+  const ask = async (streaming, more) => {
+    const body = { model: session.model, messages: ASKED, ...more };
+    if (!streaming) return client.chat.completions.parse(body);
+    const stream = client.chat.completions.stream({ ...body, stream_options: { include_usage: true } });
+    return stream.finalChatCompletion();
+  };
+  const text = async (streaming) => {
+    const answer = await ask(streaming);
+    session.said(answer.choices[0].message.content);
+    equal(answer.choices[0].finish_reason, "stop", "finish_reason");
+    equal(answer.usage.total_tokens, answer.usage.prompt_tokens + answer.usage.completion_tokens, "total_tokens");
+  };
+  const tools = async (streaming, names) => {
+    const schemas = { weather: Weather, nothing: Empty };
+    const tools = names.map((name) => zodFunction({ name, parameters: schemas[name] }));
+    const first = await ask(streaming, { tools, ...(names.length === 1 && { tool_choice: "required" }) });
+    const { message, finish_reason } = first.choices[0];
+    equal(finish_reason, "tool_calls", "finish_reason");
+    equal(message.tool_calls.map((call) => call.function.name), names, "calls");
+    for (const call of message.tool_calls) fits(schemas[call.function.name], JSON.parse(call.function.arguments), "arguments");
+    const said = message.tool_calls.toReversed().map((call) => (
+      { role: "tool", tool_call_id: call.id, content: RESULTS[call.function.name] }
+    ));
+    const spoken = { role: "assistant", content: message.content, tool_calls: message.tool_calls.map(
+      ({ id, type, function: { name, arguments: given } }) => ({ id, type, function: { name, arguments: given } })) };
+    const second = await ask(streaming, { tools, messages: [...ASKED, spoken, ...said] });
+    session.told(second.choices[0].message.content, ...names.map((name) => RESULTS[name]));
+  };
+  const structured = async (streaming) => {
+    const answer = await ask(streaming, { response_format: zodResponseFormat(Person, "person") });
+    fits(Person, answer.choices[0].message.parsed, "parsed");
+  };
+  const thinking = async (streaming) => {
+    const answer = await ask(streaming, { reasoning_effort: "low" });
+    session.said(answer.choices[0].message.content);
+    want(answer.usage.completion_tokens_details.reasoning_tokens > 0, "no reasoning was counted");
+  };
+  await session.both({
+    text,
+    tools: (streaming) => tools(streaming, ["weather"]),
+    parallel: (streaming) => tools(streaming, ["weather", "nothing"]),
+    schema: structured,
+    thinking,
+  });
+  if (session.abilities.includes("embeddings")) {
+    await session.run("embeddings", false, async () => {
+      const answer = await client.embeddings.create({ model: session.model, input: ["one", "two"] });
+      equal(answer.data.map((item) => item.index), [0, 1], "indexes");
+      want(answer.data[0].embedding.every(Number.isFinite), "no numbers");
+    });
+  }
+  await errors(session, OpenAI, async (model, stream, maxRetries) => {
+    const answer = await client.chat.completions.create({ model, messages: ASKED, stream }, { maxRetries });
+    return stream ? collect(answer) : answer;
+  });
+}

@@ -1,0 +1,13 @@
+//! OpenAI: chat, Responses and embeddings, with the checks that the API makes of a request.
+
+mod chat;
+mod chat_prompt;
+mod embeddings;
+mod fields;
+mod responses;
+mod responses_prompt;
+mod responses_stream;
+
+pub(super) use chat::{chat, is_plain};
+pub(super) use embeddings::embeddings;
+pub(super) use responses::{responses, responses_failed};

@@ -1,0 +1,207 @@
+//! The answer to one request, as HTTP.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use weighbridge_wire::openai::PROMPT_TOKENS_HEADER;
+
+use super::asked::{Asked, Dialect, Method};
+use super::error::Refusal;
+use super::script::Script;
+use super::state::{Open, State};
+use super::steps::{Step, steps};
+use super::{Behaviour, HINT_SECONDS, PROMPT_TOKENS, Seen, answer, anthropic, gemini, hint, openai};
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+const PACE: Duration = Duration::from_millis(20);
+const JSON: &str = "application/json; charset=utf-8";
+const EVENTS: &str = "text/event-stream";
+
+/// Answers; `None` is to close the connection.
+pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Option<Response<Body>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.ok()?.to_bytes();
+    let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let asked = Asked::read(&state, &path, head.headers.clone(), &body);
+    state.see(Seen { path, headers: head.headers, body });
+    state.count(|counts| counts.requests += 1);
+    match asked {
+        Ok(asked) => respond(state, asked).await,
+        Err((method, refusal)) => Some(refused(method, &refusal)),
+    }
+}
+
+async fn respond(state: Arc<State>, asked: Asked) -> Option<Response<Body>> {
+    let refused = |refusal: &Refusal| refused(asked.method, refusal);
+    if let Some(refusal) = Refusal::by(&asked) {
+        let mut response = refused(&refusal);
+        match asked.behaviour {
+            Behaviour::Limited(hint) => {
+                for (name, value) in hint::headers(hint, Timestamp::now()) {
+                    let Ok(value) = HeaderValue::try_from(value) else { continue };
+                    response.headers_mut().insert(HeaderName::from_static(name), value);
+                }
+            }
+            Behaviour::Status(429 | 503 | 529) => {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(HINT_SECONDS));
+            }
+            _ => {}
+        }
+        return Some(response);
+    }
+    match asked.behaviour {
+        Behaviour::HangUp => return None,
+        Behaviour::Html => return Some(whole(200, "text/html", "<html>Welcome</html>".to_owned())),
+        Behaviour::ErrorIn200 => {
+            let inside = Refusal { code: Some("simulated"), ..Refusal::new(500, "inside") };
+            return Some(whole(200, "application/json", inside.body(asked.method).to_string()));
+        }
+        Behaviour::Redirect => {
+            let mut response = whole(307, "application/json", "{}".to_owned());
+            response.headers_mut().insert(LOCATION, HeaderValue::from_static("/v1/elsewhere"));
+            return Some(response);
+        }
+        Behaviour::Endless => return Some(endless(if asked.stream { EVENTS } else { "application/json" })),
+        _ => {}
+    }
+    let script = match script(&state, &asked) {
+        Ok(script) => script,
+        Err(refusal) => return Some(refused(&refusal)),
+    };
+    let mut response = match asked.behaviour {
+        Behaviour::Silent => {
+            let mut open = Open { state: &state, done: false };
+            state.pass_gate().await;
+            open.done = true;
+            whole(200, "application/json", script.whole)
+        }
+        _ if asked.stream => streamed(Arc::clone(&state), &asked, &script),
+        Behaviour::InvalidJson => whole(200, "application/json", "{\"half\":".to_owned()),
+        Behaviour::Cut => cut(&script.whole),
+        _ => {
+            state.count(|counts| {
+                counts.add(script.usage);
+                counts.finished += 1;
+            });
+            whole(200, JSON, script.whole)
+        }
+    };
+    if asked.behaviour == Behaviour::WrongType {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    Some(named(response, &asked))
+}
+
+/// What is said, by the dialect's own rules.
+fn script(state: &State, asked: &Asked) -> Result<Script, Refusal> {
+    match asked.method {
+        Method::Completions => Ok(answer::script(asked)),
+        Method::Chat if openai::is_plain(asked) => Ok(answer::script(asked)),
+        Method::Chat => openai::chat(state, asked),
+        Method::Responses => openai::responses(state, asked),
+        // What is no request for embeddings is answered as on any other path.
+        Method::Embeddings if asked.behaviour != Behaviour::Faithful && asked.body["input"].is_null() => {
+            Ok(answer::script(asked))
+        }
+        Method::Embeddings => openai::embeddings(asked),
+        Method::Messages => anthropic::messages(state, asked),
+        Method::CountMessages => anthropic::count(asked),
+        Method::Generate | Method::StreamEvents | Method::StreamArray => gemini::generate(state, asked),
+        Method::CountContents => gemini::count(asked),
+        Method::Embed | Method::EmbedBatch => gemini::embed(asked),
+    }
+}
+
+/// The answer with the headers that its provider has on every one.
+fn named(mut response: Response<Body>, asked: &Asked) -> Response<Body> {
+    let name = match asked.method.dialect() {
+        Dialect::OpenAi => HeaderName::from_static("x-request-id"),
+        Dialect::Anthropic => HeaderName::from_static("request-id"),
+        Dialect::Gemini => return response,
+    };
+    if let Ok(id) = HeaderValue::try_from(format!("req_sim{}", asked.number)) {
+        response.headers_mut().insert(name, id);
+    }
+    response
+}
+
+fn endless(content_type: &'static str) -> Response<Body> {
+    let first = Bytes::from_static(b"data: {\"x\":\"");
+    let rest = Bytes::from(vec![b' '; 64 << 10]);
+    let body = stream::once(async { first }).chain(stream::repeat(rest)).map(|bytes| Ok(Frame::data(bytes)));
+    of_type(content_type, StreamBody::new(body).boxed_unsync())
+}
+
+/// Half of the answer, and then the connection breaks.
+fn cut(answer: &str) -> Response<Body> {
+    let half = Bytes::copy_from_slice(&answer.as_bytes()[..answer.len() / 2]);
+    let parts = [Ok(Frame::data(half)), Err(io::Error::other("cut"))];
+    of_type("application/json", StreamBody::new(stream::iter(parts)).boxed_unsync())
+}
+
+fn streamed(state: Arc<State>, asked: &Asked, script: &Script) -> Response<Body> {
+    // One event ahead at most: what a test sees arrive is what was just produced.
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(produce(state, steps(asked, script), sender));
+    let frames = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    let content_type = if asked.method == Method::StreamArray { JSON } else { EVENTS };
+    let mut response = of_type(content_type, StreamBody::new(frames).boxed_unsync());
+    if asked.behaviour == Behaviour::Told {
+        response.headers_mut().insert(PROMPT_TOKENS_HEADER, HeaderValue::from(PROMPT_TOKENS));
+    }
+    response
+}
+
+type Frames = tokio::sync::mpsc::Sender<io::Result<Frame<Bytes>>>;
+
+async fn produce(state: Arc<State>, steps: Vec<Step>, frames: Frames) {
+    let mut open = Open { state: &state, done: false };
+    for step in steps {
+        match step {
+            Step::Gate => tokio::select! {
+                () = state.pass_gate() => {}
+                () = frames.closed() => return,
+            },
+            Step::Pause => tokio::time::sleep(PACE).await,
+            Step::Send(bytes) => {
+                if frames.send(Ok(Frame::data(bytes))).await.is_err() {
+                    return;
+                }
+            }
+            Step::Count(usage) => state.count(|counts| counts.add(usage)),
+            Step::Break => {
+                // The caller may be gone already; then there is nothing to break.
+                let _ = frames.send(Err(io::Error::other("cut"))).await;
+            }
+        }
+    }
+    open.done = true;
+}
+
+fn whole(status: u16, content_type: &'static str, body: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+    let mut response = of_type(content_type, body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    response
+}
+
+fn of_type(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn refused(method: Method, refusal: &Refusal) -> Response<Body> {
+    whole(refusal.status, "application/json", refusal.body(method).to_string())
+}

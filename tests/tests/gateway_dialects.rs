@@ -1,0 +1,308 @@
+//! The gateway's doors for clients of Anthropic, Gemini and OpenAI's Responses, in front of a model that speaks chat
+//! completions.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use weighbridge_gateway::directory::{Directory, World};
+use weighbridge_gateway::{GatewayConfig, Timeouts};
+use weighbridge_tests::door::{Answer, Client, Door, entry};
+use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator};
+
+const MODELS: [&str; 8] =
+    ["normal", "drip", "gated", "cut", "error-first", "error-in-stream", "status-429", "status-503"];
+
+struct Bed {
+    simulator: Simulator,
+    door: Door,
+    client: Client,
+}
+
+async fn bed(world: World, timeouts: Timeouts) -> Bed {
+    let simulator = Simulator::start().await.expect("a simulator");
+    let entries = MODELS.iter().map(|model| entry(model, world, &[simulator.address()])).collect();
+    let config = GatewayConfig { timeouts, ..GatewayConfig::default() };
+    let door = Door::gateway(config, Directory::from_entries(entries)).await.expect("a gateway");
+    let client = Client::connect(door.address).await.expect("connected");
+    Bed { simulator, door, client }
+}
+
+/// The dialects whose doors are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Anthropic,
+    Gemini,
+    GeminiArray,
+    Responses,
+}
+
+const ALL: [Dialect; 4] = [Dialect::Anthropic, Dialect::Gemini, Dialect::GeminiArray, Dialect::Responses];
+
+impl Dialect {
+    fn path(self, model: &str, stream: bool) -> String {
+        match (self, stream) {
+            (Self::Anthropic, _) => "/v1/messages".to_owned(),
+            (Self::Responses, _) => "/v1/responses".to_owned(),
+            (Self::Gemini | Self::GeminiArray, false) => format!("/v1beta/models/{model}:generateContent"),
+            (Self::Gemini, true) => format!("/v1beta/models/{model}:streamGenerateContent?alt=sse"),
+            (Self::GeminiArray, true) => format!("/v1beta/models/{model}:streamGenerateContent"),
+        }
+    }
+
+    fn question(self, model: &str, stream: bool) -> String {
+        match self {
+            Self::Anthropic => json!({"model": model, "max_tokens": 64, "stream": stream,
+                                      "messages": [{"role": "user", "content": "hi"}]}),
+            Self::Responses => json!({"model": model, "store": false, "stream": stream, "input": "hi"}),
+            Self::Gemini | Self::GeminiArray => {
+                json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]})
+            }
+        }
+        .to_string()
+    }
+
+    /// Text, tokens read and tokens written of a whole answer.
+    fn read(self, answer: &Value) -> (String, u64, u64) {
+        let (text, input, output) = match self {
+            Self::Anthropic => ("/content/0/text", "/usage/input_tokens", "/usage/output_tokens"),
+            Self::Responses => ("/output/0/content/0/text", "/usage/input_tokens", "/usage/output_tokens"),
+            Self::Gemini | Self::GeminiArray => (
+                "/candidates/0/content/parts/0/text",
+                "/usageMetadata/promptTokenCount",
+                "/usageMetadata/candidatesTokenCount",
+            ),
+        };
+        let number =
+            |path| answer.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {answer}"));
+        let text = answer.pointer(text).and_then(Value::as_str).unwrap_or_else(|| panic!("{text}: {answer}"));
+        (text.to_owned(), number(input), number(output))
+    }
+
+    /// What a stream's events hold.
+    fn events(self, body: &str) -> Vec<Value> {
+        if self == Self::GeminiArray {
+            let array: Vec<Value> =
+                serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+            return array;
+        }
+        // Gemini's error is a line of its own, which Google's client finds by its brace.
+        let data = body
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: ").or_else(|| line.starts_with('{').then_some(line)));
+        data.map(|data| serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}")))
+            .collect()
+    }
+
+    /// The text that a stream's events add up to.
+    fn streamed(self, events: &[Value]) -> String {
+        let text = |event: &Value| {
+            let path = match self {
+                Self::Anthropic => "/delta/text",
+                Self::Responses if event["type"] != "response.output_text.delta" => return String::new(),
+                Self::Responses => "/delta",
+                Self::Gemini | Self::GeminiArray => "/candidates/0/content/parts/0/text",
+            };
+            event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        events.iter().map(text).collect()
+    }
+
+    fn is_end(self, event: &Value) -> bool {
+        match self {
+            Self::Anthropic => event["type"] == "message_stop",
+            Self::Responses => event["type"] == "response.completed",
+            Self::Gemini | Self::GeminiArray => event.pointer("/candidates/0/finishReason").is_some(),
+        }
+    }
+
+    /// The class of an error in this dialect's shape.
+    fn error(self, body: &Value) -> (u64, String) {
+        let text = |path: &str| body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let said = text("/error/message");
+        assert!(!said.is_empty(), "{body}");
+        match self {
+            Self::Anthropic => {
+                assert_eq!(body["type"], "error", "{body}");
+                (0, text("/error/type"))
+            }
+            Self::Responses => (0, text("/error/code")),
+            Self::Gemini | Self::GeminiArray => {
+                (body["error"]["code"].as_u64().unwrap_or_default(), text("/error/status"))
+            }
+        }
+    }
+}
+
+async fn ask(client: &mut Client, dialect: Dialect, model: &str, stream: bool) -> Answer {
+    client.post(&dialect.path(model, stream), dialect.question(model, stream)).await.expect("answered")
+}
+
+#[tokio::test]
+async fn every_dialect_reaches_a_model_that_speaks_another() {
+    let mut bed = bed(World::Open, Timeouts::default()).await;
+    let text = {
+        let chat = json!({"model": "normal", "messages": [{"role": "user", "content": "hi"}]}).to_string();
+        let answer = bed.client.post("/v1/chat/completions", chat).await.expect("answered");
+        answer.json().expect("JSON")["choices"][0]["message"]["content"].as_str().expect("text").to_owned()
+    };
+    for dialect in ALL {
+        let whole = ask(&mut bed.client, dialect, "normal", false).await;
+        assert_eq!(whole.status, 200, "{dialect:?}: {:?}", whole.text());
+        let read = dialect.read(&whole.json().expect("JSON"));
+        assert_eq!(read, (text.clone(), PROMPT_TOKENS, COMPLETION_TOKENS), "{dialect:?}");
+        assert_eq!(whole.headers["x-weighbridge-model"], "team/normal");
+
+        // Also where every byte comes alone.
+        for model in ["normal", "drip"] {
+            let answer = ask(&mut bed.client, dialect, model, true).await;
+            let events = dialect.events(answer.text().expect("text"));
+            assert_eq!(dialect.streamed(&events), text, "{dialect:?}: {events:?}");
+            assert!(events.iter().any(|event| dialect.is_end(event)), "{dialect:?}: {events:?}");
+        }
+    }
+    assert!(bed.simulator.seen().iter().all(|seen| seen.path == "/v1/chat/completions"));
+}
+
+#[tokio::test]
+async fn errors_have_the_shape_of_the_door() {
+    let mut bed = bed(World::Open, Timeouts::default()).await;
+    for (dialect, unknown, malformed, limited) in [
+        (Dialect::Anthropic, "not_found_error", "invalid_request_error", "rate_limit_error"),
+        (Dialect::Gemini, "NOT_FOUND", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"),
+        (Dialect::Responses, "model_not_found", "invalid_json", "simulated"),
+    ] {
+        let answer = ask(&mut bed.client, dialect, "nobody", false).await;
+        assert_eq!(answer.status, 404, "{dialect:?}");
+        assert_eq!(dialect.error(&answer.json().expect("JSON")).1, unknown);
+
+        let answer = bed.client.post(&dialect.path("normal", false), "{").await.expect("answered");
+        assert_eq!(answer.status, 400, "{dialect:?}");
+        assert_eq!(dialect.error(&answer.json().expect("JSON")).1, malformed);
+
+        let answer = ask(&mut bed.client, dialect, "status-429", false).await;
+        assert_eq!(answer.status, 429, "{dialect:?}");
+        assert_eq!(dialect.error(&answer.json().expect("JSON")).1, limited);
+        assert_eq!(answer.headers["retry-after"], "7", "{dialect:?}");
+
+        let answer = bed.client.get(&dialect.path("normal", false)).await.expect("answered");
+        assert_eq!(answer.status, 405, "{dialect:?}");
+        dialect.error(&answer.json().expect("JSON"));
+    }
+    let requests = bed.simulator.counts().requests;
+    assert_eq!(requests, 3, "only the refusals that the upstream made reached it");
+}
+
+#[tokio::test]
+async fn what_a_dialect_cannot_say_is_refused_by_name_or_dropped_where_the_caller_says_so() {
+    let mut bed = bed(World::Open, Timeouts::default()).await;
+    let question = json!({"model": "normal", "max_tokens": 64,
+                          "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+                          "messages": [{"role": "user", "content": "hi"}]})
+    .to_string();
+    let answer = bed.client.post("/v1/messages", question.clone()).await.expect("answered");
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().expect("text").contains("tools[0]"), "{:?}", answer.text());
+    assert_eq!(bed.simulator.counts().requests, 0);
+
+    let headers = [("content-type", "application/json"), ("x-weighbridge-unsupported", "drop")];
+    let answer =
+        bed.client.open(Method::POST, "/v1/messages", &headers, question.clone()).await.expect("begun");
+    let answer = answer.whole().await.expect("answered");
+    // What the upstream says beside its dialect's fields has no place in another either.
+    assert_eq!(
+        (answer.status.as_u16(), &answer.headers["x-weighbridge-dropped"]),
+        (200, &"tools[0], x_first, x_last".parse().expect("a value"))
+    );
+
+    let headers = [("content-type", "application/json"), ("x-weighbridge-unsupported", "perhaps")];
+    let answer = bed.client.open(Method::POST, "/v1/messages", &headers, question).await.expect("begun");
+    assert_eq!(answer.status, 400);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_ends_with_the_error_of_its_dialect() {
+    let mut bed = bed(World::Closed, Timeouts::default()).await;
+    for model in ["cut", "error-in-stream"] {
+        for dialect in ALL {
+            let answer = ask(&mut bed.client, dialect, model, true).await;
+            assert_eq!(answer.status, 200, "{dialect:?}");
+            let events = dialect.events(answer.text().expect("text"));
+            assert!(!dialect.streamed(&events).is_empty(), "{dialect:?}: {events:?}");
+            let last = events.last().expect("an event");
+            match dialect {
+                Dialect::Responses => assert_eq!(last["type"], "response.failed", "{last}"),
+                dialect => {
+                    dialect.error(last);
+                }
+            }
+            assert!(!events.iter().any(|event| dialect.is_end(event)), "{dialect:?}: {events:?}");
+        }
+    }
+}
+
+/// litellm #24004: a 200 whose stream begins with an error is a failure, and another attempt is made unseen.
+#[tokio::test]
+async fn bug_2_an_error_before_the_first_token_is_tried_again_unseen() {
+    let mut bed = bed(World::Closed, Timeouts::default()).await;
+    let answer = ask(&mut bed.client, Dialect::Anthropic, "error-first", true).await;
+    assert_eq!(answer.status, 502);
+    assert_eq!(Dialect::Anthropic.error(&answer.json().expect("JSON")).1, "api_error");
+    assert_eq!(bed.simulator.counts().requests, 2, "once more at the same provider");
+
+    let other = Simulator::start().await.expect("a simulator");
+    let both = [bed.simulator.address(), other.address()];
+    let directory = Directory::from_entries(vec![
+        entry("error-first", World::Open, &both),
+        entry("status-503", World::Open, &both),
+    ]);
+    let door = Door::gateway(GatewayConfig::default(), directory).await.expect("a gateway");
+    let mut client = Client::connect(door.address).await.expect("connected");
+    for model in ["error-first", "status-503"] {
+        let before = (bed.simulator.counts().requests, other.counts().requests);
+        ask(&mut client, Dialect::Gemini, model, true).await;
+        let after = (bed.simulator.counts().requests, other.counts().requests);
+        assert_eq!(after, (before.0 + 1, before.1 + 1), "{model}: each replica is asked once");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_stream_gets_signs_of_life() {
+    let timeouts = Timeouts { keep_alive: Duration::from_millis(5), ..Timeouts::default() };
+    let mut bed = bed(World::Open, timeouts).await;
+    let signs = [(Dialect::Anthropic, "event: ping"), (Dialect::Responses, ":")];
+    for (before, (dialect, sign)) in (0..).zip(signs) {
+        // The opening chunk and a first piece of text.
+        bed.simulator.release(2);
+        let path = dialect.path("gated", true);
+        let question = dialect.question("gated", true);
+        let mut client = Client::connect(bed.door.address).await.expect("connected");
+        let mut stream = client.open(Method::POST, &path, &[], question).await.expect("begun");
+        loop {
+            let event = stream.event().await.expect("not cut").expect("not ended");
+            if event.starts_with(sign) {
+                break;
+            }
+        }
+        drop((stream, client));
+        bed.simulator.wait_for(|counts| counts.abandoned == before + 1).await;
+    }
+    bed.client.get("/v1/models").await.expect("still serving");
+}
+
+#[tokio::test]
+async fn every_dialect_lists_the_models() {
+    let mut bed = bed(World::Open, Timeouts::default()).await;
+    let list = bed.client.get("/v1beta/models").await.expect("answered").json().expect("JSON");
+    assert_eq!(list["models"].as_array().map(Vec::len), Some(MODELS.len()), "{list}");
+    let one = bed.client.get("/v1beta/models/team/normal").await.expect("answered").json().expect("JSON");
+    assert_eq!(one["name"], "models/team/normal");
+    let headers = [("anthropic-version", "2023-06-01")];
+    let list = bed.client.open(Method::GET, "/v1/models?limit=2", &headers, "").await.expect("begun");
+    let list = list.whole().await.expect("answered").json().expect("JSON");
+    assert_eq!((list["data"].as_array().map(Vec::len), &list["has_more"]), (Some(2), &json!(true)));
+    assert_eq!(list["data"][0]["type"], "model");
+    let answer = bed.client.open(Method::GET, "/v1/models/nobody", &headers, "").await.expect("begun");
+    assert_eq!(answer.status, 404);
+}
