@@ -1,7 +1,10 @@
 //! Which headers cross. A list of what may, not of what may not: credentials, cookies, hop-by-hop headers
 //! and forwarding chains stay behind because nobody named them.
 
-use http::{HeaderMap, HeaderName};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderName, StatusCode};
+use weighbridge_wire::canonical::retry;
 
 /// How many attempts at the provider the gateway leaves to a proxy.
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-weighbridge-attempts");
@@ -75,6 +78,18 @@ pub(crate) fn copy_allowed(from: &HeaderMap, to: &mut HeaderMap, allowed: &[&'st
     }
 }
 
+/// The wait that an upstream's answer asks for in its headers, in whichever provider's way.
+pub(crate) fn asked_wait(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    retry::wait(status.as_u16(), said, unix_seconds())
+}
+
+/// The time, in seconds since 1970.
+pub(crate) fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -82,6 +97,28 @@ mod tests {
     use weighbridge_wire::provider::{Kind, Profile};
 
     use super::*;
+
+    /// A key that is limited by requests rests as long as those take, whatever is left of its tokens.
+    #[test]
+    fn a_wait_is_read_in_every_providers_way() {
+        let wait = |hints: &[(&'static str, &'static str)]| {
+            let value = |value: &'static str| http::HeaderValue::from_static(value);
+            let headers = hints.iter().map(|(name, hint)| (HeaderName::from_static(name), value(hint)));
+            asked_wait(StatusCode::TOO_MANY_REQUESTS, &headers.collect())
+        };
+        let openai = [
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "1m30s"),
+            ("x-ratelimit-remaining-tokens", "100"),
+            ("x-ratelimit-reset-tokens", "6m0s"),
+        ];
+        assert_eq!(wait(&openai), Some(Duration::from_secs(90)));
+        assert_eq!(
+            wait(&[("retry-after", "7"), ("retry-after-ms", "120")]),
+            Some(Duration::from_millis(120))
+        );
+        assert_eq!(wait(&[("retry-after", "soon")]), None);
+    }
 
     #[test]
     fn the_gateway_lets_through_what_the_common_list_or_a_kind_names() {

@@ -11,6 +11,6 @@ pub(crate) use body::UpstreamBody;
 pub(crate) use client::{ForwardError, Upstream, chain, connector};
 pub(crate) use headers::{
     ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, FAILURE, REQUEST_HEADERS,
-    RESPONSE_HEADERS, copy_allowed,
+    RESPONSE_HEADERS, asked_wait, copy_allowed, unix_seconds,
 };
 pub(crate) use pieces::Pieces;

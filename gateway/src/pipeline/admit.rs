@@ -2,7 +2,6 @@
 //! that exists.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
@@ -13,7 +12,7 @@ use super::{Pipeline, headers};
 use crate::access::Caller;
 use crate::directory::Target;
 use crate::failure;
-use crate::forward::Pieces;
+use crate::forward::{Pieces, unix_seconds};
 use crate::server::{Received, receive};
 
 /// An admitted request.
@@ -76,12 +75,6 @@ impl Pipeline {
 fn stamp() -> Stamp {
     let unique = format!("{:032x}", rand::random::<u128>());
     Stamp { unique, created: unix_seconds(), prompt_tokens: None }
-}
-
-/// The time, in seconds since 1970.
-pub(super) fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 /// What the caller wants done with what another dialect can't say.

@@ -10,8 +10,8 @@ use serde::de::IgnoredAny;
 use weighbridge_wire::provider::Profile;
 
 use super::failure::{self, Failed};
-use super::keys::{Redactor, hinted};
-use crate::forward::{COMMON_RESPONSE_HEADERS, UpstreamBody, copy_allowed};
+use super::keys::Redactor;
+use crate::forward::{COMMON_RESPONSE_HEADERS, UpstreamBody, asked_wait, copy_allowed};
 use crate::server::Body;
 
 /// Bytes of a provider's error that are read: a message, not a page.
@@ -49,7 +49,7 @@ impl Said {
         wait: Option<Duration>,
     ) -> Result<Response<Body>, Failed> {
         let Self { status, mut headers, body } = self;
-        let wait = wait.or_else(|| hinted(&headers));
+        let wait = wait.or_else(|| asked_wait(status, &headers));
         let Some(body) = body else { return Err(failure::unreadable(provider, status.as_u16(), wait)) };
         let body = Full::new(Bytes::from(redactor.redact(&body)));
         let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());

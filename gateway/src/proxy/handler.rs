@@ -20,7 +20,8 @@ use super::metrics::ProxyMetrics;
 use super::passing::Counted;
 use super::{ProxyConfig, ProxyConfigError};
 use crate::forward::{
-    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, Pieces, Upstream, UpstreamBody, chain, copy_allowed,
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, Pieces, Upstream, UpstreamBody, asked_wait, chain,
+    copy_allowed,
 };
 use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, receive};
 use crate::{Limits, Timeouts};
@@ -136,7 +137,7 @@ impl Proxy {
                     Some(status)
                 }
                 Outcome::Limited(said) => {
-                    self.keys.rest(chosen, resting(&said.headers));
+                    self.keys.rest(chosen, resting(asked_wait(said.status, &said.headers)));
                     limited = Some(said);
                     None
                 }

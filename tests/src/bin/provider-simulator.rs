@@ -1,4 +1,4 @@
-//! The provider simulator as a program: an OpenAI-compatible upstream that misbehaves on request.
+//! The provider simulator as a program: an upstream of any dialect that misbehaves on request.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use weighbridge_tests::simulator::Simulator;
 
-/// An OpenAI-compatible provider; the `model` of a request names what it does.
+/// A provider of OpenAI's, Anthropic's and Gemini's paths; the `model` of a request names what it does.
 #[derive(Parser)]
 struct Arguments {
     /// Address to listen on.

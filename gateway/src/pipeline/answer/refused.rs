@@ -6,11 +6,11 @@ use http::{HeaderMap, Response, StatusCode};
 use weighbridge_wire::canonical::{Failure, FailureClass, retry};
 use weighbridge_wire::openai::ErrorBody;
 
-use super::super::admit::{Call, unix_seconds};
+use super::super::admit::Call;
 use super::super::headers;
 use super::{NoAnswer, invalid, whole};
 use crate::directory::World;
-use crate::forward::{FAILURE, UpstreamBody};
+use crate::forward::{FAILURE, UpstreamBody, asked_wait};
 use crate::label;
 use crate::server::{Body, json_response};
 
@@ -76,8 +76,7 @@ fn class(status: StatusCode) -> &'static str {
 }
 
 fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<u32> {
-    let said = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    retry::wait(status.as_u16(), said, unix_seconds()).map(retry::whole_seconds)
+    asked_wait(status, headers).map(retry::whole_seconds)
 }
 
 /// The class that a proxy gives a failure of its own; a provider can't: the proxy lets no header of that name through.

@@ -16,7 +16,7 @@ pub(super) use self::file::KeyError;
 use self::file::KeyFile;
 pub(super) use self::key::Key;
 pub(super) use self::redact::Redactor;
-pub(super) use self::rest::{hinted, resting};
+pub(super) use self::rest::resting;
 pub(super) use self::ring::Standing;
 use self::ring::{Generation, Ring, Unavailable};
 use super::KeySource;

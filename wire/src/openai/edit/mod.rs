@@ -1,8 +1,6 @@
-//! What a gateway that speaks this dialect alone reads and changes: the model's name, and what metering needs. The
-//! lanes ([`crate::lane`]) read requests and answers of every dialect; [`RequestView`] is their view of one of these.
+//! What a gateway reads and changes of an answer in this dialect that passes as it came: the model's name, and what
+//! metering needs. Requests, and every other dialect, are [`crate::lane`]'s.
 
-mod request;
 mod response;
 
-pub use request::RequestView;
 pub use response::{ResponseView, TokenDetails, UsageView};
