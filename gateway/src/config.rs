@@ -1,6 +1,9 @@
 //! Bounds of both roles. Every default has its reason here; flags change the few that differ by site.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use weighbridge_tls::ClientTls;
 
 /// What a role takes in at most.
 #[derive(Clone, Debug)]
@@ -93,4 +96,6 @@ pub struct GatewayConfig {
     pub timeouts: Timeouts,
     /// Bounds on the end.
     pub drain: Drain,
+    /// What engines and proxies are shown; `None` where they are called by plain HTTP.
+    pub upstream: Option<Arc<ClientTls>>,
 }

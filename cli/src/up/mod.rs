@@ -15,6 +15,7 @@ pub use error::UpError;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -44,6 +45,7 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
         accesses => Access::from_resources(accesses),
     };
     let listeners = bind(&args, &access).await?;
+    let secure = listeners.tls.is_some();
     let address = listeners.public.local_addr().map_err(listen("--listen", args.listen))?;
     let metrics = listeners.admin.as_ref().and_then(|listener| listener.local_addr().ok());
     let shutdown = Shutdown::on_signals().map_err(UpError::Signals)?;
@@ -64,6 +66,7 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
         // With keys, a bare name is one in the namespace of whoever asks: only the whole name is everybody's.
         default_namespace: (!access.is_enforced()).then_some(args.default_namespace),
         address,
+        secure,
         metrics,
         directory,
         models,
@@ -80,6 +83,8 @@ struct Serving {
     /// Where the door looks bare names up for every caller, if it asks nobody for a key.
     default_namespace: Option<String>,
     address: SocketAddr,
+    /// Whether it speaks https.
+    secure: bool,
     metrics: Option<SocketAddr>,
     directory: Directory,
     models: Vec<Model>,
@@ -162,7 +167,8 @@ impl Serving {
         }
         self.announced = true;
         let program = std::env::args().next().unwrap_or_else(|| "weighbridge".to_owned());
-        let at = Addresses { door: self.address, metrics: self.metrics, program: &program };
+        let at =
+            Addresses { door: self.address, secure: self.secure, metrics: self.metrics, program: &program };
         let text = banner::banner(&at, self.default_namespace.as_deref(), &self.models);
         self.terminal.print(&text).map_err(UpError::Write)
     }
@@ -206,12 +212,13 @@ async fn bind(args: &UpArgs, access: &Access) -> Result<Listeners, UpError> {
     if let Some(address) = args.metrics_listen.filter(|address| remote(*address)) {
         return Err(UpError::RemoteMetrics(address));
     }
+    let tls = args.tls.load().map_err(|error| UpError::Tls(Box::new(error)))?;
     let public = TcpListener::bind(args.listen).await.map_err(listen("--listen", args.listen))?;
     let admin = match args.metrics_listen {
         Some(address) => Some(TcpListener::bind(address).await.map_err(listen("--metrics-listen", address))?),
         None => None,
     };
-    Ok(Listeners { public, admin })
+    Ok(Listeners { public, tls: tls.map(Arc::new), admin })
 }
 
 fn listen(flag: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> UpError {

@@ -87,7 +87,7 @@ impl Model {
     pub fn entry(&self) -> Entry {
         let (endpoints, unready_reason) = match &self.state {
             State::Ready(address) => {
-                (vec![EntryEndpoint { address: *address, name: self.name.to_string() }], None)
+                (vec![EntryEndpoint { address: *address, name: self.name.to_string(), identity: None }], None)
             }
             State::Waiting(reason) | State::Asleep(reason) | State::Failed(reason) => {
                 (Vec::new(), Some(reason.clone()))

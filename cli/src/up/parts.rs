@@ -120,7 +120,7 @@ impl Parts {
         };
         let (stop, served) = (self.stop_proxies.clone(), name.clone());
         self.spawn(name, async move {
-            let ended = serve_proxy(config, Listeners { public, admin: None }, stop).await;
+            let ended = serve_proxy(config, Listeners { public, tls: None, admin: None }, stop).await;
             // The paths of the keys are valid while this lives.
             drop(keys);
             ended.map_err(|source| UpError::Proxy { name: served, source: Box::new(source) })

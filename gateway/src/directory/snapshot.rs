@@ -129,7 +129,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         .iter()
         .filter_map(|described| {
             // An address that now belongs to another pod is another endpoint.
-            let known = endpoints.get(&described.address).filter(|known| known.name == described.name);
+            let known = endpoints.get(&described.address).filter(|known| known.is(described));
             let endpoint = match known {
                 Some(known) => Arc::clone(known),
                 None => Arc::new(Endpoint::new(described)?),
@@ -170,6 +170,7 @@ mod tests {
         let endpoint = |port: &u16| EntryEndpoint {
             address: SocketAddr::from(([10, 0, 0, 1], *port)),
             name: format!("pod-{port}"),
+            identity: None,
         };
         Entry {
             namespace: "team".into(),

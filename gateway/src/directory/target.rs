@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::uri::Authority;
+use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
 
 use crate::metrics::ModelLabels;
@@ -56,30 +57,51 @@ pub struct Entry {
 /// One place where a model answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryEndpoint {
-    /// Its address; plain HTTP.
+    /// Its address.
     pub address: SocketAddr,
     /// Its name in headers and logs, such as a pod's.
     pub name: String,
+    /// Whom its certificate must name, where we are called by one; `None` on one machine, by plain HTTP.
+    pub identity: Option<Identity>,
 }
 
 /// A place where models answer, with the requests it has open. Lives on from snapshot to snapshot.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub address: SocketAddr,
+    /// Where it is.
     pub authority: Authority,
+    /// Where it is and who has to answer there.
+    pub vouched: Option<Authority>,
     pub name: String,
+    identity: Option<Identity>,
     in_flight: AtomicUsize,
 }
 
 impl Endpoint {
-    /// `None` never happens: an address is always an authority.
+    /// `None` never happens: an address is always an authority, and so are names of resources.
     pub(super) fn new(endpoint: &EntryEndpoint) -> Option<Self> {
+        let address = endpoint.address;
+        let vouched = match &endpoint.identity {
+            Some(identity) => {
+                Some(format!("{}:{}", identity.host_at(address.ip()), address.port()).parse().ok()?)
+            }
+            None => None,
+        };
         Some(Self {
-            address: endpoint.address,
-            authority: endpoint.address.to_string().parse().ok()?,
+            address,
+            authority: address.to_string().parse().ok()?,
+            vouched,
             name: endpoint.name.clone(),
+            identity: endpoint.identity.clone(),
             in_flight: AtomicUsize::new(0),
         })
+    }
+
+    /// Whether it is the one that `described` is.
+    pub(super) fn is(&self, described: &EntryEndpoint) -> bool {
+        let EntryEndpoint { address, name, identity } = described;
+        self.address == *address && self.name == *name && self.identity == *identity
     }
 
     pub(crate) fn in_flight(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use http::header::HeaderValue;
-use http::uri::{PathAndQuery, Scheme, Uri};
+use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, Request};
 use weighbridge_wire::canonical::Failure;
 
@@ -72,7 +72,7 @@ impl Pipeline {
 
     /// One attempt, up to the commit point. `left` is what of the budget a proxy may spend.
     async fn attempt(&self, call: &Call, endpoint: &Endpoint, left: u32) -> Attempt {
-        let request = match request(call, endpoint, left) {
+        let request = match self.request(call, endpoint, left) {
             Ok(request) => request,
             Err(failure) => return Attempt { spent: 1, result: Err(failure.into()), again: Again::Nowhere },
         };
@@ -95,24 +95,27 @@ impl Pipeline {
         };
         Attempt { spent, result, again }
     }
-}
 
-fn request(call: &Call, endpoint: &Endpoint, left: u32) -> Result<Request<Pieces>, Failure> {
-    let path = call.path.parse().map_err(|_| failure::internal("the upstream's path is none"))?;
-    let uri = Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(endpoint.authority.clone())
-        .path_and_query::<PathAndQuery>(path)
-        .build()
-        .map_err(|_| failure::internal("an endpoint's address is no URL"))?;
-    let mut request = Request::new(call.body.clone());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = call.headers.clone();
-    if call.target.world == World::Closed {
-        request.headers_mut().insert(ATTEMPTS, HeaderValue::from(left));
+    fn request(&self, call: &Call, endpoint: &Endpoint, left: u32) -> Result<Request<Pieces>, Failure> {
+        let path = call.path.parse().map_err(|_| failure::internal("the upstream's path is none"))?;
+        let origin = self.upstream.origin(endpoint);
+        let (scheme, authority) =
+            origin.ok_or_else(|| failure::internal("nobody vouches for an endpoint"))?;
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(authority)
+            .path_and_query::<PathAndQuery>(path)
+            .build()
+            .map_err(|_| failure::internal("an endpoint's address is no URL"))?;
+        let mut request = Request::new(call.body.clone());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = call.headers.clone();
+        if call.target.world == World::Closed {
+            request.headers_mut().insert(ATTEMPTS, HeaderValue::from(left));
+        }
+        Ok(request)
     }
-    Ok(request)
 }
 
 /// What the other side says it spent, which is one attempt at least.

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::HttpConnector;
 use weighbridge_wire::canonical::{Dialect, Failure};
 use weighbridge_wire::lane::{self, Door};
 
@@ -27,7 +26,7 @@ use self::record::Record;
 use crate::access::Access;
 use crate::directory::Directory;
 use crate::failure;
-use crate::forward::Upstream;
+use crate::forward::PodClient;
 use crate::metrics::GatewayMetrics;
 use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, refusal};
 use crate::{GatewayConfig, Limits, Timeouts};
@@ -38,7 +37,7 @@ pub(crate) struct Pipeline {
     timeouts: Timeouts,
     directory: Directory,
     access: Access,
-    upstream: Upstream<HttpConnector>,
+    upstream: PodClient,
     slots: RequestSlots,
     bodies: Arc<BodyBudget>,
     metrics: GatewayMetrics,
@@ -57,7 +56,7 @@ impl Pipeline {
             timeouts: config.timeouts.clone(),
             directory,
             access,
-            upstream: Upstream::plain(&config.timeouts),
+            upstream: PodClient::new(config.upstream.clone(), &config.timeouts),
             slots: RequestSlots::new(config.limits.requests, server.requests_full),
             bodies: BodyBudget::new(config.limits.buffered_bytes, server.bodies_full),
             metrics,

@@ -58,6 +58,7 @@ mod tests {
         let endpoint = |port: &u16| EntryEndpoint {
             address: SocketAddr::from(([10, 0, 0, 1], *port)),
             name: port.to_string(),
+            identity: None,
         };
         Directory::from_entries(vec![Entry {
             namespace: "n".into(),

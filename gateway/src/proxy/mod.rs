@@ -42,6 +42,7 @@ pub async fn serve_proxy(
     let key_metrics = KeyMetrics::register(&mut registry, &config.namespace, &config.provider);
     let keys = Arc::new(Keys::new(&config.keys, key_metrics.clone()));
     key_metrics.show(&mut registry, Arc::clone(&keys));
+    server::register_certificates(&mut registry, listeners.tls.as_ref(), None);
     let readiness = {
         let keys = Arc::clone(&keys);
         move || keys.ready()

@@ -3,6 +3,7 @@
 mod client;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
@@ -10,6 +11,7 @@ use weighbridge_crds::{AccessKey, ModelAccess, ModelAccessSpec};
 use weighbridge_gateway::access::{Access, Digest};
 use weighbridge_gateway::directory::{Directory, Entry, EntryEndpoint, World};
 use weighbridge_gateway::{GatewayConfig, Listeners, ProxyConfig, ServeError, Shutdown, serve, serve_proxy};
+use weighbridge_tls::ServerTls;
 use weighbridge_wire::lane::Speaks;
 
 pub use client::{Answer, Client, Streamed};
@@ -43,8 +45,21 @@ impl Door {
         directory: Directory,
         access: Access,
     ) -> std::io::Result<Self> {
-        Self::start(|listeners, shutdown| tokio::spawn(serve(config, listeners, directory, access, shutdown)))
-            .await
+        Self::secure(config, directory, access, None).await
+    }
+
+    /// A gateway over `directory` for those whom `access` lets in, with what callers are shown.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub async fn secure(
+        config: GatewayConfig,
+        directory: Directory,
+        access: Access,
+        tls: Option<Arc<ServerTls>>,
+    ) -> std::io::Result<Self> {
+        let run = |listeners, shutdown| tokio::spawn(serve(config, listeners, directory, access, shutdown));
+        Self::start(run, tls).await
     }
 
     /// A provider proxy.
@@ -52,17 +67,26 @@ impl Door {
     /// # Errors
     /// Where no port is free.
     pub async fn proxy(config: ProxyConfig) -> std::io::Result<Self> {
-        Self::start(|listeners, shutdown| tokio::spawn(serve_proxy(config, listeners, shutdown))).await
+        Self::secure_proxy(config, None).await
+    }
+
+    /// A provider proxy, with what callers are shown and who is let in.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub async fn secure_proxy(config: ProxyConfig, tls: Option<Arc<ServerTls>>) -> std::io::Result<Self> {
+        Self::start(|listeners, shutdown| tokio::spawn(serve_proxy(config, listeners, shutdown)), tls).await
     }
 
     async fn start(
         run: impl FnOnce(Listeners, Shutdown) -> JoinHandle<Result<(), ServeError>>,
+        tls: Option<Arc<ServerTls>>,
     ) -> std::io::Result<Self> {
         let public = TcpListener::bind("127.0.0.1:0").await?;
         let admin = TcpListener::bind("127.0.0.1:0").await?;
         let (address, admin_address) = (public.local_addr()?, admin.local_addr()?);
         let shutdown = Shutdown::new();
-        let task = run(Listeners { public, admin: Some(admin) }, shutdown.clone());
+        let task = run(Listeners { public, tls, admin: Some(admin) }, shutdown.clone());
         Ok(Self { address, admin: admin_address, shutdown, task: Some(task) })
     }
 
@@ -131,7 +155,11 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
         created: 1_764_000_000,
         endpoints: endpoints
             .iter()
-            .map(|address| EntryEndpoint { address: *address, name: format!("pod-{}", address.port()) })
+            .map(|address| EntryEndpoint {
+                address: *address,
+                name: format!("pod-{}", address.port()),
+                identity: None,
+            })
             .collect(),
         unready_reason: None,
         adapters: Vec::new(),

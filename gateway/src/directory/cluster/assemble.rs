@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use weighbridge_crds::{ModelDeployment, labels};
+use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
 
 use super::super::{Entry, EntryEndpoint, World, kind};
@@ -16,8 +17,10 @@ type ByOwner = HashMap<(String, String), Vec<EntryEndpoint>>;
 
 /// Every model that can be described. One that can't is left out and harms no other.
 pub(super) fn entries(facts: &Facts) -> Vec<Entry> {
-    let engines = ready_endpoints(&facts.engine_slices, labels::MODEL);
-    let proxies = ready_endpoints(&facts.proxy_slices, labels::PROVIDER);
+    let engine = |namespace, name| Identity::Engine { namespace, name };
+    let proxy = |namespace, name| Identity::Proxy { namespace, name };
+    let engines = ready_endpoints(&facts.engine_slices, labels::MODEL, engine);
+    let proxies = ready_endpoints(&facts.proxy_slices, labels::PROVIDER, proxy);
     facts
         .models
         .iter()
@@ -92,7 +95,11 @@ fn entry(
     }
 }
 
-fn ready_endpoints(slices: &Known<EndpointSlice>, owner_label: &str) -> ByOwner {
+fn ready_endpoints(
+    slices: &Known<EndpointSlice>,
+    owner_label: &str,
+    identity: fn(String, String) -> Identity,
+) -> ByOwner {
     let mut owners = ByOwner::new();
     for ((namespace, _), slice) in slices.iter() {
         let (Some(owner), Some(port)) = (slice.labels().get(owner_label), serving_port(slice)) else {
@@ -113,7 +120,11 @@ fn ready_endpoints(slices: &Known<EndpointSlice>, owner_label: &str) -> ByOwner 
                 continue;
             }
             let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
-            endpoints.push(EntryEndpoint { address, name: pod.unwrap_or_else(|| address.to_string()) });
+            endpoints.push(EntryEndpoint {
+                address,
+                name: pod.unwrap_or_else(|| address.to_string()),
+                identity: Some(identity(namespace.clone(), owner.clone())),
+            });
         }
     }
     owners

@@ -86,6 +86,9 @@ fn an_open_model_answers_at_its_ready_engine_pods_only() {
     let [entry] = entries.as_slice() else { panic!("{entries:?}") };
     assert_eq!(addresses(entry), ["10.0.0.1:8000", "10.0.0.4:8000"]);
     assert_eq!(entry.endpoints[0].name, "m-a");
+    assert!(entry.endpoints.iter().all(|endpoint| {
+        endpoint.identity == Some(Identity::Engine { namespace: "team".into(), name: "m".into() })
+    }));
     assert_eq!((entry.world, entry.upstream_model.as_str()), (World::Open, "team/m"));
 }
 
@@ -103,6 +106,8 @@ fn an_external_model_answers_at_its_providers_proxy() {
     );
     let entries = entries(&facts);
     assert_eq!(addresses(&entries[0]), ["10.0.1.1:8000"]);
+    let proxy = Identity::Proxy { namespace: "team".into(), name: "acme".into() };
+    assert_eq!(entries[0].endpoints[0].identity, Some(proxy), "the provider's, whatever the model is called");
     assert_eq!((entries[0].provider.as_deref(), entries[0].upstream_model.as_str()), (Some("acme"), "gpt-x"));
     assert!(entries[1].endpoints.is_empty());
     assert!(
