@@ -3,6 +3,7 @@
 //! No decision about children is made here, and nothing here talks to the apiserver by itself.
 
 mod backoff;
+mod certificate;
 mod error;
 mod model;
 mod provider;
@@ -11,14 +12,17 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::controller::Action;
+use tokio::sync::watch;
 
 pub use backoff::Backoff;
 pub use error::{Category, ReconcileError};
 pub use run::run;
 
 use crate::apply::Means;
+use crate::certificates::Issuer;
 use crate::dereference::Secrets;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
@@ -46,28 +50,49 @@ pub struct Context {
     pub images: Images,
     /// Waits of objects that failed.
     pub backoff: Backoff,
+    /// What signs certificates, once it is known.
+    pub issuer: watch::Receiver<Option<Arc<Issuer>>>,
+}
+
+impl Context {
+    /// What signs certificates, if it is known.
+    fn issuer(&self) -> Option<Arc<Issuer>> {
+        self.issuer.borrow().clone()
+    }
 }
 
 /// A look at everything now and then, though nothing was seen to change: Secrets are not watched, and a watch may
 /// in theory lose an event. It writes nothing where nothing changed.
 const RESYNC: Duration = Duration::from_secs(600);
 
-/// What comes after a reconcile that went through.
-fn next(context: &Context, owner: &Owner, refusal: Option<&Refusal>) -> Action {
+/// Between two looks at a certificate that is nearly due.
+const LEAST_WAIT: Duration = Duration::from_secs(2);
+
+/// What comes after a reconcile that went through, of an object whose certificate is `due`.
+fn next(context: &Context, owner: &Owner, refusal: Option<&Refusal>, due: Option<Timestamp>) -> Action {
     let key = &backoff::key(owner.kind(), owner.namespace(), owner.name());
+    let resync = due.map_or(RESYNC, |due| until(due).min(RESYNC));
     match refusal.map(|refusal| refusal.reason) {
         // Nothing tells us when these are mended: Secrets and others' objects are not watched.
         Some(Reason::SecretNotFound | Reason::ChildNotOwned | Reason::ChildRefused) => {
             Action::requeue(context.backoff.failed(key))
         }
-        // Whatever mends these is watched, and a child's own state passes by the watches too.
-        Some(_) => {
+        // Whatever mends these is watched, and a child's own state passes by the watches too. Pods of an older spec may run
+        // on, and their certificate is seen to.
+        Some(_) if due.is_none() => {
             context.backoff.succeeded(key);
             Action::await_change()
         }
-        None => {
+        Some(_) | None => {
             context.backoff.succeeded(key);
-            Action::requeue(backoff::jittered(RESYNC))
+            Action::requeue(backoff::jittered(resync))
         }
     }
+}
+
+/// How long it is until `due`. Jitter takes up to half off, and looks come closer together as it nears; at least a second
+/// apart.
+fn until(due: Timestamp) -> Duration {
+    let left = due.duration_since(Timestamp::now());
+    Duration::try_from(left).unwrap_or_default().max(LEAST_WAIT)
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use weighbridge_crds::ModelDeployment;
 
+use super::certificate::{self, Wanted};
 use super::{Context, ReconcileError, next};
 use crate::owner::Owner;
 use crate::status::ModelOutcome;
@@ -17,6 +18,8 @@ use crate::{apply, dereference, plan, status, validate};
 /// 4. apply (client): makes it so;
 /// 5. update status (client): says how it is.
 ///
+/// The certificate of its pods is planned and applied first, whatever becomes of the spec: pods of an older one run on.
+///
 /// Guarantees: writes nothing where nothing changed; a spec that can't be served takes nothing down.
 pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result<Action, ReconcileError> {
     if model.metadata.deletion_timestamp.is_some() {
@@ -27,7 +30,11 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     let found = dereference::model(&model, &context.stores, &context.secrets)
         .await
         .map_err(ReconcileError::Dereference)?;
-    let outcome = match validate::model(&model, &found.references, Place::Cluster) {
+    let wanted = Wanted::engines(&owner);
+    let seen_to = certificate::see_to::<ModelDeployment>(context, &owner, &found.certificate, wanted).await;
+    let (due, unmended) = certificate::told(seen_to)?;
+    let judged = validate::model(&model, &found.references, Place::Cluster);
+    let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) => ModelOutcome::Refused(refusal),
         Ok(valid) => {
             let plan = plan::model(&valid, &found.observed, &context.images);
@@ -47,7 +54,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
         ModelOutcome::Refused(refusal) => Some(refusal),
         ModelOutcome::Applied { .. } => None,
     };
-    Ok(next(context, &owner, refusal))
+    Ok(next(context, &owner, refusal, due))
 }
 
 async fn update_status(

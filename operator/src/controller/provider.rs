@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use weighbridge_crds::ExternalProvider;
 
+use super::certificate::{self, Wanted};
 use super::{Context, ReconcileError, next};
 use crate::owner::Owner;
 use crate::status::ProviderOutcome;
@@ -22,7 +23,11 @@ pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Re
     let found = dereference::provider(&provider, &context.stores, &context.secrets)
         .await
         .map_err(ReconcileError::Dereference)?;
-    let outcome = match validate::provider(&provider, &found.references) {
+    let wanted = Wanted::proxy(&owner);
+    let seen_to = certificate::see_to::<ExternalProvider>(context, &owner, &found.certificate, wanted).await;
+    let (due, unmended) = certificate::told(seen_to)?;
+    let judged = validate::provider(&provider, &found.references);
+    let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) => ProviderOutcome::Refused(refusal),
         Ok(valid) => {
             let plan = plan::provider(&valid, &context.images);
@@ -40,7 +45,7 @@ pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Re
         ProviderOutcome::Refused(refusal) => Some(refusal),
         ProviderOutcome::Applied { .. } => None,
     };
-    Ok(next(context, &owner, refusal))
+    Ok(next(context, &owner, refusal, due))
 }
 
 async fn update_status(

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use weighbridge_crds::{ExternalProvider, ModelDeployment};
+use weighbridge_crds::{ExternalProvider, ModelDeployment, World, labels};
 
-use super::{SecretError, Secrets};
+use super::{Certificate, SecretError, Secrets};
 use crate::plan::ObservedModel;
 use crate::status::is_ready;
 use crate::validate::{KeyLookup, ModelReferences, Named};
@@ -21,6 +21,8 @@ pub struct Model {
     pub pods: Vec<Arc<Pod>>,
     /// The provider that the spec names, with its status.
     pub provider: Option<Arc<ExternalProvider>>,
+    /// The certificate of its engines, if there are or will be any.
+    pub certificate: Certificate,
 }
 
 /// Looks up what `model` names.
@@ -52,14 +54,23 @@ pub async fn model(
         (Some(_), Some(provider)) => Named::Found((**provider).clone()),
     };
     let uid = model.uid().unwrap_or_default();
+    let deployments = stores.deployments.of(&uid);
+    // Engines run on when the spec is refused, or about to be replaced by a closed API.
+    let certificate = if model.spec.world() == Some(World::OpenWeights) || !deployments.is_empty() {
+        let name = labels::engine_certificate(&model.name_any());
+        Certificate::Needed(secrets.certificate(&namespace, &name).await?)
+    } else {
+        Certificate::NotNeeded
+    };
     Ok(Model {
         references: ModelReferences { profile, token, provider: referenced },
         observed: ObservedModel {
-            deployments: stores.deployments.of(&uid),
+            deployments,
             services: stores.services.of(&uid),
             provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
         },
         pods: stores.pods.of(&uid),
         provider,
+        certificate,
     })
 }

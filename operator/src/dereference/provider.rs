@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use weighbridge_crds::ExternalProvider;
+use weighbridge_crds::{ExternalProvider, labels};
 
-use super::{SecretError, Secrets};
+use super::{Certificate, SecretError, Secrets};
 use crate::plan::ObservedProvider;
 use crate::validate::ProviderReferences;
 use crate::watch::Stores;
@@ -17,6 +17,8 @@ pub struct Provider {
     pub observed: ObservedProvider,
     /// Pods of the proxy.
     pub pods: Vec<Arc<Pod>>,
+    /// The certificate of the proxy.
+    pub certificate: Certificate,
 }
 
 /// Looks up what `provider` names.
@@ -34,6 +36,8 @@ pub async fn provider(
     for key in &provider.spec.api_keys {
         keys.push(secrets.look(&namespace, &key.secret_key()).await?);
     }
+    let name = labels::proxy_certificate(&provider.name_any());
+    let certificate = Certificate::Needed(secrets.certificate(&namespace, &name).await?);
     Ok(Provider {
         references: ProviderReferences { keys },
         observed: ObservedProvider {
@@ -42,5 +46,6 @@ pub async fn provider(
             network_policies: stores.network_policies.of(&uid),
         },
         pods: stores.pods.of(&uid),
+        certificate,
     })
 }

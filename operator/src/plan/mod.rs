@@ -1,9 +1,10 @@
 //! The third step of reconcile: what should exist, and why.
 //!
 //! Pure: (validated resource, observed children) to desired children, each decision with its reason in words.
-//! No client, no clock, no randomness: the same facts give the same bytes. What goes is decided here too;
+//! No client, no clock, no randomness: the same facts give the same bytes. Where time decides, it is one of the facts. What goes is decided here too;
 //! `apply` only carries out.
 
+mod certificate;
 mod engine_pod;
 mod images;
 mod model;
@@ -23,10 +24,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+pub use certificate::{AuthorityPlan, CertificatePlan, authorities, certificate, due, signer};
 pub use engine_pod::GPU_NOT_USED;
 pub use images::{Images, PullPolicy};
 pub use model::{ModelPlan, ObservedModel, model};
-pub use names::MANAGED_BY_KEY;
+pub use names::{COMPONENT_KEY, Labels, MANAGED_BY_KEY, child, model_labels, provider_labels};
 pub use offline::{OfflineError, Planned, plan_offline, validate_local};
 pub use provider::{ObservedProvider, ProviderPlan, provider};
 pub use revision::Revision;

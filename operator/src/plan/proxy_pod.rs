@@ -45,6 +45,14 @@ pub fn template(
     if *allow_private {
         arguments.push("--allow-private".to_owned());
     }
+    let certificate = pod::certificate(labels::proxy_certificate(owner.name()), decisions);
+    arguments.extend(certificate.arguments);
+    let keys_mount = VolumeMount {
+        name: KEY_VOLUME.to_owned(),
+        mount_path: KEY_FOLDER.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
     let container = Container {
         name: "proxy".to_owned(),
         image: Some(images.gateway.clone()),
@@ -52,12 +60,7 @@ pub fn template(
         args: Some(arguments),
         ports: Some(pod::ports()),
         resources: Some(resources()),
-        volume_mounts: Some(vec![VolumeMount {
-            name: KEY_VOLUME.to_owned(),
-            mount_path: KEY_FOLDER.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(vec![keys_mount, certificate.mount]),
         security_context: Some(pod::container_security()),
         startup_probe: Some(pod::probe("/readyz", 1, 60, 5)),
         readiness_probe: Some(pod::probe("/readyz", 2, 2, 5)),
@@ -79,7 +82,7 @@ pub fn template(
             termination_grace_period_seconds: Some(310),
             image_pull_secrets,
             containers: vec![container],
-            volumes: Some(vec![key_volume(keys)]),
+            volumes: Some(vec![key_volume(keys), certificate.volume]),
             ..PodSpec::default()
         }),
     }

@@ -15,8 +15,14 @@ use weighbridge_tests::testbed::{self, TestNamespace, wait};
 
 /// An operator that looks at one namespace.
 pub async fn operator(namespace: &str, identity: &str) -> Result<Operator> {
+    operator_with(namespace, identity, &[]).await
+}
+
+/// An operator that looks at one namespace, with further flags.
+pub async fn operator_with(namespace: &str, identity: &str, more: &[&str]) -> Result<Operator> {
     let program = Path::new(env!("CARGO_BIN_EXE_operator-under-test"));
-    Operator::start(program, namespace, identity, [format!("--watch-namespace={namespace}")]).await
+    let scope = format!("--watch-namespace={namespace}");
+    Operator::start(program, namespace, identity, [&[scope.as_str()], more].concat()).await
 }
 
 /// A namespace with an operator of its own that leads.
@@ -31,6 +37,14 @@ impl Bench {
         let client = testbed::client().await?;
         let namespace = TestNamespace::create(&client, hint).await?;
         Self::in_namespace(client, namespace).await
+    }
+
+    /// With further flags of the operator.
+    pub async fn with(hint: &str, more: &[&str]) -> Result<Self> {
+        let client = testbed::client().await?;
+        let namespace = TestNamespace::create(&client, hint).await?;
+        let operator = operator_with(namespace.name(), "alone", more).await?;
+        Ok(Bench { client, namespace, operator })
     }
 
     pub async fn in_namespace(client: Client, namespace: TestNamespace) -> Result<Self> {

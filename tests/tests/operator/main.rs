@@ -4,6 +4,7 @@
 //! tests wait for objects to be as they should.
 
 mod api;
+mod certificates;
 mod external;
 mod harness;
 mod open;

@@ -1,0 +1,92 @@
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use weighbridge_crds::labels;
+use weighbridge_tls::Identity;
+
+use super::{Context, ReconcileError};
+use crate::apply::{self, ApplyError};
+use crate::certificates::leaf_secret;
+use crate::dereference::Certificate;
+use crate::owner::Owner;
+use crate::plan::{self, CertificatePlan, Labels, child};
+use crate::validate::Refusal;
+
+/// Whose certificate is seen to, and where it is.
+pub struct Wanted {
+    /// Whom it names.
+    pub identity: Identity,
+    /// Name of its Secret.
+    pub secret: String,
+    /// Labels of its Secret.
+    pub labels: Labels,
+}
+
+impl Wanted {
+    /// Of a ModelDeployment's engines.
+    pub fn engines(owner: &Owner) -> Self {
+        let (namespace, name) = (owner.namespace().to_owned(), owner.name().to_owned());
+        let secret = labels::engine_certificate(&name);
+        Self { identity: Identity::Engine { namespace, name }, secret, labels: plan::model_labels(owner) }
+    }
+
+    /// Of an ExternalProvider's proxy.
+    pub fn proxy(owner: &Owner) -> Self {
+        let (namespace, name) = (owner.namespace().to_owned(), owner.name().to_owned());
+        let secret = labels::proxy_certificate(&name);
+        Self { identity: Identity::Proxy { namespace, name }, secret, labels: plan::provider_labels(owner) }
+    }
+}
+
+/// Sees to the certificate of a parent's pods: as with the other children, a plan without a clock or a client, and then
+/// what it says. Returns when to look again at the latest.
+///
+/// Does nothing while no authority is known: the pods wait for the Secret then, and whoever makes the authority has every
+/// parent looked at again. Does not ask whether the spec can be served: pods of an older one run on.
+///
+/// # Errors
+/// The Secret is somebody else's, or could not be written.
+pub async fn see_to<P>(
+    context: &Context,
+    owner: &Owner,
+    found: &Certificate,
+    wanted: Wanted,
+) -> Result<Option<Timestamp>, ApplyError>
+where
+    P: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let (Certificate::Needed(found), Some(issuer)) = (found, context.issuer()) else { return Ok(None) };
+    let Wanted { identity, secret, labels } = wanted;
+    let now = Timestamp::now();
+    let why = match plan::certificate(found.as_ref(), &identity, issuer.trust(), now) {
+        CertificatePlan::Keep { due } => return Ok(Some(due)),
+        CertificatePlan::Issue { why } => why,
+    };
+    let leaf = issuer.issue(&identity, now)?;
+    let due = Timestamp::from_second(plan::due(&leaf.facts)).ok();
+    let secret = leaf_secret(child(owner, secret, labels), &leaf, issuer.trust());
+    // Boxed: a large future, seldom needed.
+    Box::pin(apply::certificate::<P>(&context.means, owner, &secret, &why)).await?;
+    context.metrics.certificate_issued(identity.role());
+    Ok(due)
+}
+
+/// When to look again, and what people can mend, which is told as the refusal of a spec is.
+///
+/// # Errors
+/// What passes by itself.
+pub fn told(
+    seen_to: Result<Option<Timestamp>, ApplyError>,
+) -> Result<(Option<Timestamp>, Option<Refusal>), ReconcileError> {
+    match seen_to {
+        Ok(due) => Ok((due, None)),
+        Err(error) => match error.refusal() {
+            Some(refusal) => Ok((None, Some(refusal))),
+            None => Err(ReconcileError::Apply(error)),
+        },
+    }
+}
