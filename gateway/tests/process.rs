@@ -100,19 +100,24 @@ impl Proxy {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_a_stream_and_then_ends() {
+async fn sigterm_finishes_32_streams_and_then_ends() {
     let mut proxy = Proxy::start().await;
     assert!(proxy.ready().await);
-    let (mut client, mut provider) = proxy.open_stream().await;
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        streams.push(proxy.open_stream().await);
+    }
     proxy.signal(Signal::TERM);
     while proxy.ready().await {
         tokio::task::yield_now().await;
     }
-    assert!(proxy.child.try_wait().expect("a child").is_none(), "a stream is open");
-    provider.write_all(format!("{EVENT}0\r\n\r\n").as_bytes()).await.expect("written");
-    let mut rest = String::new();
-    client.read_to_string(&mut rest).await.expect("readable");
-    assert!(rest.contains("data:") && rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    for (mut client, mut provider) in streams {
+        assert!(proxy.child.try_wait().expect("a child").is_none(), "a stream is open");
+        provider.write_all(format!("{EVENT}0\r\n\r\n").as_bytes()).await.expect("written");
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.expect("readable");
+        assert!(rest.contains("data:") && rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    }
     assert!(proxy.child.wait().await.expect("ended").success());
 }
 

@@ -206,37 +206,19 @@ async fn a_gateway_talks_to_nobody_but_whom_it_means() {
     let (ours, others) = (Installation::new().expect("ours"), Installation::new().expect("others"));
     let provider = provider(ours.server("proxy", &proxy("acme")).expect("a certificate")).await;
     let address = provider.door.address;
-    let gateway_of = |installation: &Installation, trusted: &str| {
-        installation.client_trusting("gateway", &Identity::Gateway, trusted).expect("a certificate")
-    };
-    let trusted = ours.issuer.trust().bundle.clone();
-    for (what, upstream, meant, status, code) in [
-        ("the right one", gateway_of(&ours, &trusted), Some(proxy("acme")), 200, None),
-        (
-            "another provider",
-            gateway_of(&ours, &trusted),
-            Some(proxy("other")),
-            503,
-            Some("endpoint_unreachable"),
-        ),
-        ("an engine", gateway_of(&ours, &trusted), Some(engine("acme")), 503, Some("endpoint_unreachable")),
-        (
-            "a pod of others",
-            gateway_of(&ours, &others.issuer.trust().bundle),
-            Some(proxy("acme")),
-            503,
-            Some("endpoint_unreachable"),
-        ),
+    let (mine, theirs) = (&ours.issuer.trust().bundle, &others.issuer.trust().bundle);
+    let unreachable = (503, Some("endpoint_unreachable"));
+    for (what, installation, trusted, meant, (status, code)) in [
+        ("the right one", &ours, mine, Some(proxy("acme")), (200, None)),
+        ("another provider", &ours, mine, Some(proxy("other")), unreachable),
+        ("an engine", &ours, mine, Some(engine("acme")), unreachable),
+        ("a pod of others", &ours, theirs, Some(proxy("acme")), unreachable),
         // The pod's word comes after the request was sent.
-        (
-            "one that lets us not in",
-            gateway_of(&others, &trusted),
-            Some(proxy("acme")),
-            502,
-            Some("upstream_broken"),
-        ),
-        ("one whom nobody vouches for", gateway_of(&ours, &trusted), None, 500, Some("internal_error")),
+        ("one that lets us not in", &others, mine, Some(proxy("acme")), (502, Some("upstream_broken"))),
+        ("one whom nobody vouches for", &ours, mine, None, (500, Some("internal_error"))),
     ] {
+        let upstream = installation.client_trusting(what, &Identity::Gateway, trusted);
+        let upstream = upstream.expect("a certificate");
         let mut entry = entry("normal", World::Closed, &[address]);
         entry.endpoints[0].identity = meant;
         let before = provider.simulator.counts().requests;
@@ -247,7 +229,7 @@ async fn a_gateway_talks_to_nobody_but_whom_it_means() {
         assert_eq!(answer.status.as_u16(), status, "{what}: {said}");
         assert_eq!(said["error"]["code"].as_str(), code, "{what}: {said}");
         let asked = provider.simulator.counts().requests - before;
-        assert_eq!(asked, u64::from(status == 200) as _, "{what}");
+        assert_eq!(asked, u64::from(status == 200), "{what}");
     }
 }
 
@@ -316,7 +298,7 @@ async fn a_rotation_under_load_cuts_nothing() {
     }
     let open = callers.streams.len();
     assert_eq!(open, 32 + 3 * 8);
-    provider.simulator.wait_for(|counts| counts.waiting == open).await;
+    provider.simulator.wait_for(|counts| counts.waiting == open as u64).await;
     provider.simulator.release(open);
     for (_client, mut stream) in callers.streams {
         let mut last = None;

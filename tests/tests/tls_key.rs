@@ -13,6 +13,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use tracing_subscriber::util::SubscriberInitExt;
 use weighbridge_gateway::cli::Cli;
 use weighbridge_gateway::directory::{Directory, World};
 use weighbridge_gateway::{GatewayConfig, access::Access};
@@ -62,8 +63,8 @@ async fn the_keys_are_on_no_surface() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    // Of the whole process, which is why this test has one to itself.
-    tracing::subscriber::set_global_default(subscriber).expect("the only one");
+    // Of the whole process, which is why this test has one to itself; rustls' own words included.
+    subscriber.try_init().expect("the only one");
     let panics = Log::default();
     let said = panics.clone();
     let hook = std::panic::take_hook();

@@ -2,7 +2,7 @@
 //!
 //! A certificate lies in files, which are read again when they change ([`Reloaded`]): connections go on with what they
 //! had, and new handshakes use the new. [`ServerTls`] is a server's side and [`ClientTls`] a client's; [`Identity`] says
-//! who is who between our own parts. Nothing here knows HTTP, listens, connects, or issues a certificate.
+//! who is who between our own parts. Nothing here serves HTTP, listens, connects, or issues a certificate.
 
 pub mod args;
 mod certificate;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use weighbridge_tls::{Facts, Identity, facts_of_pem};
 
 use super::Lifetimes;
-use crate::plan::signer;
+use crate::plan::certificate::signer;
 
 /// How far clocks of nodes may be behind the operator's, in seconds; of a short life, a tenth.
 const CLOCK_SKEW: i64 = 300;

@@ -17,7 +17,9 @@ use super::{Authority, IssueError, Issuer, Lifetimes, leaf_secret};
 use crate::apply::{CallError, Caller};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
-use crate::plan::{self, AuthorityPlan, CertificatePlan, MANAGED_BY_KEY};
+use crate::plan::MANAGED_BY_KEY;
+use crate::plan::certificate::{self, AuthorityPlan, CertificatePlan};
+use crate::plan::names::COMPONENT_KEY;
 
 /// Time between two looks. Nobody watches Secrets, so that one that somebody deletes is missed for as long.
 const LOOK: Duration = Duration::from_secs(60);
@@ -120,7 +122,7 @@ impl Keeper {
             }
         };
         let facts: Vec<_> = known.iter().map(|authority| authority.facts.clone()).collect();
-        let AuthorityPlan { keep, issue } = plan::authorities(&facts, now);
+        let AuthorityPlan { keep, issue } = certificate::authorities(&facts, now);
         if issue.is_some() || keep.len() < known.len() {
             let mut place = 0..;
             known.retain(|_| place.next().is_some_and(|place| keep.contains(&place)));
@@ -151,7 +153,7 @@ impl Keeper {
         let Places { namespace: _, authority: _, gateway_namespace: namespace, gateway: name } = &self.places;
         let live = self.get(namespace, name).await?;
         let found = live.as_ref().map(|secret| LeafData::of(secret).facts());
-        let judged = plan::certificate(found.as_ref(), &Identity::Gateway, issuer.trust(), now);
+        let judged = certificate::judge(found.as_ref(), &Identity::Gateway, issuer.trust(), now);
         let (due, ends) = match judged {
             CertificatePlan::Keep { due } => {
                 (due, found.and_then(|found| Some(found.certificate?.not_after)))
@@ -162,7 +164,10 @@ impl Keeper {
                 let secret = leaf_secret(metadata(namespace, name, "gateway"), &leaf, issuer.trust());
                 self.put(&secret, live.as_ref()).await?;
                 self.metrics.certificate_issued(Identity::Gateway.role());
-                (Timestamp::from_second(plan::due(&leaf.facts)).unwrap_or(now), Some(leaf.facts.not_after))
+                (
+                    Timestamp::from_second(certificate::due(&leaf.facts)).unwrap_or(now),
+                    Some(leaf.facts.not_after),
+                )
             }
         };
         if let Some(ends) = ends {
@@ -200,11 +205,8 @@ impl Keeper {
 
 /// As everything of ours looks.
 fn metadata(namespace: &str, name: &str, component: &str) -> ObjectMeta {
-    let labels = [
-        ("app.kubernetes.io/name", "weighbridge"),
-        (plan::COMPONENT_KEY, component),
-        (MANAGED_BY_KEY, MANAGED_BY),
-    ];
+    let labels =
+        [("app.kubernetes.io/name", "weighbridge"), (COMPONENT_KEY, component), (MANAGED_BY_KEY, MANAGED_BY)];
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(namespace.to_owned()),

@@ -10,7 +10,8 @@ use crate::apply::{self, ApplyError};
 use crate::certificates::leaf_secret;
 use crate::dereference::Certificate;
 use crate::owner::Owner;
-use crate::plan::{self, CertificatePlan, Labels, child};
+use crate::plan::certificate::{self, CertificatePlan};
+use crate::plan::names::{Labels, child, model_labels, provider_labels};
 use crate::validate::Refusal;
 
 /// Whose certificate is seen to, and where it is.
@@ -28,14 +29,14 @@ impl Wanted {
     pub fn engines(owner: &Owner) -> Self {
         let (namespace, name) = (owner.namespace().to_owned(), owner.name().to_owned());
         let secret = labels::engine_certificate(&name);
-        Self { identity: Identity::Engine { namespace, name }, secret, labels: plan::model_labels(owner) }
+        Self { identity: Identity::Engine { namespace, name }, secret, labels: model_labels(owner) }
     }
 
     /// Of an ExternalProvider's proxy.
     pub fn proxy(owner: &Owner) -> Self {
         let (namespace, name) = (owner.namespace().to_owned(), owner.name().to_owned());
         let secret = labels::proxy_certificate(&name);
-        Self { identity: Identity::Proxy { namespace, name }, secret, labels: plan::provider_labels(owner) }
+        Self { identity: Identity::Proxy { namespace, name }, secret, labels: provider_labels(owner) }
     }
 }
 
@@ -62,12 +63,12 @@ where
     let (Certificate::Needed(found), Some(issuer)) = (found, context.issuer()) else { return Ok(None) };
     let Wanted { identity, secret, labels } = wanted;
     let now = Timestamp::now();
-    let why = match plan::certificate(found.as_ref(), &identity, issuer.trust(), now) {
+    let why = match certificate::judge(found.as_ref(), &identity, issuer.trust(), now) {
         CertificatePlan::Keep { due } => return Ok(Some(due)),
         CertificatePlan::Issue { why } => why,
     };
     let leaf = issuer.issue(&identity, now)?;
-    let due = Timestamp::from_second(plan::due(&leaf.facts)).ok();
+    let due = Timestamp::from_second(certificate::due(&leaf.facts)).ok();
     let secret = leaf_secret(child(owner, secret, labels), &leaf, issuer.trust());
     // Boxed: a large future, seldom needed.
     Box::pin(apply::certificate::<P>(&context.means, owner, &secret, &why)).await?;

@@ -18,7 +18,7 @@ use crate::{apply, dereference, plan, status, validate};
 /// 4. apply (client): makes it so;
 /// 5. update status (client): says how it is.
 ///
-/// The certificate of its pods is planned and applied first, whatever becomes of the spec: pods of an older one run on.
+/// The certificate of its pods is planned and applied first, and also where the spec is refused: pods of an older one run on.
 ///
 /// Guarantees: writes nothing where nothing changed; a spec that can't be served takes nothing down.
 pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result<Action, ReconcileError> {
@@ -30,10 +30,11 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     let found = dereference::model(&model, &context.stores, &context.secrets)
         .await
         .map_err(ReconcileError::Dereference)?;
-    let wanted = Wanted::engines(&owner);
-    let seen_to = certificate::see_to::<ModelDeployment>(context, &owner, &found.certificate, wanted).await;
-    let (due, unmended) = certificate::told(seen_to)?;
     let judged = validate::model(&model, &found.references, Place::Cluster);
+    let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
+    let wanted = Wanted::engines(&owner);
+    let seen_to = certificate::see_to::<ModelDeployment>(context, &owner, certificate, wanted).await;
+    let (due, unmended) = certificate::told(seen_to)?;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) => ModelOutcome::Refused(refusal),
         Ok(valid) => {

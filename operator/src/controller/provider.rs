@@ -23,10 +23,11 @@ pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Re
     let found = dereference::provider(&provider, &context.stores, &context.secrets)
         .await
         .map_err(ReconcileError::Dereference)?;
-    let wanted = Wanted::proxy(&owner);
-    let seen_to = certificate::see_to::<ExternalProvider>(context, &owner, &found.certificate, wanted).await;
-    let (due, unmended) = certificate::told(seen_to)?;
     let judged = validate::provider(&provider, &found.references);
+    let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
+    let wanted = Wanted::proxy(&owner);
+    let seen_to = certificate::see_to::<ExternalProvider>(context, &owner, certificate, wanted).await;
+    let (due, unmended) = certificate::told(seen_to)?;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) => ProviderOutcome::Refused(refusal),
         Ok(valid) => {

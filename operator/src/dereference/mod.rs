@@ -20,3 +20,10 @@ pub enum Certificate {
     /// What is there.
     Needed(Option<LeafFacts>),
 }
+
+impl Certificate {
+    /// The same, if there are pods or will be.
+    pub fn in_use(&self, pods: bool) -> &Self {
+        if pods { self } else { &Self::NotNeeded }
+    }
+}

@@ -1,3 +1,5 @@
+//! Certificates: which are good, which are due, and who signs.
+
 use jiff::Timestamp;
 use weighbridge_tls::{Facts, Identity};
 
@@ -28,7 +30,7 @@ pub struct AuthorityPlan {
 }
 
 /// Judges the certificate of `identity`, of which `found` is in its Secret, at the time `now`. Pure: no clock is asked.
-pub fn certificate(
+pub fn judge(
     found: Option<&LeafFacts>,
     identity: &Identity,
     trust: &Trust,

@@ -4,11 +4,11 @@
 //! No client, no clock, no randomness: the same facts give the same bytes. Where time decides, it is one of the facts. What goes is decided here too;
 //! `apply` only carries out.
 
-mod certificate;
+pub mod certificate;
 mod engine_pod;
 mod images;
 mod model;
-mod names;
+pub(crate) mod names;
 mod network_policy;
 mod offline;
 mod pod;
@@ -24,11 +24,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-pub use certificate::{AuthorityPlan, CertificatePlan, authorities, certificate, due, signer};
 pub use engine_pod::GPU_NOT_USED;
 pub use images::{Images, PullPolicy};
 pub use model::{ModelPlan, ObservedModel, model};
-pub use names::{COMPONENT_KEY, Labels, MANAGED_BY_KEY, child, model_labels, provider_labels};
+pub use names::MANAGED_BY_KEY;
 pub use offline::{OfflineError, Planned, plan_offline, validate_local};
 pub use provider::{ObservedProvider, ProviderPlan, provider};
 pub use revision::Revision;

@@ -114,7 +114,7 @@ impl Drop for TestNamespace {
         // made it: hence a thread with a runtime and a client of its own.
         let cleanup = thread::spawn(move || -> Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async { remove(&super::connect().await?, &name, &nodes).await })
+            runtime.block_on(async { remove(&super::connect(None).await?, &name, &nodes).await })
         });
         match cleanup.join() {
             Ok(Ok(())) => {}

@@ -50,7 +50,7 @@ impl Installation {
     }
 
     fn judge(&self, found: Option<&LeafFacts>, now: Timestamp) -> CertificatePlan {
-        certificate(found, &engine("m"), self.issuer.trust(), now)
+        super::judge(found, &engine("m"), self.issuer.trust(), now)
     }
 }
 
