@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
 
 use crate::admin;
-use crate::apply::{CALL_TIMEOUT, Caller, Means, Settled};
+use crate::apply::{Caller, Means, Settled};
 use crate::certificates::{Issuer, Keeper, LifetimeError};
 use crate::controller::{self, Backoff, Context};
 use crate::dereference::Secrets;
@@ -154,10 +154,6 @@ async fn look_at_everything(
     stores.synced().await;
     loop {
         leadership.gained().await;
-        // Pods wait for their certificate, so that a first look without an authority would cost them seconds. What keeps
-        // an authority from being there keeps nothing else from being done.
-        let known = issuer.wait_for(Option::is_some);
-        let _ = tokio::time::timeout(CALL_TIMEOUT, known).await;
         let lost = leadership.lost();
         tokio::pin!(lost);
         loop {

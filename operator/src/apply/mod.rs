@@ -60,6 +60,9 @@ pub enum ApplyError {
         /// Name of the child.
         name: String,
     },
+    /// Nothing can sign a certificate.
+    #[error("there is no authority to sign the certificate of its pods: the operator's log says why")]
+    NoAuthority,
     /// A certificate could not be made.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -73,6 +76,7 @@ impl ApplyError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             ApplyError::NotOwned { .. } => Some(Refusal::new(Reason::ChildNotOwned, self.to_string())),
+            ApplyError::NoAuthority => Some(Refusal::new(Reason::ChildRefused, self.to_string())),
             ApplyError::Call(error) => {
                 let status = error.status().filter(|status| matches!(status.code, 400 | 403 | 422))?;
                 Some(Refusal::new(

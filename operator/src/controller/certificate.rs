@@ -43,11 +43,11 @@ impl Wanted {
 /// Sees to the certificate of a parent's pods: as with the other children, a plan without a clock or a client, and then
 /// what it says. Returns when to look again at the latest.
 ///
-/// Does nothing while no authority is known: the pods wait for the Secret then, and whoever makes the authority has every
-/// parent looked at again. Does not ask whether the spec can be served: pods of an older one run on.
+/// While no authority is known, as when a process has just begun to lead, a certificate that is there serves on; whoever
+/// brings the authority has every parent looked at again. Without one no pod is made, which could only wait for it.
 ///
 /// # Errors
-/// The Secret is somebody else's, or could not be written.
+/// The Secret is somebody else's, or could not be written, or there is no authority.
 pub async fn see_to<P>(
     context: &Context,
     owner: &Owner,
@@ -60,7 +60,12 @@ where
         + std::fmt::Debug
         + DeserializeOwned,
 {
-    let (Certificate::Needed(found), Some(issuer)) = (found, context.issuer()) else { return Ok(None) };
+    let Certificate::Needed(found) = found else { return Ok(None) };
+    let issuer = match context.issuer() {
+        Some(issuer) => issuer,
+        None if found.as_ref().is_some_and(|found| found.certificate.is_some()) => return Ok(None),
+        None => context.issuer_soon().await.ok_or(ApplyError::NoAuthority)?,
+    };
     let Wanted { identity, secret, labels } = wanted;
     let now = Timestamp::now();
     let why = match certificate::judge(found.as_ref(), &identity, issuer.trust(), now) {

@@ -59,7 +59,7 @@ impl ReconcileError {
                     Category::Conflict
                 }
                 ApplyError::NotOwned { .. } => Category::Invalid,
-                ApplyError::Issue(_) => Category::Api,
+                ApplyError::Issue(_) | ApplyError::NoAuthority => Category::Api,
                 ApplyError::Call(error) => of_call(error),
             },
         }

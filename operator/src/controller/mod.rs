@@ -21,7 +21,7 @@ pub use backoff::Backoff;
 pub use error::{Category, ReconcileError};
 pub use run::run;
 
-use crate::apply::Means;
+use crate::apply::{CALL_TIMEOUT, Means};
 use crate::certificates::Issuer;
 use crate::dereference::Secrets;
 use crate::leader::Leadership;
@@ -58,6 +58,13 @@ impl Context {
     /// What signs certificates, if it is known.
     fn issuer(&self) -> Option<Arc<Issuer>> {
         self.issuer.borrow().clone()
+    }
+
+    /// What signs certificates, after a wait if need be: who has just begun to lead reads or makes it in one or two calls.
+    async fn issuer_soon(&self) -> Option<Arc<Issuer>> {
+        let mut issuer = self.issuer.clone();
+        let known = tokio::time::timeout(CALL_TIMEOUT, issuer.wait_for(Option::is_some)).await;
+        known.ok()?.ok()?.clone()
     }
 }
 

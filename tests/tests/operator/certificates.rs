@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use weighbridge_tests::testbed::wait;
+use weighbridge_tests::testbed::{self, TestNamespace, wait};
 use weighbridge_tls::{Facts, facts_of_pem};
 
 use super::harness::{Bench, SOURCE, apply, operator};
@@ -192,5 +193,23 @@ async fn what_was_deleted_comes_back_and_an_authority_that_was_is_trusted_no_mor
     for name in [GATEWAY, ENGINE] {
         assert_eq!(certificate(&there(&bench, name).await?)?.issuer, new, "{name}");
     }
+    Ok(())
+}
+
+/// Nobody but a person can say whether what is in an authority's place may be thrown away.
+#[tokio::test]
+async fn without_an_authority_no_pod_is_made_and_the_model_says_so() -> Result<()> {
+    let client = testbed::client().await?;
+    let namespace = TestNamespace::create(&client, "authority").await?;
+    let secrets: Api<Secret> = namespace.api();
+    apply(&secrets, AUTHORITY, json!({"stringData": {"theirs": "x"}})).await?;
+    let bench = Bench::in_namespace(client, namespace).await?;
+    bench.model("m", json!({"openWeights": {"source": SOURCE}})).await?;
+    let says = |condition: &Condition| condition.message.contains("no authority");
+    bench.model_says("m", "Accepted", "no authority", says).await?;
+    assert!(bench.api::<Deployment>().list(&ListParams::default()).await?.items.is_empty());
+    assert!(bench.operator.said().contains(&format!("Secret {}/{AUTHORITY}", bench.namespace.name())));
+    secrets.delete(AUTHORITY, &DeleteParams::default()).await?;
+    bench.model_is_ready("m").await?;
     Ok(())
 }
