@@ -280,7 +280,7 @@ fn who_gives_a_budget_in_anthropics_dialect_is_shown_the_thinking_everywhere() {
         sent(body, &ask(Operation::Messages, body, speaks).expect("a way"))
     };
     assert_eq!(written(&body, &Speaks::openai())["reasoning"]["summary"], "auto");
-    let config = |body| written(body, &native(SSE))["generationConfig"]["thinkingConfig"].clone();
+    let config = |body: &Value| written(body, &native(SSE))["generationConfig"]["thinkingConfig"].clone();
     assert_eq!(config(&body)["includeThoughts"], true);
     body["thinking"]["display"] = json!("omitted");
     assert_eq!(written(&body, &Speaks::openai())["reasoning"].get("summary"), None);
