@@ -3,8 +3,10 @@
 
 mod provider_script;
 
+use std::path::Path;
+
 use http::{Method, Response};
-use provider_script::{Provider, Seen, a_path, config, json, put, write_keys};
+use provider_script::{Provider, Seen, a_path, config, json, write_keys};
 use tempfile::TempDir;
 use weighbridge_tests::door::{Answer, Client, Door};
 use weighbridge_wire::provider::Kind;
@@ -58,6 +60,13 @@ impl Bed {
         let labels = format!(r#"{name}{{namespace="team",provider="acme",key="{key}"{rest}"#);
         self.metrics().await.lines().any(|line| line == labels)
     }
+}
+
+/// Puts `key` into a file as the kubelet does: a new file takes the name.
+fn put(path: &Path, key: &str) {
+    let next = path.with_extension("next");
+    std::fs::write(&next, format!("{key}\n")).expect("written");
+    std::fs::rename(&next, path).expect("renamed");
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
@@ -175,8 +184,9 @@ async fn keys_are_used_by_weight() {
     assert_eq!(keys.iter().filter(|key| *key == "sk-three").count(), 6, "{keys:?}");
 }
 
+/// Bug 18 (k8sgpt-operator #137): a Secret that was rotated was not used before a restart.
 #[tokio::test]
-async fn a_refused_key_is_out_until_its_file_holds_another() {
+async fn bug_18_a_refused_key_is_out_until_its_file_holds_another() {
     for status in [401, 402, 403] {
         let script = move |seen: &Seen| match seen.key.as_str() {
             "sk-dead" => json(status, &[], r#"{"error":{"message":"no"}}"#),

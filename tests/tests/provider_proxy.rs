@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use http::{Method, StatusCode};
 use tempfile::TempDir;
 use weighbridge_gateway::directory::{Directory, World};
-use weighbridge_gateway::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, Timeouts};
-use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, entry};
+use weighbridge_gateway::{GatewayConfig, KeySource, ProxyConfig};
+use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, entry, proxy_config};
 use weighbridge_tests::simulator::{Certificate, Simulator, completion};
 use weighbridge_wire::provider::Kind;
 
@@ -24,18 +24,8 @@ struct Bed {
 }
 
 fn config(base_url: &str, key_file: PathBuf) -> ProxyConfig {
-    ProxyConfig {
-        namespace: "team".to_owned(),
-        provider: "acme".to_owned(),
-        kind: Kind::OpenAiCompatible,
-        base_url: Some(base_url.parse().expect("a URL")),
-        keys: vec![KeySource { path: key_file, weight: NonZeroU16::MIN }],
-        allow_private: true,
-        ca_file: None,
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        drain: Drain::default(),
-    }
+    let keys = vec![KeySource { path: key_file, weight: NonZeroU16::MIN }];
+    proxy_config(Kind::OpenAiCompatible, base_url, keys)
 }
 
 async fn bed() -> Bed {

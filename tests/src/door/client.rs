@@ -131,6 +131,18 @@ impl Streamed {
         }
     }
 
+    /// What has come since the last call, or `None` at a clean end.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub async fn piece(&mut self) -> anyhow::Result<Option<Bytes>> {
+        if self.has_more() {
+            return Ok(Some(Bytes::from(std::mem::take(&mut self.buffered))));
+        }
+        let frame = self.body.frame().await.transpose()?;
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
     /// Whether bytes have arrived that no event was made of yet.
     pub fn has_more(&self) -> bool {
         !self.buffered.is_empty()

@@ -1,18 +1,26 @@
 //! A gateway or a provider proxy in this process, on free ports, and a plain HTTP client to talk to it.
 
 mod client;
+mod form;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::Path;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use weighbridge_crds::{AccessKey, ModelAccess, ModelAccessSpec};
 use weighbridge_gateway::access::{Access, Digest};
 use weighbridge_gateway::directory::{Directory, Entry, EntryEndpoint, World};
-use weighbridge_gateway::{GatewayConfig, Listeners, ProxyConfig, ServeError, Shutdown, serve, serve_proxy};
+use weighbridge_gateway::{
+    Drain, GatewayConfig, KeySource, Limits, Listeners, ProxyConfig, ServeError, Shutdown, Timeouts, serve,
+    serve_proxy,
+};
 use weighbridge_wire::lane::Speaks;
+use weighbridge_wire::provider::Kind;
 
 pub use client::{Answer, Client, Streamed};
+pub use form::Form;
 
 /// A running role; it is aborted when dropped.
 pub struct Door {
@@ -101,6 +109,39 @@ impl ClosedPort {
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         Ok(Self { address: socket.local_addr()?, _bound: socket })
     }
+}
+
+/// A proxy for the provider `team/acme` of this kind, whose API is at `base_url` on this machine.
+///
+/// # Panics
+/// Where `base_url` is no URL.
+#[allow(clippy::expect_used, reason = "a test's own URL")]
+pub fn proxy_config(kind: Kind, base_url: &str, keys: Vec<KeySource>) -> ProxyConfig {
+    ProxyConfig {
+        namespace: "team".to_owned(),
+        provider: "acme".to_owned(),
+        kind,
+        base_url: Some(base_url.parse().expect("a URL")),
+        keys,
+        allow_private: true,
+        ca_file: None,
+        limits: Limits::default(),
+        timeouts: Timeouts::default(),
+        drain: Drain::default(),
+    }
+}
+
+/// Files `0`, `1`, … in `folder` that hold `keys`, each with its weight.
+///
+/// # Errors
+/// Where they can't be written.
+pub fn write_keys(folder: &Path, keys: &[(&str, u16)]) -> std::io::Result<Vec<KeySource>> {
+    let write = |(index, (key, weight)): (usize, &(&str, u16))| {
+        let path = folder.join(index.to_string());
+        std::fs::write(&path, format!("{key}\n"))?;
+        Ok(KeySource { path, weight: NonZeroU16::new(*weight).unwrap_or(NonZeroU16::MIN) })
+    };
+    keys.iter().enumerate().map(write).collect()
 }
 
 /// The ModelAccess `namespace/name` with `keys`, each a name and the key, for `models`.

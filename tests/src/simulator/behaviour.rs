@@ -10,6 +10,10 @@ pub const HINT_MILLISECONDS: u64 = 20;
 pub enum Behaviour {
     /// `faithful`: what the provider itself would answer, its checks of the request included.
     Faithful,
+    /// `cached`: the same, half of whose prompt was read from the provider's cache.
+    Cached,
+    /// `compatible`: the same, as a server that imitates OpenAI has it: chat shows what was thought.
+    Compatible,
     /// `normal`: a right answer, streamed if asked; in chat and completions with odd bytes.
     Normal,
     /// `gated`: the same, each event only when the test releases it.
@@ -92,6 +96,8 @@ impl Behaviour {
     pub fn named(model: &str) -> Option<Self> {
         Some(match model {
             "faithful" => Self::Faithful,
+            "cached" => Self::Cached,
+            "compatible" => Self::Compatible,
             "normal" => Self::Normal,
             "gated" => Self::Gated,
             "told" => Self::Told,

@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -15,7 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
-use weighbridge_gateway::{Drain, KeySource, Limits, ProxyConfig, Timeouts};
+use weighbridge_gateway::{KeySource, ProxyConfig};
+use weighbridge_tests::door::{self, proxy_config};
 use weighbridge_wire::provider::Kind;
 
 /// A request as it arrived.
@@ -93,35 +93,12 @@ pub fn json(status: u16, headers: &[(&str, &str)], body: &str) -> Response<Strin
 
 /// Files `0`, `1`, … in `folder` that hold `keys`, each with its weight.
 pub fn write_keys(folder: &Path, keys: &[(&str, u16)]) -> Vec<KeySource> {
-    let write = |(index, (key, weight)): (usize, &(&str, u16))| {
-        let path = folder.join(index.to_string());
-        put(&path, key);
-        KeySource { path, weight: NonZeroU16::new(*weight).expect("above zero") }
-    };
-    keys.iter().enumerate().map(write).collect()
-}
-
-/// Puts `key` into a file as the kubelet does: a new file takes the name.
-pub fn put(path: &PathBuf, key: &str) {
-    let next = path.with_extension("next");
-    std::fs::write(&next, format!("{key}\n")).expect("written");
-    std::fs::rename(&next, path).expect("renamed");
+    door::write_keys(folder, keys).expect("written")
 }
 
 /// A proxy for a provider at `address`, whose API is under `/base`.
 pub fn config(kind: Kind, address: SocketAddr, keys: Vec<KeySource>) -> ProxyConfig {
-    ProxyConfig {
-        namespace: "team".to_owned(),
-        provider: "acme".to_owned(),
-        kind,
-        base_url: Some(format!("http://{address}/base").parse().expect("a URL")),
-        keys,
-        allow_private: true,
-        ca_file: None,
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        drain: Drain::default(),
-    }
+    proxy_config(kind, &format!("http://{address}/base"), keys)
 }
 
 /// A path that `kind` serves.
