@@ -12,8 +12,16 @@ use weighbridge_tests::door::{Answer, Client, Door, Form, entry, proxy_config, w
 use weighbridge_tests::simulator::{HINT_SECONDS, Simulator};
 use weighbridge_wire::provider::Kind;
 
-/// Longer than anything here takes: what is still not there was held back.
-const NEVER: Duration = Duration::from_secs(60);
+/// Longer than anything here takes: what is still not there will not come.
+const NEVER: Duration = Duration::from_secs(30);
+
+/// What comes, or the test fails.
+async fn comes<T>(future: impl Future<Output = T>, what: &str) -> T {
+    match tokio::time::timeout(NEVER, future).await {
+        Ok(come) => come,
+        Err(_) => panic!("it never comes: {what}"),
+    }
+}
 
 /// A provider behind its proxy behind a gateway.
 struct TwoHops {
@@ -81,15 +89,22 @@ async fn bug_3_a_stream_that_breaks_is_told_of_and_never_begun_again() {
     for form in Form::ALL {
         let provider = TwoHops::new(form.native(), &BREAKING).await;
         for model in BREAKING {
-            let asked = |all: &[&Simulator]| all.iter().map(|simulator| simulator.counts().requests).sum::<u64>();
+            let asked =
+                |all: &[&Simulator]| all.iter().map(|simulator| simulator.counts().requests).sum::<u64>();
             for (door, simulators) in
                 [(&replicas, &[&one, &other][..]), (&provider.door, &[&provider.simulator][..])]
             {
                 let before = asked(simulators);
                 let answer = ask(door, form, model, true).await;
                 let text = answer.text().expect("text");
-                assert_eq!((answer.status.as_u16(), text.matches("Hello").count()), (200, 1), "{form:?} {text}");
-                let told = ["broke off", "out of luck", "upstream's answer"].iter().any(|words| text.contains(words));
+                assert_eq!(
+                    (answer.status.as_u16(), text.matches("Hello").count()),
+                    (200, 1),
+                    "{form:?} {text}"
+                );
+                let told = ["broke off", "out of luck", "upstream's answer"]
+                    .iter()
+                    .any(|words| text.contains(words));
                 assert!(told, "{form:?} {model}: {text}");
                 assert_eq!(asked(simulators), before + 1, "{form:?} {model}");
             }
@@ -133,20 +148,22 @@ async fn bug_4_a_caller_that_leaves_cancels_the_provider() {
             }
         }
         drop(client);
-        bed.simulator.wait_for(|counts| counts.abandoned == 1).await;
+        let left = bed.simulator.wait_for(|counts| counts.abandoned == 1);
+        comes(left, "the provider's end before the first token").await;
         // After.
         bed.simulator.release(form.opening() + 1);
         let mut client = Client::connect(bed.door.address).await.expect("connected");
         let stream = client.open(Method::POST, &path, &[], body).await.expect("begun");
         drop((stream, client));
-        bed.simulator.wait_for(|counts| counts.abandoned == 2).await;
+        let left = bed.simulator.wait_for(|counts| counts.abandoned == 2);
+        comes(left, "the provider's end after it").await;
         for door in [&bed.door, &bed.proxy] {
             let settled = async {
                 while metric(door, "weighbridge_", "code=\"499\"").await < 2.0 {
                     tokio::task::yield_now().await;
                 }
             };
-            tokio::time::timeout(NEVER, settled).await.expect("both requests are counted as left");
+            comes(settled, "both requests counted as left").await;
         }
         assert_eq!(metric(&bed.door, "weighbridge_requests_in_flight", "").await, 0.0, "{form:?}");
     }
@@ -211,7 +228,7 @@ async fn bug_13_no_event_is_held_back() {
                 simulator.release(100);
                 stream.whole().await.expect("it ends");
             };
-            tokio::time::timeout(NEVER, passes).await.expect("an event is held back");
+            comes(passes, "an event that is held back").await;
         }
     }
 }
@@ -251,7 +268,8 @@ async fn bug_21_every_limit_that_is_set_holds() {
     let simulator = Simulator::start().await.expect("a simulator");
     let one_kilobyte = "x".repeat(1000);
     // Without `..`: a limit more has to be tried here.
-    let Limits { body_bytes, buffered_bytes, connections, requests, answer_bytes, event_bytes } = Limits::default();
+    let Limits { body_bytes, buffered_bytes, connections, requests, answer_bytes, event_bytes } =
+        Limits::default();
     let all = [body_bytes, buffered_bytes, connections, requests, answer_bytes, event_bytes];
     assert!(all.iter().all(|limit| *limit > 1000));
     for (limits, stream, status, said) in [
@@ -300,7 +318,11 @@ async fn bug_22_a_turn_of_megabytes_passes_and_beyond_the_limit_is_413() {
         let answer = say(&bed.door, form, "faithful", true, &turn).await;
         assert_eq!(answer.status, 200, "{form:?}");
         let seen = bed.simulator.seen().remove(0);
-        assert_eq!(std::str::from_utf8(&seen.body).expect("text").matches("bug ").count(), 1 << 19, "{form:?}");
+        assert_eq!(
+            std::str::from_utf8(&seen.body).expect("text").matches("bug ").count(),
+            1 << 19,
+            "{form:?}"
+        );
 
         let limits = Limits { body_bytes: 1 << 20, ..Limits::default() };
         let door = open(&["normal"], &[&bed.simulator], limits).await;

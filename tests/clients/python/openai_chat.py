@@ -7,7 +7,7 @@ from openai import OpenAI
 from openai.types import CreateEmbeddingResponse, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-import openai_statuses
+import openai_sdk
 import strict
 from checks import EMPTY, IMAGE, IMAGE_TYPE, PERSON, QUESTION, SEEN, SYSTEM, WEATHER, check_person, check_weather, equal, want
 
@@ -25,7 +25,7 @@ def tool(name, schema):
 FORMAT = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON, "strict": True}}
 
 
-class Client(openai_statuses.Client):
+class Client(openai_sdk.Client):
     def ask(self, streaming, messages=ASKED, **options):
         """The whole answer, put together by the SDK where it was streamed."""
         chat = self.sdk.chat.completions

@@ -5,7 +5,7 @@ import json
 import openai
 from openai.types.responses import Response, ResponseStreamEvent
 
-import openai_statuses
+import openai_sdk
 import strict
 from checks import EMPTY, IMAGE, IMAGE_TYPE, PERSON, QUESTION, RESULT, SEEN, SYSTEM, WEATHER, alter, check_person, check_weather, equal, want
 
@@ -23,7 +23,7 @@ FORMAT = {"format": {"type": "json_schema", "name": "person", "schema": PERSON, 
 ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
-class Client(openai_statuses.Client):
+class Client(openai_sdk.Client):
     def ask(self, streaming, said=ASKED, **options):
         options = {"model": self.session.model, "input": said, "store": False, **self.session.greedy, **options}
         if not streaming:

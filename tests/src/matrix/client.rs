@@ -119,7 +119,15 @@ impl Clients {
             }
         };
         let Server { base_url, key } = server;
-        command.args(["--plan", "--dialect", client.dialect.word(), "--base-url", base_url, "--api-key", key]);
+        command.args([
+            "--plan",
+            "--dialect",
+            client.dialect.word(),
+            "--base-url",
+            base_url,
+            "--api-key",
+            key,
+        ]);
         // A folder of the repository is no place for bytecode, and the server under test is on this machine.
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "*").env("no_proxy", "*");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -43,9 +43,12 @@ impl Table {
                 }
             }
         }
-        let mut rows = vec![[vec!["client".to_owned()], upstreams.iter().map(ToString::to_string).collect()].concat()];
+        let mut rows =
+            vec![[vec!["client".to_owned()], upstreams.iter().map(ToString::to_string).collect()].concat()];
         rows.extend(clients.iter().map(|client| {
-            let cell = |upstream: &&str| counts.get(&(*client, *upstream)).map_or("-".to_owned(), |cell| cell.words());
+            let cell = |upstream: &&str| {
+                counts.get(&(*client, *upstream)).map_or("-".to_owned(), |cell| cell.words())
+            };
             [vec![(*client).to_owned()], upstreams.iter().map(cell).collect()].concat()
         }));
         let mut text = aligned(&rows);
@@ -69,7 +72,8 @@ fn place<'a>(names: &mut Vec<&'a str>, name: &'a str) -> usize {
 
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));

@@ -19,13 +19,11 @@ use weighbridge_tests::door::{Client as HttpClient, Door, entry, model_access, p
 use weighbridge_tests::matrix::{Client, Server, Upstream};
 use weighbridge_tests::measured::sample;
 use weighbridge_tests::simulator::{Counts, Simulator};
-use weighbridge_wire::provider::Kind;
 
-use super::column::Column;
+use super::column::{Column, OPEN};
 use super::expected::{self, Fault, Keys};
 
 const KEY: &str = "wb-matrix-0815";
-const OPEN: &str = "smollm2";
 /// Long past when what was read has been counted.
 const SETTLED: Duration = Duration::from_secs(30);
 
@@ -48,7 +46,7 @@ struct Answer {
 
 /// One client's providers.
 pub struct Providers {
-    faithful: Vec<(Kind, Simulator)>,
+    faithful: Vec<(Column, Simulator)>,
     _unlucky: Vec<Simulator>,
     _proxies: Vec<Door>,
     _folders: Vec<TempDir>,
@@ -84,24 +82,34 @@ impl Bed {
 
     /// Starts `client`'s providers and tells the gateway of their models.
     pub async fn providers(&self, client: &Client) -> Providers {
-        let mut providers =
-            Providers { faithful: Vec::new(), _unlucky: Vec::new(), _proxies: Vec::new(), _folders: Vec::new() };
+        let mut providers = Providers {
+            faithful: Vec::new(),
+            _unlucky: Vec::new(),
+            _proxies: Vec::new(),
+            _folders: Vec::new(),
+        };
         let mut entries = Vec::new();
         for column in Column::ALL {
-            let Column::Provider(kind) = column else { continue };
-            let (faithful, unlucky) =
-                (Simulator::start().await.expect("a simulator"), Simulator::start().await.expect("a simulator"));
+            let Some(kind) = column.kind() else { continue };
+            let (faithful, unlucky) = (
+                Simulator::start().await.expect("a simulator"),
+                Simulator::start().await.expect("a simulator"),
+            );
             let name = |behaviour: &str| model(client, column, Some(behaviour));
             let mut put = async |simulator: &Simulator, keys: u16, models: &[(String, &str)]| {
                 let folder = tempfile::tempdir().expect("a folder");
                 let held: Vec<String> = (0..keys).map(|key| format!("sk-{key}-canary-4711")).collect();
                 let held: Vec<(&str, u16)> = held.iter().map(|key| (key.as_str(), 1)).collect();
                 let keys = write_keys(folder.path(), &held).expect("written");
-                let config = proxy_config(kind, &base_url(kind, simulator), keys);
+                let config = proxy_config(
+                    kind,
+                    &format!("http://{}{}", simulator.address(), column.base_path()),
+                    keys,
+                );
                 let proxy = Door::proxy(config).await.expect("a proxy");
                 entries.extend(models.iter().map(|(name, behaviour)| Entry {
                     name: name.clone(),
-                    provider: Some(kind.as_str().to_lowercase()),
+                    provider: Some(column.prefix().to_owned()),
                     speaks: kind.speaks(behaviour),
                     ..entry(behaviour, World::Closed, &[proxy.address])
                 }));
@@ -110,7 +118,7 @@ impl Bed {
             };
             let well = [(model(client, column, None), column.faithful()), (name("cached"), "cached")];
             put(&faithful, 1, &well).await;
-            let faults = expected::provider_faults(kind);
+            let faults = expected::provider_faults(column);
             let harmless = faults.iter().filter(|fault| fault.keys == Keys::Untouched);
             let harmless: Vec<_> = harmless.map(|fault| (name(fault.name), fault.name)).collect();
             put(&unlucky, 1, &harmless).await;
@@ -120,7 +128,7 @@ impl Bed {
                     Keys::Used(keys) => put(&unlucky, keys, &[(name(fault), fault)]).await,
                 }
             }
-            providers.faithful.push((kind, faithful));
+            providers.faithful.push((column, faithful));
             providers._unlucky.push(unlucky);
         }
         let mut all = self.entries.lock().expect("unpoisoned");
@@ -138,7 +146,7 @@ impl Bed {
         };
         let (answer, tokens) = match column {
             Column::Open => (Some(self.answer.text.clone()), Some(self.answer.tokens)),
-            Column::Provider(_) => (None, None),
+            _ => (None, None),
         };
         Upstream {
             name: column.name().to_owned(),
@@ -151,16 +159,15 @@ impl Bed {
             tokens,
             refused: expected::refused(client, column),
             statuses: Some(expected::statuses(client, column)),
-            broken: Some(expected::broken(client.dialect, column)),
+            broken: Some(expected::broken(column)),
         }
     }
 
     /// Where the gateway metered other tokens than a faithful provider of `client`'s counted, in words.
     pub async fn unequal_counts(&self, client: &Client, providers: &Providers) -> String {
         let mut unequal = String::new();
-        for (kind, simulator) in &providers.faithful {
-            let column = Column::Provider(*kind);
-            let models = [model(client, column, None), model(client, column, Some("cached"))];
+        for (column, simulator) in &providers.faithful {
+            let models = [model(client, *column, None), model(client, *column, Some("cached"))];
             let counts = simulator.counts();
             let expected = expected_tokens(&counts);
             // The last stream of a client is settled after it was read.
@@ -171,7 +178,8 @@ impl Bed {
             };
             if tokio::time::timeout(SETTLED, settled).await.is_err() {
                 let metered = self.metered(&models).await;
-                let _ = writeln!(unequal, "{} × {kind}: {metered:?}, and {expected:?}", client.name);
+                let _ =
+                    writeln!(unequal, "{} × {}: {metered:?}, and {expected:?}", client.name, column.name());
             }
         }
         unequal
@@ -180,11 +188,12 @@ impl Bed {
     /// Where a turn went on without the signed thought that led to it, or with one that nobody could know, in words.
     pub fn lost_thoughts(&self, client: &Client, providers: &Providers) -> String {
         let mut lost = String::new();
-        for (kind, simulator) in &providers.faithful {
+        for (column, simulator) in &providers.faithful {
             let bodies = simulator.seen().into_iter().map(|seen| String::from_utf8(seen.body.to_vec()));
-            let came = bodies.flatten().any(|body| expected::is_signed_turn(*kind, &body));
-            if came != expected::repeats_thoughts(client, *kind) {
-                let _ = writeln!(lost, "{} × {kind}: a signed thought came back: {came}", client.name);
+            let came = bodies.flatten().any(|body| expected::is_signed_turn(*column, &body));
+            if came != expected::repeats_thoughts(client, *column) {
+                let _ =
+                    writeln!(lost, "{} × {}: a signed thought came back: {came}", client.name, column.name());
             }
         }
         lost
@@ -200,7 +209,8 @@ impl Bed {
                 models.iter().any(|model| line.contains(&format!("model=\"{model}\"")))
                     && line.contains(&format!("direction=\"{direction}\""))
             };
-            let lines = text.lines().filter(|line| line.starts_with("weighbridge_tokens_total{")).filter(is_of);
+            let lines =
+                text.lines().filter(|line| line.starts_with("weighbridge_tokens_total{")).filter(is_of);
             lines.map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0)).sum()
         })
     }
@@ -223,21 +233,9 @@ fn expected_tokens(counts: &Counts) -> [u64; 5] {
 fn model(client: &Client, column: Column, behaviour: Option<&str>) -> String {
     let name = match column {
         Column::Open => OPEN.to_owned(),
-        // Google's client knows some of Google's models by their names, and asks them otherwise.
-        Column::Provider(kind) => {
-            let provider = kind.as_str().to_lowercase().replace("gemini", "google");
-            format!("{provider}-{}", client.name.replace(' ', "-"))
-        }
+        provider => format!("{}-{}", provider.prefix(), client.name.replace(' ', "-")),
     };
     behaviour.map_or(name.clone(), |behaviour| format!("{name}-{behaviour}"))
-}
-
-fn base_url(kind: Kind, simulator: &Simulator) -> String {
-    let version = match kind {
-        Kind::OpenAi | Kind::AzureOpenAi | Kind::OpenAiCompatible => "/v1",
-        _ => "",
-    };
-    format!("http://{}{version}", simulator.address())
 }
 
 async fn engine() -> (AbortOnDropHandle<()>, SocketAddr) {
@@ -266,7 +264,11 @@ async fn answer(engine: SocketAddr) -> Answer {
     assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{answer}");
     let count = |name: &str| answer["usage"][name].as_u64().expect("a count");
     Answer {
-        text: answer.pointer("/choices/0/message/content").and_then(Value::as_str).expect("a text").to_owned(),
+        text: answer
+            .pointer("/choices/0/message/content")
+            .and_then(Value::as_str)
+            .expect("a text")
+            .to_owned(),
         tokens: [count("prompt_tokens"), count("completion_tokens")],
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use weighbridge_tests::matrix::{Ability, Client, Dialect};
-use weighbridge_wire::provider::Kind;
 
 use super::column::Column;
 
@@ -29,12 +28,12 @@ pub enum Keys {
 const SIX: Keys = Keys::Used(6);
 const ONE: Keys = Keys::Used(1);
 
-/// Every fault that a provider of this kind is made to have.
-pub fn provider_faults(kind: Kind) -> Vec<Fault> {
-    let own_hint = match kind {
-        Kind::Anthropic | Kind::AnthropicCompatible => "limited-anthropic-resets",
-        Kind::Gemini => "limited-retry-info",
-        _ => "limited-openai-resets",
+/// Every fault that the provider of this column is made to have.
+pub fn provider_faults(column: Column) -> Vec<Fault> {
+    let own_hint = match column {
+        Column::Anthropic => "limited-anthropic-resets",
+        Column::Gemini => "limited-retry-info",
+        Column::OpenAi | Column::Compatible | Column::Open => "limited-openai-resets",
     };
     [
         ("status-400", Keys::Untouched),
@@ -103,47 +102,44 @@ pub fn abilities(client: &Client, column: Column) -> Vec<Ability> {
         Ability::Keys,
         Ability::Errors,
     ];
-    if let Column::Provider(kind) = column {
+    if column != Column::Open {
         abilities.push(Ability::Cached);
-        if same_dialect(client.dialect, kind) {
-            // How a signature is checked is its provider's own affair.
-            abilities.extend([Ability::Signature, Ability::Retries]);
-        }
+    }
+    let same_dialect = match column {
+        Column::Open => false,
+        Column::OpenAi => matches!(client.dialect, Dialect::Chat | Dialect::Responses),
+        Column::Compatible => client.dialect == Dialect::Chat,
+        Column::Anthropic => client.dialect == Dialect::Messages,
+        Column::Gemini => client.dialect == Dialect::Generate,
+    };
+    if same_dialect {
+        abilities.extend([Ability::Signature, Ability::Retries]);
     }
     abilities
 }
 
-fn same_dialect(dialect: Dialect, kind: Kind) -> bool {
-    match kind {
-        Kind::OpenAi | Kind::AzureOpenAi => matches!(dialect, Dialect::Chat | Dialect::Responses),
-        Kind::OpenAiCompatible => dialect == Dialect::Chat,
-        Kind::Anthropic | Kind::AnthropicCompatible => dialect == Dialect::Messages,
-        Kind::Gemini => dialect == Dialect::Generate,
-    }
-}
-
 /// Whether thoughts are signed each for itself. Google signs the call, or the text, that came of them.
 pub fn signs_thoughts(column: Column) -> bool {
-    matches!(column, Column::Provider(Kind::OpenAi | Kind::Anthropic))
+    matches!(column, Column::OpenAi | Column::Anthropic)
 }
 
 /// Whether `client` sends back what it is told of thoughts, and the provider has it signed.
-pub fn repeats_thoughts(client: &Client, kind: Kind) -> bool {
-    match kind {
-        Kind::OpenAi => client.dialect != Dialect::Chat,
+pub fn repeats_thoughts(client: &Client, column: Column) -> bool {
+    match column {
+        Column::OpenAi => client.dialect != Dialect::Chat,
         // Of chat's clients only this one repeats fields that it does not know.
-        Kind::Anthropic => client.dialect != Dialect::Chat || client.name == "openai-python chat",
-        _ => false,
+        Column::Anthropic => client.dialect != Dialect::Chat || client.name == "openai-python chat",
+        Column::Open | Column::Compatible | Column::Gemini => false,
     }
 }
 
 /// Whether a request to a provider goes on from a call with the signed thought that led to it. That Google's comes back
 /// its simulator insists on.
-pub fn is_signed_turn(kind: Kind, body: &str) -> bool {
-    match kind {
-        Kind::OpenAi => body.contains("function_call_output") && body.contains(r#""encrypted_content":"#),
-        Kind::Anthropic => body.contains("tool_result") && body.contains(r#""signature":"#),
-        _ => false,
+pub fn is_signed_turn(column: Column, body: &str) -> bool {
+    match column {
+        Column::OpenAi => body.contains("function_call_output") && body.contains(r#""encrypted_content":"#),
+        Column::Anthropic => body.contains("tool_result") && body.contains(r#""signature":"#),
+        Column::Open | Column::Compatible | Column::Gemini => false,
     }
 }
 
@@ -183,16 +179,16 @@ pub fn refused(client: &Client, column: Column) -> BTreeMap<String, String> {
             ("embeddings", "model"),
             ("count", own("", "", "/v1/messages/count_tokens", "countTokens")),
         ]),
-        Column::Provider(Kind::Anthropic | Kind::AnthropicCompatible) => {
+        Column::Anthropic => {
             refused.push(("embeddings", own("/v1/embeddings", "/v1/embeddings", "", "batchEmbedContents")));
         }
-        Column::Provider(Kind::OpenAi | Kind::AzureOpenAi | Kind::OpenAiCompatible) => {
+        Column::OpenAi | Column::Compatible => {
             refused.push(("count", own("", "", "/v1/messages/count_tokens", "countTokens")));
         }
-        Column::Provider(Kind::Gemini) if client.name == "ai-sdk anthropic" => {
+        Column::Gemini if client.name == "ai-sdk anthropic" => {
             refused.push(("structured", "tool_choice.disable_parallel_tool_use"));
         }
-        Column::Provider(Kind::Gemini) => {}
+        Column::Gemini => {}
     }
     refused
         .into_iter()
@@ -212,8 +208,8 @@ pub fn statuses(client: &Client, column: Column) -> Vec<(String, u16)> {
         "status-503" | "status-529" => Some(overloaded),
         "error-first" => Some(match column {
             // It says its status; OpenAI's dialects say none there.
-            Column::Provider(Kind::Anthropic | Kind::Gemini) => overloaded,
-            _ => 502,
+            Column::Anthropic | Column::Gemini => overloaded,
+            Column::Open | Column::OpenAi | Column::Compatible => 502,
         }),
         // An engine's own word, in its own dialect.
         "status-500" if column == Column::Open && client.dialect == Dialect::Chat => Some(500),
@@ -225,19 +221,19 @@ pub fn statuses(client: &Client, column: Column) -> Vec<(String, u16)> {
         limited if limited.starts_with("limited-") => Some(429),
         other => panic!("no such fault: {other}"),
     };
-    let faults: Vec<&'static str> = match column {
+    let faults = match column {
         Column::Open => open_faults(),
-        Column::Provider(kind) => provider_faults(kind).into_iter().map(|fault| fault.name).collect(),
+        provider => provider_faults(provider).into_iter().map(|fault| fault.name).collect(),
     };
     let told = faults.into_iter().filter_map(|fault| Some((fault.to_owned(), status(fault)?)));
     told.chain([("no-such-behaviour".to_owned(), 404)]).collect()
 }
 
 /// By fault, the status of the error that ends a stream; a dialect may not say it.
-pub fn broken(_: Dialect, column: Column) -> Vec<(String, u16)> {
+pub fn broken(column: Column) -> Vec<(String, u16)> {
     let said = match column {
-        Column::Provider(Kind::Anthropic | Kind::Gemini) => 503,
-        _ => 502,
+        Column::Anthropic | Column::Gemini => 503,
+        Column::Open | Column::OpenAi | Column::Compatible => 502,
     };
     [("error-in-stream", said), ("truncated", 502), ("cut", 502), ("invalid-json", 502)]
         .map(|(fault, status)| (fault.to_owned(), status))

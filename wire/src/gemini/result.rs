@@ -53,9 +53,16 @@ mod tests {
 
     #[test]
     fn results_come_back() {
-        for text in
-            ["", "sunny", "17", "[1]", r#"{"a": 1.0,  "b":1e2}"#, r#"{"error":"x"}"#, r#"{"output":1}"#, r#"{"result":"x"}"#]
-        {
+        for text in [
+            "",
+            "sunny",
+            "17",
+            "[1]",
+            r#"{"a": 1.0,  "b":1e2}"#,
+            r#"{"error":"x"}"#,
+            r#"{"output":1}"#,
+            r#"{"result":"x"}"#,
+        ] {
             assert_eq!(back(text, false), (Some(text.to_owned()), None), "{text}");
             assert_eq!(back(text, true), (Some(text.to_owned()), Some(true)), "{text}");
         }

@@ -108,7 +108,9 @@ impl Lane {
     fn in_the_doors_names(&self, failure: Failure) -> Failure {
         let (upstream, door) = (self.upstream.dialect(), self.door.dialect());
         let field = failure.param.as_deref().and_then(|param| Field::named(upstream, param));
-        let Some(name) = field.map(|field| field.name(door)).filter(|_| upstream != door) else { return failure };
+        let Some(name) = field.map(|field| field.name(door)).filter(|_| upstream != door) else {
+            return failure;
+        };
         let own = failure.param.as_deref() == Some(name);
         let message =
             if own { failure.message } else { format!("{} (It is your `{name}`.)", failure.message) };

@@ -131,7 +131,9 @@ fn image(part: &Value) -> Option<Result<Image, Refusal>> {
     let inline = get(part, "inlineData");
     let data = get(inline, "data").as_str()?.replace('-', "+").replace('_', "/");
     let image = Image::new(get(inline, "mimeType").as_str().unwrap_or_default(), &data);
-    Some(image.ok_or_else(|| Refusal::bad("Invalid value at 'contents' (TYPE_BYTES), Base64 decoding failed")))
+    Some(
+        image.ok_or_else(|| Refusal::bad("Invalid value at 'contents' (TYPE_BYTES), Base64 decoding failed")),
+    )
 }
 
 fn tools(body: &Value) -> Result<Vec<Tool>, Refusal> {

@@ -276,9 +276,8 @@ fn who_gives_a_budget_in_anthropics_dialect_is_shown_the_thinking_everywhere() {
     let mut body = question(Operation::Messages, false);
     body["max_tokens"] = json!(4096);
     body["thinking"] = json!({"type": "enabled", "budget_tokens": 2048});
-    let written = |body: &Value, speaks: &Speaks| {
-        sent(body, &ask(Operation::Messages, body, speaks).expect("a way"))
-    };
+    let written =
+        |body: &Value, speaks: &Speaks| sent(body, &ask(Operation::Messages, body, speaks).expect("a way"));
     assert_eq!(written(&body, &Speaks::openai())["reasoning"]["summary"], "auto");
     let config = |body: &Value| written(body, &native(SSE))["generationConfig"]["thinkingConfig"].clone();
     assert_eq!(config(&body)["includeThoughts"], true);

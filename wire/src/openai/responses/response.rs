@@ -94,4 +94,3 @@ pub struct OutputDetails {
     #[serde(flatten)]
     pub extra: Extra,
 }
-
