@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use weighbridge_gateway::directory::{Directory, World};
 use weighbridge_gateway::{GatewayConfig, Timeouts};
-use weighbridge_tests::door::{Answer, Client, Door, entry};
+use weighbridge_tests::door::{Answer, Client, Dialect, Door, entry};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator};
 
 const MODELS: [&str; 8] =
@@ -29,112 +29,6 @@ async fn bed(world: World, timeouts: Timeouts) -> Bed {
     Bed { simulator, door, client }
 }
 
-/// The dialects whose doors are tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dialect {
-    Anthropic,
-    Gemini,
-    GeminiArray,
-    Responses,
-}
-
-const ALL: [Dialect; 4] = [Dialect::Anthropic, Dialect::Gemini, Dialect::GeminiArray, Dialect::Responses];
-
-impl Dialect {
-    fn path(self, model: &str, stream: bool) -> String {
-        match (self, stream) {
-            (Self::Anthropic, _) => "/v1/messages".to_owned(),
-            (Self::Responses, _) => "/v1/responses".to_owned(),
-            (Self::Gemini | Self::GeminiArray, false) => format!("/v1beta/models/{model}:generateContent"),
-            (Self::Gemini, true) => format!("/v1beta/models/{model}:streamGenerateContent?alt=sse"),
-            (Self::GeminiArray, true) => format!("/v1beta/models/{model}:streamGenerateContent"),
-        }
-    }
-
-    fn question(self, model: &str, stream: bool) -> String {
-        match self {
-            Self::Anthropic => json!({"model": model, "max_tokens": 64, "stream": stream,
-                                      "messages": [{"role": "user", "content": "hi"}]}),
-            Self::Responses => json!({"model": model, "store": false, "stream": stream, "input": "hi"}),
-            Self::Gemini | Self::GeminiArray => {
-                json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]})
-            }
-        }
-        .to_string()
-    }
-
-    /// Text, tokens read and tokens written of a whole answer.
-    fn read(self, answer: &Value) -> (String, u64, u64) {
-        let (text, input, output) = match self {
-            Self::Anthropic => ("/content/0/text", "/usage/input_tokens", "/usage/output_tokens"),
-            Self::Responses => ("/output/0/content/0/text", "/usage/input_tokens", "/usage/output_tokens"),
-            Self::Gemini | Self::GeminiArray => (
-                "/candidates/0/content/parts/0/text",
-                "/usageMetadata/promptTokenCount",
-                "/usageMetadata/candidatesTokenCount",
-            ),
-        };
-        let number =
-            |path| answer.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {answer}"));
-        let text = answer.pointer(text).and_then(Value::as_str).unwrap_or_else(|| panic!("{text}: {answer}"));
-        (text.to_owned(), number(input), number(output))
-    }
-
-    /// What a stream's events hold.
-    fn events(self, body: &str) -> Vec<Value> {
-        if self == Self::GeminiArray {
-            let array: Vec<Value> =
-                serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
-            return array;
-        }
-        // Gemini's error is a line of its own, which Google's client finds by its brace.
-        let data = body
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: ").or_else(|| line.starts_with('{').then_some(line)));
-        data.map(|data| serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}")))
-            .collect()
-    }
-
-    /// The text that a stream's events add up to.
-    fn streamed(self, events: &[Value]) -> String {
-        let text = |event: &Value| {
-            let path = match self {
-                Self::Anthropic => "/delta/text",
-                Self::Responses if event["type"] != "response.output_text.delta" => return String::new(),
-                Self::Responses => "/delta",
-                Self::Gemini | Self::GeminiArray => "/candidates/0/content/parts/0/text",
-            };
-            event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        events.iter().map(text).collect()
-    }
-
-    fn is_end(self, event: &Value) -> bool {
-        match self {
-            Self::Anthropic => event["type"] == "message_stop",
-            Self::Responses => event["type"] == "response.completed",
-            Self::Gemini | Self::GeminiArray => event.pointer("/candidates/0/finishReason").is_some(),
-        }
-    }
-
-    /// The class of an error in this dialect's shape.
-    fn error(self, body: &Value) -> (u64, String) {
-        let text = |path: &str| body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let said = text("/error/message");
-        assert!(!said.is_empty(), "{body}");
-        match self {
-            Self::Anthropic => {
-                assert_eq!(body["type"], "error", "{body}");
-                (0, text("/error/type"))
-            }
-            Self::Responses => (0, text("/error/code")),
-            Self::Gemini | Self::GeminiArray => {
-                (body["error"]["code"].as_u64().unwrap_or_default(), text("/error/status"))
-            }
-        }
-    }
-}
-
 async fn ask(client: &mut Client, dialect: Dialect, model: &str, stream: bool) -> Answer {
     client.post(&dialect.path(model, stream), dialect.question(model, stream)).await.expect("answered")
 }
@@ -147,17 +41,17 @@ async fn every_dialect_reaches_a_model_that_speaks_another() {
         let answer = bed.client.post("/v1/chat/completions", chat).await.expect("answered");
         answer.json().expect("JSON")["choices"][0]["message"]["content"].as_str().expect("text").to_owned()
     };
-    for dialect in ALL {
+    for dialect in Dialect::ALL {
         let whole = ask(&mut bed.client, dialect, "normal", false).await;
         assert_eq!(whole.status, 200, "{dialect:?}: {:?}", whole.text());
-        let read = dialect.read(&whole.json().expect("JSON"));
+        let read = dialect.read(&whole.json().expect("JSON")).expect("an answer");
         assert_eq!(read, (text.clone(), PROMPT_TOKENS, COMPLETION_TOKENS), "{dialect:?}");
         assert_eq!(whole.headers["x-weighbridge-model"], "team/normal");
 
         // Also where every byte comes alone.
         for model in ["normal", "drip"] {
             let answer = ask(&mut bed.client, dialect, model, true).await;
-            let events = dialect.events(answer.text().expect("text"));
+            let events = dialect.events(answer.text().expect("text")).expect("events");
             assert_eq!(dialect.streamed(&events), text, "{dialect:?}: {events:?}");
             assert!(events.iter().any(|event| dialect.is_end(event)), "{dialect:?}: {events:?}");
         }
@@ -175,20 +69,20 @@ async fn errors_have_the_shape_of_the_door() {
     ] {
         let answer = ask(&mut bed.client, dialect, "nobody", false).await;
         assert_eq!(answer.status, 404, "{dialect:?}");
-        assert_eq!(dialect.error(&answer.json().expect("JSON")).1, unknown);
+        assert_eq!(dialect.error(&answer.json().expect("JSON")).expect("an error").1, unknown);
 
         let answer = bed.client.post(&dialect.path("normal", false), "{").await.expect("answered");
         assert_eq!(answer.status, 400, "{dialect:?}");
-        assert_eq!(dialect.error(&answer.json().expect("JSON")).1, malformed);
+        assert_eq!(dialect.error(&answer.json().expect("JSON")).expect("an error").1, malformed);
 
         let answer = ask(&mut bed.client, dialect, "status-429", false).await;
         assert_eq!(answer.status, 429, "{dialect:?}");
-        assert_eq!(dialect.error(&answer.json().expect("JSON")).1, limited);
+        assert_eq!(dialect.error(&answer.json().expect("JSON")).expect("an error").1, limited);
         assert_eq!(answer.headers["retry-after"], "7", "{dialect:?}");
 
         let answer = bed.client.get(&dialect.path("normal", false)).await.expect("answered");
         assert_eq!(answer.status, 405, "{dialect:?}");
-        dialect.error(&answer.json().expect("JSON"));
+        dialect.error(&answer.json().expect("JSON")).expect("an error");
     }
     let requests = bed.simulator.counts().requests;
     assert_eq!(requests, 3, "only the refusals that the upstream made reached it");
@@ -225,16 +119,16 @@ async fn what_a_dialect_cannot_say_is_refused_by_name_or_dropped_where_the_calle
 async fn a_stream_that_breaks_ends_with_the_error_of_its_dialect() {
     let mut bed = bed(World::Closed, Timeouts::default()).await;
     for model in ["cut", "error-in-stream"] {
-        for dialect in ALL {
+        for dialect in Dialect::ALL {
             let answer = ask(&mut bed.client, dialect, model, true).await;
             assert_eq!(answer.status, 200, "{dialect:?}");
-            let events = dialect.events(answer.text().expect("text"));
+            let events = dialect.events(answer.text().expect("text")).expect("events");
             assert!(!dialect.streamed(&events).is_empty(), "{dialect:?}: {events:?}");
             let last = events.last().expect("an event");
             match dialect {
                 Dialect::Responses => assert_eq!(last["type"], "response.failed", "{last}"),
                 dialect => {
-                    dialect.error(last);
+                    dialect.error(last).expect("an error");
                 }
             }
             assert!(!events.iter().any(|event| dialect.is_end(event)), "{dialect:?}: {events:?}");
@@ -248,7 +142,7 @@ async fn bug_2_an_error_before_the_first_token_is_tried_again_unseen() {
     let mut bed = bed(World::Closed, Timeouts::default()).await;
     let answer = ask(&mut bed.client, Dialect::Anthropic, "error-first", true).await;
     assert_eq!(answer.status, 502);
-    assert_eq!(Dialect::Anthropic.error(&answer.json().expect("JSON")).1, "api_error");
+    assert_eq!(Dialect::Anthropic.error(&answer.json().expect("JSON")).expect("an error").1, "api_error");
     assert_eq!(bed.simulator.counts().requests, 2, "once more at the same provider");
 
     let other = Simulator::start().await.expect("a simulator");

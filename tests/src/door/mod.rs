@@ -1,6 +1,8 @@
 //! A gateway or a provider proxy in this process, on free ports, and a plain HTTP client to talk to it.
 
 mod client;
+mod dialect;
+mod link;
 
 use std::net::SocketAddr;
 
@@ -13,6 +15,8 @@ use weighbridge_gateway::{GatewayConfig, Listeners, ProxyConfig, ServeError, Shu
 use weighbridge_wire::lane::Speaks;
 
 pub use client::{Answer, Client, Streamed};
+pub use dialect::Dialect;
+pub use link::Link;
 
 /// A running role; it is aborted when dropped.
 pub struct Door {

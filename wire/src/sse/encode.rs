@@ -3,6 +3,11 @@
 /// The data that ends a stream in OpenAI's dialect.
 pub const DONE: &str = "[DONE]";
 
+/// Whether `data` is that mark, as OpenAI's clients see it: by how it begins.
+pub fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii_start().starts_with(DONE.as_bytes())
+}
+
 /// Appends an event with `data` to `out`. A line break inside `data` becomes a further `data:` line, so no
 /// text can forge an event.
 pub fn event(data: &str, out: &mut Vec<u8>) {

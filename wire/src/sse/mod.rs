@@ -7,4 +7,4 @@ mod decode;
 mod encode;
 
 pub use decode::{DecodeError, Decoder, Frame};
-pub use encode::{DONE, comment, event, named_event};
+pub use encode::{DONE, comment, event, is_done, named_event};

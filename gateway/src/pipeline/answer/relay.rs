@@ -24,9 +24,9 @@ use std::sync::Arc;
 /// How long the upstream may take to close after its end mark. The caller has everything by then; waiting only
 /// serves to keep the connection for the next request.
 const CLOSE: Duration = Duration::from_secs(1);
-/// What is held back before the commit point. With more than that the answer begins without it: comments and openings
-/// are signs of life, and must not fill memory.
-const OPENING_CHUNKS: u32 = 64;
+/// What is held back before the commit point, events and bytes of the upstream's. With more than that the answer begins
+/// without it: comments and openings are signs of life, and must not fill memory.
+const OPENING_EVENTS: u32 = 64;
 const OPENING_BYTES: usize = 256 << 10;
 
 /// Turns the upstream's bytes into the caller's.
@@ -40,6 +40,35 @@ pub(in super::super) struct Relay {
     done: bool,
     /// What was read and not handed on yet.
     passed: Passed,
+    /// Until the commit point.
+    opening: Option<Opening>,
+}
+
+/// What came before the commit point: a network may hand on each byte alone, so that only blank lines tell events.
+#[derive(Clone, Copy, Default)]
+struct Opening {
+    bytes: usize,
+    events: u32,
+    /// Bytes of the present line.
+    line: usize,
+}
+
+impl Opening {
+    fn is_full(self) -> bool {
+        self.bytes >= OPENING_BYTES || self.events >= OPENING_EVENTS
+    }
+
+    fn count(&mut self, data: &[u8]) {
+        self.bytes = self.bytes.saturating_add(data.len());
+        for byte in data {
+            match byte {
+                b'\n' if self.line == 0 => self.events = self.events.saturating_add(1),
+                b'\n' => self.line = 0,
+                b'\r' => {}
+                _ => self.line += 1,
+            }
+        }
+    }
 }
 
 /// What came out of what was read.
@@ -84,12 +113,12 @@ impl Relay {
             prompt_tokens,
             done: false,
             passed: Passed::default(),
+            opening: Some(Opening::default()),
         };
-        let mut chunks = 0;
-        while !relay.is_committed() && chunks < OPENING_CHUNKS {
+        while !relay.is_committed() {
             std::future::poll_fn(|context| relay.poll_chunk(context)).await;
-            chunks += 1;
         }
+        relay.opening = None;
         match relay.passed.ended.take() {
             Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => Err(failure),
             ended => {
@@ -100,8 +129,8 @@ impl Relay {
     }
 
     fn is_committed(&self) -> bool {
-        let Passed { out, meaningful, ended, whole, pieces: _, usage: _ } = &self.passed;
-        *meaningful || *whole || ended.is_some() || out.len() >= OPENING_BYTES
+        let Passed { out: _, meaningful, ended, whole, pieces: _, usage: _ } = &self.passed;
+        *meaningful || *whole || ended.is_some() || self.opening.is_none_or(Opening::is_full)
     }
 
     /// Ends the caller's stream with `failure`.
@@ -134,6 +163,9 @@ impl Relay {
             Some(Err(_)) | None if self.done => self.passed.ended = Some(End::Whole),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
+                    if let Some(opening) = &mut self.opening {
+                        opening.count(&data);
+                    }
                     let observed = self.stream.push(&data, &mut self.passed.out);
                     self.observe(observed);
                 }

@@ -9,7 +9,7 @@ use crate::gemini::{Framing, JsonPieces, Piece};
 use crate::lane::raw::{Reader, Seen, unreadable};
 use crate::lane::{Lane, Operation, error};
 use crate::openai::translate::error::api_error;
-use crate::sse::{self, DONE, Decoder, Frame};
+use crate::sse::{self, Decoder, Frame, is_done};
 
 #[derive(Debug)]
 pub(super) struct Raw {
@@ -280,8 +280,4 @@ impl Raw {
             (Dialect::Gemini, None) => out.extend_from_slice(format!("{}\n\n", body()).as_bytes()),
         }
     }
-}
-
-fn is_done(data: &[u8]) -> bool {
-    data.trim_ascii_start().starts_with(DONE.as_bytes())
 }

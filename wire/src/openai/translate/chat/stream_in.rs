@@ -18,7 +18,7 @@ use crate::canonical::{
     Delta, Dialect, Event, Failure, ForeignField, Mint, Opening, ReadStream, Start, Stop, Unreadable,
     keep_foreign,
 };
-use crate::sse::{DONE, Decoder, Frame};
+use crate::sse::{Decoder, Frame, is_done};
 
 /// The largest event: one that holds a whole answer, twice over. Bounded, since a server may never end a line.
 const MAX_FRAME_BYTES: usize = 8 << 20;
@@ -123,7 +123,7 @@ impl StreamReader {
             return;
         };
         let data = data.trim_ascii();
-        if data.starts_with(DONE.as_bytes()) {
+        if is_done(data) {
             self.end(events);
             return;
         }
@@ -208,7 +208,12 @@ impl ReadStream for StreamReader {
     fn finish(&mut self, events: &mut Vec<Event>) {
         let last = self.decoder.take();
         let Some(decoder) = last else { return };
-        if let Some(frame) = decoder.finish() {
+        // A last event may lack its blank line; one that is cut is none.
+        let last = decoder.finish().filter(|frame| {
+            let data = frame.data().unwrap_or_default();
+            is_done(&data) || serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_ok()
+        });
+        if let Some(frame) = last {
             // It takes a decoder to be under way; this one has nothing left in it.
             self.decoder = Some(Decoder::new(MAX_FRAME_BYTES));
             self.frame(&frame, events);

@@ -119,7 +119,7 @@ impl StreamReader {
         };
         let data = data.trim_ascii();
         // Servers that imitate OpenAI's end so; the last event has said it already.
-        if data.is_empty() || data.starts_with(crate::sse::DONE.as_bytes()) {
+        if data.is_empty() || crate::sse::is_done(data) {
             return;
         }
         let read =

@@ -172,6 +172,7 @@ fn a_stream_never_ends_silently() {
     let said = chunk(json!({"content": "a"}), None);
     let truncated = Event::Error(Failure::truncated(Dialect::OpenAiChat));
     assert_eq!(last(b""), truncated);
+    assert_eq!(last(b"data: {\"id\":\"c\",\"choi"), truncated, "a connection that breaks within an event");
     assert_eq!(last(&stream(std::slice::from_ref(&said))), truncated);
     assert_eq!(last(&done(std::slice::from_ref(&said))), truncated, "[DONE] without a reason is no end");
     let finished = stream(&[said.clone(), chunk(json!({}), Some("stop"))]);
