@@ -65,6 +65,9 @@ pub struct UpArgs {
     /// Seconds that open streams get to finish after Ctrl-C; a second Ctrl-C ends them at once.
     #[arg(long, default_value_t = 300)]
     pub drain_timeout: u64,
+    /// Where spans and metrics go.
+    #[command(flatten)]
+    pub telemetry: weighbridge_gateway::cli::TelemetryArgs,
 }
 
 /// Flags of `chat`.

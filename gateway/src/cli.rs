@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 use weighbridge_wire::provider::Kind;
 
-use crate::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, Timeouts};
+use crate::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, TelemetryConfig, Timeouts};
 
 /// One door in front of every model, and the proxy that holds a provider's keys.
 #[derive(Debug, Parser)]
@@ -72,6 +72,9 @@ pub struct ServeArgs {
     /// Address to serve on.
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Where spans and metrics go.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     /// Flags of both roles.
     #[command(flatten)]
     pub common: Common,
@@ -84,7 +87,27 @@ impl ServeArgs {
             limits: self.common.limits(),
             timeouts: Timeouts::default(),
             drain: self.common.drain(),
+            telemetry: self.telemetry.config(),
         }
+    }
+}
+
+/// Flags of the export by OpenTelemetry. Sampling, names and headers are set by the standard OTEL_ variables.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TelemetryArgs {
+    /// Send spans and metrics to this OTLP endpoint over HTTP, such as http://collector:4318 [default: nowhere].
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<Url>,
+    /// More certificate authorities to trust at that endpoint, in PEM.
+    #[arg(long, value_name = "PATH", env = "OTEL_EXPORTER_OTLP_CERTIFICATE", requires = "otlp_endpoint")]
+    pub otlp_ca_file: Option<PathBuf>,
+}
+
+impl TelemetryArgs {
+    /// The configuration that the flags describe; `None` where they name no endpoint.
+    pub fn config(&self) -> Option<TelemetryConfig> {
+        let Self { otlp_endpoint, otlp_ca_file } = self;
+        Some(TelemetryConfig { collector: otlp_endpoint.clone()?, ca_file: otlp_ca_file.clone() })
     }
 }
 

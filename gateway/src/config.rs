@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::TelemetryConfig;
+
 /// What a role takes in at most.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -93,4 +95,6 @@ pub struct GatewayConfig {
     pub timeouts: Timeouts,
     /// Bounds on the end.
     pub drain: Drain,
+    /// Where spans and metrics go by OpenTelemetry; `None` for nowhere.
+    pub telemetry: Option<TelemetryConfig>,
 }

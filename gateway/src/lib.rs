@@ -17,8 +17,11 @@ mod pipeline;
 mod proxy;
 pub mod runtime;
 mod server;
+mod telemetry;
 
 pub use config::{Drain, GatewayConfig, Limits, Timeouts};
+pub use forward::TrustError;
 pub use proxy::{KeySource, ProxyConfig, ProxyConfigError, WeightError, serve_proxy};
 pub use runtime::serve;
 pub use server::{Listeners, ServeError, Shutdown};
+pub use telemetry::{TelemetryConfig, TelemetryError};

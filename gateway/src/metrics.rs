@@ -2,6 +2,7 @@
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -19,6 +20,12 @@ pub(crate) struct ModelLabels {
     pub world: &'static str,
     /// Name of the ExternalProvider; empty for open weights.
     pub provider: String,
+}
+
+/// Of an exemplar: the trace of one observation. No label of a series.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TraceLabels {
+    pub trace_id: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,7 +93,9 @@ const DURATIONS: [f64; 18] = [
 const INTER_TOKEN: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
-type DurationFamily = Family<ModelLabels, Histogram, fn() -> Histogram>;
+type HistogramFamily = Family<ModelLabels, Histogram, fn() -> Histogram>;
+type TracedFamily =
+    Family<ModelLabels, HistogramWithExemplars<TraceLabels>, fn() -> HistogramWithExemplars<TraceLabels>>;
 
 /// The gateway's metrics. Clones share one state.
 #[derive(Clone, Debug)]
@@ -94,9 +103,9 @@ pub(crate) struct GatewayMetrics {
     pub requests: Family<RequestLabels, Counter>,
     pub in_flight: Family<ModelLabels, Gauge>,
     pub tokens: Family<TokenLabels, Counter>,
-    pub time_to_first_token: DurationFamily,
-    pub inter_token_latency: DurationFamily,
-    pub request_duration: DurationFamily,
+    pub time_to_first_token: TracedFamily,
+    pub inter_token_latency: HistogramFamily,
+    pub request_duration: TracedFamily,
     pub streams_cut: Family<CutLabels, Counter>,
     pub retries: Family<RetryLabels, Counter>,
     /// Answers whose input is in no count.
@@ -105,7 +114,8 @@ pub(crate) struct GatewayMetrics {
 
 impl GatewayMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let durations: fn() -> Histogram = || Histogram::new(DURATIONS);
+        let durations: fn() -> HistogramWithExemplars<TraceLabels> =
+            || HistogramWithExemplars::new(DURATIONS.into_iter());
         let inter_token: fn() -> Histogram = || Histogram::new(INTER_TOKEN);
         let metrics = Self {
             requests: Family::default(),

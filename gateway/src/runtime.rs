@@ -11,6 +11,7 @@ use crate::directory::{Directory, cluster};
 use crate::metrics::{GatewayMetrics, Registry};
 use crate::pipeline::Pipeline;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
+use crate::telemetry::Telemetry;
 use crate::{GatewayConfig, proxy};
 
 /// Runs the role that `cli` names until a signal ends it.
@@ -63,7 +64,7 @@ async fn bind(public: std::net::SocketAddr, admin: std::net::SocketAddr) -> anyh
 /// [`crate::Drain`]. Usable in process: it needs no cluster, no global state and no signal handler.
 ///
 /// # Errors
-/// Where the listeners fail.
+/// Where the listeners fail, or the export of spans can't be set up.
 pub async fn serve(
     config: GatewayConfig,
     listeners: Listeners,
@@ -71,6 +72,7 @@ pub async fn serve(
     access: Access,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
+    let telemetry = Telemetry::start(config.telemetry.as_ref())?;
     let mut registry = Registry::default();
     let server_metrics = ServerMetrics::register(&mut registry);
     let metrics = GatewayMetrics::register(&mut registry);
@@ -85,7 +87,16 @@ pub async fn serve(
         }
     };
     let admin = Admin::new(registry, shutdown.clone(), readiness);
-    let pipeline = Arc::new(Pipeline::new(&config, directory, access, metrics, server_metrics.clone()));
+    let pipeline = Arc::new(Pipeline::new(
+        &config,
+        directory,
+        access,
+        metrics,
+        telemetry.clone(),
+        server_metrics.clone(),
+    ));
     let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
-    server::serve(settings, listeners, admin, pipeline, server_metrics, shutdown).await
+    let served = server::serve(settings, listeners, admin, pipeline, server_metrics, shutdown).await;
+    telemetry.end().await;
+    served
 }

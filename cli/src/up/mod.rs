@@ -55,7 +55,7 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
     let (ready, becomes_ready) = mpsc::channel(local.engines.len().max(1));
     let (parts, models, addresses) = start(local, drain.timeout, terminal, ready).await?;
     let directory = Directory::from_entries(models.iter().map(Model::entry).collect());
-    let config = GatewayConfig { drain, ..GatewayConfig::default() };
+    let config = GatewayConfig { drain, telemetry: args.telemetry.config(), ..GatewayConfig::default() };
     let door =
         weighbridge_gateway::serve(config, listeners, directory.clone(), access.clone(), shutdown.clone());
     let serving = Serving {
@@ -191,7 +191,7 @@ async fn start(
     for external in &externals {
         // Validation found the provider in the file, so it has a proxy.
         if let Some((kind, address)) = proxy_addresses.get(&external.provider) {
-            models.push(Model::closed(external, *address, kind.speaks(&external.model)));
+            models.push(Model::closed(external, *address, *kind));
         }
     }
     Ok((parts, models, addresses))

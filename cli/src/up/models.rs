@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use weighbridge_gateway::directory::{Entry, EntryEndpoint, World};
+use weighbridge_gateway::directory::{ENGINE, Entry, EntryEndpoint, World};
 use weighbridge_inference_server::http::Task;
 use weighbridge_wire::lane::Speaks;
+use weighbridge_wire::provider::Kind;
 
 use super::local::{Asleep, Engine, External, Name};
 
@@ -39,6 +40,7 @@ pub struct Model {
     pub adapters: Vec<String>,
     provider: Option<String>,
     upstream_model: String,
+    vendor: &'static str,
     speaks: Speaks,
     created: i64,
 }
@@ -63,13 +65,13 @@ impl Model {
     }
 
     /// A model that its provider's proxy answers.
-    pub fn closed(external: &External, proxy: SocketAddr, speaks: Speaks) -> Self {
+    pub fn closed(external: &External, proxy: SocketAddr, kind: Kind) -> Self {
         let External { name, provider, model } = external;
         let origin = format!("{model} at {}", provider.name);
         let mut closed = Self::new(name.clone(), World::Closed, origin, State::Ready(proxy));
         closed.provider = Some(provider.name.clone());
         closed.upstream_model.clone_from(model);
-        closed.speaks = speaks;
+        (closed.vendor, closed.speaks) = (kind.vendor(), kind.speaks(model));
         closed
     }
 
@@ -79,8 +81,8 @@ impl Model {
         // An engine is told its canonical name and no other.
         let upstream_model = name.to_string();
         let (task, provider, adapters) = (Task::Generation, None, Vec::new());
-        let speaks = Speaks::engine();
-        Self { name, world, origin, state, task, provider, upstream_model, speaks, adapters, created }
+        let (vendor, speaks) = (ENGINE, Speaks::engine());
+        Self { name, world, origin, state, task, provider, upstream_model, vendor, speaks, adapters, created }
     }
 
     /// What the door is told of it now.
@@ -98,6 +100,7 @@ impl Model {
             name: self.name.name.clone(),
             world: self.world,
             provider: self.provider.clone(),
+            vendor: self.vendor,
             upstream_model: self.upstream_model.clone(),
             speaks: self.speaks,
             created: self.created,

@@ -12,5 +12,5 @@ mod target;
 
 pub use kind::kind;
 pub use snapshot::Directory;
+pub use target::{ENGINE, Entry, EntryEndpoint, World};
 pub(crate) use target::{Endpoint, Lease, Target};
-pub use target::{Entry, EntryEndpoint, World};

@@ -118,6 +118,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         name,
         world,
         provider,
+        vendor,
         upstream_model,
         speaks,
         created,
@@ -149,6 +150,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         canonical,
         world,
         provider,
+        vendor,
         upstream_model,
         speaks,
         created,
@@ -163,7 +165,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
 mod tests {
     use weighbridge_wire::lane::Speaks;
 
-    use super::super::target::{EntryEndpoint, Lease, World};
+    use super::super::target::{ENGINE, EntryEndpoint, Lease, World};
     use super::*;
 
     fn entry(name: &str, ports: &[u16]) -> Entry {
@@ -176,6 +178,7 @@ mod tests {
             name: name.into(),
             world: World::Open,
             provider: None,
+            vendor: ENGINE,
             upstream_model: name.into(),
             speaks: Speaks::engine(),
             created: 0,

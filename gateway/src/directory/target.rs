@@ -28,6 +28,9 @@ impl World {
     }
 }
 
+/// `gen_ai.provider.name` of the models that our own engine serves.
+pub const ENGINE: &str = "weighbridge";
+
 /// A model as a source describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -39,6 +42,8 @@ pub struct Entry {
     pub world: World,
     /// Name of the provider; `None` for open weights.
     pub provider: Option<String>,
+    /// Who made what answers, in OpenTelemetry's words (`gen_ai.provider.name`).
+    pub vendor: &'static str,
     /// The model's name at the upstream.
     pub upstream_model: String,
     /// What the upstream understands.
@@ -120,6 +125,7 @@ pub(crate) struct Target {
     pub canonical: String,
     pub world: World,
     pub provider: Option<String>,
+    pub vendor: &'static str,
     pub upstream_model: String,
     /// What its upstream understands.
     pub speaks: Speaks,

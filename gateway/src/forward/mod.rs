@@ -6,6 +6,7 @@ mod body;
 mod client;
 mod headers;
 mod pieces;
+mod trust;
 
 pub(crate) use body::UpstreamBody;
 pub(crate) use client::{ForwardError, Upstream, chain, connector};
@@ -14,3 +15,5 @@ pub(crate) use headers::{
     RESPONSE_HEADERS, asked_wait, copy_allowed, unix_seconds,
 };
 pub(crate) use pieces::Pieces;
+pub use trust::TrustError;
+pub(crate) use trust::client_tls;

@@ -17,6 +17,7 @@ use crate::directory::{Endpoint, World};
 use crate::failure;
 use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, Pieces, chain};
 use crate::metrics::RetryLabels;
+use crate::telemetry::Trace;
 
 /// Attempts at one request, those of a provider's proxy at its keys included: past three the fault is not the
 /// endpoint's.
@@ -47,13 +48,15 @@ impl Pipeline {
             }
             tried.push(endpoint.address);
             record.at(lease);
-            let attempt = self.attempt(call, &endpoint, MAX_ATTEMPTS - spent).await;
+            record.trace().attempt(&call.target, &endpoint);
+            let attempt = self.attempt(call, &endpoint, MAX_ATTEMPTS - spent, record.trace()).await;
             spent += attempt.spent;
             let refused = match attempt.result {
                 Ok(answer) => return Ok(answer),
                 Err(refused) => refused,
             };
             let class = refused.failure().class.as_str();
+            record.trace().attempt_failed(class);
             tracing::warn!(endpoint = %endpoint.name, address = %endpoint.address, class, "an attempt gave no answer");
             match attempt.again {
                 Again::Nowhere => return Err(refused),
@@ -71,9 +74,12 @@ impl Pipeline {
     }
 
     /// One attempt, up to the commit point. `left` is what of the budget a proxy may spend.
-    async fn attempt(&self, call: &Call, endpoint: &Endpoint, left: u32) -> Attempt {
+    async fn attempt(&self, call: &Call, endpoint: &Endpoint, left: u32, trace: &Trace) -> Attempt {
         let request = match request(call, endpoint, left) {
-            Ok(request) => request,
+            Ok(mut request) => {
+                trace.inject(request.headers_mut());
+                request
+            }
             Err(failure) => return Attempt { spent: 1, result: Err(failure.into()), again: Again::Nowhere },
         };
         let response = match self.upstream.send(request).await {

@@ -30,6 +30,7 @@ use crate::failure;
 use crate::forward::Upstream;
 use crate::metrics::GatewayMetrics;
 use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, refusal};
+use crate::telemetry::{Telemetry, Trace};
 use crate::{GatewayConfig, Limits, Timeouts};
 
 /// Everything that the stages share.
@@ -42,6 +43,7 @@ pub(crate) struct Pipeline {
     slots: RequestSlots,
     bodies: Arc<BodyBudget>,
     metrics: GatewayMetrics,
+    telemetry: Telemetry,
 }
 
 impl Pipeline {
@@ -50,6 +52,7 @@ impl Pipeline {
         directory: Directory,
         access: Access,
         metrics: GatewayMetrics,
+        telemetry: Telemetry,
         server: ServerMetrics,
     ) -> Self {
         Self {
@@ -61,6 +64,7 @@ impl Pipeline {
             slots: RequestSlots::new(config.limits.requests, server.requests_full),
             bodies: BodyBudget::new(config.limits.buffered_bytes, server.bodies_full),
             metrics,
+            telemetry,
         }
     }
 
@@ -70,7 +74,8 @@ impl Pipeline {
     /// recording happen as the answer passes, in [`Record`], which settles when it is dropped: at the end
     /// of the answer, or when the client leaves.
     async fn answer(&self, door: Door<'_>, request: Request<Incoming>) -> Response<Body> {
-        let mut record = Record::begin(&self.metrics, door.operation);
+        let trace = Trace::begin(&self.telemetry, door.operation, request.headers());
+        let mut record = Record::begin(&self.metrics, door.operation, trace);
         let refused = match self.admitted(&door, request, &mut record).await {
             Ok(call) => match self.forward(&call, &mut record).await {
                 Ok(answer) => return answer.deliver(&call, self.timeouts.keep_alive, record),

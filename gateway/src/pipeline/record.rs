@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
@@ -10,8 +11,11 @@ use weighbridge_wire::lane::Operation;
 
 use crate::access::Caller;
 use crate::directory::{Lease, Target};
-use crate::metrics::{Cut, CutLabels, Direction, GatewayMetrics, ModelLabels, RequestLabels, TokenLabels};
+use crate::metrics::{
+    Cut, CutLabels, Direction, GatewayMetrics, ModelLabels, RequestLabels, TokenLabels, TraceLabels,
+};
 use crate::server::RequestSlot;
+use crate::telemetry::{Ended, Trace};
 
 /// Status of a request whose client left, as nginx writes it.
 const CLIENT_LEFT: u16 = 499;
@@ -21,6 +25,7 @@ const CLIENT_LEFT: u16 = 499;
 pub(super) struct Record {
     metrics: GatewayMetrics,
     operation: Operation,
+    trace: Trace,
     started: Instant,
     caller: Option<Caller>,
     named: Option<Named>,
@@ -42,16 +47,17 @@ pub(super) struct Record {
 struct Named {
     labels: ModelLabels,
     in_flight: Gauge,
-    time_to_first_token: Histogram,
+    time_to_first_token: HistogramWithExemplars<TraceLabels>,
     inter_token_latency: Histogram,
-    request_duration: Histogram,
+    request_duration: HistogramWithExemplars<TraceLabels>,
 }
 
 impl Record {
-    pub(super) fn begin(metrics: &GatewayMetrics, operation: Operation) -> Self {
+    pub(super) fn begin(metrics: &GatewayMetrics, operation: Operation, trace: Trace) -> Self {
         Self {
             metrics: metrics.clone(),
             operation,
+            trace,
             started: Instant::now(),
             caller: None,
             named: None,
@@ -66,6 +72,11 @@ impl Record {
             last_piece: None,
             cut: None,
         }
+    }
+
+    /// Its trace.
+    pub(super) fn trace(&mut self) -> &mut Trace {
+        &mut self.trace
     }
 
     /// The request is `caller`'s.
@@ -127,7 +138,9 @@ impl Record {
             None => {
                 let first = now.duration_since(self.started);
                 self.first_piece = Some(first);
-                named.time_to_first_token.observe(first.as_secs_f64());
+                let exemplar = self.trace.sampled_id().map(|trace_id| TraceLabels { trace_id });
+                named.time_to_first_token.observe(first.as_secs_f64(), exemplar, None);
+                self.trace.first_piece(first);
                 gaps -= 1;
                 0.0
             }
@@ -135,6 +148,7 @@ impl Record {
         for _ in 0..gaps {
             named.inter_token_latency.observe(gap);
         }
+        self.trace.gaps(gaps, gap);
         self.last_piece = Some(now);
         self.pieces += u64::from(pieces);
     }
@@ -162,7 +176,8 @@ impl Record {
         let labels = self.named.as_ref().map(|named| named.labels.clone()).unwrap_or_default();
         if let Some(named) = &self.named {
             named.in_flight.dec();
-            named.request_duration.observe(took.as_secs_f64());
+            let exemplar = self.trace.sampled_id().map(|trace_id| TraceLabels { trace_id });
+            named.request_duration.observe(took.as_secs_f64(), exemplar, None);
         }
         let seen = Seen { prompt_tokens: self.prompt_tokens, pieces: self.pieces };
         for (direction, count) in tokens(self.usage, seen) {
@@ -179,6 +194,13 @@ impl Record {
             self.metrics.streams_cut.get_or_create(&CutLabels { model: labels.clone(), cause }).inc();
         }
         self.log(&labels, took);
+        self.trace.end(&Ended {
+            code: self.code,
+            took,
+            usage: self.usage,
+            cut: self.cut.map(|cut| format!("{cut:?}")),
+            access: self.caller.as_ref().and_then(Caller::access),
+        });
         self.metrics.requests.get_or_create(&RequestLabels { model: labels, code: self.code }).inc();
     }
 
@@ -188,6 +210,7 @@ impl Record {
             operation = self.operation.as_str(),
             access = self.caller.as_ref().and_then(Caller::access),
             key = self.caller.as_ref().and_then(Caller::key_name),
+            trace = self.trace.id(),
             namespace = labels.namespace,
             model = labels.model,
             world = labels.world,

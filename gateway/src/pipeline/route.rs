@@ -52,7 +52,7 @@ mod tests {
     use weighbridge_wire::lane::Speaks;
 
     use super::*;
-    use crate::directory::{Entry, EntryEndpoint, World};
+    use crate::directory::{ENGINE, Entry, EntryEndpoint, World};
 
     fn directory(ports: &[u16]) -> Directory {
         let endpoint = |port: &u16| EntryEndpoint {
@@ -64,6 +64,7 @@ mod tests {
             name: "m".into(),
             world: World::Open,
             provider: None,
+            vendor: ENGINE,
             upstream_model: "n/m".into(),
             speaks: Speaks::engine(),
             created: 0,

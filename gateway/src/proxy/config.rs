@@ -10,6 +10,7 @@ use url::{Host, Url};
 use weighbridge_wire::provider::Kind;
 
 use super::address;
+use crate::forward::TrustError;
 use crate::{Drain, Limits, Timeouts};
 
 /// Configuration of the `proxy` role. Holds no key, only where each is.
@@ -93,18 +94,9 @@ pub enum ProxyConfigError {
         "--base-url names {0}, which is loopback, private or link-local: name a public host, or --allow-private"
     )]
     Address(IpAddr),
-    /// The file of certificate authorities can't be used.
-    #[error("--ca-file {path} can't be read as PEM certificates")]
-    Ca {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The TLS library refuses its own defaults.
-    #[error("TLS can't be set up")]
-    Tls(#[source] rustls::Error),
+    /// The certificate of the provider can't be checked.
+    #[error("--ca-file is of no use")]
+    Trust(#[from] TrustError),
 }
 
 /// The provider's host and path, checked.

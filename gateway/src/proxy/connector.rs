@@ -4,9 +4,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,14 +12,11 @@ use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tower::Service;
 
 use super::address::is_public;
 use super::{ProxyConfig, ProxyConfigError};
-use crate::forward::connector;
+use crate::forward::{client_tls, connector};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -34,34 +29,11 @@ pub(super) fn provider_connector(config: &ProxyConfig) -> Result<ProviderConnect
     let mut http = connector(HttpConnector::new_with_resolver(resolver), &config.timeouts);
     http.enforce_http(false);
     let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(config.ca_file.as_deref())?)
+        .with_tls_config(client_tls(config.ca_file.as_deref())?)
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(http);
     Ok(Bounded { inner: https, time: config.timeouts.connect })
-}
-
-/// Public authorities, and those of `ca_file`.
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, ProxyConfigError> {
-    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    if let Some(path) = ca_file {
-        let refused = |source: BoxError| ProxyConfigError::Ca { path: path.to_owned(), source };
-        let mut found = false;
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refused(error.into()))? {
-            let certificate = certificate.map_err(|error| refused(error.into()))?;
-            roots.add(certificate).map_err(|error| refused(error.into()))?;
-            found = true;
-        }
-        if !found {
-            return Err(refused("it holds no certificate".into()));
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(ProxyConfigError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }
 
 /// Looks a name up and hands on only addresses that may be reached. The connection goes to these very

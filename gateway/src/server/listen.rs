@@ -60,6 +60,9 @@ pub enum ServeError {
     /// The proxy's configuration is refused.
     #[error("the proxy can't start")]
     Proxy(#[from] crate::ProxyConfigError),
+    /// The export of spans and metrics can't be set up.
+    #[error("nothing can be exported")]
+    Telemetry(#[from] crate::TelemetryError),
 }
 
 /// What the accept loop needs of the configuration.

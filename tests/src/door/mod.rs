@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use weighbridge_crds::{AccessKey, ModelAccess, ModelAccessSpec};
 use weighbridge_gateway::access::{Access, Digest};
-use weighbridge_gateway::directory::{Directory, Entry, EntryEndpoint, World};
+use weighbridge_gateway::directory::{Directory, ENGINE, Entry, EntryEndpoint, World};
 use weighbridge_gateway::{GatewayConfig, Listeners, ProxyConfig, ServeError, Shutdown, serve, serve_proxy};
 use weighbridge_wire::lane::Speaks;
 
@@ -130,6 +130,7 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
         name: name.to_owned(),
         world,
         provider: (world == World::Closed).then(|| "acme".to_owned()),
+        vendor: ENGINE,
         upstream_model: name.to_owned(),
         speaks: Speaks::engine(),
         created: 1_764_000_000,

@@ -53,6 +53,18 @@ impl Kind {
         }
     }
 
+    /// Who it is in OpenTelemetry's words, as `gen_ai.provider.name`. Of the compatible ones nobody knows: those are ours.
+    pub fn vendor(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::AzureOpenAi => "azure.ai.openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gcp.gemini",
+            Self::OpenAiCompatible => "openai_compatible",
+            Self::AnthropicCompatible => "anthropic_compatible",
+        }
+    }
+
     /// Everything that is particular to it.
     pub fn profile(self) -> &'static Profile {
         match self {

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use weighbridge_crds::{ModelDeployment, labels};
 use weighbridge_wire::lane::Speaks;
 
-use super::super::{Entry, EntryEndpoint, World, kind};
+use super::super::{ENGINE, Entry, EntryEndpoint, World, kind};
 use super::facts::{Facts, Known};
 
 /// Ready endpoints by namespace and owner (a model or a provider).
@@ -43,6 +43,7 @@ fn entry(
         name: name.to_owned(),
         world: World::Open,
         provider: None,
+        vendor: ENGINE,
         upstream_model: canonical,
         speaks: Speaks::engine(),
         created,
@@ -73,6 +74,7 @@ fn entry(
             Some(Entry {
                 world: World::Closed,
                 provider: Some(external.provider.clone()),
+                vendor: provider.map_or(ENGINE, |provider| kind(provider.spec.kind).vendor()),
                 upstream_model: external.model.clone(),
                 speaks: provider
                     .map_or(base.speaks, |provider| kind(provider.spec.kind).speaks(&external.model)),

@@ -1,0 +1,296 @@
+//! OpenTelemetry of the gateway, as a collector gets it: spans, their parents, GenAI's metrics, and no content.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use serde_json::json;
+use tokio::net::TcpListener;
+use weighbridge_gateway::directory::{Directory, Entry, World};
+use weighbridge_gateway::{GatewayConfig, TelemetryConfig};
+use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, entry};
+use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+/// Of every prompt here.
+const SECRET: &str = "the-launch-code-is-swordfish";
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+
+/// Takes what is exported.
+struct Collector {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<(String, Bytes)>>>,
+}
+
+impl Collector {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let received: Arc<Mutex<Vec<(String, Bytes)>>> = Arc::default();
+        let kept = Arc::clone(&received);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let kept = Arc::clone(&kept);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let kept = Arc::clone(&kept);
+                    async move {
+                        let path = request.uri().path().to_owned();
+                        let body = request.into_body().collect().await.expect("a body").to_bytes();
+                        kept.lock().unwrap_or_else(PoisonError::into_inner).push((path, body));
+                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+                    }
+                });
+                tokio::spawn(async move {
+                    Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await
+                        .ok()
+                });
+            }
+        });
+        Self { address, received }
+    }
+
+    fn bodies(&self, path: &str) -> Vec<Bytes> {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.iter().filter(|(at, _)| at == path).map(|(_, body)| body.clone()).collect()
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let requests = self
+            .bodies("/v1/traces")
+            .into_iter()
+            .map(|body| ExportTraceServiceRequest::decode(body).expect("an export of spans").resource_spans);
+        requests.flatten().flat_map(|of| of.scope_spans).flat_map(|of| of.spans).collect()
+    }
+
+    /// Sums of histograms, by name and the value of `gen_ai.token.type`.
+    fn sums(&self) -> BTreeMap<(String, String), (u64, f64)> {
+        let requests = self.bodies("/v1/metrics").into_iter().map(|body| {
+            ExportMetricsServiceRequest::decode(body).expect("an export of metrics").resource_metrics
+        });
+        let metrics = requests.flatten().flat_map(|of| of.scope_metrics).flat_map(|of| of.metrics);
+        let mut sums = BTreeMap::new();
+        for metric in metrics {
+            let Some(Data::Histogram(histogram)) = metric.data else { continue };
+            for point in histogram.data_points {
+                let kind = text(&point.attributes, "gen_ai.token.type").unwrap_or_default();
+                sums.insert((metric.name.clone(), kind), (point.count, point.sum.unwrap_or_default()));
+            }
+        }
+        sums
+    }
+}
+
+fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a any_value::Value> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    found.value.as_ref().and_then(|AnyValue { value, .. }| value.as_ref())
+}
+
+fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+    match value(attributes, key)? {
+        any_value::Value::StringValue(text) => Some(text.clone()),
+        any_value::Value::IntValue(number) => Some(number.to_string()),
+        other => panic!("{key} is {other:?}"),
+    }
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn door(collector: Option<&Collector>, entries: Vec<Entry>) -> Door {
+    let telemetry = collector.map(|collector| TelemetryConfig {
+        collector: format!("http://{}", collector.address).parse().expect("a URL"),
+        ca_file: None,
+    });
+    let config = GatewayConfig { telemetry, ..GatewayConfig::default() };
+    Door::gateway(config, Directory::from_entries(entries)).await.expect("a gateway")
+}
+
+async fn ask(door: &Door, model: &str, stream: bool, traceparent: Option<&str>) -> Answer {
+    let body = json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": SECRET}]});
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(traceparent.map(|value| ("traceparent", value)));
+    let mut client = Client::connect(door.address).await.expect("connected");
+    let answer = client.open(Method::POST, "/v1/chat/completions", &headers, body.to_string()).await;
+    answer.expect("an answer").whole().await.expect("its end")
+}
+
+async fn metrics(door: &Door) -> String {
+    let mut client = Client::connect(door.admin).await.expect("connected");
+    client.get("/metrics").await.expect("metrics").text().expect("text").to_owned()
+}
+
+async fn end(door: Door) {
+    door.shutdown.drain();
+    door.ended().await.expect("a clean end");
+}
+
+fn sampled() -> String {
+    format!("00-{TRACE}-{PARENT}-01")
+}
+
+#[tokio::test]
+async fn a_request_is_a_span_and_each_attempt_one_under_it() {
+    let (collector, simulator) = (Collector::start().await, Simulator::start().await.expect("a simulator"));
+    let nobody = ClosedPort::new().expect("a port");
+    // Two replicas, one of them gone.
+    let entries = vec![entry("normal", World::Open, &[nobody.address, simulator.address()])];
+    let door = door(Some(&collector), entries).await;
+    let mut asked = 0;
+    // Until the replica that is gone was tried: which comes first is the router's affair.
+    while asked < 4 || !metrics(&door).await.contains("weighbridge_retries_total{") {
+        let answer = ask(&door, "normal", asked % 2 == 1, Some(&sampled())).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        asked += 1;
+    }
+    let exemplar = format!("# {{trace_id=\"{TRACE}\"}}");
+    let exposed = metrics(&door).await;
+    for name in
+        ["weighbridge_request_duration_seconds_bucket", "weighbridge_time_to_first_token_seconds_bucket"]
+    {
+        let traced = exposed.lines().any(|line| line.starts_with(name) && line.contains(&exemplar));
+        assert!(traced, "{name} has no exemplar: {exposed}");
+    }
+    end(door).await;
+
+    let spans = collector.spans();
+    let requests: Vec<&Span> = spans.iter().filter(|span| span.kind == SERVER).collect();
+    assert_eq!(requests.len(), asked, "{spans:?}");
+    let (mut answered, mut failed) = (Vec::new(), 0);
+    for request in &requests {
+        assert_eq!(request.name, "POST /v1/chat/completions");
+        assert_eq!(
+            (hex(&request.trace_id), hex(&request.parent_span_id)),
+            (TRACE.to_owned(), PARENT.to_owned())
+        );
+        assert_eq!(text(&request.attributes, "http.response.status_code").as_deref(), Some("200"));
+        for attempt in
+            spans.iter().filter(|span| span.kind == CLIENT && span.parent_span_id == request.span_id)
+        {
+            assert_eq!(hex(&attempt.trace_id), TRACE);
+            assert_eq!(attempt.name, "chat normal");
+            let of = |key| text(&attempt.attributes, key);
+            assert_eq!(of("gen_ai.operation.name").as_deref(), Some("chat"));
+            assert_eq!(of("gen_ai.provider.name").as_deref(), Some("weighbridge"));
+            assert_eq!(of("weighbridge.model").as_deref(), Some("team/normal"));
+            match of("error.type") {
+                None => {
+                    assert_eq!(of("gen_ai.usage.input_tokens"), Some(PROMPT_TOKENS.to_string()));
+                    assert_eq!(of("gen_ai.usage.output_tokens"), Some(COMPLETION_TOKENS.to_string()));
+                    answered.push(hex(&attempt.span_id));
+                }
+                Some(class) => {
+                    assert_eq!(class, "overloaded");
+                    assert_eq!(of("server.port"), Some(nobody.address.port().to_string()));
+                    failed += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(answered.len(), asked);
+    assert!(failed > 0, "an attempt at the replica that is gone has a span too: {spans:?}");
+
+    // The upstream's work is the attempt's child.
+    let told: Vec<String> = simulator
+        .seen()
+        .iter()
+        .map(|seen| seen.headers["traceparent"].to_str().expect("text").to_owned())
+        .collect();
+    assert_eq!(told.len(), asked);
+    for (traceparent, span) in told.iter().zip(&answered) {
+        assert_eq!(traceparent, &format!("00-{TRACE}-{span}-01"));
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_of_generative_ai_add_up() {
+    let (collector, simulator) = (Collector::start().await, Simulator::start().await.expect("a simulator"));
+    let door = door(Some(&collector), vec![entry("normal", World::Closed, &[simulator.address()])]).await;
+    for stream in [false, true] {
+        assert_eq!(ask(&door, "normal", stream, None).await.status, 200);
+    }
+    assert_eq!(ask(&door, "unknown", false, None).await.status, 404);
+    end(door).await;
+
+    let sums = collector.sums();
+    let of = |name: &str, kind: &str| sums.get(&(name.to_owned(), kind.to_owned())).copied();
+    let usage = |kind| of("gen_ai.client.token.usage", kind);
+    assert_eq!(usage("input"), Some((2, (2 * PROMPT_TOKENS) as f64)), "{sums:?}");
+    assert_eq!(usage("output"), Some((2, (2 * COMPLETION_TOKENS) as f64)));
+    assert_eq!(of("gen_ai.client.operation.duration", "").map(|(count, _)| count), Some(2));
+    assert_eq!(of("gen_ai.client.operation.time_to_first_chunk", "").map(|(count, _)| count), Some(1));
+    assert!(of("gen_ai.client.operation.time_per_output_chunk", "").is_some());
+}
+
+#[tokio::test]
+async fn nothing_that_was_said_is_exported() {
+    let (collector, simulator) = (Collector::start().await, Simulator::start().await.expect("a simulator"));
+    let models = ["normal", "error-first", "status-429", "invalid-json"];
+    let entries = models.iter().map(|model| entry(model, World::Closed, &[simulator.address()])).collect();
+    let door = door(Some(&collector), entries).await;
+    let mut said = Vec::new();
+    for model in models {
+        for stream in [false, true] {
+            said.push(ask(&door, model, stream, None).await);
+        }
+    }
+    end(door).await;
+
+    assert_eq!(collector.spans().iter().filter(|span| span.kind == SERVER).count(), 2 * models.len());
+    let answer = said[0].json().expect("an answer")["choices"][0]["message"]["content"].clone();
+    let answer = answer.as_str().expect("text").to_owned();
+    for (path, body) in collector.received.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for kept_back in [SECRET, answer.as_str()] {
+            let leaked = body.windows(kept_back.len()).any(|window| window == kept_back.as_bytes());
+            assert!(!leaked, "{path} holds {kept_back:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_collector_a_callers_trace_passes_untouched_and_is_named_beside_figures() {
+    let simulator = Simulator::start().await.expect("a simulator");
+    let door = door(None, vec![entry("normal", World::Open, &[simulator.address()])]).await;
+    let unsampled = format!("00-{TRACE}-{PARENT}-00");
+    for traceparent in [Some(unsampled.as_str()), Some("not-a-trace"), None] {
+        assert_eq!(ask(&door, "normal", false, traceparent).await.status, 200);
+        assert!(!metrics(&door).await.contains("trace_id"), "nobody keeps {traceparent:?}");
+    }
+    assert_eq!(ask(&door, "normal", false, Some(&sampled())).await.status, 200);
+    assert!(metrics(&door).await.contains(&format!("trace_id=\"{TRACE}\"")));
+    let passed: Vec<Option<String>> = simulator
+        .seen()
+        .iter()
+        .map(|seen| Some(seen.headers.get("traceparent")?.to_str().ok()?.to_owned()))
+        .collect();
+    assert_eq!(passed, [Some(unsampled), Some("not-a-trace".to_owned()), None, Some(sampled())]);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_gone_costs_no_answer() {
+    let (simulator, nobody) =
+        (Simulator::start().await.expect("a simulator"), ClosedPort::new().expect("a port"));
+    let gone = Collector { address: nobody.address, received: Arc::default() };
+    let door = door(Some(&gone), vec![entry("normal", World::Open, &[simulator.address()])]).await;
+    assert_eq!(ask(&door, "normal", true, None).await.status, 200);
+    end(door).await;
+}
