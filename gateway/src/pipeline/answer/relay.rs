@@ -24,8 +24,8 @@ use std::sync::Arc;
 /// How long the upstream may take to close after its end mark. The caller has everything by then; waiting only
 /// serves to keep the connection for the next request.
 const CLOSE: Duration = Duration::from_secs(1);
-/// What is held back before the commit point, events and bytes of the upstream's. With more than that the answer begins
-/// without it: comments and openings are signs of life, and must not fill memory.
+/// What is held back before the commit point, events of the upstream's and bytes for the caller. With more than that the
+/// answer begins without it: comments and openings are signs of life, and must not fill memory.
 const OPENING_EVENTS: u32 = 64;
 const OPENING_BYTES: usize = 256 << 10;
 
@@ -47,7 +47,6 @@ pub(in super::super) struct Relay {
 /// What came before the commit point: a network may hand on each byte alone, so that only blank lines tell events.
 #[derive(Clone, Copy, Default)]
 struct Opening {
-    bytes: usize,
     events: u32,
     /// Bytes of the present line.
     line: usize,
@@ -55,11 +54,10 @@ struct Opening {
 
 impl Opening {
     fn is_full(self) -> bool {
-        self.bytes >= OPENING_BYTES || self.events >= OPENING_EVENTS
+        self.events >= OPENING_EVENTS
     }
 
     fn count(&mut self, data: &[u8]) {
-        self.bytes = self.bytes.saturating_add(data.len());
         for byte in data {
             match byte {
                 b'\n' if self.line == 0 => self.events = self.events.saturating_add(1),
@@ -129,8 +127,9 @@ impl Relay {
     }
 
     fn is_committed(&self) -> bool {
-        let Passed { out: _, meaningful, ended, whole, pieces: _, usage: _ } = &self.passed;
-        *meaningful || *whole || ended.is_some() || self.opening.is_none_or(Opening::is_full)
+        let Passed { out, meaningful, ended, whole, pieces: _, usage: _ } = &self.passed;
+        let full = out.len() >= OPENING_BYTES || self.opening.is_none_or(Opening::is_full);
+        *meaningful || *whole || ended.is_some() || full
     }
 
     /// Ends the caller's stream with `failure`.
