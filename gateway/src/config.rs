@@ -34,7 +34,7 @@ impl Default for Limits {
     }
 }
 
-/// How long each stage of a request may take.
+/// How long each stage of a request may take, and how often a proxy looks after its provider.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// For the headers of a request to arrive; also how long an idle connection is kept.
@@ -54,6 +54,11 @@ pub struct Timeouts {
     /// For a client to take what was written to it; a slower reader is dropped. Of HTTP/2 the connection is
     /// watched, not each stream in it.
     pub write_stall: Duration,
+    /// Of a proxy: between two questions for the provider's list of models with one key. A key that died while nobody
+    /// called is known within this; and lists change by the week.
+    pub probe: Duration,
+    /// The same at first, where something is wrong; it grows up to `probe`.
+    pub probe_again: Duration,
 }
 
 impl Default for Timeouts {
@@ -66,6 +71,8 @@ impl Default for Timeouts {
             idle: Duration::from_secs(300),
             keep_alive: Duration::from_secs(15),
             write_stall: Duration::from_secs(60),
+            probe: Duration::from_secs(300),
+            probe_again: Duration::from_secs(10),
         }
     }
 }

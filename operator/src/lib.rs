@@ -13,6 +13,7 @@ pub mod leader;
 mod metrics;
 mod owner;
 pub mod plan;
+pub mod proxies;
 mod quantity;
 mod runtime;
 mod settings;

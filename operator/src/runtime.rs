@@ -23,6 +23,7 @@ use crate::dereference::Secrets;
 use crate::events::Events;
 use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
+use crate::proxies::Proxies;
 use crate::settings::{LogFormat, Settings};
 use crate::watch::{Scope, Stores, Triggers};
 
@@ -105,6 +106,7 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
             events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
         },
         secrets: Secrets::new(client, caller),
+        proxies: Proxies::new(triggers.clone(), leadership.clone()),
         leadership: leadership.clone(),
         metrics: metrics.clone(),
         images: settings.images(),

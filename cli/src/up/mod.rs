@@ -10,6 +10,7 @@ mod local;
 mod models;
 mod parts;
 mod progress;
+mod providers;
 
 pub use error::UpError;
 
@@ -24,6 +25,7 @@ use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::Directory;
 use weighbridge_gateway::{Drain, GatewayConfig, Listeners, Shutdown};
 use weighbridge_inference_server::http::Task;
+use weighbridge_operator::status::NamedModel;
 
 use crate::args::UpArgs;
 use crate::terminal::{Terminal, in_words};
@@ -185,13 +187,19 @@ async fn start(
     models.extend(asleep.into_iter().map(Model::asleep));
     let mut proxy_addresses = BTreeMap::new();
     for proxy in proxies {
-        let (name, kind) = (proxy.name.clone(), proxy.kind);
-        proxy_addresses.insert(name, (kind, parts.start_proxy(proxy).await?));
+        let (name, kind, policy) = (proxy.name.clone(), proxy.kind, proxy.data_policy.clone());
+        let models = externals.iter().filter(|external| external.provider == name);
+        let models = models.map(|external| NamedModel {
+            deployment: external.name.name.clone(),
+            model: external.model.clone(),
+        });
+        let models = models.collect();
+        proxy_addresses.insert(name, (kind, policy, parts.start_proxy(proxy, models, terminal).await?));
     }
     for external in &externals {
         // Validation found the provider in the file, so it has a proxy.
-        if let Some((kind, address)) = proxy_addresses.get(&external.provider) {
-            models.push(Model::closed(external, *address, *kind));
+        if let Some((kind, policy, address)) = proxy_addresses.get(&external.provider) {
+            models.push(Model::closed(external, *address, *kind, policy.clone()));
         }
     }
     Ok((parts, models, addresses))

@@ -124,6 +124,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         created,
         endpoints: at,
         unready_reason,
+        data_policy,
         adapters,
     } = entry;
     let endpoints = at
@@ -156,6 +157,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         created,
         endpoints,
         unready_reason,
+        data_policy,
         adapters,
         labels,
     }
@@ -184,6 +186,7 @@ mod tests {
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: None,
+            data_policy: None,
             adapters: Vec::new(),
         }
     }

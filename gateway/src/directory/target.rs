@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::uri::Authority;
 use weighbridge_wire::lane::Speaks;
+use weighbridge_wire::provider::DataPolicy;
 
 use crate::metrics::ModelLabels;
 
@@ -54,6 +55,8 @@ pub struct Entry {
     pub endpoints: Vec<EntryEndpoint>,
     /// Why nothing is ready, in words, where the source knows.
     pub unready_reason: Option<String>,
+    /// What its provider's owner demands of where it is answered and what is kept.
+    pub data_policy: Option<Arc<DataPolicy>>,
     /// Its LoRA adapters: each answers as `namespace/name:adapter`, where the model does.
     pub adapters: Vec<String>,
 }
@@ -132,6 +135,7 @@ pub(crate) struct Target {
     pub created: i64,
     pub endpoints: Vec<Arc<Endpoint>>,
     pub unready_reason: Option<String>,
+    pub data_policy: Option<Arc<DataPolicy>>,
     /// Names of its adapters; an adapter has none.
     pub adapters: Vec<String>,
     pub labels: ModelLabels,

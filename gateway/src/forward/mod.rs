@@ -11,8 +11,8 @@ mod trust;
 pub(crate) use body::UpstreamBody;
 pub(crate) use client::{ForwardError, Upstream, chain, connector};
 pub(crate) use headers::{
-    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, FAILURE, REQUEST_HEADERS,
-    RESPONSE_HEADERS, asked_wait, copy_allowed, unix_seconds,
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, FAILURE, HOST, REQUEST_HEADERS,
+    RESIDENCY_PATH, RESPONSE_HEADERS, Residency, asked_wait, copy_allowed, unix_seconds,
 };
 pub(crate) use pieces::Pieces;
 pub use trust::TrustError;

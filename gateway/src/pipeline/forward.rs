@@ -1,6 +1,7 @@
 //! Forward: attempts at endpoints, until one gives an answer or none is left to try.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::header::HeaderValue;
 use http::uri::{PathAndQuery, Scheme, Uri};
@@ -15,7 +16,7 @@ use super::retry::{self, Again};
 use super::route::route;
 use crate::directory::{Endpoint, World};
 use crate::failure;
-use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, Pieces, chain};
+use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, HOST, Pieces, chain};
 use crate::metrics::RetryLabels;
 use crate::telemetry::Trace;
 
@@ -58,6 +59,10 @@ impl Pipeline {
             let class = refused.failure().class.as_str();
             record.trace().attempt_failed(class);
             tracing::warn!(endpoint = %endpoint.name, address = %endpoint.address, class, "an attempt gave no answer");
+            if let NoAnswer::Withheld(_, Some(usage)) = &refused {
+                // It was used, whoever sees it.
+                record.usage(*usage);
+            }
             match attempt.again {
                 Again::Nowhere => return Err(refused),
                 // Once: a second answer like the first is the provider's word.
@@ -74,7 +79,13 @@ impl Pipeline {
     }
 
     /// One attempt, up to the commit point. `left` is what of the budget a proxy may spend.
-    async fn attempt(&self, call: &Call, endpoint: &Endpoint, left: u32, trace: &Trace) -> Attempt {
+    async fn attempt(
+        &self,
+        call: &Call,
+        endpoint: &Arc<Endpoint>,
+        left: u32,
+        trace: &Trace,
+    ) -> Attempt {
         let request = match request(call, endpoint, left) {
             Ok(mut request) => {
                 trace.inject(request.headers_mut());
@@ -92,9 +103,9 @@ impl Pipeline {
             }
         };
         let spent = used(response.headers());
-        let result = self.commit(call, response).await;
+        let result = self.commit(call, response, self.residency.check(call, endpoint)).await;
         let again = match &result {
-            Ok(_) | Err(NoAnswer::Settled(_)) => Again::Nowhere,
+            Ok(_) | Err(NoAnswer::Settled(_) | NoAnswer::Withheld(..)) => Again::Nowhere,
             Err(refused @ (NoAnswer::Refused(_) | NoAnswer::Failed(_))) => {
                 retry::after(refused.failure().class, call.target.world)
             }
@@ -104,21 +115,29 @@ impl Pipeline {
 }
 
 fn request(call: &Call, endpoint: &Endpoint, left: u32) -> Result<Request<Pieces>, Failure> {
-    let path = call.path.parse().map_err(|_| failure::internal("the upstream's path is none"))?;
-    let uri = Uri::builder()
+    let mut request = Request::new(call.body.clone());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri(endpoint, &call.path)?;
+    *request.headers_mut() = call.headers.clone();
+    if call.target.world == World::Closed {
+        request.headers_mut().insert(ATTEMPTS, HeaderValue::from(left));
+        if let Some(host) = call.target.data_policy.as_ref().and_then(|policy| policy.host()) {
+            let host = HeaderValue::try_from(host);
+            request.headers_mut().insert(HOST, host.map_err(|_| failure::internal("a region is no host"))?);
+        }
+    }
+    Ok(request)
+}
+
+/// `path`, with its query, at `endpoint`.
+pub(super) fn uri(endpoint: &Endpoint, path: &str) -> Result<Uri, Failure> {
+    let path = path.parse().map_err(|_| failure::internal("the upstream's path is none"))?;
+    Uri::builder()
         .scheme(Scheme::HTTP)
         .authority(endpoint.authority.clone())
         .path_and_query::<PathAndQuery>(path)
         .build()
-        .map_err(|_| failure::internal("an endpoint's address is no URL"))?;
-    let mut request = Request::new(call.body.clone());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = call.headers.clone();
-    if call.target.world == World::Closed {
-        request.headers_mut().insert(ATTEMPTS, HeaderValue::from(left));
-    }
-    Ok(request)
+        .map_err(|_| failure::internal("an endpoint's address is no URL"))
 }
 
 /// What the other side says it spent, which is one attempt at least.

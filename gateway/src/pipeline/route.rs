@@ -70,6 +70,7 @@ mod tests {
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: Some("it is scaled to zero replicas".into()),
+            data_policy: None,
             adapters: Vec::new(),
         }])
     }

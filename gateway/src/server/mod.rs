@@ -10,7 +10,7 @@ mod receive;
 mod shutdown;
 mod slots;
 
-pub(crate) use admin::Admin;
+pub(crate) use admin::{Admin, More};
 pub(crate) use body::{Body, BodyError, error_response, json_response, refusal};
 pub(crate) use listen::{Handler, Settings, serve};
 pub use listen::{Listeners, ServeError};

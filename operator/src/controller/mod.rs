@@ -14,7 +14,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::runtime::controller::Action;
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, jittered};
 pub use error::{Category, ReconcileError};
 pub use run::run;
 
@@ -24,6 +24,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::owner::Owner;
 use crate::plan::Images;
+use crate::proxies::Proxies;
 use crate::validate::Refusal;
 use crate::watch::Stores;
 use weighbridge_crds::condition::Reason;
@@ -38,6 +39,8 @@ pub struct Context {
     pub means: Means,
     /// Looks for keys of Secrets.
     pub secrets: Secrets,
+    /// What provider proxies say.
+    pub proxies: Proxies,
     /// Whether this process may write.
     pub leadership: Leadership,
     /// Counters.

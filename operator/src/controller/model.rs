@@ -24,7 +24,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     }
     let owner = Owner::of(&*model).map_err(ReconcileError::Identify)?;
 
-    let found = dereference::model(&model, &context.stores, &context.secrets)
+    let found = dereference::model(&model, &context.stores, &context.secrets, &context.proxies)
         .await
         .map_err(ReconcileError::Dereference)?;
     let outcome = match validate::model(&model, &found.references, Place::Cluster) {
@@ -57,7 +57,7 @@ async fn update_status(
     found: &dereference::Model,
     context: &Context,
 ) -> Result<(), ReconcileError> {
-    let wanted = status::model(model, outcome, &found.pods, found.provider.as_deref(), Timestamp::now());
+    let wanted = status::model(model, outcome, &found.pods, found.provider.as_ref(), Timestamp::now());
     let change = status::write_model(&context.client, &context.means.caller, model, &wanted)
         .await
         .map_err(ReconcileError::Status)?;

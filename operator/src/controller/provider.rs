@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use weighbridge_crds::ExternalProvider;
 
@@ -15,11 +16,12 @@ use crate::{apply, dereference, plan, status, validate};
 /// already is left running.
 pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Result<Action, ReconcileError> {
     if provider.metadata.deletion_timestamp.is_some() {
+        context.proxies.forget(&provider.namespace().unwrap_or_default(), &provider.name_any());
         return Ok(Action::await_change());
     }
     let owner = Owner::of(&*provider).map_err(ReconcileError::Identify)?;
 
-    let found = dereference::provider(&provider, &context.stores, &context.secrets)
+    let found = dereference::provider(&provider, &context.stores, &context.secrets, &context.proxies)
         .await
         .map_err(ReconcileError::Dereference)?;
     let outcome = match validate::provider(&provider, &found.references) {
@@ -50,7 +52,7 @@ async fn update_status(
     found: &dereference::Provider,
     context: &Context,
 ) -> Result<(), ReconcileError> {
-    let wanted = status::provider(provider, outcome, &found.pods, Timestamp::now());
+    let wanted = status::provider(provider, outcome, &found.view, Timestamp::now());
     let change = status::write_provider(&context.client, &context.means.caller, provider, &wanted)
         .await
         .map_err(ReconcileError::Status)?;

@@ -9,6 +9,7 @@ use kube::runtime::controller::{self, Action, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
+use weighbridge_crds::ExternalProvider;
 
 use super::{Category, Context, ReconcileError, backoff, model, provider};
 use crate::watch::Queues;
@@ -107,6 +108,9 @@ fn tell(error: &controller::Error<ReconcileError, Infallible>, context: &Context
             let (kind, namespace) =
                 (object.dyntype.kind.clone(), object.namespace.clone().unwrap_or_default());
             context.backoff.succeeded(&backoff::key(&kind, &namespace, &object.name));
+            if kind == ExternalProvider::kind(&()) {
+                context.proxies.forget(&namespace, &object.name);
+            }
             tracing::debug!(%object, "gone before its turn");
         }
         controller::Error::QueueError(never) => match *never {},

@@ -3,11 +3,12 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use weighbridge_crds::{ExternalProvider, ModelDeployment};
+use weighbridge_crds::ModelDeployment;
 
 use super::{SecretError, Secrets};
 use crate::plan::ObservedModel;
-use crate::status::is_ready;
+use crate::proxies::Proxies;
+use crate::status::{ProviderSeen, is_ready};
 use crate::validate::{KeyLookup, ModelReferences, Named};
 use crate::watch::Stores;
 
@@ -19,8 +20,8 @@ pub struct Model {
     pub observed: ObservedModel,
     /// Pods of every revision.
     pub pods: Vec<Arc<Pod>>,
-    /// The provider that the spec names, with its status.
-    pub provider: Option<Arc<ExternalProvider>>,
+    /// The provider that the spec names, with its status and what its proxy says.
+    pub provider: Option<ProviderSeen>,
 }
 
 /// Looks up what `model` names.
@@ -31,6 +32,7 @@ pub async fn model(
     model: &ModelDeployment,
     stores: &Stores,
     secrets: &Secrets,
+    proxies: &Proxies,
 ) -> Result<Model, SecretError> {
     let namespace = model.namespace().unwrap_or_default();
     let weights = model.spec.open_weights.as_ref();
@@ -60,6 +62,9 @@ pub async fn model(
             provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
         },
         pods: stores.pods.of(&uid),
-        provider,
+        provider: provider.map(|provider| ProviderSeen {
+            heard: proxies.heard(&namespace, &provider.name_any()),
+            provider,
+        }),
     })
 }

@@ -20,7 +20,7 @@ pub fn template(
     images: &Images,
     decisions: &mut Vec<Decision>,
 ) -> PodTemplateSpec {
-    let ValidatedProvider { owner, kind, base_url, keys, allow_private } = provider;
+    let ValidatedProvider { owner, kind, base_url, keys, allow_private, data_policy } = provider;
     for (index, ProviderKey { secret, weight: _, seen }) in keys.iter().enumerate() {
         let seen = if *seen { "it exists" } else { "nobody looked for it: there is no cluster here" };
         decisions.push(Decision::new(
@@ -29,6 +29,13 @@ pub fn template(
                 secret.key, secret.name
             ),
             format!("apiKeys[{index}] names it, and {seen}"),
+        ));
+    }
+    let region = data_policy.as_ref().and_then(|policy| policy.region.as_ref());
+    if let (Some(region), Some(url)) = (region.filter(|_| kind.regional_base_url("").is_some()), base_url) {
+        decisions.push(Decision::new(
+            format!("calls go to {}", url.as_str()),
+            format!("dataPolicy.region is {region}, and the host is what holds the provider to it"),
         ));
     }
     let mut arguments = vec![

@@ -1,7 +1,7 @@
 //! The fifth step of reconcile: what people read.
 //!
 //! Derived from what the server echoed and from pods, purely; written only where it says something new. No
-//! condition depends on the time, so that no write causes the next.
+//! condition depends on the time, so that no write causes the next; but for the end of a provider's model, which is a date.
 
 mod conditions;
 mod model;
@@ -9,10 +9,12 @@ mod pods;
 mod provider;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod write;
 
-pub use conditions::{Says, is_ready};
-pub use model::{ModelOutcome, model};
+pub use conditions::{Says, Truth, is_ready};
+pub use model::{ModelOutcome, ProviderSeen, model};
 pub use pods::{PodsView, Trouble};
-pub use provider::{ProviderOutcome, provider};
+pub use provider::{ProviderOutcome, ProviderView, provider};
+pub use upstream::{Asked, NamedModel, Upstream, upstream};
 pub use write::{ReadyChange, write_model, write_provider};

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{Store, store::Writer};
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -156,11 +156,27 @@ fn reference<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-fn touched_by_model(_: &Stores, model: &ModelDeployment) -> Vec<Touched> {
-    vec![Touched::Model(reference(model))]
+/// The model, and the providers that it names or named: each says in its status which models it is named for.
+fn touched_by_model(_: &Stores, before: Option<&ModelDeployment>, model: &ModelDeployment) -> Vec<Touched> {
+    let external = model.spec.external.as_ref();
+    let external_before = before.and_then(|before| before.spec.external.as_ref());
+    let mut touched = vec![Touched::Model(reference(model))];
+    // A status changes with every pod, and who it names does not.
+    if before.is_none() || external != external_before {
+        let named = external.into_iter().chain(external_before);
+        let namespace = model.namespace().unwrap_or_default();
+        touched.extend(
+            named.map(|external| Touched::Provider((namespace.clone(), external.provider.clone()))),
+        );
+    }
+    touched
 }
 
-fn touched_by_provider(stores: &Stores, provider: &ExternalProvider) -> Vec<Touched> {
+fn touched_by_provider(
+    stores: &Stores,
+    _: Option<&ExternalProvider>,
+    provider: &ExternalProvider,
+) -> Vec<Touched> {
     let (namespace, name) = reference(provider);
     let mut touched = stores.models_that(|model| {
         let named = model.spec.external.as_ref().is_some_and(|external| external.provider == name);
@@ -170,7 +186,11 @@ fn touched_by_provider(stores: &Stores, provider: &ExternalProvider) -> Vec<Touc
     touched
 }
 
-fn touched_by_profile(stores: &Stores, profile: &ResourceProfile) -> Vec<Touched> {
+fn touched_by_profile(
+    stores: &Stores,
+    _: Option<&ResourceProfile>,
+    profile: &ResourceProfile,
+) -> Vec<Touched> {
     let name = profile.name_any();
     stores.models_that(|model| {
         let resources = model.spec.open_weights.as_ref().and_then(|weights| weights.resources.as_ref());
@@ -191,7 +211,7 @@ impl Watching {
         self,
         api: Api<DeserializeGuard<K>>,
         mut writer: Writer<K>,
-        touched: fn(&Stores, &K) -> Vec<Touched>,
+        touched: fn(&Stores, Option<&K>, &K) -> Vec<Touched>,
     ) where
         K: Resource<DynamicType = ()>
             + Prune
@@ -206,6 +226,10 @@ impl Watching {
         let events = events(api, Config::default(), self.metrics.clone());
         tokio::pin!(events);
         while let Some(event) = events.next().await {
+            let before = match &event {
+                Event::Apply(object) => reader.get(&ObjectRef::from_obj(object)),
+                Event::Delete(_) | Event::Init | Event::InitApply(_) | Event::InitDone => None,
+            };
             writer.apply_watcher_event(&event);
             let objects = match event {
                 Event::Apply(object) | Event::Delete(object) => vec![Arc::new(object)],
@@ -215,7 +239,8 @@ impl Watching {
                 }
                 Event::Init | Event::InitApply(_) => Vec::new(),
             };
-            for touched in objects.iter().flat_map(|object| touched(&self.stores, object)) {
+            let before = before.as_deref();
+            for touched in objects.iter().flat_map(|object| touched(&self.stores, before, object)) {
                 touched.send(&self.triggers).await;
             }
         }

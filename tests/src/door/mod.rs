@@ -139,6 +139,7 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
             .map(|address| EntryEndpoint { address: *address, name: format!("pod-{}", address.port()) })
             .collect(),
         unready_reason: None,
+        data_policy: None,
         adapters: Vec::new(),
     }
 }

@@ -94,13 +94,7 @@ impl Lane {
 
     /// Reads an error answer of the upstream's. `retry_after_seconds` is what its headers say; a body may say more.
     pub fn failure(&self, status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> Failure {
-        match self.upstream.dialect() {
-            Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
-                openai::translate::error::to_canonical(status, retry_after_seconds, body)
-            }
-            Dialect::Anthropic => anthropic::error::to_canonical(status, retry_after_seconds, body),
-            Dialect::Gemini => gemini::error::to_canonical(status, retry_after_seconds, body),
-        }
+        failure(self.upstream.dialect(), status, retry_after_seconds, body)
     }
 
     pub(super) fn envelope(&self, stamp: &Stamp) -> Envelope {
@@ -117,6 +111,18 @@ impl Lane {
 
     pub(super) fn mint(stamp: &Stamp) -> Mint {
         Mint::new(&stamp.unique)
+    }
+}
+
+/// Reads an error answer of an upstream that speaks `dialect`. `retry_after_seconds` is what its headers say; a body may
+/// say more.
+pub fn failure(dialect: Dialect, status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> Failure {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
+            openai::translate::error::to_canonical(status, retry_after_seconds, body)
+        }
+        Dialect::Anthropic => anthropic::error::to_canonical(status, retry_after_seconds, body),
+        Dialect::Gemini => gemini::error::to_canonical(status, retry_after_seconds, body),
     }
 }
 

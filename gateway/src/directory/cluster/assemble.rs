@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use weighbridge_crds::{ModelDeployment, labels};
 use weighbridge_wire::lane::Speaks;
 
-use super::super::{ENGINE, Entry, EntryEndpoint, World, kind};
+use super::super::{ENGINE, Entry, EntryEndpoint, World, data_policy, kind};
 use super::facts::{Facts, Known};
 
 /// Ready endpoints by namespace and owner (a model or a provider).
@@ -49,6 +49,7 @@ fn entry(
         created,
         endpoints: Vec::new(),
         unready_reason: None,
+        data_policy: None,
         adapters: Vec::new(),
     };
     let asleep = (model.spec.replicas == 0).then(|| "it is scaled to zero replicas".to_owned());
@@ -78,6 +79,10 @@ fn entry(
                 upstream_model: external.model.clone(),
                 speaks: provider
                     .map_or(base.speaks, |provider| kind(provider.spec.kind).speaks(&external.model)),
+                data_policy: provider.and_then(|provider| {
+                    let policy = provider.spec.data_policy.as_ref()?;
+                    Some(data_policy(provider.spec.kind, policy))
+                }),
                 endpoints: if unready_reason.is_some() {
                     Vec::new()
                 } else {
