@@ -14,6 +14,10 @@ pub const QUOTA_AVAILABLE: &str = "QuotaAvailable";
 pub const MODELS_CURRENT: &str = "ModelsCurrent";
 /// No answer came from elsewhere than `dataPolicy.region`.
 pub const RESIDENCY_KEPT: &str = "ResidencyKept";
+/// Every model that a ModelAccess names is there.
+pub const MODELS_FOUND: &str = "ModelsFound";
+/// No key of a ModelAccess has ended.
+pub const KEYS_CURRENT: &str = "KeysCurrent";
 /// What answers behind the pods does: of an external model, its provider.
 pub const HEALTHY: &str = "Healthy";
 /// Calls can be answered by the current revision.
@@ -84,10 +88,16 @@ pub enum Reason {
     ModelsListed,
     /// The provider's list could not be read, or does not tell.
     ModelsNotListed,
-    /// A model is not in the provider's list.
+    /// A model is not in the provider's list, or not in the namespace.
     ModelNotFound,
     /// A model ends soon, or has ended, by the provider's list.
     ModelRetiring,
+    /// Every model that a ModelAccess names is there.
+    ModelsFound,
+    /// No key has ended.
+    KeysCurrent,
+    /// A key has ended, and lets nobody in any more.
+    KeyEnded,
     /// Every answer came from where it was to.
     RegionKept,
     /// An answer came from elsewhere, or did not say whence.
@@ -137,6 +147,9 @@ impl Reason {
             Reason::ModelsNotListed => "ModelsNotListed",
             Reason::ModelNotFound => "ModelNotFound",
             Reason::ModelRetiring => "ModelRetiring",
+            Reason::ModelsFound => "ModelsFound",
+            Reason::KeysCurrent => "KeysCurrent",
+            Reason::KeyEnded => "KeyEnded",
             Reason::RegionKept => "RegionKept",
             Reason::RegionMismatch => "RegionMismatch",
             Reason::ProviderAnswering => "ProviderAnswering",

@@ -24,7 +24,7 @@ pub use data_policy::{DataPolicy, OnMismatch, Retention};
 pub use external_provider::{
     ApiKey, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus, ProviderKind,
 };
-pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec};
+pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_deployment::{
     Adapter, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
     Resources, Served, World,

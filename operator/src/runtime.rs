@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 
 use crate::admin;
 use crate::apply::{Caller, Means, Settled};
@@ -154,6 +154,7 @@ async fn connect(scope: &Scope) -> Result<Client, RuntimeError> {
     let client = Client::try_from(config).map_err(|error| RuntimeError::Client(Box::new(error)))?;
     listable::<ModelDeployment>(scope.api(&client), "ModelDeployment").await?;
     listable::<ExternalProvider>(scope.api(&client), "ExternalProvider").await?;
+    listable::<ModelAccess>(scope.api(&client), "ModelAccess").await?;
     listable::<ResourceProfile>(Api::all(client.clone()), "ResourceProfile").await?;
     Ok(client)
 }

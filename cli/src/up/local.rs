@@ -433,16 +433,21 @@ mod tests {
             assert_eq!(of_crd.as_str(), of_proxy.as_str());
             assert_eq!(of_crd.has_address(), of_proxy.profile().default_base_url.is_some(), "{of_proxy}");
             // Where a region is refused, nothing would hold the provider to it, and the other way round.
-            let asked = || of_proxy.profile().dialects.iter().map(|dialect| match dialect {
-                Dialect::OpenAiChat | Dialect::OpenAiCompletions => Operation::ChatCompletions,
-                Dialect::OpenAiResponses => Operation::Responses,
-                Dialect::Anthropic => Operation::Messages,
-                Dialect::Gemini => Operation::GenerateContent,
-            });
+            let asked = || {
+                of_proxy.profile().dialects.iter().map(|dialect| match dialect {
+                    Dialect::OpenAiChat | Dialect::OpenAiCompletions => Operation::ChatCompletions,
+                    Dialect::OpenAiResponses => Operation::Responses,
+                    Dialect::Anthropic => Operation::Messages,
+                    Dialect::Gemini => Operation::GenerateContent,
+                })
+            };
             let region = DataPolicy::new(of_proxy, Some("us"), false, true);
             assert!(asked().all(|asked| region.fields(asked).is_ok() == of_crd.takes_region()), "{of_proxy}");
             let retention = DataPolicy::new(of_proxy, None, true, true);
-            assert!(asked().all(|asked| retention.fields(asked).is_ok() == of_crd.takes_retention()), "{of_proxy}");
+            assert!(
+                asked().all(|asked| retention.fields(asked).is_ok() == of_crd.takes_retention()),
+                "{of_proxy}"
+            );
             let url = of_crd.regional_base_url("us");
             let host = url.and_then(|url| Some(Url::parse(&url).ok()?.host_str()?.to_owned()));
             assert_eq!(region.host(), host, "{of_proxy}");

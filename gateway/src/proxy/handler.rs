@@ -22,8 +22,8 @@ use super::passing::Counted;
 use super::watch::Watch;
 use super::{ProxyConfig, ProxyConfigError};
 use crate::forward::{
-    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, HOST, Pieces, RESIDENCY_PATH, Residency, Upstream, UpstreamBody, chain,
-    copy_allowed,
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, HOST, Pieces, RESIDENCY_PATH, Residency, Upstream,
+    UpstreamBody, chain, copy_allowed,
 };
 use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, json_response, receive};
 use crate::{Limits, Timeouts};

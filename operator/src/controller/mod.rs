@@ -2,6 +2,7 @@
 //!
 //! No decision about children is made here, and nothing here talks to the apiserver by itself.
 
+mod access;
 mod backoff;
 mod error;
 mod model;
@@ -29,7 +30,7 @@ use crate::validate::Refusal;
 use crate::watch::Stores;
 use weighbridge_crds::condition::Reason;
 
-/// What both controllers share.
+/// What the controllers share.
 pub struct Context {
     /// The apiserver.
     pub client: Client,

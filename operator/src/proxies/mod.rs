@@ -66,9 +66,7 @@ impl Proxies {
         let mut providers = self.providers();
         let followed = providers.entry(whose.clone()).or_default();
         let living: HashMap<String, SocketAddr> = pods.iter().filter_map(|pod| place(pod)).collect();
-        followed.retain(|uid, follow| {
-            living.get(uid) == Some(&follow.address) && !follow.task.is_finished()
-        });
+        followed.retain(|uid, follow| living.get(uid) == Some(&follow.address) && !follow.task.is_finished());
         for (uid, address) in living {
             followed.entry(uid.clone()).or_insert_with(|| {
                 let task = self.clone().listen(whose.clone(), uid, address);

@@ -4,7 +4,7 @@ use weighbridge_crds::ExternalProvider;
 use weighbridge_crds::condition::{self, Reason};
 
 /// Conditions that the operator writes, in their order. Others' conditions are left alone.
-pub const OURS: [&str; 9] = [
+pub const OURS: [&str; 11] = [
     condition::ACCEPTED,
     condition::SCHEDULED,
     condition::ENGINE_READY,
@@ -13,6 +13,8 @@ pub const OURS: [&str; 9] = [
     condition::MODELS_CURRENT,
     condition::RESIDENCY_KEPT,
     condition::HEALTHY,
+    condition::MODELS_FOUND,
+    condition::KEYS_CURRENT,
     condition::READY,
 ];
 

@@ -218,20 +218,15 @@ fn closed_says(
 }
 
 /// Whether the provider answers for `model`, as far as anybody knows.
-fn healthy(
-    name: &str,
-    model: &str,
-    seen: Option<&ProviderSeen>,
-    old: &[Condition],
-    now: Timestamp,
-) -> Says {
+fn healthy(name: &str, model: &str, seen: Option<&ProviderSeen>, old: &[Condition], now: Timestamp) -> Says {
     let type_ = condition::HEALTHY;
     let provider = seen.map(|seen| &*seen.provider);
     if let Some(dead) = dead(type_, name, provider) {
         return dead;
     }
     let unknown = || {
-        let message = format!("the proxy of ExternalProvider {name} does not say how it stands with the provider");
+        let message =
+            format!("the proxy of ExternalProvider {name} does not say how it stands with the provider");
         Says::unknown(type_, Reason::StateUnknown, message)
     };
     let state = match seen.map(|seen| &seen.heard) {
@@ -245,7 +240,9 @@ fn healthy(
     let answers = format!("ExternalProvider {name} answers");
     match state.models.as_ref().map(|list| standing(list, model, now)) {
         Some(Listed::Missing) => {
-            let message = format!("{answers}, and does not list a model {model:?}: see its list, and correct external.model");
+            let message = format!(
+                "{answers}, and does not list a model {model:?}: see its list, and correct external.model"
+            );
             Says::no(type_, Reason::ModelNotFound, message)
         }
         Some(Listed::Ending(end)) => {

@@ -146,6 +146,9 @@ fn rank(reason: Reason) -> u8 {
         | Reason::ModelsNotListed
         | Reason::ModelNotFound
         | Reason::ModelRetiring
+        | Reason::ModelsFound
+        | Reason::KeysCurrent
+        | Reason::KeyEnded
         | Reason::RegionKept
         | Reason::RegionMismatch
         | Reason::ProviderAnswering

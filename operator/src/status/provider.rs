@@ -70,7 +70,8 @@ pub fn provider(
         observed_generation: Some(generation),
         conditions: merge(&ours(&old.conditions), says, generation, now),
         keys,
-        last_upstream_error: last_upstream_error.map(|error| settled(error, old.last_upstream_error.as_ref())),
+        last_upstream_error: last_upstream_error
+            .map(|error| settled(error, old.last_upstream_error.as_ref())),
     }
 }
 

@@ -11,7 +11,9 @@ use weighbridge_crds::{
     ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, ProviderState,
 };
 
-use super::{ModelOutcome, NamedModel, ProviderOutcome, ProviderSeen, ProviderView, model, provider as provider_status};
+use super::{
+    ModelOutcome, NamedModel, ProviderOutcome, ProviderSeen, ProviderView, model, provider as provider_status,
+};
 use crate::plan::{Applied, ModelChildren, ProviderChildren, Revision};
 use crate::proxies::Heard;
 use crate::validate::{self, KeyLookup, ModelReferences, Named, Place, Refusal};
@@ -339,7 +341,11 @@ fn an_external_model_is_not_ready_while_its_upstream_is_dead() {
         found.status.as_mut().unwrap().conditions[0].reason = reason.to_owned();
         let status = external(spec(), &found);
         assert_eq!(reasons(&status)[3..], [format!("-{reason}"), format!("-{reason}")]);
-        assert!(message(&status, "Ready").contains("ExternalProvider p: words"), "{}", message(&status, "Ready"));
+        assert!(
+            message(&status, "Ready").contains("ExternalProvider p: words"),
+            "{}",
+            message(&status, "Ready")
+        );
     }
 }
 
@@ -401,18 +407,31 @@ fn a_provider_says_what_its_proxy_says() {
     let unheard = of_provider(Heard::NotYet, None);
     assert_eq!(
         provider_reasons(&unheard),
-        ["+Valid", "+PodsScheduled", "+ProxyAnswering", "?StateUnknown", "?StateUnknown", "?StateUnknown", "+Serving"]
+        [
+            "+Valid",
+            "+PodsScheduled",
+            "+ProxyAnswering",
+            "?StateUnknown",
+            "?StateUnknown",
+            "?StateUnknown",
+            "+Serving"
+        ]
     );
     assert_eq!(of_provider(Heard::Lost, Some(&unheard)), unheard, "to be given up is no news");
     let list = json!({"complete": true, "models": [{"name": "large"}]});
-    let good = json!({"probed": true, "keys": [{"state": "Usable"}], "models": list, "upstream": "Answering"});
+    let good =
+        json!({"probed": true, "keys": [{"state": "Usable"}], "models": list, "upstream": "Answering"});
     let good = of_provider(said(good), Some(&unheard));
     assert_eq!(
         provider_reasons(&good)[3..],
         ["+CredentialsAccepted", "+QuotaLeft", "+ModelsListed", "+Serving"]
     );
-    assert_eq!(serde_json::to_value(&good.keys).unwrap(), json!([{"name": "s", "key": "k", "state": "Usable"}]));
-    let error = json!({"time": "2026-03-05T12:00:00Z", "status": 401, "class": "credential", "message": "no"});
+    assert_eq!(
+        serde_json::to_value(&good.keys).unwrap(),
+        json!([{"name": "s", "key": "k", "state": "Usable"}])
+    );
+    let error =
+        json!({"time": "2026-03-05T12:00:00Z", "status": 401, "class": "credential", "message": "no"});
     let dead = json!({"probed": true, "keys": [{"state": "Refused"}], "lastUpstreamError": error});
     let dead = of_provider(said(dead), Some(&good));
     assert_eq!(

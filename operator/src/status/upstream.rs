@@ -203,7 +203,11 @@ fn dead(keys: &Keys<'_>, state: &ProviderState) -> Option<(Reason, String)> {
 fn listed(list: Option<&ModelList>, models: &[NamedModel], now: Timestamp) -> Says {
     let type_ = condition::MODELS_CURRENT;
     let Some(list) = list else {
-        return Says::unknown(type_, Reason::ModelsNotListed, "the provider's list of models could not be read");
+        return Says::unknown(
+            type_,
+            Reason::ModelsNotListed,
+            "the provider's list of models could not be read",
+        );
     };
     let (mut missing, mut ending, mut unlisted) = (Vec::new(), Vec::new(), 0);
     for NamedModel { deployment, model } in models {
@@ -224,7 +228,11 @@ fn listed(list: Option<&ModelList>, models: &[NamedModel], now: Timestamp) -> Sa
     }
     match (models.len(), unlisted) {
         (0, _) => Says::yes(type_, Reason::ModelsListed, "no ModelDeployment names a model here"),
-        (all, 0) => Says::yes(type_, Reason::ModelsListed, format!("the provider lists every model named, {all} of {all}")),
+        (all, 0) => Says::yes(
+            type_,
+            Reason::ModelsListed,
+            format!("the provider lists every model named, {all} of {all}"),
+        ),
         (all, unlisted) => {
             let message = format!(
                 "the provider's list does not tell of {unlisted} of {all} models named: it lists what can be deployed, \
@@ -308,7 +316,9 @@ mod tests {
     fn state(keys: &[KeyCondition]) -> ProviderState {
         let until = Some(Time(NOW));
         let limited = |state| matches!(state, KeyCondition::RateLimited | KeyCondition::QuotaExhausted);
-        let keys = keys.iter().map(|state| KeyState { state: *state, until: until.clone().filter(|_| limited(*state)) });
+        let keys = keys
+            .iter()
+            .map(|state| KeyState { state: *state, until: until.clone().filter(|_| limited(*state)) });
         ProviderState {
             probed: true,
             keys: keys.collect(),
@@ -325,19 +335,40 @@ mod tests {
     #[test]
     fn keys_make_credentials_quota_and_whether_anything_can_be_answered() {
         use KeyCondition as K;
-        let cases: [(&[K], (Truth, &str), (Truth, &str), Option<Reason>); 10] = [
+        type Case<'a> = (&'a [K], (Truth, &'a str), (Truth, &'a str), Option<Reason>);
+        let cases: [Case<'_>; 10] = [
             (&[K::Usable, K::Usable], (Truth::True, "CredentialsAccepted"), (Truth::True, "QuotaLeft"), None),
-            (&[K::Usable, K::Unproven], (Truth::True, "CredentialsAccepted"), (Truth::True, "QuotaLeft"), None),
+            (
+                &[K::Usable, K::Unproven],
+                (Truth::True, "CredentialsAccepted"),
+                (Truth::True, "QuotaLeft"),
+                None,
+            ),
             (&[K::Unproven, K::Unproven], (Truth::Unknown, "NotProven"), (Truth::True, "QuotaLeft"), None),
-            (&[K::Usable, K::Refused], (Truth::False, "CredentialsInvalid"), (Truth::True, "QuotaLeft"), None),
-            (&[K::Usable, K::Missing], (Truth::False, "CredentialsInvalid"), (Truth::True, "QuotaLeft"), None),
+            (
+                &[K::Usable, K::Refused],
+                (Truth::False, "CredentialsInvalid"),
+                (Truth::True, "QuotaLeft"),
+                None,
+            ),
+            (
+                &[K::Usable, K::Missing],
+                (Truth::False, "CredentialsInvalid"),
+                (Truth::True, "QuotaLeft"),
+                None,
+            ),
             (
                 &[K::Forbidden, K::Refused],
                 (Truth::False, "CredentialsInvalid"),
                 (Truth::Unknown, "CredentialsInvalid"),
                 Some(Reason::CredentialsInvalid),
             ),
-            (&[K::Usable, K::RateLimited], (Truth::True, "CredentialsAccepted"), (Truth::True, "QuotaLeft"), None),
+            (
+                &[K::Usable, K::RateLimited],
+                (Truth::True, "CredentialsAccepted"),
+                (Truth::True, "QuotaLeft"),
+                None,
+            ),
             (
                 &[K::QuotaExhausted, K::RateLimited],
                 (Truth::True, "CredentialsAccepted"),
@@ -399,7 +430,9 @@ mod tests {
         assert_eq!(reason, Reason::ProviderUnreachable);
         assert!(message.contains("the provider said: boom"), "{message}");
         let unknown = upstream(&asked(), None, NOW);
-        assert!(unknown.says.iter().all(|says| says.truth == Truth::Unknown && says.reason == "StateUnknown"));
+        assert!(
+            unknown.says.iter().all(|says| says.truth == Truth::Unknown && says.reason == "StateUnknown")
+        );
         assert_eq!((unknown.says.len(), unknown.dead), (4, None));
     }
 
@@ -412,7 +445,12 @@ mod tests {
         };
         let list = |complete| ModelList {
             complete,
-            models: vec![model("here", None), model("later", Some(31)), model("soon", Some(29)), model("over", Some(-1))],
+            models: vec![
+                model("here", None),
+                model("later", Some(31)),
+                model("soon", Some(29)),
+                model("over", Some(-1)),
+            ],
         };
         let says = |complete: bool, models: &[&str]| {
             let named: Vec<_> = models
@@ -425,7 +463,13 @@ mod tests {
             (true, vec![], Truth::True, "ModelsListed", "no ModelDeployment"),
             (true, vec!["here", "later"], Truth::True, "ModelsListed", "2 of 2"),
             (true, vec!["here", "gone"], Truth::False, "ModelNotFound", "gone of ModelDeployment of-gone"),
-            (true, vec!["here", "soon"], Truth::False, "ModelRetiring", "soon of ModelDeployment of-soon ends at"),
+            (
+                true,
+                vec!["here", "soon"],
+                Truth::False,
+                "ModelRetiring",
+                "soon of ModelDeployment of-soon ends at",
+            ),
             (true, vec!["over"], Truth::False, "ModelRetiring", "over of ModelDeployment of-over ended at"),
             (true, vec!["tunedModels/mine"], Truth::Unknown, "ModelsNotListed", "1 of 1"),
             (false, vec!["here", "gone"], Truth::Unknown, "ModelsNotListed", "1 of 2"),

@@ -13,16 +13,17 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use weighbridge_crds::labels::MANAGED_BY;
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 
 use super::prune::Prune;
 use super::watcher::events;
 use super::{Index, Triggers};
 use crate::metrics::Metrics;
 use crate::plan::MANAGED_BY_KEY;
+use crate::status;
 
 /// Kinds that are watched.
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 /// Namespaces that an operator looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Stores {
     pub models: Store<ModelDeployment>,
     /// Every ExternalProvider.
     pub providers: Store<ExternalProvider>,
+    /// Every ModelAccess.
+    pub accesses: Store<ModelAccess>,
     /// Every ResourceProfile.
     pub profiles: Store<ResourceProfile>,
     /// Our Deployments.
@@ -76,10 +79,12 @@ impl Stores {
     ) -> Arc<Stores> {
         let (models, models_writer) = kube::runtime::reflector::store();
         let (providers, providers_writer) = kube::runtime::reflector::store();
+        let (accesses, accesses_writer) = kube::runtime::reflector::store();
         let (profiles, profiles_writer) = kube::runtime::reflector::store();
         let stores = Arc::new(Stores {
             models,
             providers,
+            accesses,
             profiles,
             deployments: Index::default(),
             services: Index::default(),
@@ -99,6 +104,7 @@ impl Stores {
             providers_writer,
             touched_by_provider,
         ));
+        tasks.spawn(watching("ModelAccess").primary(scope.api(client), accesses_writer, touched_by_access));
         let profiles = Api::all(client.clone());
         tasks.spawn(watching("ResourceProfile").primary(profiles, profiles_writer, touched_by_profile));
         tasks.spawn(watching("Deployment").children(scope.api(client), |stores| &stores.deployments));
@@ -126,6 +132,9 @@ impl Stores {
         for touched in self.models.state().iter().map(|object| Touched::Model(reference(&**object))) {
             touched.send(triggers).await;
         }
+        for touched in self.accesses.state().iter().map(|object| Touched::Access(reference(&**object))) {
+            touched.send(triggers).await;
+        }
     }
 
     fn models_that(&self, holds: impl Fn(&ModelDeployment) -> bool) -> Vec<Touched> {
@@ -141,6 +150,7 @@ impl Stores {
 enum Touched {
     Model((String, String)),
     Provider((String, String)),
+    Access((String, String)),
 }
 
 impl Touched {
@@ -148,6 +158,7 @@ impl Touched {
         match self {
             Touched::Model((namespace, name)) => triggers.model(namespace, name).await,
             Touched::Provider((namespace, name)) => triggers.provider(namespace, name).await,
+            Touched::Access((namespace, name)) => triggers.access(namespace, name).await,
         }
     }
 }
@@ -156,8 +167,13 @@ fn reference<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// The model, and the providers that it names or named: each says in its status which models it is named for.
-fn touched_by_model(_: &Stores, before: Option<&ModelDeployment>, model: &ModelDeployment) -> Vec<Touched> {
+/// The model, the providers that it names or named, and those who may be named in an access: each says in its status
+/// which models there are.
+fn touched_by_model(
+    stores: &Stores,
+    before: Option<&ModelDeployment>,
+    model: &ModelDeployment,
+) -> Vec<Touched> {
     let external = model.spec.external.as_ref();
     let external_before = before.and_then(|before| before.spec.external.as_ref());
     let mut touched = vec![Touched::Model(reference(model))];
@@ -165,11 +181,19 @@ fn touched_by_model(_: &Stores, before: Option<&ModelDeployment>, model: &ModelD
     if before.is_none() || external != external_before {
         let named = external.into_iter().chain(external_before);
         let namespace = model.namespace().unwrap_or_default();
-        touched.extend(
-            named.map(|external| Touched::Provider((namespace.clone(), external.provider.clone()))),
-        );
+        touched
+            .extend(named.map(|external| Touched::Provider((namespace.clone(), external.provider.clone()))));
+    }
+    let named_alike = before.is_some_and(|before| status::adapters(before).eq(status::adapters(model)));
+    if !named_alike {
+        let accesses = stores.accesses.state_filter(|access| access.namespace() == model.namespace());
+        touched.extend(accesses.iter().map(|access| Touched::Access(reference(&**access))));
     }
     touched
+}
+
+fn touched_by_access(_: &Stores, _: Option<&ModelAccess>, access: &ModelAccess) -> Vec<Touched> {
+    vec![Touched::Access(reference(access))]
 }
 
 fn touched_by_provider(

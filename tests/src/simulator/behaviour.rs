@@ -28,6 +28,12 @@ pub enum Behaviour {
     Huge,
     /// `no-usage`: a stream that ignores `include_usage`.
     NoUsage,
+    /// `elsewhere`: an answer that says it was made `global`ly, wherever it was to be (Anthropic's `inference_geo`).
+    Elsewhere,
+    /// `elsewhere-late`: the same, said at a stream's end only.
+    ElsewhereLate,
+    /// `nowhere`: an answer that does not say where it was made.
+    Nowhere,
     /// `blocked`: a prompt that the provider's filters refuse, in its own words.
     Blocked,
     /// `silent`: no answer until the test releases one.
@@ -88,6 +94,9 @@ pub enum Hint {
 }
 
 impl Behaviour {
+    /// Models that the list of models tells of.
+    pub(super) const LISTED: [&'static str; 4] = ["faithful", "normal", "gated", "elsewhere"];
+
     /// By the name of a model; `None` where no behaviour is called so.
     pub fn named(model: &str) -> Option<Self> {
         Some(match model {
@@ -101,6 +110,9 @@ impl Behaviour {
             "burst" => Self::Burst,
             "huge" => Self::Huge,
             "no-usage" => Self::NoUsage,
+            "elsewhere" => Self::Elsewhere,
+            "elsewhere-late" => Self::ElsewhereLate,
+            "nowhere" => Self::Nowhere,
             "blocked" => Self::Blocked,
             "silent" => Self::Silent,
             "stall" => Self::Stall,

@@ -89,6 +89,11 @@ impl TestNamespace {
         self.annotate(json!({kubelet::ANNOTATION: serde_json::to_string(rules)?})).await
     }
 
+    /// From now on pods on simulated nodes have this address: the test runs their program there.
+    pub async fn pods_at(&self, address: std::net::IpAddr) -> Result<()> {
+        self.annotate(json!({kubelet::ADDRESS: address.to_string()})).await
+    }
+
     async fn annotate(&self, annotations: serde_json::Value) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));

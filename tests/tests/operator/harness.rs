@@ -9,7 +9,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 use weighbridge_tests::operator::Operator;
 use weighbridge_tests::testbed::{self, TestNamespace, wait};
 
@@ -96,6 +96,25 @@ impl Bench {
         wait::until(&self.api::<ExternalProvider>(), name, &words, move |provider: &ExternalProvider| {
             let generation = provider.metadata.generation;
             let conditions = provider.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|condition| {
+                condition.type_ == type_ && condition.observed_generation == generation && fits(condition)
+            })
+        })
+        .await
+    }
+
+    /// As [`Bench::model_says`], of a ModelAccess.
+    pub async fn access_says(
+        &self,
+        name: &str,
+        type_: &str,
+        what: &str,
+        fits: impl Fn(&Condition) -> bool + Clone + Send + Sync + 'static,
+    ) -> Result<ModelAccess> {
+        let (type_, words) = (type_.to_owned(), format!("{type_} of {name}: {what}"));
+        wait::until(&self.api::<ModelAccess>(), name, &words, move |access: &ModelAccess| {
+            let generation = access.metadata.generation;
+            let conditions = access.status.iter().flat_map(|status| &status.conditions);
             conditions.into_iter().any(|condition| {
                 condition.type_ == type_ && condition.observed_generation == generation && fits(condition)
             })

@@ -1,4 +1,6 @@
-//! A provider that answers as a test says, by the key and the path that it is asked with.
+//! A provider that answers as a test says, by the key and the path that it is asked with. What a proxy asks by itself (the
+//! list of models) is no call: it is answered with 404 unless the test says otherwise.
+#![allow(dead_code, reason = "each test that shares this file uses a part of it")]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -29,11 +31,15 @@ pub struct Seen {
 }
 
 type Script = dyn Fn(&Seen) -> Response<String> + Send + Sync;
+type Log = Arc<Mutex<Vec<Seen>>>;
+/// How a kind of request is answered, and where it is kept.
+type Way = (Arc<Script>, Log);
 
 /// Ends when dropped.
 pub struct Provider {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    probes: Arc<Mutex<Vec<Seen>>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -43,11 +49,26 @@ impl Provider {
         kind: Kind,
         script: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
+        Self::listing(kind, script, |_| json(404, &[], r#"{"error":{"message":"no list"}}"#)).await
+    }
+
+    /// The same, which answers `list` to who asks for the list of models.
+    pub async fn listing(
+        kind: Kind,
+        script: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
+        list: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let (script, seen): (Arc<Script>, Arc<Mutex<Vec<Seen>>>) = (Arc::new(script), Arc::default());
-        let accept = accept(listener, kind, script, Arc::clone(&seen));
-        Self { address, seen, _task: AbortOnDropHandle::new(tokio::spawn(accept)) }
+        let (seen, probes) = (Log::default(), Log::default());
+        let calls: Way = (Arc::new(script), Arc::clone(&seen));
+        let accept = accept(listener, kind, calls, (Arc::new(list), Arc::clone(&probes)));
+        Self { address, seen, probes, _task: AbortOnDropHandle::new(tokio::spawn(accept)) }
+    }
+
+    /// What was asked for the list of models since the last call, oldest first.
+    pub fn probes(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.probes.lock().expect("unpoisoned"))
     }
 
     /// What came since the last call, oldest first.
@@ -56,11 +77,12 @@ impl Provider {
     }
 }
 
-async fn accept(listener: TcpListener, kind: Kind, script: Arc<Script>, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn accept(listener: TcpListener, kind: Kind, calls: Way, probes: Way) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
+        let (calls, probes) = (calls.clone(), probes.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
+            let (script, seen) = if request.method() == http::Method::GET { &probes } else { &calls };
+            let (script, seen) = (Arc::clone(script), Arc::clone(seen));
             async move {
                 let (head, body) = request.into_parts();
                 body.collect().await.expect("a body");

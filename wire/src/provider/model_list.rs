@@ -133,7 +133,9 @@ fn undated(name: &str) -> Vec<String> {
 }
 
 fn time_or_date(text: &str) -> Option<i64> {
-    read_time(text).or_else(|| read_time(&format!("{text}T00:00:00Z"))).or_else(|| read_time(&format!("{text}Z")))
+    read_time(text)
+        .or_else(|| read_time(&format!("{text}T00:00:00Z")))
+        .or_else(|| read_time(&format!("{text}Z")))
 }
 
 #[cfg(test)]

@@ -150,10 +150,10 @@ impl Keys {
             .into_iter()
             .filter_map(|standing| match standing {
                 Standing::Usable | Standing::Forbidden => Some(Duration::ZERO),
-                Standing::Resting { until, why: Rest::Limited } => {
-                    Some(until.saturating_duration_since(now))
+                Standing::Resting { until, why: Rest::Limited } => Some(until.saturating_duration_since(now)),
+                Standing::Resting { why: Rest::Exhausted, .. } | Standing::Retired | Standing::Missing => {
+                    None
                 }
-                Standing::Resting { why: Rest::Exhausted, .. } | Standing::Retired | Standing::Missing => None,
             })
             .min()
     }

@@ -394,7 +394,10 @@ mod tests {
         assert!(!ring.is_proven(0, FIRST));
         // The answer to a call that was on its way before.
         ring.accept(0, FIRST);
-        assert_eq!((ring.standing(0, &held(&[0]), now), ring.is_proven(0, FIRST)), (Standing::Retired, false));
+        assert_eq!(
+            (ring.standing(0, &held(&[0]), now), ring.is_proven(0, FIRST)),
+            (Standing::Retired, false)
+        );
         ring.restore(0, FIRST);
         assert_eq!((ring.standing(0, &held(&[0]), now), ring.is_proven(0, FIRST)), (Standing::Usable, true));
         // A probe of a content that is gone says nothing of the next.

@@ -33,7 +33,7 @@ enum Shown {
     List(Vec<OfferedModel>),
     /// An answer that is no list: it may be another's page.
     NoList,
-    Error(Said),
+    Error(Box<Said>),
     /// No answer, or not all of it.
     Nothing,
 }
@@ -57,7 +57,11 @@ pub(super) async fn run(proxy: &Proxy, timeouts: &Timeouts) {
         for (chosen, shown) in join_all(asked).await {
             let came = judge(proxy, chosen, shown, guarded.proves(), doubted.contains(&chosen.index));
             proxy.metrics.probed(came.as_str());
-            tracing::debug!(key = chosen.index, came = came.as_str(), "the provider was asked for its models");
+            tracing::debug!(
+                key = chosen.index,
+                came = came.as_str(),
+                "the provider was asked for its models"
+            );
             schedule.came(chosen.index, came, Instant::now());
         }
         if !asked_all {
@@ -124,7 +128,7 @@ async fn pages(proxy: &Proxy, chosen: Option<&Chosen>) -> Shown {
         let Ok(asking) = proxy.asking(&path) else { return Shown::NoList };
         let body = match send(proxy, &asking, chosen).await {
             Some(Outcome::Answer(response)) => response.into_body(),
-            Some(Outcome::Error(said)) => return Shown::Error(said),
+            Some(Outcome::Error(said)) => return Shown::Error(Box::new(said)),
             None => return Shown::Nothing,
         };
         let Some(page) = collect(body).await else { return Shown::Nothing };

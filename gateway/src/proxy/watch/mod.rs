@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn what_any_key_is_shown_is_there() {
-        let models = union(&[Some(vec![offered("b"), offered("a")]), None, Some(vec![offered("a"), offered("c")])]);
+        let models =
+            union(&[Some(vec![offered("b"), offered("a")]), None, Some(vec![offered("a"), offered("c")])]);
         assert_eq!(models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 

@@ -78,7 +78,8 @@ mod tests {
     fn what_must_be_mended_is_told_at_once_and_what_moves_now_and_then() {
         let usable = keyed(KeyCondition::Usable, None);
         assert_eq!(due(&usable, &ProviderState { version: 9, ..usable.clone() }, LONG), None);
-        let error = UpstreamError { time: at(1), status: None, class: "upstream".into(), message: "m".into() };
+        let error =
+            UpstreamError { time: at(1), status: None, class: "upstream".into(), message: "m".into() };
         let mismatch =
             |second| Some(ResidencyMismatch { time: at(second), required: "us".into(), stated: None });
         let told = ProviderState { residency_mismatch: mismatch(1), ..usable.clone() };
@@ -88,7 +89,11 @@ mod tests {
             (&usable, ProviderState { last_upstream_error: Some(error), ..usable.clone() }),
             (&told, ProviderState { residency_mismatch: mismatch(2), ..usable.clone() }),
         ] {
-            assert_eq!((due(last, &next, SHORT), due(last, &next, LONG)), (Some(false), Some(true)), "{next:?}");
+            assert_eq!(
+                (due(last, &next, SHORT), due(last, &next, LONG)),
+                (Some(false), Some(true)),
+                "{next:?}"
+            );
         }
         for next in [
             keyed(KeyCondition::Refused, None),
@@ -97,7 +102,10 @@ mod tests {
             ProviderState { probed: true, ..usable.clone() },
             told.clone(),
         ] {
-            assert_eq!((due(&usable, &next, Duration::ZERO), due(&usable, &next, SHORT)), (Some(false), Some(true)));
+            assert_eq!(
+                (due(&usable, &next, Duration::ZERO), due(&usable, &next, SHORT)),
+                (Some(false), Some(true))
+            );
         }
     }
 

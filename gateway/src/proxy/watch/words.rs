@@ -70,10 +70,7 @@ mod tests {
         let redactor = Keys::new(&[KeySource { path, weight: NonZeroU16::MIN }], metrics).redactor(&[]);
         let said = "Incorrect API key provided: sk-canary-5f1d (sk-ca******5f1d). See\nyour settings.";
         let told = of_the_provider(said, &redactor);
-        assert_eq!(
-            told,
-            "the provider said: Incorrect API key provided: [key] [key] See your settings."
-        );
+        assert_eq!(told, "the provider said: Incorrect API key provided: [key] [key] See your settings.");
     }
 
     #[test]

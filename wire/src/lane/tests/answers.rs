@@ -122,6 +122,20 @@ fn an_answer_says_the_same_through_every_door() {
     }
 }
 
+/// Who promised a place compares, whichever lane the answer takes.
+#[test]
+fn where_an_answer_was_made_is_observed_in_both_lanes() {
+    let speaks = native(Operation::Messages);
+    for (stated, place) in [(json!("us"), Some("us")), (Value::Null, None), (json!(7), None)] {
+        let mut said = answer(Operation::Messages);
+        said["usage"]["inference_geo"] = stated;
+        for door in [Operation::Messages, Operation::ChatCompletions, Operation::GenerateContent] {
+            let whole = lane(door, false, &speaks).whole(&stamp(), 200, said.to_string().as_bytes());
+            assert_eq!(whole.expect("an answer").place.as_deref(), place, "{door}");
+        }
+    }
+}
+
 #[test]
 fn counting_crosses_between_those_who_count() {
     for (door, speaks) in [

@@ -111,6 +111,23 @@ fn an_external_model_answers_at_its_providers_proxy() {
 }
 
 #[test]
+fn what_a_providers_owner_demands_goes_with_its_models() {
+    let external = json!({"external": {"provider": "acme", "model": "gpt-x"}});
+    let mut facts = facts(vec![model("a", external)], vec![], vec![]);
+    assert_eq!(entries(&facts)[0].data_policy, None);
+    let demanding = json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
+        "metadata": {"name": "acme", "namespace": "team"},
+        "spec": {"kind": "Anthropic", "dataPolicy": {"region": "us"}, "apiKeys": [{"name": "s", "key": "k"}]},
+    });
+    facts.apply(Change::Provider(Event::Apply(guarded(demanding))));
+    let policy = entries(&facts)[0].data_policy.clone().expect("a policy");
+    let fields = policy.fields(weighbridge_wire::lane::Operation::Messages).expect("enforced");
+    assert_eq!(fields, [("inference_geo", json!("us"))]);
+    assert!(policy.withholds(), "unless its owner says otherwise");
+}
+
+#[test]
 fn an_external_model_at_zero_is_not_routed_though_its_proxy_answers() {
     let endpoints = json!([{"addresses": ["10.0.1.1"], "conditions": {"ready": true}}]);
     let at = |replicas: i32| {
