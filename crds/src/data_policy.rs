@@ -29,15 +29,17 @@ pub struct DataPolicy {
     pub on_mismatch: Option<OnMismatch>,
 }
 
-/// What a provider is to keep.
+/// What the provider is to keep of requests and answers. `NotStored`: every request says `store: false`, so that nothing
+/// is kept to be fetched again; what is kept against abuse is a matter of the account's contract. Default: as the account
+/// is set.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Retention {
-    /// Every request says `store: false`: nothing is kept to be fetched again. What is kept against abuse is a matter of
-    /// the account's contract.
+    /// Nothing to be fetched again.
     NotStored,
 }
 
-/// What becomes of an answer that comes from elsewhere.
+/// What becomes of an answer that comes from elsewhere, or does not say whence: with `Fail` the caller gets an error in its
+/// place, with `Report` it is delivered; either way it is counted and stands in the status. Default: `Fail`.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum OnMismatch {
     /// It is not delivered: the caller gets an error.

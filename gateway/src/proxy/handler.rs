@@ -19,7 +19,7 @@ use super::failure::{self, Failed};
 use super::keys::{Chosen, Keys, NoKey, Rest, resting, used_up};
 use super::metrics::ProxyMetrics;
 use super::passing::Counted;
-use super::watch::Watch;
+use super::watch::{Asker, Watch};
 use super::{ProxyConfig, ProxyConfigError};
 use crate::forward::{
     ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, HOST, Pieces, RESIDENCY_PATH, Residency, Upstream,
@@ -204,7 +204,11 @@ impl Proxy {
 
     /// Sends `request`, which holds the keys `sent`.
     pub(super) async fn send(&self, request: Request<Pieces>, sent: &[Chosen]) -> Result<Outcome, Failed> {
-        let live = request.method() == Method::POST;
+        let asker = match (request.method(), sent) {
+            (&Method::POST, _) => Asker::Caller,
+            (_, []) => Asker::Stranger,
+            (_, _) => Asker::Probe,
+        };
         let response = self.upstream.send(request).await.map_err(|error| {
             let failed = failure::unanswered(&self.provider, &error);
             let error = self.keys.redactor(sent).redact_text(&chain(&error));
@@ -214,7 +218,7 @@ impl Proxy {
         })?;
         if !response.status().is_success() {
             let said = Said::read(self.kind, response).await;
-            self.watch.said(&said.failure, &self.keys.redactor(sent), live);
+            self.watch.said(&said.failure, &self.keys.redactor(sent), asker);
             return Ok(Outcome::Error(said));
         }
         if let Some(what) = answer::is_none(response.headers()) {

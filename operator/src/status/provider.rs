@@ -108,7 +108,9 @@ fn heard_of(
         let reason = dead.into_iter().find(|reason| reason.as_str() == ready.reason)?;
         Some((reason, ready.message.clone()))
     });
-    Upstream { says: says.collect(), dead, keys: old.keys.clone() }
+    // Keys of another spec are others.
+    let keys = if old.observed_generation == provider.metadata.generation { old.keys.clone() } else { Vec::new() };
+    Upstream { says: says.collect(), dead, keys }
 }
 
 /// An error that differs from the last in nothing but its time is the last.

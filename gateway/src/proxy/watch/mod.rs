@@ -35,6 +35,17 @@ const MOST_MODELS: usize = 4096;
 /// Between two looks at what passes by itself: rests that end, and files that change.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Whose request it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A caller's.
+    Caller,
+    /// The proxy's own, with a key.
+    Probe,
+    /// The proxy's own, with none.
+    Stranger,
+}
+
 /// Everything that is known of the provider.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -88,15 +99,15 @@ impl Watch {
         self.wake();
     }
 
-    /// The provider answered with an error; `live`: to a call, and not to a probe.
-    pub(super) fn said(&self, failure: &Failure, redactor: &Redactor, live: bool) {
+    /// The provider answered with an error to a request of `asker`'s.
+    pub(super) fn said(&self, failure: &Failure, redactor: &Redactor, asker: Asker) {
         let mut known = self.known();
         if health::is_the_providers(failure.class) {
             known.health.failed();
         } else {
             known.health.answered();
         }
-        if words::may_be_told(failure.class, live) {
+        if words::may_be_told(failure.class, asker) {
             let message = words::of_the_provider(&failure.message, redactor);
             known.tell(failure.status, failure.class, message);
             self.wake();

@@ -1,7 +1,8 @@
 //! A provider's words in a status: which may be told, and how.
 
-use super::Redactor;
 use weighbridge_wire::canonical::FailureClass;
+
+use super::{Asker, Redactor};
 
 /// Characters of a message. A status is read on one line.
 const LONGEST: usize = 256;
@@ -12,13 +13,13 @@ const SHOWN: &str = "[key]";
 const STARS: &str = "***";
 
 /// Whether an error of this class is told. What the caller did wrong is quoted in the provider's words, and a caller's
-/// words do not belong into a status that others read. A probe asks for what many servers do not have.
-pub(super) fn may_be_told(class: FailureClass, live: bool) -> bool {
+/// words do not belong into a status that others read. A probe asks for what many servers do not have, and who shows no
+/// key is refused for that.
+pub(super) fn may_be_told(class: FailureClass, asker: Asker) -> bool {
     match class {
-        FailureClass::NotFound => live,
-        FailureClass::Credential
-        | FailureClass::Forbidden
-        | FailureClass::QuotaExhausted
+        FailureClass::NotFound => asker == Asker::Caller,
+        FailureClass::Credential | FailureClass::Forbidden => asker != Asker::Stranger,
+        FailureClass::QuotaExhausted
         | FailureClass::RateLimited
         | FailureClass::Overloaded
         | FailureClass::Timeout
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn what_a_caller_did_wrong_is_not_told() {
         for class in FailureClass::ALL {
-            let told = may_be_told(class, true);
+            let told = may_be_told(class, Asker::Caller);
             let callers = matches!(
                 class,
                 FailureClass::BadRequest
@@ -93,6 +94,8 @@ mod tests {
             );
             assert_eq!(told, !callers, "{class:?}");
         }
-        assert!(!may_be_told(FailureClass::NotFound, false));
+        assert!(!may_be_told(FailureClass::NotFound, Asker::Probe));
+        assert!(!may_be_told(FailureClass::Credential, Asker::Stranger));
+        assert!(may_be_told(FailureClass::Credential, Asker::Probe));
     }
 }
