@@ -10,12 +10,15 @@ use std::time::Duration;
 use http::{Method, Response};
 use provider_script::{Provider, Seen, a_path, config, json, put, write_keys};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use weighbridge_crds::{KeyCondition, ProviderState, UpstreamHealth};
 use weighbridge_gateway::{ProxyConfig, Timeouts};
 use weighbridge_tests::door::{Answer, Client, ClosedPort, Door};
 use weighbridge_wire::provider::Kind;
 
 const CANARY: &str = "sk-canary-5f1d";
+/// For what comes at once; nothing waits for its end.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Bed {
     folder: TempDir,
@@ -88,7 +91,7 @@ async fn until(door: &Door, fits: impl Fn(&ProviderState) -> bool) -> ProviderSt
             path = format!("/state?after={}", state.version);
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), found).await.expect("a state that fits")
+    tokio::time::timeout(DEADLINE, found).await.expect("a state that fits")
 }
 
 fn stand(state: &ProviderState) -> Vec<KeyCondition> {
@@ -141,7 +144,13 @@ async fn a_retired_key_is_back_once_a_probe_succeeds() {
 /// OpenRouter and others show their list to everybody, a dead key included.
 #[tokio::test]
 async fn a_list_that_everybody_sees_proves_no_key() {
-    let bed = Bed::new(Kind::OpenAiCompatible, &[CANARY], refused, |_| list(&["m"])).await;
+    let asked = Arc::new(Semaphore::new(0));
+    let counted = Arc::clone(&asked);
+    let lists = move |_: &Seen| {
+        counted.add_permits(1);
+        list(&["m"])
+    };
+    let bed = Bed::new(Kind::OpenAiCompatible, &[CANARY], refused, lists).await;
     let state = bed.until(|state| state.models.is_some()).await;
     assert_eq!(stand(&state), [KeyCondition::Unproven]);
     let probes = bed.provider.probes();
@@ -149,9 +158,8 @@ async fn a_list_that_everybody_sees_proves_no_key() {
     assert_eq!(bed.ask().await.status, 502);
     bed.until(|state| stand(state) == [KeyCondition::Refused]).await;
     // It is asked again, and that is no reason to trust the key.
-    while bed.provider.probes().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let thrice = tokio::time::timeout(DEADLINE, asked.acquire_many(5)).await;
+    assert!(matches!(thrice, Ok(Ok(_))), "it is asked without a key, with it, and three times more");
     assert_eq!(stand(&bed.until(|_| true).await), [KeyCondition::Refused]);
 
     // Where the list is for those with a key, it proves one.

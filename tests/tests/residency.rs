@@ -5,6 +5,7 @@
 mod provider_script;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use provider_script::{Provider, config, json as answer, write_keys};
@@ -16,6 +17,8 @@ use weighbridge_gateway::{GatewayConfig, ProxyConfig};
 use weighbridge_tests::door::{Answer, Client, Door, entry};
 use weighbridge_tests::simulator::Simulator;
 
+/// For what comes at once; nothing waits for its end.
+const DEADLINE: Duration = Duration::from_secs(60);
 const MODELS: [&str; 4] = ["faithful", "elsewhere", "elsewhere-late", "nowhere"];
 
 struct Bed {
@@ -102,14 +105,17 @@ impl Bed {
     async fn told(&self) -> (String, Option<String>) {
         let mut client = Client::connect(self.proxy.admin).await.expect("connected");
         let mut path = "/state".to_owned();
-        loop {
-            let answer = client.get(&path).await.expect("answered");
-            let state: ProviderState = serde_json::from_slice(&answer.body).expect("a state");
-            if let Some(mismatch) = state.residency_mismatch {
-                return (mismatch.required, mismatch.stated);
+        let told = async {
+            loop {
+                let answer = client.get(&path).await.expect("answered");
+                let state: ProviderState = serde_json::from_slice(&answer.body).expect("a state");
+                if let Some(mismatch) = state.residency_mismatch {
+                    return (mismatch.required, mismatch.stated);
+                }
+                path = format!("/state?after={}", state.version);
             }
-            path = format!("/state?after={}", state.version);
-        }
+        };
+        tokio::time::timeout(DEADLINE, told).await.expect("told of a mismatch")
     }
 }
 

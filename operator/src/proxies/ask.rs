@@ -24,6 +24,8 @@ const FIRST_AGAIN: Duration = Duration::from_secs(1);
 const LAST_AGAIN: Duration = Duration::from_secs(60);
 /// Failures in a row after which what was said before counts no more: half a minute of them.
 const LOST: u32 = 5;
+/// The same where nothing was said before, since its provider waits for the first word to be ready.
+const MUTE: u32 = 3;
 
 /// What came of a question.
 pub(super) enum Said {
@@ -67,7 +69,7 @@ impl Asking {
 
     pub(super) fn subscribe(&self, whose: &(String, String), address: SocketAddr) -> Subscription {
         let client = self.0.clone();
-        Subscription { client, whose: whose.clone(), address, version: None, failures: 0 }
+        Subscription { client, whose: whose.clone(), address, version: None, heard: false, failures: 0 }
     }
 }
 
@@ -77,6 +79,7 @@ pub(super) struct Subscription {
     whose: (String, String),
     address: SocketAddr,
     version: Option<u64>,
+    heard: bool,
     failures: u32,
 }
 
@@ -85,7 +88,7 @@ impl Subscription {
     pub(super) async fn next(&mut self) -> Said {
         match self.ask().await {
             Ok(state) => {
-                self.failures = 0;
+                (self.heard, self.failures) = (true, 0);
                 tokio::time::sleep(PACE).await;
                 if self.version.replace(state.version) == Some(state.version) {
                     return Said::Nothing;
@@ -98,7 +101,8 @@ impl Subscription {
                 let wait = FIRST_AGAIN.saturating_mul(2_u32.saturating_pow(self.failures)).min(LAST_AGAIN);
                 self.failures = self.failures.saturating_add(1);
                 tokio::time::sleep(jittered(wait)).await;
-                if self.failures != LOST {
+                let lost = if self.heard { LOST } else { MUTE };
+                if self.failures != lost {
                     return Said::Nothing;
                 }
                 self.version = None;

@@ -11,7 +11,7 @@ use weighbridge_crds::{
 
 use super::conditions::{Says, current, is_ready, merge, ours};
 use super::pods::PodsView;
-use super::upstream::{Listed, standing};
+use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
 use crate::plan::{Applied, GPU_NOT_USED, ModelChildren, Revision};
 use crate::proxies::Heard;
 use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
@@ -259,8 +259,7 @@ fn healthy(name: &str, model: &str, seen: Option<&ProviderSeen>, old: &[Conditio
 /// Why the provider can answer no call, where its proxy runs and the fault is beyond it.
 fn dead(type_: &'static str, name: &str, provider: Option<&ExternalProvider>) -> Option<Says> {
     let theirs = provider.and_then(|provider| current(provider, condition::READY))?;
-    let beyond = [Reason::CredentialsInvalid, Reason::QuotaExhausted, Reason::ProviderUnreachable];
-    let is_beyond = theirs.status != "True" && beyond.iter().any(|reason| reason.as_str() == theirs.reason);
+    let is_beyond = theirs.status != "True" && BEYOND_THE_PROXY.iter().any(|reason| reason.as_str() == theirs.reason);
     is_beyond.then(|| {
         let message = format!("ExternalProvider {name}: {}", theirs.message);
         Says { message, ..Says::again(type_, theirs) }

@@ -9,7 +9,7 @@ use weighbridge_crds::{ApiKey, ExternalProvider, ExternalProviderStatus, Upstrea
 use super::conditions::{Says, current, merge, ours};
 use super::model::{engine, scheduled};
 use super::pods::PodsView;
-use super::upstream::{Asked, NamedModel, Upstream, upstream};
+use super::upstream::{Asked, BEYOND_THE_PROXY, NamedModel, Upstream, upstream};
 use crate::plan::{Applied, ProviderChildren, Revision};
 use crate::proxies::Heard;
 use crate::validate::Refusal;
@@ -102,12 +102,18 @@ fn heard_of(
         let before = current(provider, says.type_);
         before.map_or_else(|| says.clone(), |before| Says::again(says.type_, before))
     });
-    let ready = current(provider, condition::READY).filter(|ready| ready.status == "False");
-    let dead = [Reason::CredentialsInvalid, Reason::QuotaExhausted, Reason::ProviderUnreachable];
-    let dead = ready.and_then(|ready| {
-        let reason = dead.into_iter().find(|reason| reason.as_str() == ready.reason)?;
-        Some((reason, ready.message.clone()))
-    });
+    let dead = match current(provider, condition::READY) {
+        Some(ready) if ready.status == "True" => None,
+        ready => {
+            let beyond = ready.and_then(|ready| {
+                let reason = BEYOND_THE_PROXY.into_iter().find(|reason| reason.as_str() == ready.reason)?;
+                Some((reason, ready.message.clone()))
+            });
+            // Who takes an engine down for a provider waits for its proxy's first word, or for it to be mute.
+            let unheard = (Reason::Progressing, "the proxy is asked how it stands with the provider".to_owned());
+            Some(beyond.unwrap_or(unheard))
+        }
+    };
     // Keys of another spec are others.
     let keys = if old.observed_generation == provider.metadata.generation { old.keys.clone() } else { Vec::new() };
     Upstream { says: says.collect(), dead, keys }

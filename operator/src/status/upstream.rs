@@ -13,6 +13,10 @@ const RETIRES_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Models that one message names.
 const NAMED: usize = 5;
 
+/// Reasons for which nothing can be answered though the proxy runs: the fault is beyond it.
+pub(super) const BEYOND_THE_PROXY: [Reason; 3] =
+    [Reason::CredentialsInvalid, Reason::QuotaExhausted, Reason::ProviderUnreachable];
+
 /// A model that a ModelDeployment names at a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedModel {

@@ -118,7 +118,13 @@ fn judge(proxy: &Proxy, chosen: &Chosen, shown: Shown, proves: bool, doubted: bo
 
 /// Asks for the list with a key, or with none.
 async fn ask(proxy: &Proxy, chosen: Option<&Chosen>) -> Shown {
-    tokio::time::timeout(TIME, pages(proxy, chosen)).await.unwrap_or(Shown::Nothing)
+    match tokio::time::timeout(TIME, pages(proxy, chosen)).await {
+        Ok(shown) => shown,
+        Err(_) => {
+            proxy.watch.unanswered(FailureClass::Timeout, &format!("no list of models within {} s", TIME.as_secs()));
+            Shown::Nothing
+        }
+    }
 }
 
 async fn pages(proxy: &Proxy, chosen: Option<&Chosen>) -> Shown {
