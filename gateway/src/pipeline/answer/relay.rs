@@ -12,6 +12,8 @@ use weighbridge_wire::lane::{self, Ended, Observed, Stamp};
 
 use super::super::admit::Call;
 use super::super::headers;
+use super::super::residency::Check;
+use super::NoAnswer;
 use crate::Limits;
 use crate::directory::Target;
 use crate::failure;
@@ -36,6 +38,7 @@ pub(in super::super) struct Relay {
     target: Arc<Target>,
     headers: HeaderMap,
     prompt_tokens: Option<u64>,
+    check: Check,
     /// The end mark has passed; only the upstream's close is waited for.
     done: bool,
     /// What was read and not handed on yet.
@@ -95,12 +98,17 @@ pub(super) enum End {
 
 impl Relay {
     /// Reads up to the commit point, before which a failure is still an HTTP status.
+    ///
+    /// # Errors
+    /// Where no answer begins, and where `check` withholds it.
     pub(super) async fn open(
         call: &Call,
         head: &Parts,
         body: UpstreamBody,
         limits: &Limits,
-    ) -> Result<Self, Failure> {
+        mut check: Check,
+    ) -> Result<Self, NoAnswer> {
+        check.head(&head.headers).map_err(|failure| NoAnswer::Withheld(failure, None))?;
         let prompt_tokens = headers::prompt_tokens(&head.headers);
         let stamp = Stamp { prompt_tokens, ..call.stamp.clone() };
         let mut relay = Self {
@@ -109,6 +117,7 @@ impl Relay {
             target: Arc::clone(&call.target),
             headers: headers::streamed(&head.headers, &call.lane),
             prompt_tokens,
+            check,
             done: false,
             passed: Passed::default(),
             opening: Some(Opening::default()),
@@ -118,11 +127,15 @@ impl Relay {
         }
         relay.opening = None;
         match relay.passed.ended.take() {
-            Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => Err(failure),
-            ended => {
-                relay.passed.ended = ended;
-                Ok(relay)
+            Some(End::Cut { failure, cut: Cut::residency }) => {
+                return Err(NoAnswer::Withheld(failure, relay.passed.usage));
             }
+            Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => return Err(failure.into()),
+            ended => relay.passed.ended = ended,
+        }
+        match relay.check.delivered() {
+            Ok(()) => Ok(relay),
+            Err(failure) => Err(NoAnswer::Withheld(failure, relay.passed.usage)),
         }
     }
 
@@ -165,8 +178,16 @@ impl Relay {
                     if let Some(opening) = &mut self.opening {
                         opening.count(&data);
                     }
+                    let before = self.passed.out.len();
                     let observed = self.stream.push(&data, &mut self.passed.out);
-                    self.observe(observed);
+                    match self.check.said(observed.place.as_ref()) {
+                        Ok(()) => self.observe(observed),
+                        Err(failure) => {
+                            self.passed.out.truncate(before);
+                            self.passed.usage = observed.usage.or(self.passed.usage);
+                            self.passed.ended = Some(End::Cut { cut: Cut::residency, failure });
+                        }
+                    }
                 }
             }
             Some(Err(BodyError::Idle(time))) => {
@@ -182,7 +203,7 @@ impl Relay {
     }
 
     fn observe(&mut self, observed: Observed) {
-        let Observed { meaningful, pieces, usage, ended } = observed;
+        let Observed { meaningful, pieces, usage, place: _, ended } = observed;
         self.passed.meaningful |= meaningful;
         self.passed.pieces += pieces;
         self.passed.usage = usage.or(self.passed.usage);
