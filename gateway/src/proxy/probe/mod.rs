@@ -52,10 +52,10 @@ pub(super) async fn run(proxy: &Proxy, timeouts: &Timeouts) {
         if !due.is_empty() {
             guarded.look(proxy).await;
         }
-        let keys = due.iter().filter_map(|index| held.get(*index)?.as_ref());
-        let asked = keys.map(|chosen| async move { (chosen, ask(proxy, Some(chosen)).await) });
-        for (chosen, shown) in join_all(asked).await {
-            let came = judge(proxy, chosen, shown, guarded.proves(), doubted.contains(&chosen.index));
+        let keys = due.iter().filter_map(|due| Some((held.get(due.index)?.as_ref()?, due.doubted)));
+        let asked = keys.map(async |(chosen, doubted)| (chosen, doubted, ask(proxy, Some(chosen)).await));
+        for (chosen, doubted, shown) in join_all(asked).await {
+            let came = judge(proxy, chosen, shown, guarded.proves(), doubted);
             proxy.metrics.probed(came.as_str());
             tracing::debug!(
                 key = chosen.index,

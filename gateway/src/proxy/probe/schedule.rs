@@ -51,6 +51,17 @@ struct Slot {
     /// The wait after the next thing that is wrong.
     again: Duration,
     wrong: Option<Instant>,
+    /// Whether a live call was refused since it was last asked with.
+    doubted: bool,
+}
+
+/// A key to ask with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Its place among the keys.
+    pub index: usize,
+    /// Whether a live call was refused with it, since it was last asked with.
+    pub doubted: bool,
 }
 
 impl Schedule {
@@ -58,13 +69,14 @@ impl Schedule {
         Self { every, again: again.min(every), slots: Vec::new() }
     }
 
-    /// The places of the keys to ask with now. `doubted` are those that a live call was refused with.
+    /// The keys to ask with now. `doubted` are those that a live call was refused with since the last look; a doubt lasts
+    /// until the key is asked with.
     pub(super) fn due(
         &mut self,
         held: &[Option<Generation>],
         doubted: &BTreeSet<usize>,
         now: Instant,
-    ) -> Vec<usize> {
+    ) -> Vec<Due> {
         self.slots.resize(held.len(), None);
         let first = self.again;
         let mut due = Vec::new();
@@ -73,18 +85,19 @@ impl Schedule {
                 *slot = None;
                 continue;
             };
-            let fresh = Slot { generation, due: now, asked: None, again: first, wrong: None };
+            let fresh = Slot { generation, due: now, asked: None, again: first, wrong: None, doubted: false };
             let slot = match slot {
                 Some(slot) if slot.generation == generation => slot,
                 other => other.insert(fresh),
             };
-            if doubted.contains(&index) {
+            if doubted.contains(&index) && !slot.doubted {
+                slot.doubted = true;
                 let soonest = slot.asked.map_or(now, |asked| asked + slot.again);
                 slot.due = slot.due.min(soonest.max(now));
                 slot.worsen(self.every, now);
             }
             if slot.due <= now {
-                due.push(index);
+                due.push(Due { index, doubted: std::mem::take(&mut slot.doubted) });
             }
         }
         due
@@ -132,6 +145,10 @@ mod tests {
         BTreeSet::new()
     }
 
+    fn places(due: &[Due]) -> Vec<usize> {
+        due.iter().map(|due| due.index).collect()
+    }
+
     fn schedule() -> (Schedule, [Option<Generation>; 2], Instant) {
         (Schedule::new(EVERY, 10 * SECOND), [Some(Generation::test(0)), None], Instant::now())
     }
@@ -139,15 +156,15 @@ mod tests {
     #[test]
     fn a_key_is_asked_with_at_once_and_then_now_and_then() {
         let (mut schedule, held, now) = schedule();
-        assert_eq!(schedule.due(&held, &none(), now), [0]);
+        assert_eq!(places(&schedule.due(&held, &none(), now)), [0]);
         schedule.came(0, Came::Taken, now);
         assert!(schedule.due(&held, &none(), now + EVERY - SECOND).is_empty());
-        assert_eq!(schedule.due(&held, &none(), now + EVERY), [0]);
+        assert_eq!(places(&schedule.due(&held, &none(), now + EVERY)), [0]);
         schedule.came(0, Came::NoList, now + EVERY);
         assert!(schedule.due(&held, &none(), now + EVERY + SECOND).is_empty());
         // Another content is another key, and a file that has one now is looked at too.
         let held = [Some(Generation::test(1)), Some(Generation::test(0))];
-        assert_eq!(schedule.due(&held, &none(), now + EVERY + SECOND), [0, 1]);
+        assert_eq!(places(&schedule.due(&held, &none(), now + EVERY + SECOND)), [0, 1]);
     }
 
     #[test]
@@ -155,12 +172,25 @@ mod tests {
         for came in [Came::Refused, Came::Forbidden, Came::Failed] {
             let (mut schedule, held, mut now) = schedule();
             for wait in [10, 20, 40, 80, 160, 300, 300] {
-                assert_eq!(schedule.due(&held, &none(), now), [0], "{came:?} {wait}");
+                assert_eq!(places(&schedule.due(&held, &none(), now)), [0], "{came:?} {wait}");
                 schedule.came(0, came, now);
                 assert!(schedule.due(&held, &none(), now + (wait - 1) * SECOND).is_empty());
                 now += wait * SECOND;
             }
         }
+    }
+
+    #[test]
+    fn a_doubt_lasts_until_the_key_is_asked_with() {
+        let (mut schedule, held, start) = schedule();
+        schedule.due(&held, &none(), start);
+        schedule.came(0, Came::Forbidden, start);
+        let doubt = BTreeSet::from([0]);
+        assert!(schedule.due(&held, &doubt, start + SECOND).is_empty(), "it was asked with just now");
+        let later = start + 10 * SECOND;
+        assert_eq!(schedule.due(&held, &none(), later), [Due { index: 0, doubted: true }]);
+        schedule.came(0, Came::Forbidden, later);
+        assert_eq!(schedule.due(&held, &none(), later + EVERY), [Due { index: 0, doubted: false }]);
     }
 
     #[test]
@@ -183,6 +213,6 @@ mod tests {
         let later = start + 600 * SECOND + 2 * EVERY;
         schedule.due(&held, &none(), later);
         schedule.came(0, Came::Taken, later);
-        assert_eq!(schedule.due(&held, &doubt, later + 10 * SECOND), [0]);
+        assert_eq!(places(&schedule.due(&held, &doubt, later + 10 * SECOND)), [0]);
     }
 }
