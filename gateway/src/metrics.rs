@@ -120,6 +120,7 @@ pub(crate) struct GatewayMetrics {
     pub retries: Family<RetryLabels, Counter>,
     /// Answers whose input is in no count.
     pub usage_missing: Family<ModelLabels, Counter>,
+    pub tokens_estimated: Family<TokenLabels, Counter>,
     pub residency_mismatches: Family<MismatchLabels, Counter>,
 }
 
@@ -138,6 +139,7 @@ impl GatewayMetrics {
             streams_cut: Family::default(),
             retries: Family::default(),
             usage_missing: Family::default(),
+            tokens_estimated: Family::default(),
             residency_mismatches: Family::default(),
         };
         let Self {
@@ -150,6 +152,7 @@ impl GatewayMetrics {
             streams_cut,
             retries,
             usage_missing,
+            tokens_estimated,
             residency_mismatches,
         } = &metrics;
         registry.register(
@@ -187,6 +190,11 @@ impl GatewayMetrics {
             "weighbridge_usage_missing",
             "Answers, whole or cut, without a token count of their prompt: weighbridge_tokens lacks their input",
             usage_missing.clone(),
+        );
+        registry.register(
+            "weighbridge_tokens_estimated",
+            "Tokens that a provider was made to read and never counted, by their bytes: none of weighbridge_tokens",
+            tokens_estimated.clone(),
         );
         registry.register(
             "weighbridge_residency_mismatches",

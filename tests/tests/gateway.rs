@@ -314,7 +314,7 @@ async fn a_stream_that_is_left_counts_the_prompt_and_the_pieces_seen() {
 async fn an_answer_that_never_said_its_usage_is_counted_as_that() {
     let simulator = Simulator::start().await.expect("a simulator");
     let entry = |model: &&str| entry(model, World::Closed, &[simulator.address()]);
-    let entries = ["normal", "no-usage", "cut", "status-500"].iter().map(entry).collect();
+    let entries = ["normal", "no-usage", "cut", "status-500", "silent"].iter().map(entry).collect();
     let door =
         Door::gateway(GatewayConfig::default(), Directory::from_entries(entries)).await.expect("a gateway");
     let mut client = Client::connect(door.address).await.expect("connected");
@@ -333,7 +333,17 @@ async fn an_answer_that_never_said_its_usage_is_counted_as_that() {
     for (model, count) in [("normal", 0.0), ("no-usage", 1.0), ("cut", 1.0), ("status-500", 0.0)] {
         let labels = [&format!("model=\"{model}\"")[..], "world=\"closed\"", "provider=\"acme\""];
         assert_eq!(metric(&door, "weighbridge_usage_missing_total", &labels).await, count, "{model}");
+        let estimated = metric(&door, "weighbridge_tokens_estimated_total", &labels).await;
+        assert_eq!(estimated > 0.0, count > 0.0, "{model}: {estimated}");
     }
+    // Who leaves before an answer begins has made the provider read all the same.
+    tokio::select! {
+        answered = client.post(CHAT, ask("silent", "")) => panic!("{answered:?}"),
+        () = simulator.wait_for(|counts| counts.waiting == 1) => {}
+    }
+    drop(client);
+    settled(&door, 499, 1.0).await;
+    assert!(metric(&door, "weighbridge_tokens_estimated_total", &["model=\"silent\""]).await > 0.0);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use weighbridge_wire::lane::{self, Body, Door, Lane, Stamp};
 
 use super::{Pipeline, headers};
 use crate::access::Caller;
-use crate::directory::Target;
+use crate::directory::{Target, World};
 use crate::failure;
 use crate::forward::{Pieces, unix_seconds};
 use crate::server::{Received, receive};
@@ -24,6 +24,9 @@ pub(super) struct Call {
     pub lane: Lane,
     /// What makes it this answer and no other.
     pub stamp: Stamp,
+    /// About how many tokens a provider reads, for the meter where it does not come to say; none of open weights, whose
+    /// engine counts.
+    pub estimated_input: Option<u64>,
     /// What had to be left out for the upstream's dialect, where the caller allowed it.
     pub dropped: Vec<String>,
     /// What goes upstream.
@@ -62,8 +65,10 @@ impl Pipeline {
             Body::Edited(edits) => Pieces::edited(&received.bytes, edits),
             Body::Written(bytes) => Pieces::from(bytes::Bytes::from(bytes)),
         };
+        let estimated_input = (target.world == World::Closed).then(|| inbound.estimated_input_tokens());
         Ok(Call {
             target,
+            estimated_input,
             lane: outbound.lane,
             stamp: stamp(),
             path: outbound.path,

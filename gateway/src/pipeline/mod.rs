@@ -114,7 +114,7 @@ impl Pipeline {
         record.caller(&caller);
         record.hold(self.slots.take()?);
         let call = self.admit(door, &caller, request).await?;
-        record.name(&call.target);
+        record.name(&call.target, call.estimated_input);
         Ok(call)
     }
 }

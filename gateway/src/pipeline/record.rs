@@ -34,6 +34,8 @@ pub(super) struct Record {
     code: u16,
     stream: bool,
     usage: Option<Usage>,
+    /// About what a provider reads, where it never says.
+    estimated_input: Option<u64>,
     /// What the upstream said at the stream's start; the usage at its end says it again.
     prompt_tokens: Option<u64>,
     /// Pieces of text seen in a stream: about one token each.
@@ -66,6 +68,7 @@ impl Record {
             code: CLIENT_LEFT,
             stream: false,
             usage: None,
+            estimated_input: None,
             prompt_tokens: None,
             pieces: 0,
             first_piece: None,
@@ -89,8 +92,9 @@ impl Record {
         self.slot = Some(slot);
     }
 
-    /// The request is for `target`.
-    pub(super) fn name(&mut self, target: &Target) {
+    /// The request is for `target`, which has about so many tokens to read; `None` where it counts them before it answers.
+    pub(super) fn name(&mut self, target: &Target, estimated_input: Option<u64>) {
+        self.estimated_input = estimated_input;
         let labels = target.labels.clone();
         let in_flight = self.metrics.in_flight.get_or_create_owned(&labels);
         in_flight.inc();
@@ -179,16 +183,16 @@ impl Record {
             let exemplar = self.trace.sampled_id().map(|trace_id| TraceLabels { trace_id });
             named.request_duration.observe(took.as_secs_f64(), exemplar, None);
         }
-        let seen = Seen { prompt_tokens: self.prompt_tokens, pieces: self.pieces };
+        let whole = self.code != CLIENT_LEFT && self.cut.is_none();
+        let seen = Seen { prompt_tokens: self.prompt_tokens, pieces: self.pieces, whole };
         for (direction, count) in tokens(self.usage, seen) {
             if count > 0 {
                 let labels = TokenLabels { model: labels.clone(), direction };
                 self.metrics.tokens.get_or_create(&labels).inc_by(count);
             }
         }
-        let answered = self.stream || (200..300).contains(&self.code);
-        if answered && self.usage.is_none() && self.prompt_tokens.is_none() {
-            self.metrics.usage_missing.get_or_create(&labels).inc();
+        if self.usage.is_none() && self.prompt_tokens.is_none() {
+            self.uncounted(&labels);
         }
         if let Some(cause) = self.cut {
             self.metrics.streams_cut.get_or_create(&CutLabels { model: labels.clone(), cause }).inc();
@@ -202,6 +206,20 @@ impl Record {
             access: self.caller.as_ref().and_then(Caller::access),
         });
         self.metrics.requests.get_or_create(&RequestLabels { model: labels, code: self.code }).inc();
+    }
+
+    /// Nobody said what the prompt came to.
+    fn uncounted(&self, labels: &ModelLabels) {
+        let answered = self.stream || (200..300).contains(&self.code);
+        if answered {
+            self.metrics.usage_missing.get_or_create(labels).inc();
+        }
+        // Who leaves before an answer begins leaves a provider that has read the prompt.
+        let sent = self.code == CLIENT_LEFT && self.lease.is_some();
+        if let Some(estimated) = self.estimated_input.filter(|_| answered || sent) {
+            let labels = TokenLabels { model: labels.clone(), direction: Direction::input };
+            self.metrics.tokens_estimated.get_or_create(&labels).inc_by(estimated);
+        }
     }
 
     fn log(&self, labels: &ModelLabels, took: Duration) {
@@ -237,16 +255,21 @@ impl Drop for Record {
 struct Seen {
     prompt_tokens: Option<u64>,
     pieces: u64,
+    /// Whether the answer came to its end.
+    whole: bool,
 }
 
 /// Tokens by direction, disjoint. Without a usage, a stream counts for the prompt that it named at its start
-/// and the pieces seen of it.
+/// and the pieces seen of it; where it was cut, a usage is what it was at the start, and the pieces are more.
 fn tokens(usage: Option<Usage>, seen: Seen) -> [(Direction, u64); 5] {
-    let usage = usage.unwrap_or(Usage {
+    let mut usage = usage.unwrap_or(Usage {
         input_uncached: seen.prompt_tokens.unwrap_or(0),
         output_visible: seen.pieces,
         ..Usage::default()
     });
+    if !seen.whole {
+        usage.output_visible += seen.pieces.saturating_sub(usage.output());
+    }
     [
         (Direction::input, usage.input_uncached),
         (Direction::output, usage.output_visible),
@@ -271,16 +294,21 @@ mod tests {
             reasoning: 7,
             ..Usage::default()
         };
-        let counts = tokens(Some(usage), Seen { prompt_tokens: Some(99), pieces: 99 });
+        let counts = tokens(Some(usage), Seen { prompt_tokens: Some(99), pieces: 99, whole: true });
         assert_eq!(counts.map(|(_, count)| count), [65, 13, 30, 5, 7]);
         assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), usage.total());
     }
 
     #[test]
     fn a_cut_stream_counts_what_was_seen() {
-        let seen = Seen { prompt_tokens: None, pieces: 4 };
+        let seen = Seen { prompt_tokens: None, pieces: 4, whole: false };
         assert_eq!(tokens(None, seen).map(|(_, count)| count), [0, 4, 0, 0, 0]);
         let seen = Seen { prompt_tokens: Some(7), ..seen };
         assert_eq!(tokens(None, seen).map(|(_, count)| count), [7, 4, 0, 0, 0]);
+        // What a message began with, in Anthropic's dialect.
+        let begun = Usage { input_uncached: 5, cache_read: 3, output_visible: 1, ..Usage::default() };
+        assert_eq!(tokens(Some(begun), seen).map(|(_, count)| count), [5, 4, 3, 0, 0]);
+        let thought = Usage { reasoning: 9, ..begun };
+        assert_eq!(tokens(Some(thought), seen).map(|(_, count)| count), [5, 1, 3, 0, 9]);
     }
 }

@@ -86,6 +86,11 @@ impl<'a> Inbound<'a> {
         if self.operation.asks_for_usage() { self.view.include_usage() } else { self.stream }
     }
 
+    /// About how many tokens it makes a model read, by its bytes: for what no upstream counts.
+    pub fn estimated_input_tokens(&self) -> u64 {
+        estimate::of_body(self.view.text)
+    }
+
     /// The request for an upstream that calls the model `upstream_model`: the client's own bytes where it takes the
     /// operation, and a translation elsewhere. `set` are top-level fields of the upstream's body and their values, which
     /// replace the caller's; `model` and the wish for a stream are none of them.
