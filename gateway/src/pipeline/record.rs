@@ -191,7 +191,7 @@ impl Record {
                 self.metrics.tokens.get_or_create(&labels).inc_by(count);
             }
         }
-        if self.usage.is_none() && self.prompt_tokens.is_none() {
+        if self.usage.is_none() && self.prompt_tokens.is_none() && self.operation.is_metered() {
             self.uncounted(&labels);
         }
         if let Some(cause) = self.cut {

@@ -33,6 +33,6 @@ pub(super) fn operation_name(operation: Operation) -> &'static str {
         Operation::GenerateContent | Operation::StreamGenerateContent { .. } => "generate_content",
         Operation::Embeddings | Operation::EmbedContent | Operation::BatchEmbedContents => "embeddings",
         Operation::Rerank => "rerank",
-        Operation::CountMessageTokens | Operation::CountTokens => "count_tokens",
+        Operation::CountMessageTokens | Operation::CountTokens | Operation::Tokenize => "count_tokens",
     }
 }

@@ -1,5 +1,5 @@
-//! The HTTP surface: OpenAI's chat completions, completions, embeddings and models, reranking, health, and
-//! metrics.
+//! The HTTP surface: OpenAI's chat completions, completions, embeddings and models, reranking, tokens counted, health,
+//! and metrics.
 //!
 //! A request's way: read the body within bounds, parse and tokenise off the async threads, submit to the
 //! engine or the encoder, and write the answer whole or as a stream. Every error leaves in OpenAI's shape. No field is
@@ -21,6 +21,7 @@ mod parameters;
 mod record;
 mod state;
 mod stream;
+mod tokenize;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +45,7 @@ pub fn api(state: Arc<AppState>) -> Router {
         .route("/v1/completions", post(completions::handle))
         .route("/v1/embeddings", post(encoding::embeddings::handle))
         .route("/v1/rerank", post(encoding::rerank::handle))
+        .route("/tokenize", post(tokenize::handle))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::get))
         .route("/livez", get(health::livez))

@@ -11,7 +11,7 @@ use crate::sampling::SamplingParams;
 pub(super) const MAX_CHOICES: usize = 128;
 
 /// Fields that change nothing about an answer and need no enforcing: who asks, and where to file it.
-pub(super) const HARMLESS: [&str; 5] =
+const HARMLESS: [&str; 5] =
     ["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 
 /// Bytes of a stop string: each is compared with the answer's end after every token, on the engine's thread.
@@ -86,6 +86,15 @@ impl Extension {
             }
         }
         Ok(extension)
+    }
+}
+
+/// Refuses what neither the wire types nor we know, of an endpoint that draws nothing.
+pub(super) fn refuse_unknown(extra: &Extra) -> Result<(), ApiError> {
+    let known = |name: &str| HARMLESS.contains(&name);
+    match extra.iter().find(|(name, value)| !value.is_null() && !known(name)) {
+        Some((name, _)) => Err(unsupported(name)),
+        None => Ok(()),
     }
 }
 

@@ -177,7 +177,8 @@ pub fn refused(client: &Client, column: Column) -> BTreeMap<String, String> {
                 own("reasoning_effort", "reasoning.effort", "thinking", "generationConfig.thinkingConfig"),
             ),
             ("embeddings", "model"),
-            ("count", own("", "", "/v1/messages/count_tokens", "countTokens")),
+            // Its second question has tools.
+            ("count", own("", "", "tools", "")),
         ]),
         Column::Anthropic => {
             refused.push(("embeddings", own("/v1/embeddings", "/v1/embeddings", "", "batchEmbedContents")));

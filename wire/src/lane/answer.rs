@@ -12,6 +12,7 @@ use crate::canonical::{
     Unreadable, Usage,
 };
 use crate::edit::{quoted, splice};
+use crate::openai::tokenize::TokenizeCount;
 use crate::openai::translate::{chat, completions, embeddings, responses};
 use crate::{anthropic, gemini, openai};
 
@@ -159,6 +160,11 @@ fn read_count(upstream: Operation, body: &[u8]) -> Result<TokenCount, Failure> {
     if upstream == Operation::CountTokens {
         let count = gemini::parse(body).map_err(|problem: Unreadable| unreadable(&problem.to_string()))?;
         return Ok(gemini::count_tokens::response_to_canonical(&count));
+    }
+    if upstream == Operation::Tokenize {
+        let counted = openai::parse(body).map_err(|error| unreadable(&error.body.error.message))?;
+        let TokenizeCount { count } = counted;
+        return Ok(TokenCount { input: count, cached: None });
     }
     let count = anthropic::parse(body).map_err(|failure| unreadable(&failure.message))?;
     Ok(anthropic::count_tokens::to_canonical(&count))

@@ -19,6 +19,8 @@ pub enum Operation {
     Embeddings,
     /// `POST /v1/rerank`.
     Rerank,
+    /// `POST /tokenize`: our engine's, which no client is offered.
+    Tokenize,
     /// `POST /v1/messages`.
     Messages,
     /// `POST /v1/messages/count_tokens`.
@@ -66,7 +68,7 @@ impl Operation {
     /// The dialect that it belongs to. What has none of its own (embeddings, reranking) goes with chat completions.
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::ChatCompletions | Self::Embeddings | Self::Rerank => Dialect::OpenAiChat,
+            Self::ChatCompletions | Self::Embeddings | Self::Rerank | Self::Tokenize => Dialect::OpenAiChat,
             Self::Completions => Dialect::OpenAiCompletions,
             Self::Responses => Dialect::OpenAiResponses,
             Self::Messages | Self::CountMessageTokens => Dialect::Anthropic,
@@ -86,7 +88,7 @@ impl Operation {
             | Self::Messages
             | Self::GenerateContent
             | Self::StreamGenerateContent { .. } => Kind::Conversation,
-            Self::CountMessageTokens | Self::CountTokens => Kind::Counting,
+            Self::CountMessageTokens | Self::CountTokens | Self::Tokenize => Kind::Counting,
             Self::Embeddings | Self::EmbedContent | Self::BatchEmbedContents => Kind::Embedding,
             Self::Rerank => Kind::Reranking,
         }
@@ -101,6 +103,7 @@ impl Operation {
             | Self::Responses
             | Self::Embeddings
             | Self::Rerank
+            | Self::Tokenize
             | Self::Messages
             | Self::CountMessageTokens => return self.as_str().to_owned(),
             Self::GenerateContent => (Method::GenerateContent, ""),
@@ -124,6 +127,7 @@ impl Operation {
             Self::Responses => "/v1/responses",
             Self::Embeddings => "/v1/embeddings",
             Self::Rerank => "/v1/rerank",
+            Self::Tokenize => "/tokenize",
             Self::Messages => "/v1/messages",
             Self::CountMessageTokens => "/v1/messages/count_tokens",
             Self::GenerateContent => "generateContent",
@@ -132,6 +136,11 @@ impl Operation {
             Self::EmbedContent => "embedContent",
             Self::BatchEmbedContents => "batchEmbedContents",
         }
+    }
+
+    /// Whether its answer costs tokens, and says how many. Counting them costs none.
+    pub fn is_metered(self) -> bool {
+        self.kind() != Kind::Counting
     }
 
     /// Whether the path alone says that the answer is a stream; elsewhere the body does.
@@ -145,6 +154,7 @@ impl Operation {
             Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages => true,
             Self::Embeddings
             | Self::Rerank
+            | Self::Tokenize
             | Self::CountMessageTokens
             | Self::GenerateContent
             | Self::StreamGenerateContent { .. }

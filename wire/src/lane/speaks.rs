@@ -10,6 +10,8 @@ use crate::gemini::{Framing, Upstream};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Speaks {
     pub(super) tongue: Tongue,
+    /// Whether it counts tokens beside what its dialect has.
+    tokenizes: bool,
 }
 
 /// The four ways that upstreams speak.
@@ -24,30 +26,30 @@ pub(super) enum Tongue {
 }
 
 impl Speaks {
-    /// Our engine: chat completions, completions, embeddings and reranking.
+    /// Our engine: chat completions, completions, embeddings, reranking, and tokens counted.
     pub fn engine() -> Self {
-        Self { tongue: Tongue::Compatible }
+        Self { tongue: Tongue::Compatible, tokenizes: true }
     }
 
     /// A server that imitates OpenAI's older endpoints, as our engine does.
     pub fn openai_compatible() -> Self {
-        Self { tongue: Tongue::Compatible }
+        Self { tongue: Tongue::Compatible, tokenizes: false }
     }
 
     /// OpenAI: chat completions, completions, Responses and embeddings. Other dialects' conversations become
     /// Responses.
     pub fn openai() -> Self {
-        Self { tongue: Tongue::OpenAi }
+        Self { tongue: Tongue::OpenAi, tokenizes: false }
     }
 
     /// Anthropic, or a server that imitates it: messages, and their tokens counted.
     pub fn anthropic(profile: ModelProfile) -> Self {
-        Self { tongue: Tongue::Anthropic(profile) }
+        Self { tongue: Tongue::Anthropic(profile), tokenizes: false }
     }
 
     /// Google: content generated, tokens counted, texts embedded.
     pub fn gemini(upstream: Upstream) -> Self {
-        Self { tongue: Tongue::Gemini(upstream) }
+        Self { tongue: Tongue::Gemini(upstream), tokenizes: false }
     }
 
     /// Whether it takes the operation as it comes.
@@ -59,6 +61,7 @@ impl Speaks {
             }
             Tongue::Compatible => {
                 matches!(operation, O::ChatCompletions | O::Completions | O::Embeddings | O::Rerank)
+                    || (self.tokenizes && operation == O::Tokenize)
             }
             Tongue::Anthropic(_) => matches!(operation, O::Messages | O::CountMessageTokens),
             Tongue::Gemini(_) => matches!(
@@ -90,6 +93,7 @@ impl Speaks {
             (Kind::Conversation, Tongue::Gemini(_)) => Operation::GenerateContent,
             (Kind::Counting, Tongue::Anthropic(_)) => Operation::CountMessageTokens,
             (Kind::Counting, Tongue::Gemini(_)) => Operation::CountTokens,
+            (Kind::Counting, Tongue::Compatible) if self.tokenizes => Operation::Tokenize,
             (Kind::Embedding, Tongue::OpenAi | Tongue::Compatible) => Operation::Embeddings,
             (Kind::Embedding, Tongue::Gemini(_)) => Operation::BatchEmbedContents,
             (Kind::Counting, Tongue::OpenAi | Tongue::Compatible)
@@ -106,7 +110,7 @@ impl Speaks {
         let (what, works) = match door.kind() {
             Kind::Conversation => ("converse", "ask another model"),
             Kind::Counting => {
-                ("count tokens", "ask a model at Anthropic or Google, or read the usage of an answer")
+                ("count tokens", "ask a model of open weights, at Anthropic or at Google, or read the usage of an answer")
             }
             Kind::Embedding => {
                 ("embed", "ask an embedding model at OpenAI or Google, or one of open weights")
@@ -168,7 +172,7 @@ mod tests {
         let anthropic = Speaks::anthropic(PROFILE);
         for (speaks, door, works) in [
             (Speaks::openai(), Operation::CountMessageTokens, "read the usage"),
-            (Speaks::engine(), Operation::CountTokens, "read the usage"),
+            (Speaks::openai_compatible(), Operation::CountTokens, "read the usage"),
             (anthropic, Operation::Rerank, "reranker"),
             (Speaks::openai(), Operation::Rerank, "reranker"),
             (anthropic, Operation::Embeddings, "embedding model"),
@@ -179,6 +183,7 @@ mod tests {
             assert!(failure.message.contains(works) && failure.message.contains(door.as_str()), "{failure}");
         }
         let google = Speaks::gemini(Upstream::default());
+        assert_eq!(Speaks::engine().asked(Operation::CountTokens, false).ok(), Some(Operation::Tokenize));
         assert_eq!(google.asked(Operation::CountMessageTokens, false).ok(), Some(Operation::CountTokens));
         assert_eq!(anthropic.asked(Operation::CountTokens, false).ok(), Some(Operation::CountMessageTokens));
         assert_eq!(google.asked(Operation::Embeddings, false).ok(), Some(Operation::BatchEmbedContents));

@@ -1,5 +1,5 @@
-//! OpenAI's dialect: chat completions, completions, Responses, embeddings, the models list and errors; and reranking,
-//! which OpenAI has not.
+//! OpenAI's dialect: chat completions, completions, Responses, embeddings, the models list and errors; and reranking and
+//! counting tokens, which OpenAI has not.
 //!
 //! Message types keep the fields they do not know in `extra`, so that an engine can refuse them by name
 //! and a gateway can pass them on. Parsing goes through [`parse`], whose error names the field.
@@ -17,6 +17,7 @@ mod model;
 mod parse;
 pub mod rerank;
 pub mod responses;
+pub mod tokenize;
 pub mod translate;
 mod usage;
 

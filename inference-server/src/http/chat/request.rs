@@ -114,16 +114,7 @@ fn no_effect() -> Vec<(&'static str, Vec<Value>)> {
 }
 
 fn tokenise(generation: &Generation, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
-    if messages.is_empty() {
-        return Err(ApiError::invalid_request(Some("messages"), "`messages` must hold at least one message"));
-    }
-    let template = generation.template.as_ref().map_err(|why| {
-        let message = format!("This model cannot chat: {why}. Use /v1/completions.");
-        ApiError::new(400, "invalid_request_error", Some("messages"), Some("chat_template"), &message)
-    })?;
-    let messages = messages.iter().enumerate().map(|(index, message)| for_template(index, message));
-    let messages = messages.collect::<Result<Vec<_>, _>>()?;
-    let prompt = template.render(&messages, true).map_err(|error| error::from_template(&error))?;
+    let prompt = rendered(generation, messages, true)?;
     let context = generation.engine.context_length();
     // No tokenisation of that text can fit: do not spend seconds to find out by how much.
     let least = generation.tokenizer.least_tokens(prompt.len());
@@ -136,6 +127,24 @@ fn tokenise(generation: &Generation, messages: &[Message]) -> Result<Vec<u32>, A
         return Err(ApiError::context_length_exceeded(context as u64, prompt.len() as u64, "messages"));
     }
     Ok(prompt)
+}
+
+/// The conversation as the model reads it; `open` is whether the model's answer begins at its end.
+pub(in crate::http) fn rendered(
+    generation: &Generation,
+    messages: &[Message],
+    open: bool,
+) -> Result<String, ApiError> {
+    if messages.is_empty() {
+        return Err(ApiError::invalid_request(Some("messages"), "`messages` must hold at least one message"));
+    }
+    let template = generation.template.as_ref().map_err(|why| {
+        let message = format!("This model cannot chat: {why}. Use /v1/completions.");
+        ApiError::new(400, "invalid_request_error", Some("messages"), Some("chat_template"), &message)
+    })?;
+    let messages = messages.iter().enumerate().map(|(index, message)| for_template(index, message));
+    let messages = messages.collect::<Result<Vec<_>, _>>()?;
+    template.render(&messages, open).map_err(|error| error::from_template(&error))
 }
 
 /// A message as templates read it. What a template could not carry is refused, not dropped.

@@ -14,8 +14,9 @@ use weighbridge_wire::openai::embedding::{
 };
 use weighbridge_wire::openai::{ApiError, parse};
 
+use super::super::parameters::refuse_unknown;
 use super::super::{AppState, Encoding, ServedModel, error};
-use super::{Endpoint, Sequences, Submission, check_count, check_text, refuse_unknown};
+use super::{Endpoint, Sequences, Submission, check_count, check_text};
 use crate::tokenizer::EncodedSequence;
 
 const FIELD: &str = "input";

@@ -9,9 +9,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use weighbridge_wire::openai::{ApiError, Extra};
+use weighbridge_wire::openai::ApiError;
 
-use super::parameters::{HARMLESS, unsupported};
 use super::record::Record;
 use super::{AppState, Encoding, ServedModel, body, error};
 use crate::metrics::ModelLabels;
@@ -81,15 +80,6 @@ async fn answer<E: Endpoint>(
     let written = written.await.ok().and_then(Result::ok);
     let json = written.ok_or_else(|| ApiError::internal("The answer could not be written."))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
-}
-
-/// Refuses what neither the wire types nor we know.
-fn refuse_unknown(extra: &Extra) -> Result<(), ApiError> {
-    let known = |name: &str| HARMLESS.contains(&name);
-    match extra.iter().find(|(name, value)| !value.is_null() && !known(name)) {
-        Some((name, _)) => Err(unsupported(name)),
-        None => Ok(()),
-    }
 }
 
 /// Refuses an empty list, and one that is too long.

@@ -13,8 +13,9 @@ use weighbridge_wire::openai::rerank::{
 use weighbridge_wire::openai::{ApiError, InputUsage, parse};
 
 use super::super::answer::Head;
+use super::super::parameters::refuse_unknown;
 use super::super::{AppState, Encoding, ServedModel, error};
-use super::{Endpoint, Sequences, Submission, check_count, check_text, refuse_unknown};
+use super::{Endpoint, Sequences, Submission, check_count, check_text};
 use crate::tokenizer::EncodedSequence;
 
 const FIELD: &str = "documents";

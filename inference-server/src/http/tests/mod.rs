@@ -9,3 +9,4 @@ mod life;
 mod mutation;
 mod support;
 mod timeouts;
+mod tokenize;

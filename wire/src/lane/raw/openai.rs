@@ -1,4 +1,4 @@
-//! Chat completions, completions, embeddings and reranking.
+//! Chat completions, completions, embeddings, reranking, and tokens counted.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +16,8 @@ struct List<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     results: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    count: Option<&'a RawValue>,
 }
 
 /// A chunk.
@@ -38,6 +40,7 @@ pub(super) fn whole(operation: Operation, text: &str) -> Result<Seen, Failure> {
     let (there, name) = match operation {
         Operation::Embeddings => (list(text, dialect)?.data.is_some(), "data"),
         Operation::Rerank => (list(text, dialect)?.results.is_some(), "results"),
+        Operation::Tokenize => (list(text, dialect)?.count.is_some(), "count"),
         _ => (view.has_choices(), "choices"),
     };
     if !there {

@@ -57,6 +57,7 @@ pub(super) fn fields(operation: Operation) -> &'static [&'static str] {
         Operation::Responses | Operation::Messages => &["model", "stream"],
         Operation::Embeddings
         | Operation::Rerank
+        | Operation::Tokenize
         | Operation::CountMessageTokens
         | Operation::GenerateContent
         | Operation::StreamGenerateContent { .. }

@@ -27,7 +27,8 @@ enum Asked {
     Conversation(Box<Request>, Option<Echo>),
     Counting(Box<Request>),
     Embedding(EmbeddingRequest, EncodingFormat),
-    Reranking,
+    /// What has no translation.
+    Other,
 }
 
 /// A body and what was left out of it.
@@ -53,14 +54,14 @@ pub(super) fn write(
         }
         Asked::Counting(mut request) => {
             upstream_model.clone_into(&mut request.model);
-            counting(&request, speaks, inbound.operation, policy)?
+            counting(*request, speaks, inbound.operation, policy)?
         }
         Asked::Embedding(mut request, encoding) => {
             upstream_model.clone_into(&mut request.model);
             translation.encoding = encoding;
             embedding(&request, speaks, inbound.operation, policy)?
         }
-        Asked::Reranking => return Err(speaks.refusal(inbound.operation)),
+        Asked::Other => return Err(speaks.refusal(inbound.operation)),
     };
     Ok(Written { body, dropped, translation })
 }
@@ -112,7 +113,7 @@ fn read(inbound: &Inbound<'_>, model: &str) -> Result<Asked, Failure> {
             let request = gemini::parse(body).map_err(|bad| bad.to_failure())?;
             embedded(gemini::embedding::batch_to_canonical(request, model))
         }
-        Operation::Rerank => Ok(Asked::Reranking),
+        Operation::Rerank | Operation::Tokenize => Ok(Asked::Other),
     }
 }
 
@@ -135,14 +136,43 @@ fn conversation(request: &Request, speaks: &Speaks, operation: Operation, policy
     }
 }
 
-fn counting(request: &Request, speaks: &Speaks, door: Operation, policy: Unsupported) -> Said {
+fn counting(request: Request, speaks: &Speaks, door: Operation, policy: Unsupported) -> Said {
     match &speaks.tongue {
         Tongue::Anthropic(profile) => {
-            said(anthropic::count_tokens::request_from_canonical(request, policy, profile))
+            said(anthropic::count_tokens::request_from_canonical(&request, policy, profile))
         }
-        Tongue::Gemini(upstream) => said(gemini::count_tokens::from_canonical(request, *upstream, policy)),
+        Tongue::Gemini(upstream) => said(gemini::count_tokens::from_canonical(&request, *upstream, policy)),
+        Tongue::Compatible if speaks.takes(Operation::Tokenize) => {
+            said(chat::request::from_canonical(&prompt_of(request), Server::Compatible, policy))
+        }
         Tongue::OpenAi | Tongue::Compatible => Err(speaks.refusal(door)),
     }
+}
+
+/// What of a request the model reads; how it answers counts for nothing.
+fn prompt_of(request: Request) -> Request {
+    let Request {
+        origin,
+        model,
+        system,
+        turns,
+        tools,
+        tool_choice,
+        parallel_tool_calls: _,
+        sampling: _,
+        choices: _,
+        logprobs: _,
+        output_format,
+        thinking: _,
+        verbosity: _,
+        stream: _,
+        include_usage: _,
+        user: _,
+        metadata: _,
+        foreign,
+        remarks,
+    } = request;
+    Request { system, turns, tools, tool_choice, output_format, foreign, remarks, ..Request::new(origin, model) }
 }
 
 fn embedding(request: &EmbeddingRequest, speaks: &Speaks, door: Operation, policy: Unsupported) -> Said {

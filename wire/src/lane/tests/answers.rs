@@ -47,6 +47,7 @@ fn answer(operation: Operation) -> Value {
         }),
         Operation::CountMessageTokens => json!({"input_tokens": 5}),
         Operation::CountTokens => json!({"totalTokens": 5}),
+        Operation::Tokenize => json!({"count": 5, "max_model_len": 8, "tokens": [1, 2, 3, 4, 5]}),
         Operation::EmbedContent => json!({"embedding": {"values": [1.0]}}),
         Operation::BatchEmbedContents => json!({"embeddings": [{"values": [1.0]}, {"values": [2.0]}]}),
     }
@@ -142,6 +143,8 @@ fn counting_crosses_between_those_who_count() {
         (Operation::CountMessageTokens, native(Operation::GenerateContent)),
         (Operation::CountTokens, native(Operation::Messages)),
         (Operation::CountTokens, native(Operation::GenerateContent)),
+        (Operation::CountMessageTokens, Speaks::engine()),
+        (Operation::CountTokens, Speaks::engine()),
     ] {
         let question = question(door, false);
         let outbound = ask(door, &question, &speaks).expect("a way");
@@ -152,8 +155,28 @@ fn counting_crosses_between_those_who_count() {
         assert_eq!(serde_json::from_slice::<Value>(&out).expect("JSON"), answer(door));
         assert_eq!(whole.usage, None, "counting is not paid");
     }
-    let refused = ask(Operation::CountTokens, &question(Operation::CountTokens, false), &Speaks::engine());
+    let refused = ask(Operation::CountTokens, &question(Operation::CountTokens, false), &Speaks::openai_compatible());
     assert_eq!(refused.expect_err("nobody counts there").class, FailureClass::BadRequest);
+}
+
+#[test]
+fn an_engine_is_asked_for_what_the_model_reads() {
+    let body = json!({"generateContentRequest": {
+        "model": "models/ns/m",
+        "systemInstruction": {"parts": [{"text": "s"}]},
+        "contents": [{"role": "user", "parts": [{"text": "q"}]}],
+        "generationConfig": {"temperature": 0.5, "maxOutputTokens": 9, "candidateCount": 2},
+    }});
+    let outbound = ask(Operation::CountTokens, &body, &Speaks::engine()).expect("a way");
+    assert_eq!((outbound.operation, outbound.path.as_str()), (Operation::Tokenize, "/tokenize"));
+    assert_eq!(
+        sent(&body, &outbound),
+        json!({"model": "up", "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": "q"},
+        ]})
+    );
+    assert!(!Operation::CountTokens.is_metered() && Operation::Messages.is_metered());
 }
 
 #[test]

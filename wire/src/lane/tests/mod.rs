@@ -52,7 +52,7 @@ fn question(operation: Operation, stream: bool) -> Value {
         Operation::Messages => json!({
             "model": "ns/m", "stream": stream, "max_tokens": 9, "messages": [{"role": "user", "content": "q"}],
         }),
-        Operation::CountMessageTokens => {
+        Operation::CountMessageTokens | Operation::Tokenize => {
             json!({"model": "ns/m", "messages": [{"role": "user", "content": "q"}]})
         }
         Operation::GenerateContent | Operation::StreamGenerateContent { .. } | Operation::CountTokens => {
