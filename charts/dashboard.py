@@ -17,6 +17,8 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 SELECTED = 'namespace=~"$namespace", model=~"$model", world=~"$world"'
 # Rates need the window that Grafana derives from the scrape interval, or they come out empty at some zooms.
 WINDOW = "[$__rate_interval]"
+# What carries the trace of an observation, for who keeps exemplars and has told Grafana where traces are.
+WITH_EXEMPLARS = ("weighbridge_time_to_first_token_seconds", "weighbridge_request_duration_seconds")
 MODEL = "{{namespace}}/{{model}} ({{world}})"
 BY_MODEL = "namespace, model, world"
 
@@ -77,6 +79,7 @@ def panel(number, x, y, title, description, unit, width, queries):
             "datasource": DATASOURCE, "editorMode": "code", "expr": expression, "legendFormat": legend,
             "refId": chr(ord("A") + index), "range": not table, "instant": table,
             **({"format": "table"} if table else {}),
+            **({"exemplar": True} if any(metric in expression for metric in WITH_EXEMPLARS) else {}),
         }
         for index, (expression, legend) in enumerate(queries)
     ]
