@@ -59,9 +59,11 @@ impl Pipeline {
             let class = refused.failure().class.as_str();
             record.trace().attempt_failed(class);
             tracing::warn!(endpoint = %endpoint.name, address = %endpoint.address, class, "an attempt gave no answer");
-            if let NoAnswer::Withheld(_, Some(usage)) = &refused {
-                // It was used, whoever sees it.
-                record.usage(*usage);
+            // It was used, whoever sees it.
+            match refused.usage() {
+                Some(usage) => record.spent(usage),
+                None if refused.has_read() => record.spent_unseen(),
+                None => {}
             }
             match attempt.again {
                 Again::Nowhere => return Err(refused),
@@ -100,7 +102,7 @@ impl Pipeline {
         let result = self.commit(call, response, self.residency.check(call, endpoint)).await;
         let again = match &result {
             Ok(_) | Err(NoAnswer::Settled(_) | NoAnswer::Withheld(..)) => Again::Nowhere,
-            Err(refused @ (NoAnswer::Refused(_) | NoAnswer::Failed(_))) => {
+            Err(refused @ (NoAnswer::Refused(_) | NoAnswer::Failed(..))) => {
                 retry::after(refused.failure().class, call.target.world)
             }
         };

@@ -19,6 +19,8 @@ use crate::telemetry::{Ended, Trace};
 
 /// Status of a request whose client left, as nginx writes it.
 const CLIENT_LEFT: u16 = 499;
+/// Of one answer and direction: more is no count, and a counter must not wrap.
+const MOST_TOKENS: u64 = 1 << 40;
 
 /// The record of one request. It settles when dropped: metrics are counted and one line is logged. Where
 /// nothing else was said before, the client left.
@@ -157,6 +159,20 @@ impl Record {
         self.pieces += u64::from(pieces);
     }
 
+    /// An attempt that gave no answer used this.
+    pub(super) fn spent(&self, usage: Usage) {
+        if let Some(named) = &self.named {
+            self.count(&named.labels, tokens(Some(usage), Seen { whole: true, ..Seen::default() }));
+        }
+    }
+
+    /// The same, where nobody said what.
+    pub(super) fn spent_unseen(&self) {
+        if let Some(named) = self.named.as_ref().filter(|_| self.operation.is_metered()) {
+            self.estimate(&named.labels);
+        }
+    }
+
     /// The stream reported its usage; the last report counts.
     pub(super) fn usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
@@ -185,12 +201,7 @@ impl Record {
         }
         let whole = self.code != CLIENT_LEFT && self.cut.is_none();
         let seen = Seen { prompt_tokens: self.prompt_tokens, pieces: self.pieces, whole };
-        for (direction, count) in tokens(self.usage, seen) {
-            if count > 0 {
-                let labels = TokenLabels { model: labels.clone(), direction };
-                self.metrics.tokens.get_or_create(&labels).inc_by(count);
-            }
-        }
+        self.count(&labels, tokens(self.usage, seen));
         if self.usage.is_none() && self.prompt_tokens.is_none() && self.operation.is_metered() {
             self.uncounted(&labels);
         }
@@ -215,8 +226,20 @@ impl Record {
             self.metrics.usage_missing.get_or_create(labels).inc();
         }
         // Who leaves before an answer begins leaves a provider that has read the prompt.
-        let sent = self.code == CLIENT_LEFT && self.lease.is_some();
-        if let Some(estimated) = self.estimated_input.filter(|_| answered || sent) {
+        if answered || (self.code == CLIENT_LEFT && self.lease.is_some()) {
+            self.estimate(labels);
+        }
+    }
+
+    fn count(&self, labels: &ModelLabels, tokens: [(Direction, u64); 5]) {
+        for (direction, count) in tokens.into_iter().filter(|(_, count)| *count > 0) {
+            let labels = TokenLabels { model: labels.clone(), direction };
+            self.metrics.tokens.get_or_create(&labels).inc_by(count.min(MOST_TOKENS));
+        }
+    }
+
+    fn estimate(&self, labels: &ModelLabels) {
+        if let Some(estimated) = self.estimated_input {
             let labels = TokenLabels { model: labels.clone(), direction: Direction::input };
             self.metrics.tokens_estimated.get_or_create(&labels).inc_by(estimated);
         }

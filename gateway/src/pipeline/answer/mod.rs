@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use weighbridge_wire::canonical::{Failure, Usage};
+use weighbridge_wire::canonical::{Failure, FailureClass, Usage};
 
 use self::refused::Refused;
 use self::relay::Relay;
@@ -38,8 +38,8 @@ pub(super) enum Answer {
 pub(super) enum NoAnswer {
     /// The upstream's error, which passes as it is if no other attempt does better: an engine is ours.
     Refused(Box<Refused>),
-    /// Why, in words for the caller.
-    Failed(Failure),
+    /// Why, in words for the caller, and what it used all the same.
+    Failed(Failure, Option<Usage>),
     /// The same, where no other attempt would do better whatever the class says: what is between us and a provider.
     Settled(Failure),
     /// An answer that must not be delivered, and what it used.
@@ -51,14 +51,33 @@ impl NoAnswer {
     pub(super) fn failure(&self) -> &Failure {
         match self {
             Self::Refused(refused) => &refused.failure,
-            Self::Failed(failure) | Self::Settled(failure) | Self::Withheld(failure, _) => failure,
+            Self::Failed(failure, _) | Self::Settled(failure) | Self::Withheld(failure, _) => failure,
+        }
+    }
+
+    /// What the upstream says it used.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::Failed(_, usage) | Self::Withheld(_, usage) => *usage,
+            Self::Refused(_) | Self::Settled(_) => None,
+        }
+    }
+
+    /// Whether the upstream has read the prompt, for all that is known: it answered, or was at it.
+    pub(super) fn has_read(&self) -> bool {
+        match self {
+            Self::Failed(failure, _) => {
+                matches!(failure.class, FailureClass::Timeout | FailureClass::TruncatedStream)
+            }
+            Self::Withheld(..) => true,
+            Self::Refused(_) | Self::Settled(_) => false,
         }
     }
 }
 
 impl From<Failure> for NoAnswer {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+        Self::Failed(failure, None)
     }
 }
 

@@ -130,7 +130,9 @@ impl Relay {
             Some(End::Cut { failure, cut: Cut::residency }) => {
                 return Err(NoAnswer::Withheld(failure, relay.passed.usage));
             }
-            Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => return Err(failure.into()),
+            Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => {
+                return Err(NoAnswer::Failed(failure, relay.passed.usage));
+            }
             ended => relay.passed.ended = ended,
         }
         match relay.check.delivered() {

@@ -100,11 +100,29 @@ pub(super) fn whole(operation: Operation, body: &[u8]) -> Result<Seen, Failure> 
     }
 }
 
-/// An upstream's answer that makes no sense. It is we who say so, and so the failure has no origin.
+/// An upstream's answer that makes no sense. It is we who say so, and so the failure has no origin, and none of the
+/// upstream's words.
 pub(super) fn unreadable(dialect: Dialect, problem: &str) -> Failure {
+    let problem = without_values(problem);
     let message = format!("The upstream's answer is no {dialect}: {problem}.");
     let code = Some("upstream_invalid_response".to_owned());
     Failure { code, ..Failure::new(FailureClass::Upstream, message) }
+}
+
+/// Characters of a problem: a path may be of the upstream's making too.
+const PROBLEM_CHARACTERS: usize = 200;
+
+/// What serde says of a problem, without the value that it quotes.
+fn without_values(problem: &str) -> String {
+    let mut said = problem.to_owned();
+    for (opening, closing) in [("string \"", "\", expected"), ("unknown variant `", "`, expected")] {
+        let start = said.find(opening).map(|at| at + opening.len());
+        let range = start.and_then(|start| said.rfind(closing).filter(|end| *end >= start).map(|end| start..end));
+        if let Some(range) = range {
+            said.replace_range(range, "…");
+        }
+    }
+    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(PROBLEM_CHARACTERS).collect()
 }
 
 /// Whether a field is there and says something.
@@ -115,4 +133,21 @@ fn says(value: Option<&RawValue>) -> bool {
 /// Where a name lies that is a string.
 fn name_span(text: &str, name: Option<&RawValue>) -> Option<Range<usize>> {
     name.filter(|name| name.get().starts_with('"')).map(|name| span(text, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_answer_is_not_quoted() {
+        for (problem, said) in [
+            (r#"`usage`: invalid type: string "a \"b\", expected c", expected u64"#, r#"`usage`: invalid type: string "…", expected u64"#),
+            ("unknown variant `secret`, expected one of `a`, `b`", "unknown variant `…`, expected one of `a`, `b`"),
+            ("it has no `choices`", "it has no `choices`"),
+        ] {
+            assert_eq!(without_values(problem), said);
+        }
+        assert_eq!(without_values(&"é".repeat(1000)).chars().count(), PROBLEM_CHARACTERS);
+    }
 }

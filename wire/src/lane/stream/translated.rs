@@ -4,8 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Observed;
-use crate::canonical::{Delta, Dialect, Event, Failure, Opening, ReadStream, WriteStream};
+use crate::canonical::{
+    Delta, Dialect, Event, Failure, Image, MediaSource, Opening, Part, ReadStream, WriteStream,
+};
 use crate::gemini::Framing;
+use crate::lane::raw::unreadable;
 use crate::lane::{Lane, Operation, Stamp, Translation};
 use crate::openai::translate::{chat, completions, responses};
 use crate::{anthropic, gemini};
@@ -15,6 +18,9 @@ pub(super) struct Translated {
     writer: Box<dyn WriteStream + Send>,
     /// Kept between calls for its room.
     events: Vec<Event>,
+    /// About the bytes that the writer keeps: some dialects say a whole answer once more at its end.
+    kept: usize,
+    upstream: Dialect,
 }
 
 impl fmt::Debug for Translated {
@@ -29,6 +35,8 @@ impl Translated {
             reader: reader(lane.upstream.dialect(), stamp, max_event_bytes),
             writer: writer(lane, translation, stamp),
             events: Vec::new(),
+            kept: 0,
+            upstream: lane.upstream.dialect(),
         }
     }
 
@@ -64,12 +72,68 @@ impl Translated {
                 event => event,
             };
             observe(&event, observed);
+            self.kept = self.kept.saturating_add(weight(&event));
+            if self.kept > MAX_ANSWER_BYTES {
+                let problem = format!("it is larger than {MAX_ANSWER_BYTES} bytes");
+                observed.end(Err(unreadable(self.upstream, &problem)));
+                break;
+            }
             match self.writer.write(&event, out) {
                 Ok(()) if event == Event::End => observed.end(Ok(())),
                 Ok(()) => {}
                 Err(lost) => observed.end(Err(lost.to_failure())),
             }
         }
+    }
+}
+
+/// Bytes of a streamed answer that is translated. The longest are a few million tokens of text, or some pictures.
+pub(super) const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// What an event costs beside its text.
+const EVENT_BYTES: usize = 16;
+
+/// About the bytes of an event that may be kept.
+fn weight(event: &Event) -> usize {
+    let text = match event {
+        Event::BlockDelta { choice: _, block: _, delta } => match delta {
+            Delta::Text(text)
+            | Delta::Arguments(text)
+            | Delta::Input(text)
+            | Delta::Thinking(text)
+            | Delta::Refusal(text) => text.len(),
+            Delta::Signature(signature) => signature.data.len(),
+            Delta::Citation(_) => 16 * EVENT_BYTES,
+        },
+        Event::BlockStart { choice: _, block: _, opening } => match opening {
+            Opening::Text | Opening::Thinking { id: _ } | Opening::Refusal => 16 * EVENT_BYTES,
+            Opening::ToolCall { id, name, signature: _ } | Opening::CustomCall { id, name } => {
+                id.len() + name.len() + 16 * EVENT_BYTES
+            }
+            Opening::RedactedThinking { provider: _, data } => data.len(),
+            Opening::Whole(part) => of_part(part),
+        },
+        Event::Logprobs { choice: _, logprobs } => 16 * EVENT_BYTES * (logprobs.content.len() + logprobs.refusal.len()),
+        // Nothing is kept of them, or once.
+        Event::Usage(_) | Event::Ping | Event::Start(_) | Event::End | Event::Error(_) => return 0,
+        Event::BlockStop { choice: _, block: _ } | Event::Stop { choice: _, stop: _ } => 0,
+    };
+    text + EVENT_BYTES
+}
+
+fn of_part(part: &Part) -> usize {
+    match part {
+        Part::Image(Image { source: MediaSource::Inline { media_type: _, data }, .. }) => data.len(),
+        Part::Text(text) => text.text.len(),
+        Part::Foreign(foreign) => foreign.value.to_string().len(),
+        Part::Image(_)
+        | Part::Audio(_)
+        | Part::Document(_)
+        | Part::ToolCall(_)
+        | Part::CustomCall(_)
+        | Part::ToolResult(_)
+        | Part::Thinking(_)
+        | Part::RedactedThinking(_)
+        | Part::Refusal(_) => 16 * EVENT_BYTES,
     }
 }
 

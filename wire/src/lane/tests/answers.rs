@@ -218,6 +218,45 @@ fn embeddings_cross_between_openai_and_google() {
     }
 }
 
+/// Values of the wrong type, in every field of every answer, in both lanes.
+#[test]
+fn what_an_upstream_says_in_a_field_that_is_no_text_is_not_repeated() {
+    fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+        let inner: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+            Value::Array(list) => list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+            _ => Vec::new(),
+        };
+        for (name, value) in inner {
+            let path = format!("{path}/{name}");
+            if !value.is_string() {
+                found.push(path.clone());
+            }
+            places(value, &path, found);
+        }
+    }
+    let mut refused = 0;
+    for operation in CONVERSATIONS.into_iter().chain([Operation::Embeddings, Operation::CountTokens]) {
+        for speaks in upstreams() {
+            let Ok(outbound) = ask(operation, &question(operation, false), &speaks) else { continue };
+            let whole = answer(outbound.operation);
+            let mut found = Vec::new();
+            places(&whole, "", &mut found);
+            for path in found {
+                let mut body = whole.clone();
+                *body.pointer_mut(&path).expect("a place") = json!("sk-their-own-words");
+                if let Err(failure) = outbound.lane.whole(&stamp(), 200, body.to_string().as_bytes())
+                    && failure.origin.is_none()
+                {
+                    refused += 1;
+                    assert!(!failure.message.contains("their-own"), "{operation} {path}: {failure}");
+                }
+            }
+        }
+    }
+    assert!(refused > 10, "{refused}");
+}
+
 #[test]
 fn a_body_that_is_no_answer_is_the_upstreams_failure() {
     for operation in CONVERSATIONS.into_iter().chain([

@@ -1,6 +1,7 @@
 //! Both lanes from end to end.
 
 mod answers;
+mod bounds;
 mod bugs;
 mod crossing;
 mod streams;
