@@ -149,6 +149,9 @@ pub struct PlanArgs {
     /// Namespace of the gateway's pods.
     #[arg(long, default_value = "weighbridge-system")]
     pub gateway_namespace: String,
+    /// Namespace of the operator's pods. Default: the gateway's.
+    #[arg(long)]
+    pub operator_namespace: Option<String>,
 }
 
 /// Flags of `synth`.

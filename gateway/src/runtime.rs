@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use weighbridge_tls::ServerTls;
+use weighbridge_tls::{Identity, ServerTls};
 
 use crate::access::{self, Access};
 use crate::cli::{Cli, ProxyArgs, Role, ServeArgs};
@@ -55,7 +55,8 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
 }
 
 async fn run_proxy(args: ProxyArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let listeners = bind(args.listen, args.common.metrics_listen, args.tls.load()?).await?;
+    let tls = args.tls.load(&[Identity::Gateway, Identity::Operator])?;
+    let listeners = bind(args.listen, args.common.metrics_listen, tls).await?;
     Ok(proxy::serve_proxy(args.config(), listeners, shutdown).await?)
 }
 

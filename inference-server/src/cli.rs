@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{KvCacheType, Quantization};
+use weighbridge_tls::Identity;
 use weighbridge_tls::args::PodArgs;
 
 use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
@@ -221,7 +222,7 @@ impl ServeArgs {
         Ok(ServerConfig {
             listen: self.listen,
             admin_listen: self.admin_listen,
-            tls: self.tls.files(),
+            tls: self.tls.files(&[Identity::Gateway]),
             adapters: adapters(self.adapter, self.adapter_revision, self.adapter_digest, &request)?,
             model: ModelFile::Source(Box::new(request)),
             model_names: self.model_name,

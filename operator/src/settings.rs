@@ -100,6 +100,7 @@ impl Settings {
             pull_policy: self.image_pull_policy,
             pull_secrets: self.image_pull_secrets.clone(),
             gateway_namespace: self.gateway_namespace(),
+            operator_namespace: self.namespace.clone(),
         }
     }
 }

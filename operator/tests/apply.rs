@@ -92,6 +92,7 @@ fn images() -> Images {
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
         gateway_namespace: "c".into(),
+        operator_namespace: "c".into(),
     }
 }
 

@@ -15,6 +15,7 @@ fn images() -> Images {
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
         gateway_namespace: "weighbridge-system".to_owned(),
+        operator_namespace: "weighbridge-system".to_owned(),
     }
 }
 

@@ -57,7 +57,7 @@ impl Installation {
         Ok(folder)
     }
 
-    /// What a pod shows that is to be `identity`, and lets in: gateways of this installation.
+    /// What a pod shows that is to be `identity`, and lets in: gateways of this installation, and a proxy its operator.
     ///
     /// # Errors
     /// Where the libraries or the file system refuse.
@@ -65,7 +65,11 @@ impl Installation {
         let leaf = self.issuer.issue(identity, Timestamp::now())?;
         let folder = self.mount(pod, &leaf, &self.issuer.trust().bundle)?;
         let ca = NamedFile::new("--client-ca-file", &folder.join("ca.crt"));
-        let clients = Some(Clients { ca, identity: Identity::Gateway });
+        let identities = match identity {
+            Identity::Proxy { .. } => vec![Identity::Gateway, Identity::Operator],
+            Identity::Engine { .. } | Identity::Gateway | Identity::Operator => vec![Identity::Gateway],
+        };
+        let clients = Some(Clients { ca, identities });
         Ok(ServerFiles { pair: pair(&folder, "--tls-cert-file", "--tls-key-file"), clients })
     }
 

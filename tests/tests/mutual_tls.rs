@@ -201,6 +201,36 @@ async fn a_proxy_answers_gateways_and_nobody_else() {
     assert_eq!(provider.simulator.counts().requests, before, "nobody spent the account's money");
 }
 
+/// How things stand is for the operator, calls are for gateways, and neither may do what is the other's.
+#[tokio::test]
+async fn the_operator_asks_a_proxy_how_things_stand_and_nobody_else_does() {
+    let ours = Installation::new().expect("an installation");
+    let provider = provider(ours.server("proxy", &proxy("acme")).expect("a certificate")).await;
+    let name = proxy("acme").to_string();
+    let client = async |identity: &Identity| {
+        let config = ours.client(&identity.to_string(), identity).expect("a certificate").current();
+        Client::connect_tls(provider.door.address, config, &name).await.expect("connected")
+    };
+    let mut operator = client(&Identity::Operator).await;
+    let state = operator.get("/state").await.expect("answered");
+    assert_eq!((state.status.as_u16(), state.json().expect("JSON")["provider"].as_str()), (200, Some("acme")));
+    assert_eq!(operator.post(CHAT, ask("normal", "")).await.expect("answered").status, 404);
+    let mut gateway = client(&Identity::Gateway).await;
+    assert_eq!(gateway.get("/state").await.expect("answered").status, 404);
+    let mut anybody = Client::connect(provider.door.admin).await.expect("connected");
+    assert_eq!(anybody.get("/state").await.expect("answered").status, 404);
+    assert_eq!(provider.simulator.counts().requests, 0, "the operator calls no provider");
+
+    let files = ours.server_files("engine", &engine("bert")).expect("files");
+    let served = serve("bert", files).await;
+    let config = ours.client("operator", &Identity::Operator).expect("a certificate").current();
+    let heard = async {
+        let mut client = Client::connect_tls(served.address, config, &engine("bert").to_string()).await?;
+        client.get("/v1/models").await
+    };
+    assert!(heard.await.is_err(), "an engine lets gateways in alone");
+}
+
 #[tokio::test]
 async fn a_gateway_talks_to_nobody_but_whom_it_means() {
     let (ours, others) = (Installation::new().expect("ours"), Installation::new().expect("others"));

@@ -101,7 +101,7 @@ async fn surfaces_of(kind: Kind) -> String {
     }
     surfaces += admin(&door, "/metrics").await.text().expect("text");
     surfaces += admin(&door, "/readyz").await.text().expect("text");
-    surfaces += admin(&door, "/state").await.text().expect("text");
+    surfaces += client.get("/state").await.expect("answered").text().expect("text");
     let seen = provider.seen();
     assert!(
         seen.iter().all(|seen| seen.path.starts_with("/base/") && seen.headers.contains_key("user-agent"))

@@ -1,4 +1,4 @@
-//! What a proxy knows of its provider and tells on its admin port: keys, models, errors, outages.
+//! What a proxy knows of its provider and tells: keys, models, errors, outages.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod provider_script;
@@ -78,7 +78,7 @@ impl Bed {
 }
 
 async fn until(door: &Door, fits: impl Fn(&ProviderState) -> bool) -> ProviderState {
-    let mut client = Client::connect(door.admin).await.expect("connected");
+    let mut client = Client::connect(door.address).await.expect("connected");
     let mut path = "/state".to_owned();
     let found = async {
         loop {

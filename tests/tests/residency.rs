@@ -103,7 +103,7 @@ impl Bed {
 
     /// What the proxy tells, once it knows of a mismatch.
     async fn told(&self) -> (String, Option<String>) {
-        let mut client = Client::connect(self.proxy.admin).await.expect("connected");
+        let mut client = Client::connect(self.proxy.address).await.expect("connected");
         let mut path = "/state".to_owned();
         let told = async {
             loop {

@@ -46,19 +46,18 @@ pub struct PodArgs {
     /// What it shows.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Authorities, in PEM, one of which must have signed a caller's certificate, and it must name a gateway of ours;
-    /// everybody else is refused. Read again when it changes [default: callers need no certificate].
+    /// Authorities, in PEM, one of which must have signed a caller's certificate, and it must name a gateway of ours,
+    /// or the operator where it asks how things stand; everybody else is refused. Read again when it changes [default: callers need no certificate].
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub client_ca_file: Option<PathBuf>,
 }
 
 impl PodArgs {
-    /// The files; none where plain http is served.
-    pub fn files(&self) -> Option<ServerFiles> {
-        let clients = self
-            .client_ca_file
-            .as_ref()
-            .map(|ca| Clients { ca: NamedFile::new("--client-ca-file", ca), identity: Identity::Gateway });
+    /// The files of a server that lets `callers` in; none where plain http is served.
+    pub fn files(&self, callers: &[Identity]) -> Option<ServerFiles> {
+        let named = |ca| NamedFile::new("--client-ca-file", ca);
+        let ca = self.client_ca_file.as_deref().map(named);
+        let clients = ca.map(|ca| Clients { ca, identities: callers.to_vec() });
         Some(ServerFiles { pair: self.server.pair()?, clients })
     }
 
@@ -66,8 +65,8 @@ impl PodArgs {
     ///
     /// # Errors
     /// The first file that can't be used.
-    pub fn load(&self) -> Result<Option<ServerTls>, TlsError> {
-        self.files().map(|files| ServerTls::load(files, Handshakes::default())).transpose()
+    pub fn load(&self, callers: &[Identity]) -> Result<Option<ServerTls>, TlsError> {
+        self.files(callers).map(|files| ServerTls::load(files, Handshakes::default())).transpose()
     }
 }
 

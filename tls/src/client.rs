@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 use rustls::client::Resumption;
 use rustls::crypto::ring::default_provider;
 
-use crate::pem::{Pair, authorities};
+use crate::pem::{Pair, authorities, authorities_of, pair_of};
 use crate::{Certified, NamedFile, PairFiles, Problem, Reloaded, TlsError};
 
 /// The files of a client.
@@ -57,15 +57,32 @@ impl Certified for ClientTls {
 fn load(files: &ClientFiles) -> Result<Loaded, TlsError> {
     let pair = Pair::read(&files.pair)?;
     let ends = pair.ends(&files.pair.cert)?;
+    let config = config(pair, authorities(&files.ca)?).map_err(|problem| {
+        let file = if matches!(problem, Problem::Mismatch) { &files.pair.key } else { &files.pair.cert };
+        TlsError::of(file)(problem)
+    })?;
+    Ok(Loaded { config: Arc::new(config), ends })
+}
+
+/// A client's side that shows `certificate`, whose key is `key`, and trusts servers that `authorities` vouch for; all in
+/// PEM, and never in files.
+///
+/// # Errors
+/// What of it can't be used.
+pub fn client_of_pem(certificate: &str, key: &str, authorities: &str) -> Result<ClientConfig, Problem> {
+    config(pair_of(certificate, key)?, authorities_of(authorities.as_bytes())?)
+}
+
+fn config(pair: Pair, authorities: RootCertStore) -> Result<ClientConfig, Problem> {
     let Pair { chain, key } = pair;
     let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         // Both ends are ours: nothing older is needed.
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| TlsError::of(&files.pair.cert)(Problem::Setup(error)))?
-        .with_root_certificates(authorities(&files.ca)?)
+        .map_err(Problem::Setup)?
+        .with_root_certificates(authorities)
         .with_client_auth_cert(chain, key)
-        .map_err(|_| TlsError::of(&files.pair.key)(Problem::Mismatch))?;
+        .map_err(|_| Problem::Mismatch)?;
     // Servers of ours give no tickets: each connection is judged anew.
     config.resumption = Resumption::disabled();
-    Ok(Loaded { config: Arc::new(config), ends })
+    Ok(config)
 }

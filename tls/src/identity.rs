@@ -14,6 +14,8 @@ pub const DOMAIN: &str = "weighbridge.internal";
 pub enum Identity {
     /// Every gateway of the installation.
     Gateway,
+    /// Every operator of the installation.
+    Operator,
     /// The engines of a ModelDeployment.
     Engine {
         /// Namespace of the ModelDeployment.
@@ -35,6 +37,7 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gateway => write!(f, "gateway.{DOMAIN}"),
+            Self::Operator => write!(f, "operator.{DOMAIN}"),
             Self::Engine { namespace, name } => write!(f, "{name}.{namespace}.engine.{DOMAIN}"),
             Self::Proxy { namespace, name } => write!(f, "{name}.{namespace}.proxy.{DOMAIN}"),
         }
@@ -46,6 +49,7 @@ impl Identity {
     pub fn role(&self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
+            Self::Operator => "operator",
             Self::Engine { .. } => "engine",
             Self::Proxy { .. } => "proxy",
         }
@@ -97,7 +101,7 @@ mod tests {
     #[test]
     fn no_two_identities_have_one_name() {
         let proxy = Identity::Proxy { namespace: "team".to_owned(), name: "m".to_owned() };
-        let all = [Identity::Gateway, engine("team", "m"), engine("m", "team"), engine("team-m", "m"), proxy];
+        let all = [Identity::Gateway, Identity::Operator, engine("team", "m"), engine("m", "team"), engine("team-m", "m"), proxy];
         let names: std::collections::BTreeSet<String> = all.iter().map(Identity::to_string).collect();
         assert_eq!(names.len(), all.len());
         assert!(names.contains("m.team.engine.weighbridge.internal"), "{names:?}");

@@ -16,11 +16,11 @@ mod reloaded;
 mod server;
 
 pub use certificate::{Facts, facts, facts_of_pem};
-pub use client::{ClientFiles, ClientTls};
+pub use client::{ClientFiles, ClientTls, client_of_pem};
 pub use error::{HandshakeError, Problem, TlsError};
 pub use file::{FileVersion, NamedFile};
 pub use identity::{DOMAIN, Identity};
 pub use metrics::{Certified, register};
 pub use pem::authorities;
 pub use reloaded::Reloaded;
-pub use server::{Clients, Handshakes, PairFiles, ServerFiles, ServerTls};
+pub use server::{Accepted, Clients, Handshakes, PairFiles, ServerFiles, ServerTls};

@@ -31,24 +31,38 @@ impl Pair {
     }
 }
 
+/// As [`Pair::read`], of what was never a file.
+pub(crate) fn pair_of(certificate: &str, key: &str) -> Result<Pair, Problem> {
+    let chain = certificates_of(certificate.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| Problem::NoKey)?;
+    Ok(Pair { chain, key })
+}
+
+/// As [`authorities`], of what was never a file.
+pub(crate) fn authorities_of(pem: &[u8]) -> Result<RootCertStore, Problem> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates_of(pem)? {
+        roots.add(certificate).map_err(|_| Problem::Malformed)?;
+    }
+    Ok(roots)
+}
+
 /// The authorities in `file`.
 ///
 /// # Errors
 /// Where it can't be read, or holds none.
 pub fn authorities(file: &NamedFile) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|_| TlsError::of(file)(Problem::Malformed))?;
-    }
-    Ok(roots)
+    let bytes = file.read().map_err(TlsError::of(file))?;
+    authorities_of(&bytes).map_err(TlsError::of(file))
 }
 
 fn certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = file.read().map_err(TlsError::of(file))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|_| TlsError::of(file)(Problem::Malformed))?;
-    if found.is_empty() {
-        return Err(TlsError::of(file)(Problem::NoCertificate));
-    }
-    Ok(found)
+    certificates_of(&bytes).map_err(TlsError::of(file))
+}
+
+fn certificates_of(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|_| Problem::Malformed)?;
+    if found.is_empty() { Err(Problem::NoCertificate) } else { Ok(found) }
 }

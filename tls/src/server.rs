@@ -46,8 +46,8 @@ pub struct PairFiles {
 pub struct Clients {
     /// Authorities that sign their certificates, in PEM.
     pub ca: NamedFile,
-    /// Whom a certificate must name.
-    pub identity: Identity,
+    /// Whom a certificate must name: one of them.
+    pub identities: Vec<Identity>,
 }
 
 /// The files of a server.
@@ -88,7 +88,17 @@ pub struct ServerTls {
 
 struct Loaded {
     config: Arc<ServerConfig>,
+    clients: Option<Arc<Named>>,
     ends: i64,
+}
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TlsStream<TcpStream>,
+    /// Who called, where callers show a certificate.
+    pub caller: Option<Identity>,
 }
 
 impl ServerTls {
@@ -112,7 +122,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// Whoever speaks no TLS, is not let in, takes too long or leaves. It is counted.
-    pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    pub async fn accept(&self, stream: TcpStream) -> Result<Accepted, HandshakeError> {
         // Boxed: what a handshake needs is much, and is gone when the connection idles.
         let handshake = Box::pin(self.handshake(stream));
         let done = tokio::time::timeout(self.time, handshake).await.unwrap_or(Err(HandshakeError::Slow));
@@ -121,7 +131,7 @@ impl ServerTls {
         })
     }
 
-    async fn handshake(&self, mut stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    async fn handshake(&self, mut stream: TcpStream) -> Result<Accepted, HandshakeError> {
         let mut first = [0];
         let seen = stream.peek(&mut first).await.map_err(HandshakeError::Left)?;
         if seen == 0 {
@@ -136,8 +146,11 @@ impl ServerTls {
         // Only now: a client that says nothing waits for its own time alone.
         let hello = hello.map_err(HandshakeError::Refused)?;
         let _place = self.place().await;
-        let config = Arc::clone(&self.loaded.current().config);
-        hello.into_stream(config).await.map_err(HandshakeError::Refused)
+        let loaded = self.loaded.current();
+        let stream = hello.into_stream(Arc::clone(&loaded.config)).await.map_err(HandshakeError::Refused)?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let caller = loaded.clients.as_ref().zip(shown).and_then(|(clients, shown)| clients.who(shown));
+        Ok(Accepted { stream, caller })
     }
 
     async fn place(&self) -> Option<SemaphorePermit<'_>> {
@@ -181,7 +194,8 @@ fn load(files: &ServerFiles) -> Result<Loaded, TlsError> {
     let mismatch = |_| TlsError::of(&files.pair.key)(Problem::Mismatch);
     let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
     let Pair { chain, key } = pair;
-    let mut config = match &files.clients {
+    let clients = files.clients.as_ref().map(Named::new).transpose()?.map(Arc::new);
+    let mut config = match &clients {
         None => builder
             .with_safe_default_protocol_versions()
             .map_err(setup)?
@@ -191,8 +205,7 @@ fn load(files: &ServerFiles) -> Result<Loaded, TlsError> {
         Some(clients) => {
             // Both ends are ours: nothing older is needed.
             let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).map_err(setup)?;
-            let verifier = Named::new(clients)?;
-            let builder = builder.with_client_cert_verifier(Arc::new(verifier));
+            let builder = builder.with_client_cert_verifier(Arc::clone(clients) as Arc<dyn ClientCertVerifier>);
             let mut config = builder.with_single_cert(chain, key).map_err(mismatch)?;
             // A resumed session would let in who was let in once, whatever has become of its certificate.
             config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -201,14 +214,14 @@ fn load(files: &ServerFiles) -> Result<Loaded, TlsError> {
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Loaded { config: Arc::new(config), ends })
+    Ok(Loaded { config: Arc::new(config), clients, ends })
 }
 
 /// Lets in whoever an authority says is one of ours, and of those only who is named.
 #[derive(Debug)]
 struct Named {
     signed: Arc<dyn ClientCertVerifier>,
-    name: ServerName<'static>,
+    names: Vec<(Identity, ServerName<'static>)>,
 }
 
 impl Named {
@@ -216,9 +229,17 @@ impl Named {
         let roots = Arc::new(authorities(&clients.ca)?);
         let signed = WebPkiClientVerifier::builder_with_provider(roots, Arc::new(default_provider())).build();
         let signed = signed.map_err(|error| TlsError::of(&clients.ca)(Problem::Authorities(error)))?;
-        let name = clients.identity.server_name();
-        let name = name.map_err(|_| TlsError::of(&clients.ca)(Problem::Malformed))?;
-        Ok(Self { signed, name })
+        let named = |identity: &Identity| Some((identity.clone(), identity.server_name().ok()?));
+        let names: Option<Vec<_>> = clients.identities.iter().map(named).collect();
+        let names = names.ok_or_else(|| TlsError::of(&clients.ca)(Problem::Malformed))?;
+        Ok(Self { signed, names })
+    }
+
+    /// Whom of those that may call `certificate` names. A name is a name, whichever side shows it.
+    fn who(&self, certificate: &CertificateDer<'_>) -> Option<Identity> {
+        let certificate = ParsedCertificate::try_from(certificate).ok()?;
+        let named = |(_, name): &&(Identity, ServerName<'static>)| verify_server_name(&certificate, name).is_ok();
+        self.names.iter().find(named).map(|(identity, _)| identity.clone())
     }
 }
 
@@ -234,10 +255,8 @@ impl ClientCertVerifier for Named {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.signed.verify_client_cert(end_entity, intermediates, now)?;
-        // A name is a name, whichever side shows it.
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, &self.name)
-            .map_err(|_| Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))?;
-        Ok(verified)
+        let refused = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+        self.who(end_entity).map(|_| verified).ok_or(refused)
     }
 
     fn verify_tls12_signature(

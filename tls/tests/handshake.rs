@@ -37,7 +37,7 @@ async fn serve(tls: ServerTls) -> (SocketAddr, Arc<ServerTls>) {
         while let Ok((stream, _)) = listener.accept().await {
             let server = Arc::clone(&server);
             tokio::spawn(async move {
-                if let Ok(mut stream) = server.accept(stream).await {
+                if let Ok(Accepted { mut stream, caller: _ }) = server.accept(stream).await {
                     stream.write_all(b"hello").await.expect("written");
                     stream.shutdown().await.expect("closed");
                 }

@@ -9,6 +9,7 @@ use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use weighbridge_tls::Identity;
 use weighbridge_wire::canonical::FailureClass;
 use weighbridge_wire::provider::Kind;
 
@@ -19,13 +20,15 @@ use super::failure::{self, Failed};
 use super::keys::{Chosen, Keys, NoKey, Rest, resting, used_up};
 use super::metrics::ProxyMetrics;
 use super::passing::Counted;
-use super::watch::{Asker, Watch};
-use super::{ProxyConfig, ProxyConfigError};
+use super::watch::{Asker, STATE_PATH, Watch};
+use super::{ProviderFeed, ProxyConfig, ProxyConfigError};
 use crate::forward::{
     ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, HOST, Pieces, RESIDENCY_PATH, Residency, Upstream,
     UpstreamBody, chain, copy_allowed,
 };
-use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, json_response, receive};
+use crate::server::{
+    Body, BodyBudget, CalledBy, Handler, RequestSlots, ServerMetrics, Shutdown, json_response, receive,
+};
 use crate::{Limits, Timeouts};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weighbridge/", env!("CARGO_PKG_VERSION")));
@@ -49,6 +52,8 @@ pub(super) struct Proxy {
     slots: RequestSlots,
     bodies: Arc<BodyBudget>,
     pub(super) metrics: ProxyMetrics,
+    feed: ProviderFeed,
+    shutdown: Shutdown,
 }
 
 /// A request but for its key.
@@ -99,7 +104,9 @@ impl Proxy {
         watch: Arc<Watch>,
         metrics: ProxyMetrics,
         server: ServerMetrics,
+        told: (ProviderFeed, Shutdown),
     ) -> Result<Self, ProxyConfigError> {
+        let (feed, shutdown) = told;
         Ok(Self {
             provider: config.provider.clone(),
             kind: config.kind,
@@ -112,7 +119,17 @@ impl Proxy {
             slots: RequestSlots::new(config.limits.requests, server.requests_full),
             bodies: BodyBudget::new(config.limits.buffered_bytes, server.bodies_full),
             metrics,
+            feed,
+            shutdown,
         })
+    }
+
+    /// How things stand with the provider. Who waits for news is not waited for when the process is to end.
+    async fn state(&self, query: Option<&str>) -> Response<Body> {
+        tokio::select! {
+            state = self.feed.answer(query) => state,
+            () = self.shutdown.draining() => json_response(StatusCode::SERVICE_UNAVAILABLE, "{}"),
+        }
     }
 
     async fn pass(&self, path: &str, request: Request<Incoming>, counted: Counted) -> Response<Body> {
@@ -380,6 +397,14 @@ impl Outgoing {
 impl Handler for Proxy {
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (method, path) = (request.method(), request.uri().path());
+        // Where callers show certificates, the operator asks how things stand, and gateways call the provider.
+        let operator = request.extensions().get().map(|CalledBy(identity)| *identity == Identity::Operator);
+        if path == STATE_PATH && operator != Some(false) && method == Method::GET {
+            return self.state(request.uri().query()).await;
+        }
+        if operator == Some(true) {
+            return Failed::from(crate::failure::unknown_url(method.as_str(), path)).response();
+        }
         if method == Method::POST && path == RESIDENCY_PATH {
             return self.told_of_residency(request).await.unwrap_or_else(|failed| failed.response());
         }

@@ -1,8 +1,8 @@
 //! The provider proxy role: the only process that holds a provider's keys.
 //!
 //! It picks the key, pins the host, forwards the allowed paths and nothing else, tries another key where one is
-//! refused, and passes bytes on unread. It asks the provider now and then for its list of models, and tells on its admin
-//! port how things stand (`watch`): whoever wants to know subscribes. What differs by kind of provider is the table in `wire::provider`. It
+//! refused, and passes bytes on unread. It asks the provider now and then for its list of models, and tells the
+//! operator, who subscribes, how things stand (`watch`). What differs by kind of provider is the table in `wire::provider`. It
 //! knows no model and translates nothing; the gateway does. It never talks to the cluster.
 
 mod address;
@@ -66,9 +66,10 @@ pub async fn serve_proxy_telling(
         move || keys.ready()
     };
     feed.register(&mut registry);
-    let admin = Admin::new(registry, shutdown.clone(), readiness).with(feed.clone());
+    let admin = Admin::new(registry, shutdown.clone(), readiness);
     let watch = Arc::new(Watch::new(&config));
-    let proxy = Arc::new(Proxy::new(&config, keys, watch, metrics, server_metrics.clone())?);
+    let told = (feed.clone(), shutdown.clone());
+    let proxy = Arc::new(Proxy::new(&config, keys, watch, metrics, server_metrics.clone(), told)?);
     let _probes = probe::spawn(&proxy, feed, config.timeouts.clone());
     let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
     server::serve(settings, listeners, admin, proxy, server_metrics, shutdown).await

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use weighbridge_tls::ServerTls;
+use weighbridge_tls::{Accepted, Identity, ServerTls};
 
 use super::{Admin, Body, ServerMetrics, Shutdown};
 use crate::forward::chain;
@@ -35,6 +35,10 @@ const MAX_STREAMS: u32 = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections to the admin port: Prometheus and the kubelet need a handful.
 const ADMIN_CONNECTIONS: usize = 64;
+
+/// Who called, as the certificate says: in a request's extensions, where callers show one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CalledBy(pub Identity);
 
 /// Answers requests.
 pub(crate) trait Handler: Send + Sync + 'static {
@@ -229,7 +233,7 @@ impl<H: Handler> Accept<H> {
             metrics.connections.inc();
             let talk = async {
                 match tls {
-                    None => converse(stream, handler, headers, open).await,
+                    None => converse(stream, None, handler, headers, open).await,
                     // Boxed: what TLS adds is not to weigh on plain connections.
                     Some(tls) => Box::pin(converse_by_tls(&tls, stream, handler, headers, open)).await,
                 }
@@ -258,13 +262,14 @@ async fn converse_by_tls<H: Handler>(
     headers: Duration,
     open: Watcher,
 ) -> Result<(), BoxError> {
-    let stream = tls.accept(stream).await?;
-    converse(stream, handler, headers, open).await
+    let Accepted { stream, caller } = tls.accept(stream).await?;
+    converse(stream, caller.map(CalledBy), handler, headers, open).await
 }
 
 /// Serves one connection to its end.
 async fn converse<H: Handler, S>(
     stream: S,
+    caller: Option<CalledBy>,
     handler: Arc<H>,
     headers: Duration,
     open: Watcher,
@@ -275,8 +280,11 @@ where
     let began = Arc::new(AtomicBool::new(false));
     let service = {
         let began = Arc::clone(&began);
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
             began.store(true, Ordering::Relaxed);
+            if let Some(caller) = &caller {
+                request.extensions_mut().insert(caller.clone());
+            }
             let handler = Arc::clone(&handler);
             async move { Ok::<_, Infallible>(handler.handle(request).await) }
         })

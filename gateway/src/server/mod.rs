@@ -10,9 +10,9 @@ mod receive;
 mod shutdown;
 mod slots;
 
-pub(crate) use admin::{Admin, More};
+pub(crate) use admin::Admin;
 pub(crate) use body::{Body, BodyError, error_response, json_response, refusal};
-pub(crate) use listen::{Handler, Settings, serve};
+pub(crate) use listen::{CalledBy, Handler, Settings, serve};
 pub use listen::{Listeners, ServeError};
 pub(crate) use metrics::{ServerMetrics, register_certificates};
 pub(crate) use receive::{BodyBudget, Received, discard, receive};

@@ -170,7 +170,7 @@ async fn converse_by_tls(
     head: Duration,
     open: Watcher,
 ) -> Result<(), BoxError> {
-    let stream = tls.accept(stream).await?;
+    let stream = tls.accept(stream).await?.stream;
     converse(TokioIo::new(stream), router, head, open).await
 }
 

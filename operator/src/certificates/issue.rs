@@ -126,7 +126,7 @@ impl Issuer {
         params.distinguished_name = named("Weighbridge");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![match identity {
-            Identity::Gateway => ExtendedKeyUsagePurpose::ClientAuth,
+            Identity::Gateway | Identity::Operator => ExtendedKeyUsagePurpose::ClientAuth,
             Identity::Engine { .. } | Identity::Proxy { .. } => ExtendedKeyUsagePurpose::ServerAuth,
         }];
         params.use_authority_key_identifier_extension = true;

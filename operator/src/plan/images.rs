@@ -13,8 +13,10 @@ pub struct Images {
     pub pull_policy: PullPolicy,
     /// Secrets for pulling them, by name, in the namespace of each pod.
     pub pull_secrets: Vec<String>,
-    /// Namespace of the gateway's pods: only they may call a proxy.
+    /// Namespace of the gateway's pods: only they may call a provider through its proxy.
     pub gateway_namespace: String,
+    /// Namespace of the operator's pods, which ask a proxy how things stand.
+    pub operator_namespace: String,
 }
 
 /// When a node pulls an image.

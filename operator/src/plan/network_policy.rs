@@ -41,19 +41,24 @@ pub fn network_policy(
 ) -> NetworkPolicy {
     let owner = &provider.owner;
     decisions.push(Decision::new(
-        format!("only gateway pods of namespace {} may call the proxy", images.gateway_namespace),
-        "whoever else reached it would use the key round policy and metering; the admin port stays open to scrapers and to \
-         the operator",
+        format!(
+            "only gateway pods of namespace {} and operator pods of namespace {} may call the proxy",
+            images.gateway_namespace, images.operator_namespace
+        ),
+        "whoever else reached it would use the key round policy and metering; the operator asks how things stand; the admin \
+         port stays open to scrapers",
     ));
     let selector = |labels: Labels| LabelSelector { match_labels: Some(labels), match_expressions: None };
-    let gateways = NetworkPolicyPeer {
+    let pods = |namespace: &String, component: &str| NetworkPolicyPeer {
         namespace_selector: Some(selector(Labels::from([(
             "kubernetes.io/metadata.name".to_owned(),
-            images.gateway_namespace.clone(),
+            namespace.clone(),
         )]))),
-        pod_selector: Some(selector(Labels::from([(COMPONENT_KEY.to_owned(), "gateway".to_owned())]))),
+        pod_selector: Some(selector(Labels::from([(COMPONENT_KEY.to_owned(), component.to_owned())]))),
         ip_block: None,
     };
+    let callers =
+        vec![pods(&images.gateway_namespace, "gateway"), pods(&images.operator_namespace, "operator")];
     NetworkPolicy {
         metadata: names::child(owner, name, names::provider_labels(owner)),
         spec: Some(NetworkPolicySpec {
@@ -61,7 +66,7 @@ pub fn network_policy(
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![
                 NetworkPolicyIngressRule {
-                    from: Some(vec![gateways]),
+                    from: Some(callers),
                     ports: Some(vec![port(labels::SERVING_PORT, "TCP")]),
                 },
                 NetworkPolicyIngressRule { from: None, ports: Some(vec![port(labels::ADMIN_PORT, "TCP")]) },

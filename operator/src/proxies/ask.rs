@@ -1,18 +1,16 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use http::header::HOST;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use weighbridge_crds::ProviderState;
 
+use super::line::{Line, LineError};
+use super::shown::Shown;
 use crate::controller::jittered;
 
-/// For a connection within the cluster.
-const CONNECT: Duration = Duration::from_secs(3);
 /// For an answer: a proxy holds a question for 25 s where it has nothing new to say.
 const ANSWER: Duration = Duration::from_secs(40);
 /// Bytes of a state: a few hundred models, or a few thousand.
@@ -40,10 +38,10 @@ pub(super) enum Said {
 /// Why there was no state. For the log; people read it in a condition as "not known".
 #[derive(Debug, thiserror::Error)]
 enum AskError {
-    #[error("the proxy's address is none")]
-    Address(#[source] http::Error),
+    #[error("the question is none")]
+    Question(#[source] http::Error),
     #[error("the proxy can't be asked")]
-    Connect(#[source] hyper_util::client::legacy::Error),
+    Line(#[from] LineError),
     #[error("the proxy does not answer within {ANSWER:?}")]
     Slow,
     #[error("the proxy answered {0}: one of an earlier version does not tell")]
@@ -56,34 +54,25 @@ enum AskError {
     Another { namespace: String, provider: String },
 }
 
-/// The one client for all proxies.
-pub(super) struct Asking(Client<HttpConnector, Empty<Bytes>>);
-
-impl Asking {
-    pub(super) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_nodelay(true);
-        Self(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
-    }
-
-    pub(super) fn subscribe(&self, whose: &(String, String), address: SocketAddr) -> Subscription {
-        let client = self.0.clone();
-        Subscription { client, whose: whose.clone(), address, version: None, heard: false, failures: 0 }
-    }
-}
-
 /// One proxy's states, one after the other.
 pub(super) struct Subscription {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    shown: Arc<Shown>,
     whose: (String, String),
     address: SocketAddr,
+    /// The connection of the last question, if it is still good.
+    line: Option<Line>,
     version: Option<u64>,
     heard: bool,
     failures: u32,
 }
 
 impl Subscription {
+    /// To the proxy of `whose` at `address`, which is told who asks by what is `shown`.
+    pub(super) fn new(shown: &Arc<Shown>, whose: &(String, String), address: SocketAddr) -> Self {
+        let shown = Arc::clone(shown);
+        Self { shown, whose: whose.clone(), address, line: None, version: None, heard: false, failures: 0 }
+    }
+
     /// The next thing to know. Takes its time: at least [`PACE`], and after a failure ever longer.
     pub(super) async fn next(&mut self) -> Said {
         match self.ask().await {
@@ -111,13 +100,16 @@ impl Subscription {
         }
     }
 
-    async fn ask(&self) -> Result<ProviderState, AskError> {
+    async fn ask(&mut self) -> Result<ProviderState, AskError> {
         let after = self.version.map(|version| format!("?after={version}")).unwrap_or_default();
-        let request = Request::get(format!("http://{}/state{after}", self.address))
-            .body(Empty::new())
-            .map_err(AskError::Address)?;
+        let request = Request::get(format!("/state{after}")).header(HOST, self.address.to_string());
+        let request = request.body(Empty::new()).map_err(AskError::Question)?;
+        let mut line = match self.line.take().filter(Line::is_good) {
+            Some(line) => line,
+            None => Line::open(&self.shown, &self.whose, self.address).await?,
+        };
         let answer = async {
-            let response = self.client.request(request).await.map_err(AskError::Connect)?;
+            let response = line.ask(request).await?;
             if response.status() != StatusCode::OK {
                 return Err(AskError::Status(response.status()));
             }
@@ -126,6 +118,7 @@ impl Subscription {
             serde_json::from_slice::<ProviderState>(&body).map_err(AskError::State)
         };
         let state = tokio::time::timeout(ANSWER, answer).await.map_err(|_| AskError::Slow)??;
+        self.line = Some(line);
         let (namespace, provider) = &self.whose;
         if (namespace, provider) != (&state.namespace, &state.provider) {
             let ProviderState { namespace, provider, .. } = state;
@@ -146,13 +139,13 @@ mod tests {
 
     use super::*;
 
-    type Answers = std::sync::Arc<Mutex<Vec<(StatusCode, String)>>>;
+    type Answers = Arc<Mutex<Vec<(StatusCode, String)>>>;
 
     /// A proxy that gives `answers` in turn, the last one for ever, and says what it was asked.
-    async fn proxy(answers: Vec<(StatusCode, String)>) -> (SocketAddr, std::sync::Arc<Mutex<Vec<String>>>) {
-        let answers: Answers = std::sync::Arc::new(Mutex::new(answers));
-        let asked = std::sync::Arc::new(Mutex::new(Vec::new()));
-        let seen = std::sync::Arc::clone(&asked);
+    async fn proxy(answers: Vec<(StatusCode, String)>) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+        let answers: Answers = Arc::new(Mutex::new(answers));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
         let answer = move |RawQuery(query): RawQuery| async move {
             seen.lock().unwrap().push(query.unwrap_or_default());
             let mut answers = answers.lock().unwrap();
@@ -171,7 +164,7 @@ mod tests {
     }
 
     fn subscription(address: SocketAddr) -> Subscription {
-        Asking::new().subscribe(&("n".to_owned(), "p".to_owned()), address)
+        Subscription::new(&Shown::plain(), &("n".to_owned(), "p".to_owned()), address)
     }
 
     #[tokio::test]

@@ -1,10 +1,12 @@
-//! What provider proxies say of their providers: the operator subscribes to each proxy's admin port, and nothing is pushed
-//! into the cluster.
+//! What provider proxies say of their providers: the operator subscribes to each proxy, by mutual TLS (`line`, `shown`), and
+//! nothing is pushed into the cluster.
 //!
 //! Who reconciles a provider names its pods here, and gets what they said last; a new word of theirs triggers the
 //! provider. Nothing here decides what it means.
 
 mod ask;
+mod line;
+mod shown;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,10 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_crds::{ProviderState, labels};
 
-use self::ask::{Asking, Said};
+use self::ask::{Said, Subscription};
+use self::shown::Shown;
+use crate::certificates::Issuer;
 use crate::leader::Leadership;
 use crate::watch::Triggers;
 
@@ -37,7 +42,7 @@ pub struct Proxies(Arc<Inner>);
 
 struct Inner {
     providers: Mutex<HashMap<Whose, HashMap<String, Followed>>>,
-    asking: Asking,
+    shown: Arc<Shown>,
     triggers: Triggers,
     leadership: Leadership,
 }
@@ -53,10 +58,15 @@ struct Followed {
 }
 
 impl Proxies {
-    /// Nobody is listened to yet. What is said triggers its provider, as long as this process leads.
-    pub fn new(triggers: Triggers, leadership: Leadership) -> Self {
-        let asking = Asking::new();
-        Proxies(Arc::new(Inner { providers: Mutex::default(), asking, triggers, leadership }))
+    /// Nobody is listened to yet. What is said triggers its provider, as long as this process leads. Proxies see who asks by
+    /// what `issuer` signs.
+    pub fn new(
+        triggers: Triggers,
+        leadership: Leadership,
+        issuer: watch::Receiver<Option<Arc<Issuer>>>,
+    ) -> Self {
+        let shown = Shown::new(issuer);
+        Proxies(Arc::new(Inner { providers: Mutex::default(), shown, triggers, leadership }))
     }
 
     /// Listens to `pods`, which are all that the provider has, and to no other of its pods. Returns what each said last,
@@ -93,7 +103,7 @@ impl Proxies {
     }
 
     async fn listen(self, whose: Whose, uid: String, address: SocketAddr) {
-        let mut subscription = self.0.asking.subscribe(&whose, address);
+        let mut subscription = Subscription::new(&self.0.shown, &whose, address);
         // Who does not lead writes nothing, and needs to know nothing; who begins to lead looks at everything.
         while self.0.leadership.holds() {
             let heard = match subscription.next().await {
@@ -113,11 +123,11 @@ impl Proxies {
     }
 }
 
-/// UID and admin address of a pod that runs.
+/// UID and address of a pod that runs.
 fn place(pod: &Pod) -> Option<(String, SocketAddr)> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
     let address: IpAddr = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
-    Some((pod.uid()?, SocketAddr::new(address, labels::ADMIN_PORT)))
+    Some((pod.uid()?, SocketAddr::new(address, labels::SERVING_PORT)))
 }

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -18,12 +19,14 @@ use weighbridge_gateway::cli::{Cli, Role};
 use weighbridge_gateway::{Listeners, ServeError, Shutdown, serve_proxy};
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_tests::testbed::wait;
+use weighbridge_tls::Identity;
 
 use super::harness::{Bench, apply};
 
 const DEAD: &str = "sk-canary-dead-1618";
 const GOOD: &str = "sk-canary-good-3141";
 const KEYS: &str = "/var/run/secrets/weighbridge/provider";
+const CERTIFICATE: &str = "/var/run/secrets/weighbridge/certificate";
 
 /// A proxy as its pod would run it; it ends when dropped.
 struct Proxy {
@@ -37,18 +40,28 @@ impl Drop for Proxy {
     }
 }
 
-/// Runs the program that `deployment` asks for, at `address`, with the kubelet's files in `folder`.
-async fn run(deployment: &Deployment, address: IpAddr, folder: &Path) -> Result<Proxy> {
+/// Runs the program that acme's Deployment asks for, at `address`, with the kubelet's files in `folder`.
+async fn run(bench: &Bench, address: IpAddr, folder: &Path) -> Result<Proxy> {
+    let deployment = wait::until(&bench.api::<Deployment>(), "acme-proxy", "the proxy's", |_| true).await?;
+    let certificate = folder.join("tls");
+    std::fs::create_dir(&certificate)?;
+    let secret = wait::until(&bench.api::<Secret>(), "acme-proxy-certificate", "its", |_| true).await?;
+    for (name, value) in secret.data.context("a certificate")? {
+        std::fs::write(certificate.join(name), value.0)?;
+    }
     let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).context("a pod")?;
     let arguments = pod.containers[0].args.clone().unwrap_or_default();
-    let here = folder.to_str().context("a path")?;
-    let arguments = arguments.iter().map(|argument| argument.replace(KEYS, here));
+    let (keys, certificate) = (folder.to_str().context("a path")?, certificate.to_str().context("a path")?);
+    let here = |argument: &String| argument.replace(KEYS, keys).replace(CERTIFICATE, certificate);
+    let arguments = arguments.iter().map(here);
     let cli = Cli::try_parse_from(std::iter::once("weighbridge-gateway".to_owned()).chain(arguments))?;
     let Role::Proxy(arguments) = cli.role else { anyhow::bail!("the pod runs no proxy") };
     let public = TcpListener::bind(SocketAddr::new(address, labels::SERVING_PORT)).await?;
     let admin = TcpListener::bind(SocketAddr::new(address, labels::ADMIN_PORT)).await?;
     let shutdown = Shutdown::new();
-    let listeners = Listeners { public, tls: None, admin: Some(admin) };
+    let tls = arguments.tls.load(&[Identity::Gateway, Identity::Operator])?.map(Arc::new);
+    assert!(tls.is_some(), "it shows a certificate");
+    let listeners = Listeners { public, tls, admin: Some(admin) };
     let task = tokio::spawn(serve_proxy(arguments.config(), listeners, shutdown.clone()));
     Ok(Proxy { shutdown, _task: task })
 }
@@ -91,8 +104,7 @@ async fn dead_credentials_are_told_and_a_rotated_secret_mends_them_without_a_res
 
     let folder = tempfile::tempdir()?;
     project(&bench, folder.path()).await?;
-    let deployment = wait::until(&bench.api::<Deployment>(), "acme-proxy", "the proxy's", |_| true).await?;
-    let _proxy = run(&deployment, address, folder.path()).await?;
+    let _proxy = run(&bench, address, folder.path()).await?;
 
     let provider = bench
         .provider_says("acme", "CredentialsValid", "the key is dead", |condition| {
@@ -170,8 +182,7 @@ async fn a_model_that_the_provider_does_not_list_is_named_and_an_operator_that_s
     bench.provider("acme", spec).await?;
     let folder = tempfile::tempdir()?;
     project(&bench, folder.path()).await?;
-    let deployment = wait::until(&bench.api::<Deployment>(), "acme-proxy", "the proxy's", |_| true).await?;
-    let _proxy = run(&deployment, address, folder.path()).await?;
+    let _proxy = run(&bench, address, folder.path()).await?;
     bench.model("m", json!({"external": {"provider": "acme", "model": "gone-1"}})).await?;
     bench
         .provider_says("acme", "ModelsCurrent", "names the model", |condition| {

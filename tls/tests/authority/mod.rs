@@ -69,7 +69,7 @@ fn ca_file(flag: &'static str, folder: &Path, name: &str, authority: &str) -> Na
 /// A server that shows `pair` and lets in the gateways of `authority`.
 pub fn server_files(folder: &Path, pair: &(String, String), authority: &str) -> ServerFiles {
     let ca = ca_file("--client-ca-file", folder, "server", authority);
-    let clients = Some(Clients { ca, identity: Identity::Gateway });
+    let clients = Some(Clients { ca, identities: vec![Identity::Gateway] });
     ServerFiles { pair: pair_files(folder, "server", pair), clients }
 }
 

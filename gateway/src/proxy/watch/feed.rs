@@ -3,8 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use http::{Response, StatusCode};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Semaphore, watch};
@@ -12,15 +10,14 @@ use weighbridge_crds::ProviderState;
 
 use super::pace;
 use crate::metrics::Registry;
-use crate::server::{Body, More, json_response};
+use crate::server::{Body, json_response};
 
-/// Path on the admin port.
-const PATH: &str = "/state";
+/// Where it is told: `GET`, and `?after=VERSION` for who knows that one.
+pub(in super::super) const STATE_PATH: &str = "/state";
 /// Who waits may wait for so long; then it gets the state that it knows. Shorter than what common middle boxes allow an
 /// idle connection.
 const HOLD: Duration = Duration::from_secs(25);
-/// Who may wait at once: operators are one or two, and each takes one of the admin port's connections. More are answered
-/// at once.
+/// Who may wait at once: operators are one or two. More are answered at once.
 const WAITING: usize = 16;
 /// Versions begin anywhere, so that who knows a version of an earlier process does not wait for it; and small enough that
 /// JSON readers of any language keep them exact.
@@ -82,8 +79,8 @@ impl ProviderFeed {
     }
 
     /// The state, at once; or, for who knows the present one (`?after=VERSION`), the next, if it comes soon.
-    async fn answer(&self, query: Option<String>) -> Response<Body> {
-        let known = query.as_deref().and_then(|query| query.strip_prefix("after=")?.parse::<u64>().ok());
+    pub(in super::super) async fn answer(&self, query: Option<&str>) -> Response<Body> {
+        let known = query.and_then(|query| query.strip_prefix("after=")?.parse::<u64>().ok());
         let mut states = self.0.state.subscribe();
         let is_new = |state: &Option<Arc<ProviderState>>| {
             state.as_ref().is_some_and(|state| known != Some(state.version))
@@ -103,17 +100,6 @@ impl ProviderFeed {
             Some(state) => json_response(StatusCode::OK, state),
             None => json_response(StatusCode::SERVICE_UNAVAILABLE, "{}"),
         }
-    }
-}
-
-impl More for ProviderFeed {
-    fn path(&self) -> &'static str {
-        PATH
-    }
-
-    fn answer(&self, query: Option<String>) -> BoxFuture<'static, Response<Body>> {
-        let feed = self.clone();
-        async move { Self::answer(&feed, query).await }.boxed()
     }
 }
 
@@ -140,18 +126,18 @@ mod tests {
         feed.offer(state(UpstreamHealth::Unknown), start);
         let first = read(feed.answer(None).await).await;
         assert_eq!(first.upstream, UpstreamHealth::Unknown);
-        let again = read(feed.answer(Some(format!("after={}", first.version))).await).await;
+        let again = read(feed.answer(Some(&format!("after={}", first.version))).await).await;
         assert_eq!(again, first, "nothing new came");
         let waiting = {
             let feed = feed.clone();
-            tokio::spawn(async move { feed.answer(Some(format!("after={}", first.version))).await })
+            tokio::spawn(async move { feed.answer(Some(&format!("after={}", first.version))).await })
         };
         tokio::task::yield_now().await;
         feed.offer(state(UpstreamHealth::Failing), start + HOLD);
         let next = read(waiting.await.expect("answered")).await;
         assert_eq!((next.upstream, next.version), (UpstreamHealth::Failing, first.version + 1));
         // A version of an earlier process is no reason to wait.
-        let other = read(feed.answer(Some("after=7".to_owned())).await).await;
+        let other = read(feed.answer(Some("after=7")).await).await;
         assert_eq!(other, next);
     }
 
@@ -160,17 +146,17 @@ mod tests {
         let feed = ProviderFeed::default();
         feed.offer(state(UpstreamHealth::Answering), Instant::now());
         let version = read(feed.answer(None).await).await.version;
-        let query = || Some(format!("after={version}"));
+        let query = format!("after={version}");
         let waiting: Vec<_> = (0..WAITING)
             .map(|_| {
-                let (feed, query) = (feed.clone(), query());
-                tokio::spawn(async move { feed.answer(query).await })
+                let (feed, query) = (feed.clone(), query.clone());
+                tokio::spawn(async move { feed.answer(Some(&query)).await })
             })
             .collect();
         while feed.0.waiting.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(read(feed.answer(query()).await).await.version, version);
+        assert_eq!(read(feed.answer(Some(&query)).await).await.version, version);
         assert_eq!(feed.0.full.get(), 1);
         drop(waiting);
     }

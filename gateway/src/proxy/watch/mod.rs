@@ -24,6 +24,7 @@ use weighbridge_wire::canonical::{Failure, FailureClass};
 use weighbridge_wire::provider::{Kind, OfferedModel};
 
 pub use self::feed::ProviderFeed;
+pub(super) use self::feed::STATE_PATH;
 use self::health::Health;
 use super::ProxyConfig;
 use super::keys::{Keys, Redactor};

@@ -2,6 +2,8 @@
 
 mod estimate;
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod tests;
 mod view;
 mod written;

@@ -123,7 +123,7 @@ fn embedded(request: Result<EmbeddingRequest, Unreadable>) -> Result<Asked, Fail
         .map_err(|bad| bad.to_failure())
 }
 
-fn conversation(request: &Request, speaks: &Speaks, operation: Operation, policy: Unsupported) -> Said {
+pub(super) fn conversation(request: &Request, speaks: &Speaks, operation: Operation, policy: Unsupported) -> Said {
     let chat = |server: Server| said(chat::request::from_canonical(request, server, policy));
     match &speaks.tongue {
         Tongue::OpenAi if operation == Operation::Responses => {
