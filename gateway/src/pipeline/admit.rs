@@ -45,7 +45,9 @@ impl Pipeline {
         let unsupported = unsupported(&head.headers)?;
         let received =
             receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
-        let inbound = lane::read(door, &received.bytes)?;
+        let said =
+            head.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let inbound = lane::read(door, &received.bytes)?.with_headers(said);
         self.permit(caller, inbound.model())?;
         let snapshot = self.directory.snapshot();
         let target = snapshot

@@ -1,11 +1,12 @@
 //! What is kept of a request until its answer comes.
 
+use super::cloud::Cloud;
 use super::{Inbound, Operation};
 use crate::canonical::{Dialect, Envelope, ErrorAnswer, Failure, Mint, Unsupported};
 use crate::openai::embedding::EncodingFormat;
 use crate::openai::responses::ResponsesRequest;
 use crate::openai::translate::responses::Echo;
-use crate::{anthropic, gemini, openai};
+use crate::{anthropic, bedrock, eventstream, gemini, openai};
 
 /// The way of one answer: how it is read, and how its client gets it.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Lane {
     pub(super) model: String,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
+    /// The cloud that the upstream is in, where it is in one.
+    pub(super) cloud: Option<Cloud>,
     /// `None` where the answer passes as it came.
     pub(super) translation: Option<Translation>,
 }
@@ -53,21 +56,32 @@ impl Translation {
 }
 
 impl Lane {
-    pub(super) fn raw(inbound: &Inbound<'_>) -> Self {
-        Self::new(inbound, inbound.operation(), None)
+    pub(super) fn raw(inbound: &Inbound<'_>, cloud: Option<Cloud>) -> Self {
+        Self::new(inbound, inbound.operation(), cloud, None)
     }
 
-    pub(super) fn translated(inbound: &Inbound<'_>, upstream: Operation, translation: Translation) -> Self {
-        Self::new(inbound, upstream, Some(translation))
+    pub(super) fn translated(
+        inbound: &Inbound<'_>,
+        upstream: Operation,
+        cloud: Option<Cloud>,
+        translation: Translation,
+    ) -> Self {
+        Self::new(inbound, upstream, cloud, Some(translation))
     }
 
-    fn new(inbound: &Inbound<'_>, upstream: Operation, translation: Option<Translation>) -> Self {
+    fn new(
+        inbound: &Inbound<'_>,
+        upstream: Operation,
+        cloud: Option<Cloud>,
+        translation: Option<Translation>,
+    ) -> Self {
         Self {
             door: inbound.operation(),
             upstream,
             model: inbound.model().to_owned(),
             stream: inbound.stream(),
             include_usage: inbound.include_usage(),
+            cloud,
             translation,
         }
     }
@@ -92,14 +106,40 @@ impl Lane {
         self.translation.is_some()
     }
 
-    /// Reads an error answer of the upstream's. `retry_after_seconds` is what its headers say; a body may say more.
-    pub fn failure(&self, status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> Failure {
+    /// Media type that the upstream's stream has.
+    pub fn upstream_media_type(&self) -> &'static str {
+        if self.unwraps() { eventstream::MEDIA_TYPE } else { self.upstream.stream_media_type() }
+    }
+
+    /// Media type of the client's stream; `None` where it is the upstream's own.
+    pub fn client_media_type(&self) -> Option<&'static str> {
+        (self.translates() || self.unwraps()).then(|| self.door.stream_media_type())
+    }
+
+    /// Whether the upstream wraps the events of its dialect's stream.
+    pub(super) fn unwraps(&self) -> bool {
+        self.cloud == Some(Cloud::Bedrock) && self.upstream.dialect() != Dialect::Converse
+    }
+
+    /// Reads an error answer of the upstream's. `kind` is what [`bedrock::error::TYPE_HEADER`] says, and `retry_after_seconds`
+    /// what its other headers do; a body may say more.
+    pub fn failure(
+        &self,
+        status: u16,
+        kind: Option<&str>,
+        retry_after_seconds: Option<u32>,
+        body: &[u8],
+    ) -> Failure {
+        if let Some(cloud) = self.cloud {
+            return cloud.failure(self.upstream, status, kind, retry_after_seconds, body);
+        }
         match self.upstream.dialect() {
             Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
                 openai::translate::error::to_canonical(status, retry_after_seconds, body)
             }
             Dialect::Anthropic => anthropic::error::to_canonical(status, retry_after_seconds, body),
             Dialect::Gemini => gemini::error::to_canonical(status, retry_after_seconds, body),
+            Dialect::Converse => bedrock::error::to_canonical(status, kind, retry_after_seconds, body),
         }
     }
 
@@ -109,7 +149,8 @@ impl Lane {
             Dialect::OpenAiCompletions => "cmpl-",
             Dialect::OpenAiResponses => "resp_",
             Dialect::Anthropic => "msg_",
-            Dialect::Gemini => "",
+            // Its answers have no name.
+            Dialect::Gemini | Dialect::Converse => "",
         };
         let Stamp { unique, created, prompt_tokens: _ } = stamp;
         Envelope { id: format!("{prefix}{unique}"), created: *created, model: self.model.clone() }
@@ -128,5 +169,6 @@ pub fn error(dialect: Dialect, failure: &Failure) -> ErrorAnswer {
         }
         Dialect::Anthropic => anthropic::error::from_canonical(failure),
         Dialect::Gemini => gemini::error::from_canonical(failure),
+        Dialect::Converse => bedrock::error::from_canonical(failure),
     }
 }

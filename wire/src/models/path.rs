@@ -17,12 +17,14 @@ pub struct Asked<'a> {
 /// What `path` asks for; none where it is no path of a models list. OpenAI and Anthropic share theirs: `anthropic` says
 /// that the request has a header which only Anthropic's clients send.
 pub fn asked(path: &str, anthropic: bool) -> Option<Asked<'_>> {
-    let (dialect, rest) = match (path.strip_prefix("/v1/models"), path.strip_prefix("/v1beta/models")) {
-        (Some(rest), _) if anthropic => (Dialect::Anthropic, rest),
-        (Some(rest), _) => (Dialect::OpenAiChat, rest),
-        (None, Some(rest)) => (Dialect::Gemini, rest),
-        (None, None) => return None,
-    };
+    let openai = if anthropic { Dialect::Anthropic } else { Dialect::OpenAiChat };
+    let lists = [
+        ("/v1/models", openai),
+        ("/v1beta/models", Dialect::Gemini),
+        ("/foundation-models", Dialect::Converse),
+    ];
+    let (dialect, rest) =
+        lists.into_iter().find_map(|(list, dialect)| Some((dialect, path.strip_prefix(list)?)))?;
     match rest.strip_prefix('/') {
         None if rest.is_empty() => Some(Asked { dialect, model: None }),
         None => None,

@@ -35,7 +35,12 @@ pub(super) async fn read(call: &Call, head: &Parts, body: UpstreamBody) -> NoAns
     if let Some(class) = proxys_own(&head.headers) {
         return between_us(ours(class, head, &bytes), |failure| failure);
     }
-    let failure = call.lane.failure(head.status.as_u16(), retry_after(head.status, &head.headers), &bytes);
+    let failure = call.lane.failure(
+        head.status.as_u16(),
+        headers::error_type(&head.headers),
+        retry_after(head.status, &head.headers),
+        &bytes,
+    );
     match call.target.world {
         World::Closed => between_us(failure, |failure| label::said(&call.target, failure)),
         // Anything but our own shape did not come from the engine.

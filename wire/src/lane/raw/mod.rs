@@ -2,6 +2,7 @@
 //! answer from a failure. One file a dialect; nothing is written here.
 
 mod anthropic;
+mod converse;
 mod gemini;
 mod openai;
 mod responses;
@@ -15,6 +16,7 @@ use self::gemini::Gemini;
 use super::Operation;
 use crate::canonical::{Dialect, Failure, FailureClass, Usage};
 use crate::edit::span;
+use crate::eventstream::Message;
 
 /// What an event or a whole answer says.
 #[derive(Debug, Default, PartialEq)]
@@ -41,6 +43,8 @@ pub(super) enum Reader {
     Responses,
     Anthropic(Anthropic),
     Gemini(Gemini),
+    /// Whose events are no text; whether its answer is whole.
+    Converse(bool),
 }
 
 impl Reader {
@@ -50,6 +54,7 @@ impl Reader {
             Dialect::OpenAiResponses => Self::Responses,
             Dialect::Anthropic => Self::Anthropic(Anthropic::default()),
             Dialect::Gemini => Self::Gemini(Gemini::default()),
+            Dialect::Converse => Self::Converse(false),
         }
     }
 
@@ -63,14 +68,27 @@ impl Reader {
             Self::Responses => responses::event(name, data),
             Self::Anthropic(anthropic) => anthropic.event(name, data),
             Self::Gemini(gemini) => gemini.event(data),
+            Self::Converse(_) => Err(unreadable(Dialect::Converse, "it came in another framing")),
         }
     }
 
-    /// Whether the answer is whole though no event ended it: Gemini's ends with its connection.
+    /// Reads an event that is a message of its own.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub(super) fn message(&mut self, message: &Message) -> Result<Seen, Failure> {
+        match self {
+            Self::Converse(whole) => converse::message(message, whole),
+            Self::OpenAi(_) | Self::Responses | Self::Anthropic(_) | Self::Gemini(_) => Ok(Seen::default()),
+        }
+    }
+
+    /// Whether the answer is whole though no event ended it: Gemini's ends with its connection, and Converse's may.
     pub(super) fn is_whole_at_close(&self) -> bool {
         match self {
             Self::OpenAi(_) | Self::Responses | Self::Anthropic(_) => false,
             Self::Gemini(gemini) => gemini.is_whole(),
+            Self::Converse(whole) => *whole,
         }
     }
 }
@@ -92,7 +110,11 @@ pub(super) fn whole(operation: Operation, body: &[u8]) -> Result<Seen, Failure> 
         | Operation::StreamGenerateContent { .. }
         | Operation::CountTokens
         | Operation::EmbedContent
-        | Operation::BatchEmbedContents => gemini::whole(operation, text),
+        | Operation::BatchEmbedContents
+        | Operation::Predict => gemini::whole(operation, text),
+        Operation::Converse | Operation::ConverseStream | Operation::CountConverseTokens => {
+            converse::whole(operation, text)
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Inbound, estimate};
 use crate::canonical::{
     EmbeddingRequest, Failure, FailureClass, Inexpressible, Request, Translated, Unreadable, Unsupported,
 };
+use crate::gemini::Service;
 use crate::lane::speaks::Tongue;
 use crate::lane::{Operation, Speaks, Translation};
 use crate::openai::embedding::EncodingFormat;
@@ -13,7 +14,7 @@ use crate::openai::responses::ResponsesRequest;
 use crate::openai::translate::error::of_ours;
 use crate::openai::translate::responses::Echo;
 use crate::openai::translate::{Server, chat, completions, embeddings, responses};
-use crate::{anthropic, gemini, openai};
+use crate::{anthropic, bedrock, gemini, openai};
 
 /// A body, and what its answer needs.
 pub(super) struct Written {
@@ -98,6 +99,14 @@ fn read(inbound: &Inbound<'_>, model: &str) -> Result<Asked, Failure> {
             let request = gemini::parse(body).map_err(|bad| bad.to_failure())?;
             counted(gemini::count_tokens::to_canonical(request, model))
         }
+        Operation::Converse | Operation::ConverseStream => {
+            let request = bedrock::parse(body).map_err(|bad| bad.to_failure())?;
+            plain(bedrock::request::to_canonical(request, model, inbound.stream))
+        }
+        Operation::CountConverseTokens => {
+            let request = bedrock::parse(body).map_err(|bad| bad.to_failure())?;
+            counted(bedrock::count_tokens::to_canonical(request, model))
+        }
         Operation::Embeddings => {
             let request = embeddings::to_canonical(openai::parse(body).map_err(of_ours)?);
             request
@@ -112,7 +121,8 @@ fn read(inbound: &Inbound<'_>, model: &str) -> Result<Asked, Failure> {
             let request = gemini::parse(body).map_err(|bad| bad.to_failure())?;
             embedded(gemini::embedding::batch_to_canonical(request, model))
         }
-        Operation::Rerank => Ok(Asked::Reranking),
+        // No client asks for the second here.
+        Operation::Rerank | Operation::Predict => Ok(Asked::Reranking),
     }
 }
 
@@ -131,16 +141,25 @@ fn conversation(request: &Request, speaks: &Speaks, operation: Operation, policy
         Tongue::OpenAi => chat(Server::OpenAi),
         Tongue::Compatible => chat(Server::Compatible),
         Tongue::Anthropic(profile) => said(anthropic::request::from_canonical(request, policy, profile)),
-        Tongue::Gemini(upstream) => said(gemini::request::from_canonical(request, *upstream, policy)),
+        Tongue::Gemini { upstream, predicts: _ } => {
+            said(gemini::request::from_canonical(request, *upstream, policy))
+        }
+        Tongue::Converse => said(bedrock::request::from_canonical(request, policy)),
     }
 }
 
 fn counting(request: &Request, speaks: &Speaks, door: Operation, policy: Unsupported) -> Said {
     match &speaks.tongue {
         Tongue::Anthropic(profile) => {
-            said(anthropic::count_tokens::request_from_canonical(request, policy, profile))
+            let (body, dropped) =
+                said(anthropic::count_tokens::request_from_canonical(request, policy, profile))?;
+            let body = speaks.cloud.map_or(Ok(body.clone()), |cloud| cloud.counted(body))?;
+            Ok((body, dropped))
         }
-        Tongue::Gemini(upstream) => said(gemini::count_tokens::from_canonical(request, *upstream, policy)),
+        Tongue::Gemini { upstream, predicts: _ } => {
+            said(gemini::count_tokens::from_canonical(request, *upstream, policy))
+        }
+        Tongue::Converse => said(bedrock::count_tokens::from_canonical(request, policy)),
         Tongue::OpenAi | Tongue::Compatible => Err(speaks.refusal(door)),
     }
 }
@@ -149,10 +168,14 @@ fn embedding(request: &EmbeddingRequest, speaks: &Speaks, door: Operation, polic
     match &speaks.tongue {
         Tongue::OpenAi => said(embeddings::from_canonical(request, Server::OpenAi, policy)),
         Tongue::Compatible => said(embeddings::from_canonical(request, Server::Compatible, policy)),
-        Tongue::Gemini(upstream) => {
-            said(gemini::embedding::from_canonical(request, upstream.service, policy))
+        Tongue::Gemini { upstream: _, predicts: true } => {
+            said(gemini::vertex_embedding::predict_from_canonical(request, policy))
         }
-        Tongue::Anthropic(_) => Err(speaks.refusal(door)),
+        Tongue::Gemini { upstream, predicts: false } => match upstream.service {
+            Service::GeminiApi => said(gemini::embedding::from_canonical(request, policy)),
+            Service::Vertex => said(gemini::vertex_embedding::batch_from_canonical(request, policy)),
+        },
+        Tongue::Anthropic(_) | Tongue::Converse => Err(speaks.refusal(door)),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::canonical::{Delta, Dialect, Event, Failure, Opening, ReadStream, Writ
 use crate::gemini::Framing;
 use crate::lane::{Lane, Operation, Stamp, Translation};
 use crate::openai::translate::{chat, completions, responses};
-use crate::{anthropic, gemini};
+use crate::{anthropic, bedrock, gemini};
 
 pub(super) struct Translated {
     reader: Box<dyn ReadStream + Send>,
@@ -112,6 +112,7 @@ fn reader(upstream: Dialect, stamp: &Stamp, limit: usize) -> Box<dyn ReadStream 
         Dialect::OpenAiResponses => Box::new(responses::StreamReader::new().limited(limit)),
         Dialect::Anthropic => Box::new(anthropic::StreamReader::new(mint).limited(limit)),
         Dialect::Gemini => Box::new(gemini::StreamReader::new(mint).limited(limit)),
+        Dialect::Converse => Box::new(bedrock::StreamReader::new(mint).limited(limit)),
     }
 }
 
@@ -136,5 +137,6 @@ fn writer(lane: &Lane, translation: &Translation, stamp: &Stamp) -> Box<dyn Writ
             };
             Box::new(gemini::StreamWriter::new(envelope, policy, framing))
         }
+        Dialect::Converse => Box::new(bedrock::StreamWriter::new(policy)),
     }
 }
