@@ -19,7 +19,8 @@ mod secret_key;
 pub mod source;
 
 pub use external_provider::{
-    ApiKey, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKind,
+    ApiKey, BedrockPlace, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKind,
+    VertexPlace,
 };
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec};
 pub use model_deployment::{

@@ -29,6 +29,7 @@ fn config(base_url: &str, key_file: PathBuf) -> ProxyConfig {
         provider: "acme".to_owned(),
         kind: Kind::OpenAiCompatible,
         base_url: Some(base_url.parse().expect("a URL")),
+        place: None,
         keys: vec![KeySource { path: key_file, weight: NonZeroU16::MIN }],
         allow_private: true,
         ca_file: None,

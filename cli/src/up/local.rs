@@ -10,15 +10,16 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_crds::manifest::Manifest;
-use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, Quantization};
+use weighbridge_crds::{BedrockPlace, EVERY_MODEL, KvCacheType, ModelAccess, Quantization, VertexPlace};
 use weighbridge_gateway::directory::kind;
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
 use weighbridge_operator::plan::validate_local;
 use weighbridge_operator::validate::{
-    AdapterPlace, Hardware, HubFile, Open, OpenAdapter, Served, ValidatedModel, ValidatedProvider, Weights,
+    AdapterPlace, Hardware, HubFile, Open, OpenAdapter, ProviderPlace, Served, ValidatedModel,
+    ValidatedProvider, Weights,
 };
-use weighbridge_wire::provider::Kind;
+use weighbridge_wire::provider::{Kind, Place, PlaceError};
 
 use super::UpError;
 use crate::args::UpArgs;
@@ -92,6 +93,8 @@ pub struct Proxy {
     pub kind: Kind,
     /// Where its API is; `None` for the kind's own address.
     pub base_url: Option<Url>,
+    /// Where in its cloud its models are.
+    pub place: Option<Place>,
     /// Whether it may be on a private address.
     pub allow_private: bool,
     /// Its keys, each with its weight.
@@ -275,8 +278,11 @@ impl Local {
         let base_url = provider.base_url.as_ref().map(|url| Url::parse(url.as_str())).transpose();
         let base_url = base_url
             .map_err(|error| UpError::Model { name: name.clone(), problem: format!("baseURL: {error}") })?;
+        let place = provider.place.as_ref().map(place).transpose();
+        let place =
+            place.map_err(|error| UpError::Model { name: name.clone(), problem: error.to_string() })?;
         let (kind, allow_private) = (kind(provider.kind), provider.allow_private);
-        self.proxies.push(Proxy { name, kind, base_url, allow_private, keys });
+        self.proxies.push(Proxy { name, kind, base_url, place, allow_private, keys });
         Ok(())
     }
 
@@ -319,6 +325,16 @@ impl Local {
             self.notices.push("--drain-timeout 0: Ctrl-C cuts open streams".to_owned());
         }
     }
+}
+
+/// As the proxy has it.
+fn place(place: &ProviderPlace) -> Result<Place, PlaceError> {
+    Ok(match place {
+        ProviderPlace::Vertex(VertexPlace { project, location }) => {
+            Place::Vertex { project: project.parse()?, location: location.parse()? }
+        }
+        ProviderPlace::Bedrock(BedrockPlace { region }) => Place::Bedrock { region: region.parse()? },
+    })
 }
 
 /// Every ModelAccess of the file, in the namespace where a cluster would put it.
@@ -413,7 +429,8 @@ mod tests {
         for of_crd in ProviderKind::ALL {
             let of_proxy = kind(of_crd);
             assert_eq!(of_crd.as_str(), of_proxy.as_str());
-            assert_eq!(of_crd.has_address(), of_proxy.profile().default_base_url.is_some(), "{of_proxy}");
+            let address = of_proxy.profile().default_base_url.is_some() || of_proxy.has_place();
+            assert_eq!(of_crd.has_address(), address, "{of_proxy}");
         }
     }
 }

@@ -99,7 +99,7 @@ impl Parts {
 
     /// Starts a provider's proxy. Returns its address.
     pub async fn start_proxy(&mut self, proxy: Proxy) -> Result<SocketAddr, UpError> {
-        let Proxy { name, kind, base_url, allow_private, keys } = proxy;
+        let Proxy { name, kind, base_url, place, allow_private, keys } = proxy;
         let listen = |source| UpError::Listen { flag: "a proxy's port", address: LOOPBACK, source };
         let public = TcpListener::bind(LOOPBACK).await.map_err(listen)?;
         let address = public.local_addr().map_err(listen)?;
@@ -108,6 +108,7 @@ impl Parts {
             provider: name.name.clone(),
             kind,
             base_url,
+            place,
             keys: keys
                 .iter()
                 .map(|(key, weight)| KeySource { path: key.path.clone(), weight: *weight })

@@ -10,6 +10,8 @@ pub fn kind(kind: ProviderKind) -> Kind {
         ProviderKind::AzureOpenAI => Kind::AzureOpenAi,
         ProviderKind::Anthropic => Kind::Anthropic,
         ProviderKind::Gemini => Kind::Gemini,
+        ProviderKind::Vertex => Kind::Vertex,
+        ProviderKind::Bedrock => Kind::Bedrock,
         ProviderKind::OpenAICompatible => Kind::OpenAiCompatible,
         ProviderKind::AnthropicCompatible => Kind::AnthropicCompatible,
     }

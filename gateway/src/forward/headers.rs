@@ -58,6 +58,8 @@ pub(crate) const RESPONSE_HEADERS: &[&str] = &[
     "request-id",
     "retry-after",
     "retry-after-ms",
+    "x-amzn-errortype",
+    "x-amzn-requestid",
     "x-ms-region",
     "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens",

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use http::uri::{Authority, Scheme};
 use url::{Host, Url};
-use weighbridge_wire::provider::Kind;
+use weighbridge_wire::provider::{Kind, Place};
 
 use super::address;
 use crate::{Drain, Limits, Timeouts};
@@ -23,6 +23,8 @@ pub struct ProxyConfig {
     pub kind: Kind,
     /// Base of the provider's paths, such as `https://api.example.com/v1`; `None` for the kind's own.
     pub base_url: Option<Url>,
+    /// Where in its cloud the account's models are; exactly for the kinds that are clouds.
+    pub place: Option<Place>,
     /// Where the account's keys are.
     pub keys: Vec<KeySource>,
     /// Allow plain http and addresses that are loopback, private or link-local.
@@ -76,6 +78,12 @@ pub enum ProxyConfigError {
     /// Nobody says where the API is.
     #[error("a provider of kind {0} has no address of its own: add --base-url")]
     NoBase(Kind),
+    /// Nobody says in whose project, or in which region.
+    #[error("a provider of kind {0} is a cloud: add {flags}", flags = place_flags(*.0))]
+    NoPlace(Kind),
+    /// A place in another cloud, or of a kind that is none.
+    #[error("a provider of kind {0} takes no {flags}: remove them", flags = place_flags(*.1))]
+    OtherPlace(Kind, Kind),
     /// There is nothing to authenticate with.
     #[error("add --key-file: a provider is called with a key")]
     NoKey,
@@ -107,6 +115,20 @@ pub enum ProxyConfigError {
     Tls(#[source] rustls::Error),
 }
 
+/// The flags that say where an account of `kind` has its models.
+fn place_flags(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Vertex => "--vertex-project and --vertex-location",
+        Kind::Bedrock => "--bedrock-region",
+        Kind::OpenAi
+        | Kind::AzureOpenAi
+        | Kind::Anthropic
+        | Kind::Gemini
+        | Kind::OpenAiCompatible
+        | Kind::AnthropicCompatible => "flag of a place",
+    }
+}
+
 /// The provider's host and path, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Base {
@@ -118,7 +140,17 @@ pub(super) struct Base {
 
 impl Base {
     pub(super) fn new(config: &ProxyConfig) -> Result<Self, ProxyConfigError> {
-        let default = || Url::parse(config.kind.profile().default_base_url?).ok();
+        let place = match &config.place {
+            Some(place) if place.kind() != config.kind => {
+                return Err(ProxyConfigError::OtherPlace(config.kind, place.kind()));
+            }
+            None if config.kind.has_place() => return Err(ProxyConfigError::NoPlace(config.kind)),
+            place => place.as_ref(),
+        };
+        let default = || match place {
+            Some(place) => Url::parse(&place.base_url()).ok(),
+            None => Url::parse(config.kind.profile().default_base_url?).ok(),
+        };
         let url = &config.base_url.clone().or_else(default).ok_or(ProxyConfigError::NoBase(config.kind))?;
         let scheme = match url.scheme() {
             "https" => Scheme::HTTPS,
@@ -141,7 +173,9 @@ impl Base {
             return Err(ProxyConfigError::Address(ip));
         }
         let authority = url.authority().parse().map_err(|_| ProxyConfigError::Parts)?;
-        Ok(Self { scheme, authority, path: url.path().trim_end_matches('/').to_owned() })
+        let mut path = url.path().trim_end_matches('/').to_owned();
+        path.extend(place.map(Place::path));
+        Ok(Self { scheme, authority, path })
     }
 }
 
@@ -154,11 +188,21 @@ mod tests {
     }
 
     fn of(kind: Kind, url: Option<&str>, allow_private: bool) -> Result<Base, ProxyConfigError> {
+        at(kind, url, None, allow_private)
+    }
+
+    fn at(
+        kind: Kind,
+        url: Option<&str>,
+        place: Option<Place>,
+        allow_private: bool,
+    ) -> Result<Base, ProxyConfigError> {
         Base::new(&ProxyConfig {
             namespace: "n".into(),
             provider: "p".into(),
             kind,
             base_url: url.map(|url| url.parse().expect("a URL")),
+            place,
             keys: Vec::new(),
             allow_private,
             ca_file: None,
@@ -187,6 +231,35 @@ mod tests {
             let base = of(kind, None, false);
             assert_eq!(base.as_ref().ok().map(|base| base.authority.as_str()), host, "{kind}");
             assert!(host.is_some() || matches!(base, Err(ProxyConfigError::NoBase(_))), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_clouds_host_and_path_are_its_place() {
+        let vertex = || {
+            let (project, location) = ("p-1".parse().expect("one"), "europe-west4".parse().expect("one"));
+            Some(Place::Vertex { project, location })
+        };
+        let bedrock = || Some(Place::Bedrock { region: "eu-west-1".parse().expect("one") });
+        let path = "/v1/projects/p-1/locations/europe-west4";
+        for (kind, url, place, host, path) in [
+            (Kind::Vertex, None, vertex(), "europe-west4-aiplatform.googleapis.com", path),
+            (Kind::Vertex, Some("https://a.example/"), vertex(), "a.example", path),
+            (Kind::Bedrock, None, bedrock(), "bedrock-runtime.eu-west-1.amazonaws.com", ""),
+            (Kind::Bedrock, Some("https://vpce.example/x"), bedrock(), "vpce.example", "/x"),
+        ] {
+            let base = at(kind, url, place, false).expect("accepted");
+            assert_eq!((base.authority.as_str(), base.path.as_str()), (host, path));
+        }
+        for (kind, place, flag) in [
+            (Kind::Vertex, None, "--vertex-project"),
+            (Kind::Bedrock, None, "--bedrock-region"),
+            (Kind::Vertex, bedrock(), "--bedrock-region"),
+            (Kind::Bedrock, vertex(), "--vertex-location"),
+            (Kind::OpenAi, bedrock(), "--bedrock-region"),
+        ] {
+            let error = at(kind, None, place, false).expect_err("refused").to_string();
+            assert!(error.contains(kind.as_str()) && error.contains(flag), "{error}");
         }
     }
 

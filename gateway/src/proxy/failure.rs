@@ -7,7 +7,7 @@ use http::{HeaderMap, Response};
 use weighbridge_wire::canonical::{Failure, FailureClass, MAX_RETRY_AFTER_SECONDS};
 use weighbridge_wire::openai::ApiError;
 
-use super::keys::{KeyError, NoKey};
+use super::keys::{KeyError, NoKey, ShowError, TokenError};
 use crate::forward::{FAILURE, ForwardError};
 use crate::server::{Body, error_response};
 
@@ -80,6 +80,24 @@ pub(super) fn rejected(provider: &str, status: u16) -> Failed {
     let message =
         format!("Provider `{provider}` rejected a key with status {status}; there are others. Try again.");
     Failed::new(FailureClass::Upstream, ApiError::upstream("upstream_credentials_rejected", &message))
+}
+
+/// No request can show the key. The cause is in the log, never in the answer.
+pub(super) fn unshown(provider: &str, error: &ShowError) -> Failed {
+    match error {
+        ShowError::Header | ShowError::Signature(_) | ShowError::Unsignable(_) => {
+            Failed::unsent("The request can't be sent with the provider's key.")
+        }
+        ShowError::Token(TokenError::Refused { .. } | TokenError::Failed(_)) => Failed::new(
+            FailureClass::Upstream,
+            ApiError::upstream(
+                "provider_token_unavailable",
+                &format!(
+                    "Provider `{provider}` can't be called: its token's host gave no access token. Try again."
+                ),
+            ),
+        ),
+    }
 }
 
 /// The provider did not answer. The cause is in the log, never in the answer.

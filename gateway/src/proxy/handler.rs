@@ -9,13 +9,13 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use weighbridge_wire::canonical::FailureClass;
-use weighbridge_wire::provider::Kind;
+use weighbridge_wire::provider::{Kind, Verdict};
 
 use super::answer::{self, Said};
 use super::config::Base;
 use super::connector::{ProviderConnector, provider_connector};
 use super::failure::{self, Failed};
-use super::keys::{Chosen, Keys, NoKey, resting};
+use super::keys::{Chosen, Keys, NoKey, ShowError, Shown, TokenError, resting};
 use super::metrics::ProxyMetrics;
 use super::passing::Counted;
 use super::{ProxyConfig, ProxyConfigError};
@@ -58,9 +58,11 @@ enum Outcome {
     Answer(Response<UpstreamBody>),
     /// An error that has nothing to do with the key.
     Error(Said),
-    /// 401, 402, 403: the provider does not take the key.
+    /// The provider does not take the key.
     Refused(u16),
-    /// 429: the provider does not take the key now.
+    /// The provider does not let the key do this.
+    Denied(Said),
+    /// The provider does not take the key now.
     Limited(Said),
 }
 
@@ -119,11 +121,15 @@ impl Proxy {
         let outgoing = self.outgoing(path, &head.headers, received.bytes.clone())?;
         let most = attempts(&head.headers);
         let mut tried: Vec<Chosen> = Vec::new();
-        let mut limited = None;
+        let (mut limited, mut denied) = (None, None);
         loop {
-            let chosen = match self.keys.choose(&tried) {
-                Ok(chosen) => chosen,
-                Err(why) => return self.out_of_keys(why, limited, &tried),
+            let chosen = match (self.keys.choose(&tried), denied) {
+                (Ok(chosen), still) => {
+                    denied = still;
+                    chosen
+                }
+                (Err(_), Some(said)) if limited.is_none() => return self.pass_on(said, None, &tried),
+                (Err(why), _) => return self.out_of_keys(why, limited, &tried),
             };
             *used += 1;
             let outcome = self.attempt(&outgoing, &chosen).await?;
@@ -136,6 +142,10 @@ impl Proxy {
                     self.keys.retire(chosen);
                     Some(status)
                 }
+                Outcome::Denied(said) => {
+                    denied = Some(said);
+                    None
+                }
                 Outcome::Limited(said) => {
                     self.keys.rest(chosen, resting(asked_wait(said.status, &said.headers)));
                     limited = Some(said);
@@ -143,24 +153,43 @@ impl Proxy {
                 }
             };
             if *used >= most {
-                return match (limited, refused, self.keys.wait()) {
-                    (Some(said), _, wait) => self.pass_on(said, wait, &tried),
-                    (None, Some(status), Some(_)) => Err(failure::rejected(&self.provider, status)),
-                    (None, _, _) => Err(failure::no_key(&self.provider, NoKey::Retired)),
+                return match (limited, denied, refused, self.keys.wait()) {
+                    (Some(said), _, _, wait) => self.pass_on(said, wait, &tried),
+                    (None, Some(said), _, _) => self.pass_on(said, None, &tried),
+                    (None, None, Some(status), Some(_)) => Err(failure::rejected(&self.provider, status)),
+                    (None, None, _, _) => Err(failure::no_key(&self.provider, NoKey::Retired)),
                 };
             }
         }
     }
 
     async fn attempt(&self, outgoing: &Outgoing, chosen: &Chosen) -> Result<Outcome, Failed> {
+        match self.send(outgoing, chosen).await? {
+            // Nothing was done yet, and the key itself may be good.
+            (Outcome::Refused(401), Some(shown)) if chosen.key.forget(&shown) => {
+                Ok(self.send(outgoing, chosen).await?.0)
+            }
+            (outcome, _) => Ok(outcome),
+        }
+    }
+
+    /// What came of sending it once, and what of the key it showed.
+    async fn send(&self, outgoing: &Outgoing, chosen: &Chosen) -> Result<(Outcome, Option<Shown>), Failed> {
         let profile = self.kind.profile();
         let mut request = Request::new(Pieces::from(outgoing.body.clone()));
         *request.method_mut() = Method::POST;
         request.uri_mut().clone_from(&outgoing.uri);
         request.headers_mut().clone_from(&outgoing.headers);
-        let (name, value) =
-            chosen.key.header(profile.key).ok_or_else(|| Failed::unsent("the key is no header value"))?;
-        request.headers_mut().insert(name, value);
+        let shown = match chosen.key.show(&mut request, &outgoing.body, &self.upstream).await {
+            Ok(shown) => shown,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), key = chosen.index, "a key can't be shown");
+                if let ShowError::Token(TokenError::Refused { status, said: _ }) = error {
+                    return Ok((Outcome::Refused(status), None));
+                }
+                return Err(failure::unshown(&self.provider, &error));
+            }
+        };
 
         let sent = Instant::now();
         let response = self.upstream.send(request).await.map_err(|error| {
@@ -174,11 +203,14 @@ impl Proxy {
             let status = response.status().as_u16();
             tracing::warn!(status, key = chosen.index, "the provider answered with an error");
             let said = Said::read(profile, response).await;
-            return Ok(match status {
-                401..=403 => Outcome::Refused(status),
-                429 => Outcome::Limited(said),
-                _ => Outcome::Error(said),
-            });
+            let header = |name: &str| said.headers.get(name)?.to_str().ok();
+            let outcome = match self.kind.verdict(status, header) {
+                Verdict::Refused => Outcome::Refused(status),
+                Verdict::Denied => Outcome::Denied(said),
+                Verdict::Limited => Outcome::Limited(said),
+                Verdict::Nothing => Outcome::Error(said),
+            };
+            return Ok((outcome, Some(shown)));
         }
         if let Some(what) = answer::is_none(response.headers()) {
             tracing::warn!(what, "the provider's answer is none");
@@ -188,7 +220,7 @@ impl Proxy {
         head.headers = answer::allowed(profile, &head.headers);
         // The provider's protocol version is not ours to repeat.
         head.version = http::Version::default();
-        Ok(Outcome::Answer(Response::from_parts(head, body)))
+        Ok((Outcome::Answer(Response::from_parts(head, body)), Some(shown)))
     }
 
     /// What the provider said of a key that it limits tells more than our own words.
@@ -216,6 +248,9 @@ impl Proxy {
         copy_allowed(from, &mut headers, profile.request_headers);
         for (name, value) in profile.default_headers {
             headers.entry(*name).or_insert(HeaderValue::from_static(value));
+        }
+        for (name, value) in profile.fixed_headers {
+            headers.insert(*name, HeaderValue::from_static(value));
         }
         headers.insert(USER_AGENT, AGENT);
         Ok(Outgoing { uri: self.uri(path)?, headers, body })

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use config::{KeySource, ProxyConfig, ProxyConfigError, WeightError};
 
 use self::handler::Proxy;
-use self::keys::Keys;
+use self::keys::{Keys, Usage};
 use self::metrics::{KeyMetrics, ProxyMetrics};
 use crate::metrics::Registry;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
@@ -40,7 +40,8 @@ pub async fn serve_proxy(
         return Err(ProxyConfigError::NoKey.into());
     }
     let key_metrics = KeyMetrics::register(&mut registry, &config.namespace, &config.provider);
-    let keys = Arc::new(Keys::new(&config.keys, key_metrics.clone()));
+    let usage = Usage::new(&config)?;
+    let keys = Arc::new(Keys::new(&config.keys, &usage, key_metrics.clone()));
     key_metrics.show(&mut registry, Arc::clone(&keys));
     let readiness = {
         let keys = Arc::clone(&keys);

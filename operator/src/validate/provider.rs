@@ -4,6 +4,7 @@ use url::Url;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ApiKey, ExternalProvider, ProviderKind, SecretKey};
 
+use super::provider_place::{ProviderPlace, place};
 use super::{KeyLookup, ProviderReferences, Refusal};
 use crate::owner::Owner;
 
@@ -19,6 +20,8 @@ pub struct ValidatedProvider {
     pub kind: ProviderKind,
     /// Where its API is; `None` for the kind's own address.
     pub base_url: Option<BaseUrl>,
+    /// Where in its cloud its models are; exactly where its kind is a cloud.
+    pub place: Option<ProviderPlace>,
     /// The keys that only its proxy mounts.
     pub keys: Vec<ProviderKey>,
     /// Whether the proxy may reach private addresses.
@@ -73,6 +76,7 @@ pub fn provider(
             spec.kind.as_str()
         )));
     }
+    let place = place(spec)?;
     if spec.api_keys.is_empty() {
         return Err(Refusal::invalid("apiKeys is empty: name a key of a Secret"));
     }
@@ -81,7 +85,8 @@ pub fn provider(
         provider_key(index, key, found)
     });
     let keys = keys.collect::<Result<_, _>>()?;
-    Ok(ValidatedProvider { owner, kind: spec.kind, base_url, keys, allow_private: spec.allow_private })
+    let (kind, allow_private) = (spec.kind, spec.allow_private);
+    Ok(ValidatedProvider { owner, kind, base_url, place, keys, allow_private })
 }
 
 fn provider_key(index: usize, named: &ApiKey, found: KeyLookup) -> Result<ProviderKey, Refusal> {

@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_gateway::{Drain, KeySource, Limits, ProxyConfig, Timeouts};
-use weighbridge_wire::provider::Kind;
+use weighbridge_wire::provider::{Credential, Kind};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -64,7 +64,9 @@ async fn accept(listener: TcpListener, kind: Kind, script: Arc<Script>, seen: Ar
             async move {
                 let (head, body) = request.into_parts();
                 body.collect().await.expect("a body");
-                let header = kind.profile().key;
+                let Credential::Header(header) = kind.profile().credential else {
+                    panic!("a cloud has its own simulator")
+                };
                 let sent = head.headers.get(header.name).map(|value| value.to_str().expect("text"));
                 let key = sent.and_then(|sent| sent.strip_prefix(header.prefix)).unwrap_or_default();
                 let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
@@ -115,6 +117,7 @@ pub fn config(kind: Kind, address: SocketAddr, keys: Vec<KeySource>) -> ProxyCon
         provider: "acme".to_owned(),
         kind,
         base_url: Some(format!("http://{address}/base").parse().expect("a URL")),
+        place: None,
         keys,
         allow_private: true,
         ca_file: None,
@@ -130,5 +133,6 @@ pub fn a_path(kind: Kind) -> &'static str {
         Kind::OpenAi | Kind::AzureOpenAi | Kind::OpenAiCompatible => "/v1/chat/completions",
         Kind::Anthropic | Kind::AnthropicCompatible => "/v1/messages",
         Kind::Gemini => "/v1beta/models/m:streamGenerateContent?alt=sse",
+        Kind::Vertex | Kind::Bedrock => panic!("a cloud has its own simulator"),
     }
 }

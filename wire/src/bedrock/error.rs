@@ -59,7 +59,7 @@ pub fn to_canonical(
 }
 
 /// `ThrottlingException`, which AWS writes with an address after it, a namespace before it, or a small letter at its start.
-fn bare(kind: &str) -> String {
+pub(crate) fn bare(kind: &str) -> String {
     let kind = kind.split(':').next().unwrap_or_default();
     let kind = kind.rsplit('#').next().unwrap_or_default();
     let mut letters = kind.chars();

@@ -193,6 +193,7 @@ impl Speaks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider;
 
     #[test]
     fn a_bodys_fields_are_as_the_cloud_wants_them() {
@@ -281,6 +282,32 @@ mod tests {
             ),
         ] {
             assert_eq!(cloud.path(operation, model, stream), path);
+        }
+    }
+
+    #[test]
+    fn the_proxy_forwards_what_is_written_here() {
+        use Operation::{
+            BatchEmbedContents, Converse, ConverseStream, CountConverseTokens, CountMessageTokens,
+            CountTokens, GenerateContent, Messages, Predict, StreamGenerateContent,
+        };
+        let streamed = StreamGenerateContent { framing: Framing::Sse };
+        let googles = [GenerateContent, streamed, CountTokens, BatchEmbedContents, Predict];
+        let claudes = [Messages, CountMessageTokens];
+        let amazons = [Messages, Converse, ConverseStream, CountConverseTokens];
+        let clouds = [
+            (Cloud::Vertex, provider::Kind::Vertex, "gemini-2.5-pro", googles.as_slice()),
+            (Cloud::Vertex, provider::Kind::Vertex, "claude-sonnet-4-5@20250929", &claudes),
+            (Cloud::Bedrock, provider::Kind::Bedrock, "us.amazon.nova-pro-v1:0", &amazons),
+            (Cloud::Bedrock, provider::Kind::Bedrock, "arn:aws:bedrock:r:1:inference-profile/x", &amazons),
+        ];
+        for (cloud, kind, model, operations) in clouds {
+            for (operation, stream) in operations.iter().flat_map(|each| [(*each, false), (*each, true)]) {
+                let whole = cloud.path(operation, model, stream);
+                let (path, query) =
+                    whole.split_once('?').map_or((whole.as_str(), None), |(p, q)| (p, Some(q)));
+                assert_eq!(kind.forwarded(path, query).as_deref(), Some(whole.as_str()), "{kind}");
+            }
         }
     }
 }

@@ -5,8 +5,12 @@
 
 mod kind;
 mod path;
+mod place;
 mod profile;
 mod speaks;
+mod verdict;
 
 pub use kind::{Kind, UnknownKind};
-pub use profile::{KeyHeader, Paths, Profile};
+pub use place::{Location, Place, PlaceError, Project, Region};
+pub use profile::{Credential, Forbidden, KeyHeader, Paths, Profile};
+pub use verdict::Verdict;

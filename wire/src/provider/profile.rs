@@ -1,22 +1,28 @@
 //! The table: one entry a kind of provider.
 
+use crate::bedrock::error;
 use crate::canonical::Dialect;
 
 /// What is particular to a kind of provider. Header names are lower case, as HTTP/2 has them.
 #[derive(Debug)]
 pub struct Profile {
-    /// Where the API is; `None` where only the owner of the account can say.
+    /// Where the API is; `None` where only the owner of the account can say, or where its place does
+    /// ([`super::Place::base_url`]).
     pub default_base_url: Option<&'static str>,
     /// What it speaks.
     pub dialects: &'static [Dialect],
     /// Which of the gateway's paths it has, and where.
     pub paths: Paths,
-    /// Path of the list of models, after the base URL.
-    pub models_path: &'static str,
-    /// How a key is sent.
-    pub key: KeyHeader,
+    /// Path of the list of models, after the base URL; `None` where the API has none.
+    pub models_path: Option<&'static str>,
+    /// What a key is, and how it is sent.
+    pub credential: Credential,
+    /// What 403 is about.
+    pub forbidden: Forbidden,
     /// Headers that every request needs, where the caller sent no such header.
     pub default_headers: &'static [(&'static str, &'static str)],
+    /// Headers that every request has, whatever the caller sent.
+    pub fixed_headers: &'static [(&'static str, &'static str)],
     /// Headers of a request that only this kind reads.
     pub request_headers: &'static [&'static str],
     /// Headers of an answer that only this kind writes and callers read.
@@ -30,6 +36,47 @@ pub enum Paths {
     Listed(&'static [(&'static str, &'static str)]),
     /// Gemini's: model and method stand in the path, which is the same at both.
     Gemini,
+    /// Vertex AI's: publisher, model and method stand in the path, and a [`super::Place`]'s own path before them.
+    Vertex,
+    /// Bedrock's: model and verb stand in the path.
+    Bedrock,
+}
+
+/// What a key is, and how a request shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A text that goes in a header.
+    Header(KeyHeader),
+    /// The key file of a Google service account, for which Google gives an access token that goes as a bearer's.
+    ServiceAccount,
+    /// An access key of AWS, which signs each request, or an API key that goes as a bearer's.
+    Aws {
+        /// What the signature is for.
+        service: &'static str,
+    },
+}
+
+impl Credential {
+    /// The headers that show it.
+    pub fn headers(&self) -> &[&'static str] {
+        match self {
+            Self::Header(header) => std::slice::from_ref(&header.name),
+            Self::ServiceAccount => &["authorization"],
+            Self::Aws { service: _ } => &["authorization", "x-amz-date", "x-amz-security-token"],
+        }
+    }
+}
+
+/// What an answer of 403 is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forbidden {
+    /// The key.
+    Key,
+    /// The key and one model: a cloud's rights are given by model.
+    ByModel {
+        /// The header that says where it is about the key alone, by the error's type.
+        error_type: Option<&'static str>,
+    },
 }
 
 /// The header of a key.
@@ -41,7 +88,10 @@ pub struct KeyHeader {
     pub prefix: &'static str,
 }
 
-const BEARER: KeyHeader = KeyHeader { name: "authorization", prefix: "Bearer " };
+impl KeyHeader {
+    /// `Authorization: Bearer …` (RFC 6750).
+    pub const BEARER: Self = Self { name: "authorization", prefix: "Bearer " };
+}
 
 const OPENAI_DIALECTS: &[Dialect] =
     &[Dialect::OpenAiChat, Dialect::OpenAiCompletions, Dialect::OpenAiResponses];
@@ -68,9 +118,11 @@ pub(super) static OPENAI: Profile = Profile {
     default_base_url: Some("https://api.openai.com/v1"),
     dialects: OPENAI_DIALECTS,
     paths: Paths::Listed(OPENAI_PATHS),
-    models_path: "/models",
-    key: BEARER,
+    models_path: Some("/models"),
+    credential: Credential::Header(KeyHeader::BEARER),
+    forbidden: Forbidden::Key,
     default_headers: &[],
+    fixed_headers: &[],
     request_headers: OPENAI_REQUEST_HEADERS,
     response_headers: OPENAI_RESPONSE_HEADERS,
 };
@@ -81,9 +133,11 @@ pub(super) static AZURE_OPENAI: Profile = Profile {
     default_base_url: None,
     dialects: OPENAI_DIALECTS,
     paths: Paths::Listed(OPENAI_PATHS),
-    models_path: "/models",
-    key: KeyHeader { name: "api-key", prefix: "" },
+    models_path: Some("/models"),
+    credential: Credential::Header(KeyHeader { name: "api-key", prefix: "" }),
+    forbidden: Forbidden::Key,
     default_headers: &[],
+    fixed_headers: &[],
     request_headers: OPENAI_REQUEST_HEADERS,
     response_headers: &[
         // Azure's name of the request, for its support, and the region that answered.
@@ -110,9 +164,11 @@ pub(super) static OPENAI_COMPATIBLE: Profile = Profile {
         ("/v1/embeddings", "/embeddings"),
         ("/v1/rerank", "/rerank"),
     ]),
-    models_path: "/models",
-    key: BEARER,
+    models_path: Some("/models"),
+    credential: Credential::Header(KeyHeader::BEARER),
+    forbidden: Forbidden::Key,
     default_headers: &[],
+    fixed_headers: &[],
     request_headers: OPENAI_REQUEST_HEADERS,
     response_headers: OPENAI_RESPONSE_HEADERS,
 };
@@ -146,9 +202,11 @@ pub(super) static ANTHROPIC: Profile = Profile {
     default_base_url: Some("https://api.anthropic.com"),
     dialects: &[Dialect::Anthropic],
     paths: ANTHROPIC_PATHS,
-    models_path: "/v1/models",
-    key: ANTHROPIC_KEY,
+    models_path: Some("/v1/models"),
+    credential: Credential::Header(ANTHROPIC_KEY),
+    forbidden: Forbidden::Key,
     default_headers: ANTHROPIC_VERSION,
+    fixed_headers: &[],
     request_headers: ANTHROPIC_REQUEST_HEADERS,
     response_headers: ANTHROPIC_RESPONSE_HEADERS,
 };
@@ -157,9 +215,11 @@ pub(super) static ANTHROPIC_COMPATIBLE: Profile = Profile {
     default_base_url: None,
     dialects: &[Dialect::Anthropic],
     paths: ANTHROPIC_PATHS,
-    models_path: "/v1/models",
-    key: ANTHROPIC_KEY,
+    models_path: Some("/v1/models"),
+    credential: Credential::Header(ANTHROPIC_KEY),
+    forbidden: Forbidden::Key,
     default_headers: ANTHROPIC_VERSION,
+    fixed_headers: &[],
     request_headers: ANTHROPIC_REQUEST_HEADERS,
     response_headers: ANTHROPIC_RESPONSE_HEADERS,
 };
@@ -168,12 +228,42 @@ pub(super) static GEMINI: Profile = Profile {
     default_base_url: Some("https://generativelanguage.googleapis.com"),
     dialects: &[Dialect::Gemini],
     paths: Paths::Gemini,
-    models_path: "/v1beta/models",
+    models_path: Some("/v1beta/models"),
     // Never the query's `key`: URLs end up in logs.
-    key: KeyHeader { name: "x-goog-api-key", prefix: "" },
+    credential: Credential::Header(KeyHeader { name: "x-goog-api-key", prefix: "" }),
+    forbidden: Forbidden::Key,
     default_headers: &[],
+    fixed_headers: &[],
     request_headers: &[],
     response_headers: &[],
+};
+
+/// What Vertex AI has are Google's models and Claude; a caller's version of Anthropic's dialect is in the body.
+pub(super) static VERTEX: Profile = Profile {
+    default_base_url: None,
+    dialects: &[Dialect::Gemini, Dialect::Anthropic],
+    paths: Paths::Vertex,
+    models_path: None,
+    credential: Credential::ServiceAccount,
+    forbidden: Forbidden::ByModel { error_type: None },
+    default_headers: &[],
+    fixed_headers: &[],
+    request_headers: &["anthropic-beta"],
+    response_headers: &["request-id"],
+};
+
+/// What goes to Bedrock is JSON, and so is what it is to answer with; the stream's framing goes without saying.
+pub(super) static BEDROCK: Profile = Profile {
+    default_base_url: None,
+    dialects: &[Dialect::Anthropic, Dialect::Converse],
+    paths: Paths::Bedrock,
+    models_path: None,
+    credential: Credential::Aws { service: "bedrock" },
+    forbidden: Forbidden::ByModel { error_type: Some(error::TYPE_HEADER) },
+    default_headers: &[],
+    fixed_headers: &[("accept", "application/json"), ("content-type", "application/json")],
+    request_headers: &[],
+    response_headers: &[error::TYPE_HEADER, "x-amzn-requestid"],
 };
 
 #[cfg(test)]
@@ -184,23 +274,17 @@ mod tests {
     fn header_names_are_lower_case_and_no_key_may_come_from_a_caller() {
         for kind in Kind::ALL {
             let profile = kind.profile();
-            let defaults = profile.default_headers.iter().map(|(name, _)| *name);
-            let crossing: Vec<&str> = profile
-                .request_headers
-                .iter()
-                .chain(profile.response_headers)
-                .copied()
-                .chain(defaults)
-                .collect();
-            for name in crossing.iter().chain([&profile.key.name]) {
+            let ours = profile.default_headers.iter().chain(profile.fixed_headers);
+            let ours = ours.map(|(name, _)| *name);
+            let crossing: Vec<&str> =
+                profile.request_headers.iter().chain(profile.response_headers).copied().chain(ours).collect();
+            for name in crossing.iter().chain(profile.credential.headers()) {
                 assert_eq!(*name, name.to_ascii_lowercase(), "{kind}");
             }
             for other in Kind::ALL {
-                assert!(
-                    !crossing.contains(&other.profile().key.name),
-                    "{kind} takes {}",
-                    other.profile().key.name
-                );
+                for name in other.profile().credential.headers() {
+                    assert!(!crossing.contains(name), "{kind} takes {name}");
+                }
             }
         }
     }
@@ -209,10 +293,11 @@ mod tests {
     fn bases_and_paths_fit_together() {
         for kind in Kind::ALL {
             let profile = kind.profile();
-            assert!(profile.models_path.starts_with('/'), "{kind}");
+            let models_path = profile.models_path.unwrap_or("/");
+            assert!(models_path.starts_with('/'), "{kind}");
             let Some(base) = profile.default_base_url else { continue };
             assert!(base.starts_with("https://") && !base.ends_with('/'), "{kind}");
-            let versions = format!("{base}{}", profile.models_path).matches("/v1").count();
+            let versions = format!("{base}{models_path}").matches("/v1").count();
             assert_eq!(versions, 1, "{kind}: the version stands in the base or in the path, once");
         }
     }

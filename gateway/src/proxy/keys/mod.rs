@@ -1,24 +1,30 @@
 //! The provider's keys: read from files, chosen by weight, set aside when the provider refuses them, never printed.
 //!
-//! `ring` decides and knows no clock and no file; `file` reads; [`Keys`] brings the two together. No key may leave
-//! this folder but as a header's value that is marked sensitive.
+//! `ring` decides and knows no clock and no file; `file` reads; [`Keys`] brings the two together. A key is what `usage` says: a
+//! text, a Google service account or an access key of AWS, and `key` makes a request show it. No key, nor a token that was got
+//! for it, may leave this folder but as a header's value that is marked sensitive.
 
+mod access_key;
 mod file;
 mod key;
 mod redact;
 mod rest;
 mod ring;
+mod service_account;
+mod usage;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(super) use self::file::KeyError;
 use self::file::KeyFile;
-pub(super) use self::key::Key;
+pub(super) use self::key::{Key, ShowError, Shown};
 pub(super) use self::redact::Redactor;
 pub(super) use self::rest::resting;
 pub(super) use self::ring::Standing;
 use self::ring::{Generation, Ring, Unavailable};
+pub(super) use self::service_account::TokenError;
+pub(super) use self::usage::Usage;
 use super::KeySource;
 use super::metrics::KeyMetrics;
 
@@ -57,11 +63,11 @@ pub(super) enum NoKey {
 }
 
 impl Keys {
-    pub(super) fn new(sources: &[KeySource], metrics: KeyMetrics) -> Self {
+    pub(super) fn new(sources: &[KeySource], usage: &Usage, metrics: KeyMetrics) -> Self {
         let files = sources
             .iter()
             .enumerate()
-            .map(|(index, source)| KeyFile::new(index, source.path.clone()))
+            .map(|(index, source)| KeyFile::new(index, source.path.clone(), usage.clone()))
             .collect();
         let ring = Ring::new(sources.iter().map(|source| source.weight));
         Self { state: Mutex::new(State { files, ring }), metrics }

@@ -24,7 +24,8 @@ struct Needle {
 
 impl Redactor {
     pub(super) fn new<'a>(keys: impl Iterator<Item = &'a Key>) -> Self {
-        let needles = keys.flat_map(|key| needles(key.text())).collect();
+        let secrets = keys.flat_map(Key::secrets);
+        let needles = secrets.flat_map(|secret| needles(secret.expose_secret())).collect();
         Self { needles }
     }
 
@@ -116,12 +117,19 @@ fn forms(text: &[u8], at: usize, byte: u8) -> impl Iterator<Item = usize> {
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_wire::provider::KeyHeader;
+
+    use super::super::Usage;
     use super::*;
 
     const KEY: &str = "sk-canary/5f1d+9=\"x%\\z";
 
+    fn key(text: &str) -> Key {
+        Key::new(text, &Usage::Header(KeyHeader::BEARER)).expect("a key")
+    }
+
     fn redacted(keys: &[&str], text: &str) -> String {
-        let keys: Vec<Key> = keys.iter().map(|key| Key::new(key).expect("a key")).collect();
+        let keys: Vec<Key> = keys.iter().map(|text| key(text)).collect();
         Redactor::new(keys.iter()).redact_text(text)
     }
 
@@ -176,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_key_in_a_header_is_found() {
-        let key = Key::new("sk-canary-5f1d").expect("a key");
+        let key = key("sk-canary-5f1d");
         let redactor = Redactor::new([&key].into_iter());
         assert!(redactor.finds(b"id-sk-canary-5f1d") && !redactor.finds(b"id-sk-canary-5f1"));
     }
