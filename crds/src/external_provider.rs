@@ -30,7 +30,7 @@ use crate::{DataPolicy, KeyCondition, SecretKey, UpstreamError};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.baseURL) || self.kind in ['OpenAI', 'Anthropic', 'Gemini']")
+    validation = Rule::new("has(self.baseURL) || self.kind in ['OpenAI', 'Anthropic', 'Gemini', 'Vertex', 'Bedrock']")
         .message("a provider of this kind has no address of its own: set baseURL, such as https://api.example.com/v1")
         .field_path(".baseURL"),
     validation = Rule::new("!has(self.baseURL) || (self.baseURL.matches('^https?://[^/?#@\\\\s]+(/[^?#\\\\s]*)?$') && isURL(self.baseURL))")
@@ -48,12 +48,18 @@ use crate::{DataPolicy, KeyCondition, SecretKey, UpstreamError};
     validation = Rule::new("self.kind != 'AzureOpenAI' || !has(self.baseURL) || self.baseURL.matches('/openai/v1/?$')")
         .message("Azure is called by its v1 API: baseURL ends in /openai/v1, such as https://NAME.openai.azure.com/openai/v1")
         .field_path(".baseURL"),
+    validation = Rule::new("(self.kind == 'Vertex') == has(self.vertex)")
+        .message("vertex is for kind Vertex, which needs it: set vertex.project and vertex.location, or remove vertex")
+        .field_path(".vertex"),
+    validation = Rule::new("(self.kind == 'Bedrock') == has(self.bedrock)")
+        .message("bedrock is for kind Bedrock, which needs it: set bedrock.region, or remove bedrock")
+        .field_path(".bedrock"),
     validation = Rule::new("self.apiKeys.all(a, self.apiKeys.exists_one(b, b.name == a.name && b.key == a.key))")
         .message("apiKeys: one key of one Secret is named twice: remove one, and give the other its weight")
         .field_path(".apiKeys"),
     // Kinds that can be held to a place, and those that can be told to keep nothing: ProviderKind::takes_region and takes_retention.
     validation = Rule::new("!has(self.dataPolicy) || !has(self.dataPolicy.region) || self.kind in ['OpenAI', 'AzureOpenAI', 'Anthropic']")
-        .message("dataPolicy.region: no request of this kind can name a region, and no answer says where it was made, so that nothing would hold the provider to it: leave it out")
+        .message("dataPolicy.region: no request of this kind can name a region, and no answer says where it was made, so that nothing would hold the provider to it: leave it out. A cloud is called in vertex.location or bedrock.region, and nowhere else")
         .field_path(".dataPolicy.region"),
     validation = Rule::new("!has(self.dataPolicy) || !has(self.dataPolicy.retention) || self.kind in ['OpenAI', 'AzureOpenAI']")
         .message("dataPolicy.retention: no request of this kind can say that nothing is to be kept: leave it out, and agree on it with the provider")
@@ -69,12 +75,20 @@ pub struct ExternalProviderSpec {
     /// Whose API it is.
     pub kind: ProviderKind,
     /// Base of the API's paths. OpenAI's dialect has `/v1` in it (`https://api.example.com/v1`), Azure's ends in
-    /// `/openai/v1`, and Anthropic's and Gemini's have no version. Default: the kind's own address, where it has one.
+    /// `/openai/v1`, and the others' have no version. Default: the kind's own address, where it has one; a cloud's is that
+    /// of its location or region.
     #[serde(rename = "baseURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub base_url: Option<String>,
+    /// Where in Vertex AI the models are. Exactly for kind Vertex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vertex: Option<VertexPlace>,
+    /// Where in Amazon Bedrock the models are. Exactly for kind Bedrock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bedrock: Option<BedrockPlace>,
     /// The account's keys. Each request is sent with one, chosen by weight; where the provider refuses or limits it,
-    /// with the next.
+    /// with the next. For Vertex a key is the JSON key file of a service account; for Bedrock it is an access key of AWS in
+    /// JSON (`accessKeyId`, `secretAccessKey`, `sessionToken`) or an API key.
     #[schemars(length(min = 1, max = 16))]
     pub api_keys: Vec<ApiKey>,
     /// Lets the proxy reach private, loopback and link-local addresses, and plain http. For servers of your own.
@@ -83,6 +97,25 @@ pub struct ExternalProviderSpec {
     /// Where requests are to be answered, and what the provider is to keep of them. Default: as the account is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_policy: Option<DataPolicy>,
+}
+
+/// A project of Google Cloud, and where in it models are.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct VertexPlace {
+    /// The project's id or number.
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[a-z0-9]([-.:a-z0-9]*[a-z0-9])?$"))]
+    pub project: String,
+    /// A region such as `us-central1`, a multi-region (`us`, `eu`) or `global`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub location: String,
+}
+
+/// A region of AWS.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct BedrockPlace {
+    /// The region, such as `us-east-1`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub region: String,
 }
 
 /// A key of an account: one key of a Secret in the same namespace.
@@ -122,6 +155,10 @@ pub enum ProviderKind {
     Anthropic,
     /// Google's Gemini API.
     Gemini,
+    /// Google's Vertex AI: Gemini's models and Claude, of a project in a location.
+    Vertex,
+    /// Amazon Bedrock: Claude, and other makers' models by Converse, in a region.
+    Bedrock,
     /// Any server that speaks OpenAI's dialect.
     OpenAICompatible,
     /// Any server that speaks Anthropic's dialect.
@@ -130,28 +167,35 @@ pub enum ProviderKind {
 
 impl ProviderKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::OpenAI,
         Self::AzureOpenAI,
         Self::Anthropic,
         Self::Gemini,
+        Self::Vertex,
+        Self::Bedrock,
         Self::OpenAICompatible,
         Self::AnthropicCompatible,
     ];
 
-    /// Whether its address is known: only its owner knows that of the others.
+    /// Whether its address is known, a cloud's by its place: only its owner knows that of the others.
     pub fn has_address(self) -> bool {
         match self {
-            Self::OpenAI | Self::Anthropic | Self::Gemini => true,
+            Self::OpenAI | Self::Anthropic | Self::Gemini | Self::Vertex | Self::Bedrock => true,
             Self::AzureOpenAI | Self::OpenAICompatible | Self::AnthropicCompatible => false,
         }
     }
 
-    /// Whether `dataPolicy.region` can be enforced: by the host, by the request, or by what the answer says.
+    /// Whether `dataPolicy.region` can be enforced: by the host, by the request, or by what the answer says. A cloud's region
+    /// is where it is called at all.
     pub fn takes_region(self) -> bool {
         match self {
             Self::OpenAI | Self::AzureOpenAI | Self::Anthropic => true,
-            Self::Gemini | Self::OpenAICompatible | Self::AnthropicCompatible => false,
+            Self::Gemini
+            | Self::Vertex
+            | Self::Bedrock
+            | Self::OpenAICompatible
+            | Self::AnthropicCompatible => false,
         }
     }
 
@@ -159,7 +203,12 @@ impl ProviderKind {
     pub fn takes_retention(self) -> bool {
         match self {
             Self::OpenAI | Self::AzureOpenAI => true,
-            Self::Anthropic | Self::Gemini | Self::OpenAICompatible | Self::AnthropicCompatible => false,
+            Self::Anthropic
+            | Self::Gemini
+            | Self::Vertex
+            | Self::Bedrock
+            | Self::OpenAICompatible
+            | Self::AnthropicCompatible => false,
         }
     }
 
@@ -170,6 +219,8 @@ impl ProviderKind {
             Self::AzureOpenAI
             | Self::Anthropic
             | Self::Gemini
+            | Self::Vertex
+            | Self::Bedrock
             | Self::OpenAICompatible
             | Self::AnthropicCompatible => None,
         }
@@ -182,6 +233,8 @@ impl ProviderKind {
             Self::AzureOpenAI => "AzureOpenAI",
             Self::Anthropic => "Anthropic",
             Self::Gemini => "Gemini",
+            Self::Vertex => "Vertex",
+            Self::Bedrock => "Bedrock",
             Self::OpenAICompatible => "OpenAICompatible",
             Self::AnthropicCompatible => "AnthropicCompatible",
         }

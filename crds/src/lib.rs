@@ -22,7 +22,8 @@ pub mod source;
 
 pub use data_policy::{DataPolicy, OnMismatch, Retention};
 pub use external_provider::{
-    ApiKey, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus, ProviderKind,
+    ApiKey, BedrockPlace, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus,
+    ProviderKind, VertexPlace,
 };
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_deployment::{

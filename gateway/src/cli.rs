@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 use weighbridge_tls::TlsError;
 use weighbridge_tls::args::{PodArgs, ServerArgs, UpstreamArgs};
-use weighbridge_wire::provider::Kind;
+use weighbridge_wire::provider::{Kind, Location, Place, Project, Region};
 
 use crate::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, TelemetryConfig, Timeouts};
 
@@ -130,12 +130,21 @@ pub struct ProxyArgs {
     /// Address to serve on.
     #[arg(long, default_value = "0.0.0.0:8000")]
     pub listen: SocketAddr,
-    /// Whose API it is: OpenAI, AzureOpenAI, Anthropic, Gemini, OpenAICompatible or AnthropicCompatible.
+    /// Whose API it is: OpenAI, AzureOpenAI, Anthropic, Gemini, Vertex, Bedrock, OpenAICompatible or AnthropicCompatible.
     #[arg(long)]
     pub kind: Kind,
     /// Base of the provider's paths, such as https://api.example.com/v1 [default: the kind's own, where it has one].
     #[arg(long)]
     pub base_url: Option<Url>,
+    /// Google Cloud's project, for kind Vertex.
+    #[arg(long, requires = "vertex_location", conflicts_with = "bedrock_region")]
+    pub vertex_project: Option<Project>,
+    /// Where in Vertex AI the models are, such as us-central1, eu or global, for kind Vertex.
+    #[arg(long, requires = "vertex_project", conflicts_with = "bedrock_region")]
+    pub vertex_location: Option<Location>,
+    /// The region of AWS, for kind Bedrock.
+    #[arg(long)]
+    pub bedrock_region: Option<Region>,
     /// File that holds a key, and its share of the requests [weight: 1 to 1000, default 1]; read again when it
     /// changes. May be given again.
     #[arg(long = "key-file", value_name = "PATH[=WEIGHT]", required = true)]
@@ -168,6 +177,7 @@ impl ProxyArgs {
             provider: self.provider.clone(),
             kind: self.kind,
             base_url: self.base_url.clone(),
+            place: self.place(),
             keys: self.key_files.clone(),
             allow_private: self.allow_private,
             ca_file: self.ca_file.clone(),
@@ -175,5 +185,13 @@ impl ProxyArgs {
             timeouts: Timeouts::default(),
             drain: self.common.drain(),
         }
+    }
+
+    /// Where the flags say that the models are. The parser takes a project and a location together.
+    fn place(&self) -> Option<Place> {
+        if let (Some(project), Some(location)) = (&self.vertex_project, &self.vertex_location) {
+            return Some(Place::Vertex { project: project.clone(), location: location.clone() });
+        }
+        Some(Place::Bedrock { region: self.bedrock_region.clone()? })
     }
 }

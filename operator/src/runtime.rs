@@ -113,7 +113,7 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
             events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
         },
         secrets: Secrets::new(client, caller),
-        proxies: Proxies::new(triggers.clone(), leadership.clone(), issuer.clone()),
+        proxies: Proxies::new(Arc::clone(&stores), triggers.clone(), leadership.clone(), issuer.clone()),
         leadership: leadership.clone(),
         metrics: metrics.clone(),
         images: settings.images(),

@@ -71,6 +71,25 @@ fn a_value_of_a_secret_is_in_no_plan() {
 }
 
 #[test]
+fn a_clouds_place_is_the_proxys_flags() {
+    let text = include_str!("fixtures/private.yaml");
+    let with = |kind: &str| shown(&text.replace("kind: OpenAICompatible", kind));
+    let bedrock = with("kind: Bedrock\n  bedrock: {region: eu-west-1}");
+    assert!(
+        bedrock.contains("--kind=Bedrock") && bedrock.contains("--bedrock-region=eu-west-1"),
+        "{bedrock}"
+    );
+    assert!(bedrock.contains("any address on 8080:"), "{bedrock}");
+    let vertex = with("kind: Vertex\n  vertex: {project: p-1, location: global}");
+    assert!(
+        vertex.contains("--vertex-project=p-1") && vertex.contains("--vertex-location=global"),
+        "{vertex}"
+    );
+    // The token's host is another than the API's.
+    assert!(vertex.contains("any address on 8080 and 443:"), "{vertex}");
+}
+
+#[test]
 fn a_profile_that_the_file_lacks_is_named() {
     let text = include_str!("fixtures/gpu.yaml").split_once("---").expect("two objects").1;
     let error = plan_offline(&parse(text).expect("valid"), &images())

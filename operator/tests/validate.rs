@@ -233,6 +233,24 @@ fn an_external_model_may_sleep_and_may_keep_replicas_for_the_other_arm() {
 }
 
 #[test]
+fn a_model_of_vertex_is_named_without_its_publisher() {
+    let key = json!({"name": "s", "key": "k"});
+    let place = json!({"project": "p", "location": "us"});
+    let found = provider(json!({"kind": "Vertex", "vertex": place, "apiKeys": [key]}));
+    let references = ModelReferences { provider: Named::Found(found), ..NONE };
+    let checked = |name: &str| {
+        let spec = json!({"external": {"provider": "p", "model": name}});
+        validate::model(&model(spec), &references, Place::Cluster)
+    };
+    for good in ["gemini-2.5-pro", "claude-sonnet-4-5@20250929", "text-embedding-005"] {
+        assert!(checked(good).is_ok(), "{good}");
+    }
+    for bad in ["google/gemini-2.5-pro", "publishers/google/models/gemini-2.5-pro", "gemini:predict", ".."] {
+        refused(checked(bad), Reason::InvalidSpec, &["external.model", bad, "gemini-2.5-pro"]);
+    }
+}
+
+#[test]
 fn the_arm_that_does_not_answer_is_checked_too() {
     let spec = json!({"serve": "External", "openWeights": {"source": "nonsense"}, "external": {"provider": "p", "model": "x"}});
     let key = json!({"name": "s", "key": "k"});
@@ -361,6 +379,29 @@ fn each_bad_provider_is_refused_with_the_field_and_the_fix() {
     for (spec, words) in [
         (json!({"kind": "AzureOpenAI", "apiKeys": keys}), "AzureOpenAI has no address of its own"),
         (json!({"kind": "OpenAI", "apiKeys": []}), "apiKeys is empty"),
+        (json!({"kind": "Vertex", "apiKeys": keys}), "set vertex.project and vertex.location"),
+        (json!({"kind": "Bedrock", "apiKeys": keys}), "set bedrock.region"),
+        (
+            json!({"kind": "Vertex", "vertex": {"project": "p", "location": "us/.."}, "apiKeys": keys}),
+            "vertex.location is \"us/..\"",
+        ),
+        (
+            json!({"kind": "Vertex", "vertex": {"project": "../p", "location": "us"}, "apiKeys": keys}),
+            "vertex.project is \"../p\"",
+        ),
+        (
+            json!({"kind": "Bedrock", "bedrock": {"region": "us.evil"}, "apiKeys": keys}),
+            "bedrock.region is \"us.evil\"",
+        ),
+        (
+            json!({"kind": "OpenAI", "bedrock": {"region": "us-east-1"}, "apiKeys": keys}),
+            "bedrock is not for a provider of kind OpenAI: remove it",
+        ),
+        (
+            json!({"kind": "Vertex", "vertex": {"project": "p", "location": "us"},
+                "bedrock": {"region": "us-east-1"}, "apiKeys": keys}),
+            "bedrock is not for a provider of kind Vertex",
+        ),
         (
             json!({"kind": "OpenAI", "apiKeys": [{"name": "s", "key": "k", "weight": 1001}]}),
             "apiKeys[0].weight is 1001",

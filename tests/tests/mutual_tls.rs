@@ -171,6 +171,7 @@ async fn provider(tls: Arc<ServerTls>) -> Provider {
         provider: "acme".to_owned(),
         kind: Kind::OpenAiCompatible,
         base_url: Some(format!("http://{}/v1", simulator.address()).parse().expect("a URL")),
+        place: None,
         keys: vec![KeySource { path: key, weight: NonZeroU16::MIN }],
         allow_private: true,
         ca_file: None,
@@ -213,7 +214,10 @@ async fn the_operator_asks_a_proxy_how_things_stand_and_nobody_else_does() {
     };
     let mut operator = client(&Identity::Operator).await;
     let state = operator.get("/state").await.expect("answered");
-    assert_eq!((state.status.as_u16(), state.json().expect("JSON")["provider"].as_str()), (200, Some("acme")));
+    assert_eq!(
+        (state.status.as_u16(), state.json().expect("JSON")["provider"].as_str()),
+        (200, Some("acme"))
+    );
     assert_eq!(operator.post(CHAT, ask("normal", "")).await.expect("answered").status, 404);
     let mut gateway = client(&Identity::Gateway).await;
     assert_eq!(gateway.get("/state").await.expect("answered").status, 404);

@@ -199,7 +199,7 @@ async fn the_providers_errors_are_ours_with_its_words_labelled() {
         ("status-400", 400, "simulated"),
         ("status-401", 502, "upstream_credentials_exhausted"),
         ("status-402", 429, "simulated"),
-        ("status-403", 502, "upstream_credentials_exhausted"),
+        ("status-403", 502, "provider_credentials"),
         ("status-404", 502, "provider_not_found"),
         ("status-429", 429, "simulated"),
         ("status-500", 502, "provider_error"),

@@ -36,7 +36,7 @@ fn policy(region: Option<&str>, retention: Option<Retention>, on_mismatch: Optio
 fn entries(of: ProviderKind, policy: &DataPolicy, proxy: &Door) -> Vec<Entry> {
     let model = |model: &&str| Entry {
         speaks: kind(of).speaks(model),
-        data_policy: Some(data_policy(of, policy)),
+        data_policy: data_policy(of, Some(policy), None),
         ..entry(model, World::Closed, &[proxy.address])
     };
     MODELS.iter().map(model).collect()

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
 use rustls::client::Resumption;
 use rustls::crypto::ring::default_provider;
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::pem::{Pair, authorities, authorities_of, pair_of};
 use crate::{Certified, NamedFile, PairFiles, Problem, Reloaded, TlsError};

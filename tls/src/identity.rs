@@ -101,7 +101,14 @@ mod tests {
     #[test]
     fn no_two_identities_have_one_name() {
         let proxy = Identity::Proxy { namespace: "team".to_owned(), name: "m".to_owned() };
-        let all = [Identity::Gateway, Identity::Operator, engine("team", "m"), engine("m", "team"), engine("team-m", "m"), proxy];
+        let all = [
+            Identity::Gateway,
+            Identity::Operator,
+            engine("team", "m"),
+            engine("m", "team"),
+            engine("team-m", "m"),
+            proxy,
+        ];
         let names: std::collections::BTreeSet<String> = all.iter().map(Identity::to_string).collect();
         assert_eq!(names.len(), all.len());
         assert!(names.contains("m.team.engine.weighbridge.internal"), "{names:?}");

@@ -205,7 +205,8 @@ fn load(files: &ServerFiles) -> Result<Loaded, TlsError> {
         Some(clients) => {
             // Both ends are ours: nothing older is needed.
             let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).map_err(setup)?;
-            let builder = builder.with_client_cert_verifier(Arc::clone(clients) as Arc<dyn ClientCertVerifier>);
+            let builder =
+                builder.with_client_cert_verifier(Arc::clone(clients) as Arc<dyn ClientCertVerifier>);
             let mut config = builder.with_single_cert(chain, key).map_err(mismatch)?;
             // A resumed session would let in who was let in once, whatever has become of its certificate.
             config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -238,7 +239,8 @@ impl Named {
     /// Whom of those that may call `certificate` names. A name is a name, whichever side shows it.
     fn who(&self, certificate: &CertificateDer<'_>) -> Option<Identity> {
         let certificate = ParsedCertificate::try_from(certificate).ok()?;
-        let named = |(_, name): &&(Identity, ServerName<'static>)| verify_server_name(&certificate, name).is_ok();
+        let named =
+            |(_, name): &&(Identity, ServerName<'static>)| verify_server_name(&certificate, name).is_ok();
         self.names.iter().find(named).map(|(identity, _)| identity.clone())
     }
 }

@@ -19,8 +19,9 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
-use weighbridge_tls::{Accepted, 
-    Certified, ClientTls, Handshakes, Identity, NamedFile, PairFiles, ServerFiles, ServerTls, register,
+use weighbridge_tls::{
+    Accepted, Certified, ClientTls, Handshakes, Identity, NamedFile, PairFiles, ServerFiles, ServerTls,
+    register,
 };
 
 fn engine() -> Identity {

@@ -12,14 +12,15 @@ use url::Url;
 use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_crds::manifest::Manifest;
 use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, Quantization, SecretKey};
-use weighbridge_gateway::directory::{data_policy, kind};
+use weighbridge_gateway::directory::{self, data_policy, kind};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
 use weighbridge_operator::plan::validate_local;
 use weighbridge_operator::validate::{
-    AdapterPlace, Hardware, HubFile, Open, OpenAdapter, Served, ValidatedModel, ValidatedProvider, Weights,
+    AdapterPlace, Hardware, HubFile, Open, OpenAdapter, ProviderPlace, Served, ValidatedModel,
+    ValidatedProvider, Weights,
 };
-use weighbridge_wire::provider::{DataPolicy, Kind};
+use weighbridge_wire::provider::{DataPolicy, Kind, Place, PlaceError};
 
 use super::UpError;
 use crate::args::UpArgs;
@@ -93,6 +94,8 @@ pub struct Proxy {
     pub kind: Kind,
     /// Where its API is; `None` for the kind's own address.
     pub base_url: Option<Url>,
+    /// Where in its cloud its models are.
+    pub place: Option<Place>,
     /// Whether it may be on a private address.
     pub allow_private: bool,
     /// Its keys, each with its weight.
@@ -282,16 +285,23 @@ impl Local {
         let base_url = provider.base_url.as_ref().map(|url| Url::parse(url.as_str())).transpose();
         let base_url = base_url
             .map_err(|error| UpError::Model { name: name.clone(), problem: format!("baseURL: {error}") })?;
+        let place = provider.place.as_ref().map(place).transpose();
+        let place = place
+            .map_err(|error| UpError::Model { name: name.clone(), problem: error.to_string() })?
+            .flatten();
+        let own_host = place.as_ref().filter(|_| base_url.is_none());
         let policy = provider.data_policy.as_ref();
+        let data_policy = data_policy(provider.kind, policy, own_host);
         self.proxies.push(Proxy {
             name,
             kind: kind(provider.kind),
             base_url,
+            place,
             allow_private: provider.allow_private,
             keys,
             secrets: provider.keys.iter().map(|key| key.secret.clone()).collect(),
             region: policy.and_then(|policy| policy.region.clone()),
-            data_policy: policy.map(|policy| data_policy(provider.kind, policy)),
+            data_policy,
         });
         Ok(())
     }
@@ -334,6 +344,14 @@ impl Local {
         if reading.args.drain_timeout == 0 {
             self.notices.push("--drain-timeout 0: Ctrl-C cuts open streams".to_owned());
         }
+    }
+}
+
+/// As the proxy has it.
+fn place(place: &ProviderPlace) -> Result<Option<Place>, PlaceError> {
+    match place {
+        ProviderPlace::Vertex(place) => directory::place(Some(place), None),
+        ProviderPlace::Bedrock(place) => directory::place(None, Some(place)),
     }
 }
 
@@ -431,7 +449,8 @@ mod tests {
         for of_crd in ProviderKind::ALL {
             let of_proxy = kind(of_crd);
             assert_eq!(of_crd.as_str(), of_proxy.as_str());
-            assert_eq!(of_crd.has_address(), of_proxy.profile().default_base_url.is_some(), "{of_proxy}");
+            let address = of_proxy.profile().default_base_url.is_some() || of_proxy.has_place();
+            assert_eq!(of_crd.has_address(), address, "{of_proxy}");
             // Where a region is refused, nothing would hold the provider to it, and the other way round.
             let asked = || {
                 of_proxy.profile().dialects.iter().map(|dialect| match dialect {
@@ -439,6 +458,7 @@ mod tests {
                     Dialect::OpenAiResponses => Operation::Responses,
                     Dialect::Anthropic => Operation::Messages,
                     Dialect::Gemini => Operation::GenerateContent,
+                    Dialect::Converse => Operation::Converse,
                 })
             };
             let region = DataPolicy::new(of_proxy, Some("us"), false, true);
@@ -450,7 +470,7 @@ mod tests {
             );
             let url = of_crd.regional_base_url("us");
             let host = url.and_then(|url| Some(Url::parse(&url).ok()?.host_str()?.to_owned()));
-            assert_eq!(region.host(), host, "{of_proxy}");
+            assert_eq!(region.host(), host.as_deref(), "{of_proxy}");
         }
     }
 }

@@ -107,7 +107,8 @@ impl Parts {
         models: Vec<NamedModel>,
         terminal: &Terminal,
     ) -> Result<SocketAddr, UpError> {
-        let Proxy { name, kind, base_url, allow_private, keys, secrets, region, data_policy: _ } = proxy;
+        let Proxy { name, kind, base_url, place, allow_private, keys, secrets, region, data_policy: _ } =
+            proxy;
         let listen = |source| UpError::Listen { flag: "a proxy's port", address: LOOPBACK, source };
         let public = TcpListener::bind(LOOPBACK).await.map_err(listen)?;
         let address = public.local_addr().map_err(listen)?;
@@ -116,6 +117,7 @@ impl Parts {
             provider: name.name.clone(),
             kind,
             base_url,
+            place,
             keys: keys
                 .iter()
                 .map(|(key, weight)| KeySource { path: key.path.clone(), weight: *weight })

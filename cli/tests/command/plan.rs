@@ -22,6 +22,11 @@ fn each_example_is_planned_with_reasons_as_yaml() {
             "external-openai-compatible.yaml",
             vec!["kind: NetworkPolicy", "name: acme-proxy", "api.openai.com"],
         ),
+        (
+            "external-vertex.yaml",
+            vec!["--kind=Vertex", "--vertex-project=my-project-123456", "--vertex-location=europe-west4"],
+        ),
+        ("external-bedrock.yaml", vec!["--kind=Bedrock", "--bedrock-region=us-east-1"]),
         ("access.yaml", vec!["ModelAccess default/notebook", "notebook may call smollm2", "no objects"]),
         (
             "gpu.yaml",

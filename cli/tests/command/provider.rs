@@ -11,7 +11,7 @@ const CANARY: &str = "sk-canary-2718";
 const COMPLETION: &str = r#"{"id":"x","object":"chat.completion","created":1,"model":"theirs","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
 
 /// Answers every call with the same completion and hands out the heads of the calls that it got. Its list of models is
-/// for those with a key that begins as [`CANARY`] does, and so are calls.
+/// for those with a key that begins as [`CANARY`] does, or a signature of AKIAEXAMPLE's, and so are calls.
 fn provider() -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -36,7 +36,8 @@ fn provider() -> (String, mpsc::Receiver<String>) {
                 // A test that is over looks at no more calls.
                 let _ = seen.send(format!("{head}{}", String::from_utf8(body).unwrap()));
             }
-            let (status, answer) = if !head.contains("Bearer sk-canary") {
+            let known = head.contains("Bearer sk-canary") || head.contains("Credential=AKIAEXAMPLE/");
+            let (status, answer) = if !known {
                 ("401 Unauthorized", r#"{"error":{"message":"wrong key","code":"invalid_api_key"}}"#)
             } else if list {
                 ("200 OK", r#"{"object":"list","data":[{"id":"theirs"}]}"#)
@@ -119,4 +120,35 @@ fn the_key_comes_from_a_variable_and_goes_to_the_provider_alone() {
     let leaks: Vec<_> = said.lines().filter(|line| line.contains("canary")).collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
     assert!(said.contains("TRACE") && !said.contains('\x1b'), "a pipe gets no colours");
+}
+
+/// The same plan as in a cluster: the place in the path or in the signature, and nothing of the key but that.
+#[test]
+fn a_cloud_is_reached_from_this_machine_too() {
+    let (address, heads) = provider();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("external.yaml");
+    std::fs::write(
+        &file,
+        format!(
+            "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ExternalProvider\nmetadata: {{name: bedrock}}\n\
+             spec: {{kind: Bedrock, bedrock: {{region: eu-west-1}}, baseURL: 'http://{address}', allowPrivate: true, \
+             apiKeys: [{{name: bedrock, key: key}}]}}\n---\n\
+             apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: nova}}\n\
+             spec: {{external: {{provider: bedrock, model: 'eu.amazon.nova-pro-v1:0'}}}}\n"
+        ),
+    )
+    .unwrap();
+    let key = format!(r#"{{"accessKeyId":"AKIAEXAMPLE","secretAccessKey":"{CANARY}"}}"#);
+    let up = Up::start(&file, &["--secret", "bedrock/key=env:BEDROCK_KEY"], &[("BEDROCK_KEY", &key)]);
+    up.post("/v1/chat/completions", r#"{"model":"nova","messages":[{"role":"user","content":"Hi"}]}"#);
+    let asked = heads.recv().unwrap();
+    assert!(asked.starts_with("POST /model/eu.amazon.nova-pro-v1%3A0/converse HTTP/1.1"), "{asked}");
+    assert!(
+        asked.contains("Credential=AKIAEXAMPLE/") && asked.contains("/eu-west-1/bedrock/aws4_request"),
+        "{asked}"
+    );
+    assert!(!asked.contains("canary"), "{asked}");
+    up.interrupt();
+    assert_eq!(up.wait().0, Some(0));
 }

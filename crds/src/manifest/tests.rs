@@ -375,8 +375,54 @@ fn refuses_files_that_hold_no_object_of_ours() {
 #[test]
 fn a_kind_needs_a_base_url_unless_its_address_is_known() {
     for kind in ProviderKind::ALL {
-        let text = provider(&format!("{{ kind: {}, apiKeys: [{{ name: s, key: k }}] }}", kind.as_str()));
+        let text = provider(&format!(
+            "{{ kind: {}, apiKeys: [{{ name: s, key: k }}]{} }}",
+            kind.as_str(),
+            place(kind)
+        ));
         assert_eq!(parse(&text).is_ok(), kind.has_address(), "{text}: {:?}", parse(&text));
+    }
+}
+
+fn place(kind: ProviderKind) -> &'static str {
+    match kind {
+        ProviderKind::Vertex => ", vertex: { project: 'example.com:p-1', location: us-central1 }",
+        ProviderKind::Bedrock => ", bedrock: { region: us-east-1 }",
+        ProviderKind::OpenAI
+        | ProviderKind::AzureOpenAI
+        | ProviderKind::Anthropic
+        | ProviderKind::Gemini
+        | ProviderKind::OpenAICompatible
+        | ProviderKind::AnthropicCompatible => "",
+    }
+}
+
+#[test]
+fn a_cloud_needs_its_place_and_no_other_kind_takes_it() {
+    let with = |kind: ProviderKind, place: &str| {
+        let url = ", baseURL: 'https://h.example/openai/v1'";
+        provider(&format!("{{ kind: {}{url}, apiKeys: [{{ name: s, key: k }}]{place} }}", kind.as_str()))
+    };
+    for kind in ProviderKind::ALL {
+        for of in [ProviderKind::OpenAI, ProviderKind::Vertex, ProviderKind::Bedrock] {
+            let text = with(kind, place(of));
+            let fits = place(of) == place(kind);
+            assert_eq!(parse(&text).is_ok(), fits, "{text}: {:?}", parse(&text));
+        }
+    }
+    let all = problems_of(&with(ProviderKind::Vertex, "")).join("; ");
+    assert!(all.contains("vertex.project and vertex.location"), "{all}");
+    let all = problems_of(&with(ProviderKind::Bedrock, "")).join("; ");
+    assert!(all.contains("set bedrock.region"), "{all}");
+    for (kind, place, field) in [
+        (ProviderKind::Vertex, "vertex: { project: p, location: 'us/../x' }", "vertex.location"),
+        (ProviderKind::Vertex, "vertex: { project: '..', location: us }", "vertex.project"),
+        (ProviderKind::Vertex, "vertex: { project: p }", "location"),
+        (ProviderKind::Bedrock, "bedrock: { region: 'us-east-1.evil.example' }", "bedrock.region"),
+        (ProviderKind::Bedrock, "bedrock: {}", "region"),
+    ] {
+        let all = problems_of(&with(kind, &format!(", {place}"))).join("; ");
+        assert!(all.contains(field), "{place}: {all}");
     }
 }
 

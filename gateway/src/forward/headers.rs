@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, StatusCode};
+use weighbridge_wire::bedrock::error::TYPE_HEADER;
 use weighbridge_wire::canonical::retry;
 
 /// How many attempts at the provider the gateway leaves to a proxy.
@@ -74,6 +75,8 @@ pub(crate) const RESPONSE_HEADERS: &[&str] = &[
     "request-id",
     "retry-after",
     "retry-after-ms",
+    "x-amzn-errortype",
+    "x-amzn-requestid",
     "x-ms-region",
     "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens",
@@ -98,6 +101,11 @@ pub(crate) fn copy_allowed(from: &HeaderMap, to: &mut HeaderMap, allowed: &[&'st
 pub(crate) fn asked_wait(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     let said = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     retry::wait(status.as_u16(), said, unix_seconds())
+}
+
+/// What an upstream's error is, where its headers say.
+pub(crate) fn error_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(TYPE_HEADER)?.to_str().ok()
 }
 
 /// The time, in seconds since 1970.

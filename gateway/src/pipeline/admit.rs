@@ -2,6 +2,7 @@
 //! that exists.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
@@ -48,7 +49,9 @@ impl Pipeline {
         let unsupported = unsupported(&head.headers)?;
         let received =
             receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
-        let inbound = lane::read(door, &received.bytes)?;
+        let said =
+            head.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let inbound = lane::read(door, &received.bytes)?.with_headers(said);
         self.permit(caller, inbound.model())?;
         let snapshot = self.directory.snapshot();
         let target = snapshot
@@ -83,7 +86,7 @@ impl Pipeline {
 /// A name of its own for each answer, and the time.
 fn stamp() -> Stamp {
     let unique = format!("{:032x}", rand::random::<u128>());
-    Stamp { unique, created: unix_seconds(), prompt_tokens: None }
+    Stamp { unique, created: unix_seconds(), began: Instant::now(), prompt_tokens: None }
 }
 
 /// What the caller wants done with what another dialect can't say.

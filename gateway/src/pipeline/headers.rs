@@ -2,8 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use weighbridge_wire::gemini::Framing;
-use weighbridge_wire::lane::{Lane, Operation};
+use weighbridge_wire::lane::Lane;
 use weighbridge_wire::openai::PROMPT_TOKENS_HEADER;
 
 use crate::directory::Target;
@@ -36,14 +35,11 @@ pub(super) fn answered(from: &HeaderMap) -> HeaderMap {
 
 /// Headers of a stream: the upstream's where it passes as it came, and the door's content type.
 pub(super) fn streamed(from: &HeaderMap, lane: &Lane) -> HeaderMap {
-    if !lane.translates() {
-        return answered(from);
+    let mut headers = if lane.translates() { HeaderMap::new() } else { answered(from) };
+    if let Some(media_type) = lane.client_media_type() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     }
-    let media_type = match lane.door() {
-        Operation::StreamGenerateContent { framing: Framing::Array } => "application/json",
-        _ => "text/event-stream",
-    };
-    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type))])
+    headers
 }
 
 /// The tokens of a stream's prompt, where the engine says them at its start. For the meter only: it stays
@@ -71,15 +67,9 @@ pub(super) fn unbuffered(headers: &mut HeaderMap) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
 }
 
-/// Whether an answer to `asked` is a stream.
-pub(super) fn is_stream(headers: &HeaderMap, asked: Operation) -> bool {
-    let media_type = media_type(headers);
-    match asked {
-        Operation::StreamGenerateContent { framing: Framing::Array } => {
-            media_type.eq_ignore_ascii_case("application/json")
-        }
-        _ => media_type.eq_ignore_ascii_case("text/event-stream"),
-    }
+/// Whether an answer is the stream that was asked for.
+pub(super) fn is_stream(headers: &HeaderMap, lane: &Lane) -> bool {
+    media_type(headers).eq_ignore_ascii_case(lane.upstream_media_type())
 }
 
 /// The content type without its parameters; empty where there is none.

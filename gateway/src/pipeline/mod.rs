@@ -89,7 +89,9 @@ impl Pipeline {
                     return refused.deliver(&call, record.endpoint_name());
                 }
                 Err(
-                    NoAnswer::Failed(failure, _) | NoAnswer::Settled(failure) | NoAnswer::Withheld(failure, _),
+                    NoAnswer::Failed(failure, _)
+                    | NoAnswer::Settled(failure)
+                    | NoAnswer::Withheld(failure, _),
                 ) => failure,
             },
             Err(failure) => failure,

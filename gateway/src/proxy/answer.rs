@@ -8,13 +8,13 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::de::IgnoredAny;
-use weighbridge_wire::canonical::{Dialect, Failure, FailureClass, retry};
-use weighbridge_wire::lane;
+use weighbridge_wire::canonical::{Failure, FailureClass, retry};
+use weighbridge_wire::lane::Refusal;
 use weighbridge_wire::provider::{Kind, Profile};
 
 use super::failure::{self, Failed};
 use super::keys::Redactor;
-use crate::forward::{COMMON_RESPONSE_HEADERS, UpstreamBody, asked_wait, copy_allowed};
+use crate::forward::{COMMON_RESPONSE_HEADERS, UpstreamBody, asked_wait, copy_allowed, error_type};
 use crate::server::Body;
 
 /// Bytes of a provider's error that are read: a message, not a page.
@@ -43,13 +43,16 @@ impl Said {
         let is_json = |body: &Bytes| serde_json::from_slice::<IgnoredAny>(body).is_ok();
         let body = read.filter(|body| !compressed && !head.status.is_redirection() && is_json(body));
         let (status, profile) = (head.status, kind.profile());
+        let headers = allowed(profile, &head.headers);
         let wait = asked_wait(status, &head.headers);
         let failure = match &body {
-            Some(body) => {
-                // All dialects of one kind have one error.
-                let dialect = profile.dialects.first().copied().unwrap_or(Dialect::OpenAiChat);
-                lane::failure(dialect, status.as_u16(), wait.map(retry::whole_seconds), body)
+            Some(body) => Refusal {
+                status: status.as_u16(),
+                kind: error_type(&headers),
+                retry_after_seconds: wait.map(retry::whole_seconds),
+                body,
             }
+            .by(kind),
             None => {
                 let class = FailureClass::from_status(status.as_u16());
                 let message = "it said nothing that can be read";
@@ -57,7 +60,14 @@ impl Said {
             }
         };
         let in_body = failure.retry_after_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        Self { status, headers: allowed(profile, &head.headers), wait: wait.or(in_body), failure, body }
+        Self { status, headers, wait: wait.or(in_body), failure, body }
+    }
+
+    /// The same of the host that gives tokens, which does not know the key; `message` is in its words.
+    pub(super) fn of_the_key(status: StatusCode, message: String) -> Self {
+        let failure =
+            Failure { status: Some(status.as_u16()), ..Failure::new(FailureClass::Credential, message) };
+        Self { status, headers: HeaderMap::new(), failure, wait: None, body: None }
     }
 
     /// The answer for the gateway; `wait` in place of the provider's, where it is known better.
@@ -80,16 +90,18 @@ impl Said {
         if let Some(wait) = wait {
             failure::say_wait(&mut headers, wait);
         }
-        let keyed: Vec<_> = headers
-            .iter()
-            .filter(|(_, value)| redactor.finds(value.as_bytes()))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in keyed {
-            headers.remove(name);
-        }
+        without_keys(&mut headers, |value| redactor.finds(value));
         *response.headers_mut() = headers;
         Ok(response)
+    }
+}
+
+/// Takes out the headers whose value `holds` a key.
+pub(super) fn without_keys(headers: &mut HeaderMap, holds: impl Fn(&[u8]) -> bool) {
+    let keyed = headers.iter().filter(|(_, value)| holds(value.as_bytes()));
+    let keyed: Vec<_> = keyed.map(|(name, _)| name.clone()).collect();
+    for name in keyed {
+        headers.remove(name);
     }
 }
 

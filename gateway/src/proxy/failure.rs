@@ -7,7 +7,7 @@ use http::{HeaderMap, Response};
 use weighbridge_wire::canonical::{Failure, FailureClass, MAX_RETRY_AFTER_SECONDS};
 use weighbridge_wire::openai::ApiError;
 
-use super::keys::{KeyError, NoKey};
+use super::keys::{KeyError, NoKey, ShowError, TokenError};
 use crate::forward::{FAILURE, ForwardError};
 use crate::server::{Body, error_response};
 
@@ -84,8 +84,8 @@ pub(super) fn no_key(provider: &str, why: NoKey) -> Failed {
 /// The provider is called at another host than it is to be: `host` is the one that is called.
 pub(super) fn elsewhere(provider: &str, host: &str) -> Failed {
     let message = format!(
-        "Provider `{provider}` is still called at {host}, which its `dataPolicy` does not allow: its proxy is being \
-         replaced. Try again."
+        "Provider `{provider}` is still called at {host}, and its ExternalProvider says another place by now: its proxy \
+         is being replaced. Try again."
     );
     let error = ApiError::new(503, "server_error", None, Some("provider_elsewhere"), &message);
     Failed { wait: Some(ELSEWHERE), ..Failed::new(FailureClass::Overloaded, error) }
@@ -102,6 +102,24 @@ pub(super) fn rejected(provider: &str, status: u16) -> Failed {
     let message =
         format!("Provider `{provider}` rejected a key with status {status}; there are others. Try again.");
     Failed::new(FailureClass::Upstream, ApiError::upstream("upstream_credentials_rejected", &message))
+}
+
+/// No request can show the key. The cause is in the log, never in the answer.
+pub(super) fn unshown(provider: &str, error: &ShowError) -> Failed {
+    match error {
+        ShowError::Header | ShowError::Signature(_) | ShowError::Unsignable(_) => {
+            Failed::unsent("The request can't be sent with the provider's key.")
+        }
+        ShowError::Token(TokenError::Refused { .. } | TokenError::Failed(_)) => Failed::new(
+            FailureClass::Upstream,
+            ApiError::upstream(
+                "provider_token_unavailable",
+                &format!(
+                    "Provider `{provider}` can't be called: its token's host gave no access token. Try again."
+                ),
+            ),
+        ),
+    }
 }
 
 /// The provider did not answer. The cause is in the log, never in the answer.

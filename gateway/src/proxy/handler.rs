@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
-use http::uri::{PathAndQuery, Uri};
+use http::uri::Uri;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use weighbridge_tls::Identity;
@@ -17,7 +17,7 @@ use super::answer::{self, Said};
 use super::config::Base;
 use super::connector::{ProviderConnector, provider_connector};
 use super::failure::{self, Failed};
-use super::keys::{Chosen, Keys, NoKey, Rest, resting, used_up};
+use super::keys::{Chosen, Guard, Keys, NoKey, Rest, ShowError, Shown, TokenError, resting, used_up};
 use super::metrics::ProxyMetrics;
 use super::passing::Counted;
 use super::watch::{Asker, STATE_PATH, Watch};
@@ -93,7 +93,7 @@ struct Heard {
 }
 
 enum Reply {
-    Answer(Response<UpstreamBody>),
+    Answer(Response<UpstreamBody>, Guard),
     Error(Response<Body>),
 }
 
@@ -135,7 +135,7 @@ impl Proxy {
     async fn pass(&self, path: &str, request: Request<Incoming>, counted: Counted) -> Response<Body> {
         let mut used = 0;
         let mut response = match self.exchange(path, request, &mut used).await {
-            Ok(Reply::Answer(response)) => counted.follow(response),
+            Ok(Reply::Answer(response, guard)) => counted.follow(response, guard),
             Ok(Reply::Error(response)) => {
                 counted.end(response.status().as_u16());
                 response
@@ -172,9 +172,11 @@ impl Proxy {
             let outcome = self.attempt(&outgoing, &chosen).await?;
             self.metrics.first_byte.observe(sent.elapsed().as_secs_f64());
             let said = match outcome {
-                Outcome::Answer(response) => {
+                Outcome::Answer(mut response) => {
                     self.keys.accept(&chosen);
-                    return Ok(Reply::Answer(response));
+                    let guard = self.keys.guard(&chosen);
+                    answer::without_keys(response.headers_mut(), |value| guard.finds(value));
+                    return Ok(Reply::Answer(response, guard));
                 }
                 Outcome::Error(said) => said,
             };
@@ -205,13 +207,15 @@ impl Proxy {
     /// Sends `outgoing` with one key. What it shows of the provider is noted; what it says of the key is the caller's
     /// to judge.
     pub(super) async fn attempt(&self, outgoing: &Outgoing, chosen: &Chosen) -> Result<Outcome, Failed> {
-        let mut request = outgoing.request();
-        let (name, value) = chosen
-            .key
-            .header(self.kind.profile().key)
-            .ok_or_else(|| Failed::unsent("the key is no header value"))?;
-        request.headers_mut().insert(name, value);
-        let outcome = self.send(request, std::slice::from_ref(chosen)).await?;
+        let outcome = match self.show_and_send(outgoing, chosen).await? {
+            // Nothing was done yet, and the key itself may be good.
+            (Outcome::Error(said), Some(shown))
+                if said.failure.class == FailureClass::Credential && chosen.key.forget(&shown) =>
+            {
+                self.show_and_send(outgoing, chosen).await?.0
+            }
+            (outcome, _) => outcome,
+        };
         if let Outcome::Error(said) = &outcome {
             let (status, class) = (said.status.as_u16(), said.failure.class.as_str());
             tracing::warn!(status, class, key = chosen.index, "the provider answered with an error");
@@ -219,13 +223,40 @@ impl Proxy {
         Ok(outcome)
     }
 
+    /// What came of sending it once, and what of the key it showed; nothing where the key could not be shown.
+    async fn show_and_send(
+        &self,
+        outgoing: &Outgoing,
+        chosen: &Chosen,
+    ) -> Result<(Outcome, Option<Shown>), Failed> {
+        let sent = std::slice::from_ref(chosen);
+        let mut request = outgoing.request();
+        let error = match chosen.key.show(&mut request, &outgoing.body, &self.upstream).await {
+            Ok(shown) => return Ok((self.send(request, sent).await?, Some(shown))),
+            Err(error) => error,
+        };
+        let redactor = self.keys.redactor(sent);
+        tracing::warn!(
+            error = redactor.redact_text(&chain(&error)),
+            key = chosen.index,
+            "a key can't be shown"
+        );
+        // The host that gives tokens for a key is the first to say whether the provider knows it.
+        if let ShowError::Token(TokenError::Refused { status, said }) = &error {
+            let said = Said::of_the_key(*status, said.clone());
+            self.watch.said(&said.failure, &redactor, asker(&outgoing.method, sent));
+            return Ok((Outcome::Error(said), None));
+        }
+        let failed = failure::unshown(&self.provider, &error);
+        if let ShowError::Token(TokenError::Failed(_)) = &error {
+            self.watch.unanswered(failed.class, &failed.error.body.error.message);
+        }
+        Err(failed)
+    }
+
     /// Sends `request`, which holds the keys `sent`.
     pub(super) async fn send(&self, request: Request<Pieces>, sent: &[Chosen]) -> Result<Outcome, Failed> {
-        let asker = match (request.method(), sent) {
-            (&Method::POST, _) => Asker::Caller,
-            (_, []) => Asker::Stranger,
-            (_, _) => Asker::Probe,
-        };
+        let asker = asker(request.method(), sent);
         let response = self.upstream.send(request).await.map_err(|error| {
             let failed = failure::unanswered(&self.provider, &error);
             let error = self.keys.redactor(sent).redact_text(&chain(&error));
@@ -315,19 +346,24 @@ impl Proxy {
         copy_allowed(from, &mut headers, COMMON_REQUEST_HEADERS);
         copy_allowed(from, &mut headers, self.kind.profile().request_headers);
         self.own_headers(&mut headers);
-        Ok(Outgoing { method: Method::POST, uri: self.uri(path)?, headers, body })
+        let uri = self.base.calls(path).ok_or_else(no_path)?;
+        Ok(Outgoing { method: Method::POST, uri, headers, body })
     }
 
-    /// A request of our own, with nothing of any caller in it.
+    /// A request of our own for the list of models at `path`, with nothing of any caller in it.
     pub(super) fn asking(&self, path: &str) -> Result<Outgoing, Failed> {
         let mut headers = HeaderMap::new();
         self.own_headers(&mut headers);
-        Ok(Outgoing { method: Method::GET, uri: self.uri(path)?, headers, body: Bytes::new() })
+        let uri = self.base.models(path).ok_or_else(no_path)?;
+        Ok(Outgoing { method: Method::GET, uri, headers, body: Bytes::new() })
     }
 
     fn own_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in self.kind.profile().default_headers {
             headers.entry(*name).or_insert(HeaderValue::from_static(value));
+        }
+        for (name, value) in self.kind.profile().fixed_headers {
+            headers.insert(*name, HeaderValue::from_static(value));
         }
         headers.insert(USER_AGENT, AGENT);
     }
@@ -343,16 +379,18 @@ impl Proxy {
         self.watch.mismatched(required, stated);
         Ok(json_response(StatusCode::OK, "{}"))
     }
+}
 
-    fn uri(&self, path: &str) -> Result<Uri, Failed> {
-        let refused = || Failed::unsent("the provider's base URL takes no path");
-        let path = PathAndQuery::try_from(format!("{}{path}", self.base.path)).map_err(|_| refused())?;
-        Uri::builder()
-            .scheme(self.base.scheme.clone())
-            .authority(self.base.authority.clone())
-            .path_and_query(path)
-            .build()
-            .map_err(|_| refused())
+fn no_path() -> Failed {
+    Failed::unsent("the provider's base URL takes no path")
+}
+
+/// Whose request it is that goes out with the keys `sent`: only callers' are of this method.
+fn asker(method: &Method, sent: &[Chosen]) -> Asker {
+    match (method, sent) {
+        (&Method::POST, _) => Asker::Caller,
+        (_, []) => Asker::Stranger,
+        (_, _) => Asker::Probe,
     }
 }
 

@@ -23,7 +23,7 @@ pub use config::{KeySource, ProxyConfig, ProxyConfigError, WeightError};
 pub use watch::ProviderFeed;
 
 use self::handler::Proxy;
-use self::keys::Keys;
+use self::keys::{Keys, Usage};
 use self::metrics::{KeyMetrics, ProxyMetrics};
 use self::watch::Watch;
 use crate::metrics::Registry;
@@ -58,7 +58,8 @@ pub async fn serve_proxy_telling(
         return Err(ProxyConfigError::NoKey.into());
     }
     let key_metrics = KeyMetrics::register(&mut registry, &config.namespace, &config.provider);
-    let keys = Arc::new(Keys::new(&config.keys, key_metrics.clone()));
+    let usage = Usage::new(&config)?;
+    let keys = Arc::new(Keys::new(&config.keys, &usage, key_metrics.clone()));
     key_metrics.show(&mut registry, Arc::clone(&keys));
     server::register_certificates(&mut registry, listeners.tls.as_ref(), None);
     let readiness = {

@@ -8,6 +8,7 @@ use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use super::keys::Guard;
 use super::metrics::ProxyMetrics;
 use crate::forward::UpstreamBody;
 use crate::server::{Body, BodyError, RequestSlot};
@@ -33,11 +34,11 @@ impl Counted {
         self.code = code;
     }
 
-    /// The request ends with the body of `response`.
-    pub(super) fn follow(self, response: Response<UpstreamBody>) -> Response<Body> {
+    /// The request ends with the body of `response`, which breaks off before what `guard` finds in it.
+    pub(super) fn follow(self, response: Response<UpstreamBody>, guard: Guard) -> Response<Body> {
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
-        let mut body = CountedBody { inner: body, counted: self, status };
+        let mut body = CountedBody { inner: body, counted: self, guard, status };
         if body.inner.is_end_stream() {
             // hyper never polls an empty body.
             body.counted.code = status;
@@ -53,11 +54,12 @@ impl Drop for Counted {
     }
 }
 
-/// The provider's body, passed on unread. Broken or silent, it breaks the connection to the gateway, which
+/// The provider's body, passed on unread but for its own key, which no caller may see. Broken or silent, it breaks the connection to the gateway, which
 /// then tells its client in the client's dialect.
 struct CountedBody {
     inner: UpstreamBody,
     counted: Counted,
+    guard: Guard,
     status: u16,
 }
 
@@ -69,7 +71,13 @@ impl HttpBody for CountedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(|frame| frame.data_ref()))
+            && data.is_some_and(|data| self.guard.sees(data))
+        {
+            tracing::warn!("the provider's answer holds its key, and ends here");
+            frame = Some(Err(BodyError::Leaking));
+        }
         match &frame {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);

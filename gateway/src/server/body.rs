@@ -17,6 +17,9 @@ pub(crate) enum BodyError {
     /// The upstream stopped sending.
     #[error("nothing came from the upstream for {0:?}")]
     Idle(std::time::Duration),
+    /// The upstream says what nobody may know who reads it.
+    #[error("the answer holds a provider's key")]
+    Leaking,
     /// The connection to the upstream broke.
     #[error("the connection to the upstream broke")]
     Broken(#[source] hyper::Error),

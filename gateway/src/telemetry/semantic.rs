@@ -28,11 +28,21 @@ pub(super) const CUT: &str = "weighbridge.stream.cut";
 /// The value of `gen_ai.operation.name`. Counting and reranking have no name there: these are ours.
 pub(super) fn operation_name(operation: Operation) -> &'static str {
     match operation {
-        Operation::ChatCompletions | Operation::Responses | Operation::Messages => "chat",
+        Operation::ChatCompletions
+        | Operation::Responses
+        | Operation::Messages
+        | Operation::Converse
+        | Operation::ConverseStream => "chat",
         Operation::Completions => "text_completion",
         Operation::GenerateContent | Operation::StreamGenerateContent { .. } => "generate_content",
-        Operation::Embeddings | Operation::EmbedContent | Operation::BatchEmbedContents => "embeddings",
+        Operation::Embeddings
+        | Operation::EmbedContent
+        | Operation::BatchEmbedContents
+        | Operation::Predict => "embeddings",
         Operation::Rerank => "rerank",
-        Operation::CountMessageTokens | Operation::CountTokens | Operation::Tokenize => "count_tokens",
+        Operation::CountMessageTokens
+        | Operation::CountTokens
+        | Operation::CountConverseTokens
+        | Operation::Tokenize => "count_tokens",
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use weighbridge_crds::labels;
+use weighbridge_crds::{ProviderKind, labels};
 
 use super::names::{self, COMPONENT_KEY, Labels};
 use super::{Decision, Images};
@@ -83,12 +83,18 @@ fn dns() -> NetworkPolicyEgressRule {
 
 fn api(provider: &ValidatedProvider, decisions: &mut Vec<Decision>) -> NetworkPolicyEgressRule {
     if provider.allow_private {
-        let number = provider.base_url.as_ref().map_or(443, BaseUrl::port);
+        let mut numbers = vec![provider.base_url.as_ref().map_or(443, BaseUrl::port)];
+        // A service account's token comes from a host of its own.
+        if provider.kind == ProviderKind::Vertex && !numbers.contains(&443) {
+            numbers.push(443);
+        }
+        let said: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         decisions.push(Decision::new(
-            format!("the proxy may reach any address on {number}"),
+            format!("the proxy may reach any address on {}", said.join(" and ")),
             "allowPrivate is true, so the server may have a private address; the proxy itself pins the host",
         ));
-        return NetworkPolicyEgressRule { to: None, ports: Some(vec![port(number, "TCP")]) };
+        let ports = numbers.into_iter().map(|number| port(number, "TCP")).collect();
+        return NetworkPolicyEgressRule { to: None, ports: Some(ports) };
     }
     decisions.push(Decision::new(
         "the proxy may reach public addresses on 443, and DNS",

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weighbridge_crds::labels;
 
 use super::{Decision, Images, names, pod};
-use crate::validate::{BaseUrl, ProviderKey, ValidatedProvider};
+use crate::validate::{BaseUrl, ProviderKey, ProviderPlace, ValidatedProvider};
 
 const KEY_VOLUME: &str = "provider-keys";
 const KEY_FOLDER: &str = "/var/run/secrets/weighbridge/provider";
@@ -20,7 +20,7 @@ pub fn template(
     images: &Images,
     decisions: &mut Vec<Decision>,
 ) -> PodTemplateSpec {
-    let ValidatedProvider { owner, kind, base_url, keys, allow_private, data_policy } = provider;
+    let ValidatedProvider { owner, kind, base_url, place, keys, allow_private, data_policy } = provider;
     for (index, ProviderKey { secret, weight: _, seen }) in keys.iter().enumerate() {
         let seen = if *seen { "it exists" } else { "nobody looked for it: there is no cluster here" };
         decisions.push(Decision::new(
@@ -45,6 +45,7 @@ pub fn template(
         format!("--kind={}", kind.as_str()),
     ];
     arguments.extend(base_url.as_ref().map(|url| format!("--base-url={}", BaseUrl::as_str(url))));
+    arguments.extend(place.iter().flat_map(ProviderPlace::flags));
     let key_files = keys.iter().enumerate();
     arguments.extend(key_files.map(|(index, key)| format!("--key-file={KEY_FOLDER}/{index}={}", key.weight)));
     arguments.push(format!("--provider={}", owner.name()));

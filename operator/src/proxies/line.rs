@@ -86,7 +86,10 @@ impl Line {
     }
 
     /// One question.
-    pub(super) async fn ask(&mut self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, LineError> {
+    pub(super) async fn ask(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, LineError> {
         self.sender.ready().await.map_err(LineError::Broken)?;
         self.sender.send_request(request).await.map_err(LineError::Broken)
     }

@@ -2,7 +2,7 @@
 //! nothing is pushed into the cluster.
 //!
 //! Who reconciles a provider names its pods here, and gets what they said last; a new word of theirs triggers the
-//! provider. Nothing here decides what it means.
+//! provider and its models. Nothing here decides what it means.
 
 mod ask;
 mod line;
@@ -22,7 +22,7 @@ use self::ask::{Said, Subscription};
 use self::shown::Shown;
 use crate::certificates::Issuer;
 use crate::leader::Leadership;
-use crate::watch::Triggers;
+use crate::watch::{Stores, Triggers};
 
 /// What a proxy said last.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +43,7 @@ pub struct Proxies(Arc<Inner>);
 struct Inner {
     providers: Mutex<HashMap<Whose, HashMap<String, Followed>>>,
     shown: Arc<Shown>,
+    stores: Arc<Stores>,
     triggers: Triggers,
     leadership: Leadership,
 }
@@ -58,15 +59,16 @@ struct Followed {
 }
 
 impl Proxies {
-    /// Nobody is listened to yet. What is said triggers its provider, as long as this process leads. Proxies see who asks by
-    /// what `issuer` signs.
+    /// Nobody is listened to yet. What is said triggers its provider and the models there, as long as this process leads.
+    /// Proxies see who asks by what `issuer` signs.
     pub fn new(
+        stores: Arc<Stores>,
         triggers: Triggers,
         leadership: Leadership,
         issuer: watch::Receiver<Option<Arc<Issuer>>>,
     ) -> Self {
         let shown = Shown::new(issuer);
-        Proxies(Arc::new(Inner { providers: Mutex::default(), shown, triggers, leadership }))
+        Proxies(Arc::new(Inner { providers: Mutex::default(), shown, stores, triggers, leadership }))
     }
 
     /// Listens to `pods`, which are all that the provider has, and to no other of its pods. Returns what each said last,
@@ -114,7 +116,7 @@ impl Proxies {
             if let Some(follow) = self.providers().get_mut(&whose).and_then(|pods| pods.get_mut(&uid)) {
                 follow.heard = heard;
             }
-            self.0.triggers.provider(&whose.0, &whose.1).await;
+            self.0.stores.heard(&self.0.triggers, &whose.0, &whose.1).await;
         }
     }
 

@@ -28,7 +28,10 @@ pub(super) enum ShownError {
 pub(super) struct Shown(Way);
 
 enum Way {
-    Certified { issuer: watch::Receiver<Option<Arc<Issuer>>>, made: Mutex<Option<Made>> },
+    Certified {
+        issuer: watch::Receiver<Option<Arc<Issuer>>>,
+        made: Mutex<Option<Made>>,
+    },
     #[cfg(test)]
     Plain,
 }
@@ -68,7 +71,8 @@ impl Shown {
         }
         let leaf = issuer.issue(&Identity::Operator, now)?;
         let config = Arc::new(client_of_pem(&leaf.certificate, &leaf.key, &issuer.trust().bundle)?);
-        let fresh = Made { config: Arc::clone(&config), trust: issuer.trust().clone(), due: due(&leaf.facts) };
+        let fresh =
+            Made { config: Arc::clone(&config), trust: issuer.trust().clone(), due: due(&leaf.facts) };
         *made = Some(fresh);
         Ok(Some(config))
     }

@@ -239,8 +239,8 @@ fn listed(list: Option<&ModelList>, models: &[NamedModel], now: Timestamp) -> Sa
         ),
         (all, unlisted) => {
             let message = format!(
-                "the provider's list does not tell of {unlisted} of {all} models named: it lists what can be deployed, \
-                 and they may be deployments' names"
+                "the provider's list does not tell of {unlisted} of {all} models named: it does not hold every name that \
+                 can be called, such as a deployment's"
             );
             Says::unknown(type_, Reason::ModelsNotListed, message)
         }

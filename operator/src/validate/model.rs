@@ -3,7 +3,8 @@ use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
-    Adapter, External, Hub, KvCacheType, ModelDeployment, OpenWeights, Quantization, SecretKey, World,
+    Adapter, External, Hub, KvCacheType, ModelDeployment, OpenWeights, ProviderKind, Quantization, SecretKey,
+    World,
 };
 
 use super::hardware::{Hardware, hardware};
@@ -288,6 +289,12 @@ fn closed(external: &External, found: &ModelReferences) -> Result<Closed, Refusa
         Err(Refusal::new(Reason::ProviderNotFound, message))
     };
     match &found.provider {
+        Named::Found(found) if found.spec.kind == ProviderKind::Vertex && !is_vertex_model(model) => {
+            Err(Refusal::invalid(format!(
+                "external.model is {model:?}: write the name of a model of Vertex AI alone, without its publisher, such as \
+                 gemini-2.5-pro or claude-sonnet-4-5@20250929"
+            )))
+        }
         Named::Found(_) => {
             Ok(Closed { provider: provider.clone(), model: model.clone(), kept_replicas: None })
         }
@@ -296,4 +303,9 @@ fn closed(external: &External, found: &ModelReferences) -> Result<Closed, Refusa
         }
         Named::NotInFile => missing("is not in the file, in this model's namespace: add it to the file"),
     }
+}
+
+/// Vertex AI's publisher follows from the name, which is one piece of a path.
+fn is_vertex_model(model: &str) -> bool {
+    model.chars().all(|c| c.is_ascii_alphanumeric() || "-._@".contains(c)) && !model.starts_with('.')
 }

@@ -4,6 +4,7 @@ use url::Url;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ApiKey, DataPolicy, ExternalProvider, ExternalProviderSpec, ProviderKind, SecretKey};
 
+use super::provider_place::{ProviderPlace, place};
 use super::{KeyLookup, ProviderReferences, Refusal};
 use crate::owner::Owner;
 
@@ -19,6 +20,8 @@ pub struct ValidatedProvider {
     pub kind: ProviderKind,
     /// Where its API is; `None` for the kind's own address.
     pub base_url: Option<BaseUrl>,
+    /// Where in its cloud its models are; exactly where its kind is a cloud.
+    pub place: Option<ProviderPlace>,
     /// The keys that only its proxy mounts.
     pub keys: Vec<ProviderKey>,
     /// Whether the proxy may reach private addresses.
@@ -77,6 +80,7 @@ pub fn provider(
             spec.kind.as_str()
         )));
     }
+    let place = place(spec)?;
     if spec.api_keys.is_empty() {
         return Err(Refusal::invalid("apiKeys is empty: name a key of a Secret"));
     }
@@ -89,6 +93,7 @@ pub fn provider(
         owner,
         kind: spec.kind,
         base_url,
+        place,
         keys,
         allow_private: spec.allow_private,
         data_policy: spec.data_policy.clone(),
@@ -120,7 +125,8 @@ fn demanded(spec: &ExternalProviderSpec, policy: &DataPolicy) -> Result<Option<S
     if !spec.kind.takes_region() {
         return Err(Refusal::invalid(format!(
             "dataPolicy.region: no request to a provider of kind {kind} can name a region, and no answer says where it \
-             was made, so that nothing would hold the provider to it: leave it out"
+             was made, so that nothing would hold the provider to it: leave it out. A cloud is called in vertex.location or \
+             bedrock.region, and nowhere else"
         )));
     }
     let regional = spec.kind.regional_base_url(region);

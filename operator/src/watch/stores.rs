@@ -137,6 +137,22 @@ impl Stores {
         }
     }
 
+    /// Names the provider and every model that it answers for to the controllers: something was heard of it, which may
+    /// change what a model says though the provider says the same.
+    pub async fn heard(&self, triggers: &Triggers, namespace: &str, name: &str) {
+        triggers.provider(namespace, name).await;
+        for touched in self.models_of(namespace, name) {
+            touched.send(triggers).await;
+        }
+    }
+
+    fn models_of(&self, namespace: &str, provider: &str) -> Vec<Touched> {
+        self.models_that(|model| {
+            let named = model.spec.external.as_ref().is_some_and(|external| external.provider == provider);
+            named && model.namespace().as_deref() == Some(namespace)
+        })
+    }
+
     fn models_that(&self, holds: impl Fn(&ModelDeployment) -> bool) -> Vec<Touched> {
         self.models
             .state_filter(|model| holds(model))
@@ -202,10 +218,7 @@ fn touched_by_provider(
     provider: &ExternalProvider,
 ) -> Vec<Touched> {
     let (namespace, name) = reference(provider);
-    let mut touched = stores.models_that(|model| {
-        let named = model.spec.external.as_ref().is_some_and(|external| external.provider == name);
-        named && model.namespace().as_deref() == Some(&namespace)
-    });
+    let mut touched = stores.models_of(&namespace, &name);
     touched.push(Touched::Provider((namespace, name)));
     touched
 }

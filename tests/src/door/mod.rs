@@ -148,6 +148,7 @@ pub fn proxy_config(kind: Kind, base_url: &str, keys: Vec<KeySource>) -> ProxyCo
         provider: "acme".to_owned(),
         kind,
         base_url: Some(base_url.parse().expect("a URL")),
+        place: None,
         keys,
         allow_private: true,
         ca_file: None,

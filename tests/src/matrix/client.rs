@@ -93,6 +93,11 @@ impl Clients {
         Ok(Self { python: installed("python").await?, node_modules: installed("node").await? })
     }
 
+    /// The interpreter that has Python's SDKs.
+    pub fn python(&self) -> &Path {
+        &self.python
+    }
+
     /// What `client` says of `upstreams` at `server`. A program that breaks is an outcome that failed.
     ///
     /// # Errors

@@ -50,6 +50,10 @@ pub enum Behaviour {
     Cut,
     /// `truncated`: ends the stream cleanly, without its end mark.
     Truncated,
+    /// `damaged`: a stream of AWS's one of whose frames was altered on the way; elsewhere as `invalid-json`.
+    Damaged,
+    /// `half-frame`: a stream of AWS's that ends within a frame; elsewhere as `truncated`.
+    HalfFrame,
     /// `error-in-stream`: an error as an event, after some text.
     ErrorInStream,
     /// `error-first`: an error as the first event of a 200.
@@ -125,6 +129,8 @@ impl Behaviour {
             "hang-up" => Self::HangUp,
             "cut" => Self::Cut,
             "truncated" => Self::Truncated,
+            "damaged" => Self::Damaged,
+            "half-frame" => Self::HalfFrame,
             "error-in-stream" => Self::ErrorInStream,
             "error-first" => Self::ErrorFirst,
             "error-in-200" => Self::ErrorIn200,

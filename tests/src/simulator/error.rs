@@ -1,9 +1,10 @@
 //! Errors in each dialect's shape: as a body, and in mid-stream.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::asked::{Asked, Dialect, Method};
-use super::{Behaviour, HINT_SECONDS, Hint};
+use super::asked::{Asked, Cloud, Dialect, Method};
+use super::{Behaviour, HINT_SECONDS, Hint, bedrock};
 
 /// A request that is not answered, before a dialect says so.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,11 +16,33 @@ pub(super) struct Refusal {
     pub(super) code: Option<&'static str>,
     /// Google's details.
     pub(super) details: Vec<Value>,
+    /// AWS's type, where its status does not say it.
+    pub(super) kind: Option<&'static str>,
 }
 
 impl Refusal {
     pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, details: Vec::new() }
+        Self { status, message: message.into(), param: None, code: None, details: Vec::new(), kind: None }
+    }
+
+    /// An error of AWS's.
+    pub(super) fn aws(status: u16, kind: &'static str, message: &str) -> Self {
+        Self { kind: Some(kind), ..Self::new(status, message) }
+    }
+
+    /// The type that AWS says in a header.
+    pub(super) fn aws_type(&self) -> &'static str {
+        self.kind.unwrap_or(match self.status {
+            400 => "ValidationException",
+            403 => "AccessDeniedException",
+            404 => "ResourceNotFoundException",
+            408 => "ModelTimeoutException",
+            424 => "ModelErrorException",
+            429 => "ThrottlingException",
+            503 => "ServiceUnavailableException",
+            500.. => "InternalServerException",
+            _ => "UnknownException",
+        })
     }
 
     /// A 400.
@@ -48,12 +71,20 @@ impl Refusal {
                 Self { code: Some("simulated"), ..Self::new(status, "as you asked") }
             }
             Behaviour::EchoKey => {
-                let key = ["authorization", "x-api-key", "x-goog-api-key"]
+                let key = ["x-amz-security-token", "authorization", "x-api-key", "x-goog-api-key"]
                     .into_iter()
                     .find_map(|name| asked.header(name));
                 let message = format!("your key is {}", key.unwrap_or_default());
                 Self { code: Some("simulated"), ..Self::bad(message) }
             }
+            // Google's front refuses, whoever's model it is.
+            Behaviour::BadKey if asked.cloud == Some(Cloud::Vertex) => {
+                Self::new(401, "Request had invalid authentication credentials.")
+            }
+            Behaviour::Quota if asked.cloud == Some(Cloud::Vertex) => Self {
+                details: vec![quota_failure("OnlinePredictionTokensPerMinutePerProjectPerBaseModel")],
+                ..Self::new(429, "Quota exceeded for aiplatform.googleapis.com.")
+            },
             Behaviour::BadKey => bad_key(dialect),
             Behaviour::Quota => used_up(dialect),
             Behaviour::Limited(hint) => limited(dialect, hint),
@@ -63,7 +94,7 @@ impl Refusal {
 
     /// The body, as an answer to `method`.
     pub(super) fn body(&self, method: Method) -> Value {
-        let Self { status, message, param, code, details } = self;
+        let Self { status, message, param, code, details, kind: _ } = self;
         match method.dialect() {
             Dialect::OpenAi => {
                 let kind = openai_type(*status, *code);
@@ -82,13 +113,17 @@ impl Refusal {
                 let body = json!({"error": error});
                 if method == Method::StreamArray { json!([body]) } else { body }
             }
+            Dialect::Converse => json!({"message": message}),
         }
     }
 
     /// As what a stream to `asked` says in place of its next event. `first`: it has said nothing yet.
-    pub(super) fn frame(&self, asked: &Asked, first: bool) -> String {
+    pub(super) fn frame(&self, asked: &Asked, first: bool) -> Bytes {
         let body = || self.body(asked.method);
-        match asked.method {
+        if asked.method.dialect() == Dialect::Converse {
+            return bedrock::exception(self.status, &self.message);
+        }
+        Bytes::from(match asked.method {
             Method::Responses if first => {
                 let event = json!({"type": "error", "code": self.code, "message": self.message,
                                    "param": self.param, "sequence_number": 0});
@@ -98,7 +133,7 @@ impl Refusal {
                 let event = super::openai::responses_failed(asked, &self.message);
                 format!("event: response.failed\ndata: {event}\n\n")
             }
-            Method::Messages => format!("event: error\ndata: {}\n\n", body()),
+            Method::Messages | Method::StreamRawPredict => format!("event: error\ndata: {}\n\n", body()),
             // Google's are plain lines, with no `data:` before them.
             Method::StreamEvents => format!("{:#}\n", body()),
             Method::StreamArray => {
@@ -117,7 +152,7 @@ impl Refusal {
                 format!("data: {}\n\n", json!({"error": error}))
             }
             _ => format!("data: {}\n\n", body()),
-        }
+        })
     }
 }
 
@@ -139,6 +174,11 @@ pub(super) fn bad_key(dialect: Dialect) -> Refusal {
             ],
             ..Refusal::bad("API key not valid. Please pass a valid API key.")
         },
+        Dialect::Converse => Refusal::aws(
+            403,
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        ),
     }
 }
 
@@ -162,6 +202,11 @@ fn used_up(dialect: Dialect) -> Refusal {
                 "You exceeded your current quota, please check your plan and billing details.",
             )
         },
+        Dialect::Converse => Refusal::aws(
+            400,
+            "ServiceQuotaExceededException",
+            "Your request exceeds the service quota for your account.",
+        ),
     }
 }
 

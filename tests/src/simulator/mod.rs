@@ -1,5 +1,5 @@
-//! A provider that misbehaves on request: OpenAI, Anthropic or Gemini, told apart by the path, for tests and
-//! demos.
+//! A provider that misbehaves on request: OpenAI, Anthropic, Gemini, Vertex AI or Bedrock, told apart by the path, for
+//! tests and demos.
 //!
 //! The `model` of a request names what it does ([`Behaviour`]); `faithful` answers as the provider itself
 //! would. It counts what it answered, so that a test can hold a gateway's metrics against it, and it waits for
@@ -12,6 +12,7 @@
 mod answer;
 mod anthropic;
 mod asked;
+pub mod bedrock;
 mod behaviour;
 mod cache;
 mod error;
@@ -24,6 +25,7 @@ mod script;
 mod server;
 mod state;
 mod steps;
+pub mod vertex;
 
 pub use answer::{COMPLETION_TOKENS, PROMPT_TOKENS, completion, events};
 pub use behaviour::{Behaviour, HINT_MILLISECONDS, HINT_SECONDS, Hint};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -16,33 +17,54 @@ use jiff::Timestamp;
 use serde_json::json;
 use weighbridge_wire::openai::PROMPT_TOKENS_HEADER;
 
-use super::asked::{Asked, Dialect, Method};
+use super::asked::{Asked, Cloud, Dialect, Method};
 use super::error::{Refusal, bad_key};
 use super::script::Script;
 use super::state::{Open, State};
 use super::steps::{Step, steps};
-use super::{Behaviour, HINT_SECONDS, PROMPT_TOKENS, Seen, answer, anthropic, gemini, hint, openai};
+use super::{
+    Behaviour, HINT_SECONDS, PROMPT_TOKENS, Seen, answer, anthropic, bedrock, gemini, hint, openai, vertex,
+};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 const PACE: Duration = Duration::from_millis(20);
 const JSON: &str = "application/json; charset=utf-8";
 const EVENTS: &str = "text/event-stream";
+const FRAMES: &str = "application/vnd.amazon.eventstream";
 
 /// Answers; `None` is to close the connection.
 pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Option<Response<Body>> {
-    if request.method() == http::Method::GET {
-        return Some(list(&state, request.uri().path(), request.headers()));
-    }
     let (head, body) = request.into_parts();
+    if head.method == http::Method::GET {
+        return Some(list(&state, &head));
+    }
     let body = body.collect().await.ok()?.to_bytes();
     let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let asked = Asked::read(&state, &path, head.headers.clone(), &body);
+    let allowed = allowed(&state, &path, &head, &body);
+    let asked = allowed.and_then(|()| Asked::read(&state, &path, head.headers.clone(), &body));
+    let token = (path == "/token").then(|| vertex::token(&state, &head.headers, &body));
     state.see(Seen { path, headers: head.headers, body });
+    if let Some((status, said)) = token {
+        return Some(whole(status, "application/json", said.to_string()));
+    }
     state.count(|counts| counts.requests += 1);
     match asked {
         Ok(asked) => respond(state, asked).await,
         Err((method, refusal)) => Some(refused(method, &refusal)),
+    }
+}
+
+/// Who may come in, where a cloud asks.
+fn allowed(state: &State, path: &str, head: &Parts, body: &[u8]) -> Result<(), (Method, Refusal)> {
+    match Cloud::of(path) {
+        None => Ok(()),
+        Some(Cloud::Vertex) => {
+            vertex::authorised(state, path, &head.headers).map_err(|refusal| (Method::Generate, refusal))
+        }
+        Some(Cloud::Bedrock) => {
+            bedrock::authorised(state, head, body).map_err(|refusal| (Method::Converse, refusal))
+        }
     }
 }
 
@@ -79,7 +101,7 @@ async fn respond(state: Arc<State>, asked: Asked) -> Option<Response<Body>> {
             response.headers_mut().insert(LOCATION, HeaderValue::from_static("/v1/elsewhere"));
             return Some(response);
         }
-        Behaviour::Endless => return Some(endless(if asked.stream { EVENTS } else { "application/json" })),
+        Behaviour::Endless => return Some(endless(&asked)),
         _ => {}
     }
     let script = match script(&state, &asked) {
@@ -111,16 +133,23 @@ async fn respond(state: Arc<State>, asked: Asked) -> Option<Response<Body>> {
 }
 
 /// The list of models, in the dialect whose clients ask so.
-fn list(state: &State, path: &str, headers: &http::HeaderMap) -> Response<Body> {
-    let method = if path.contains("/v1beta/") {
-        Method::Generate
-    } else if headers.contains_key("anthropic-version") {
-        Method::Messages
-    } else {
-        Method::Chat
+fn list(state: &State, head: &Parts) -> Response<Body> {
+    let (path, headers) = (head.uri.path(), &head.headers);
+    let method = match path {
+        vertex::LIST => Method::Generate,
+        bedrock::LIST => Method::Converse,
+        path if path.contains("/v1beta/") => Method::Generate,
+        _ if headers.contains_key("anthropic-version") => Method::Messages,
+        _ => Method::Chat,
     };
-    if !state.takes(headers) {
-        return refused(method, &bad_key(method.dialect()));
+    let allowed = match path {
+        vertex::LIST => vertex::known(state, headers).and_then(|()| may_list(state)),
+        bedrock::LIST => bedrock::authorised(state, head, b"").and_then(|()| may_list(state)),
+        _ if state.takes(headers) => Ok(()),
+        _ => Err(bad_key(method.dialect())),
+    };
+    if let Err(refusal) = allowed {
+        return refused(method, &refusal);
     }
     let models = Behaviour::LISTED.iter();
     let list = match method.dialect() {
@@ -131,11 +160,27 @@ fn list(state: &State, path: &str, headers: &http::HeaderMap) -> Response<Body> 
             .map(|model| json!({"type": "model", "id": model, "display_name": model,
                                 "created_at": "2025-11-24T16:00:00Z"}))
             .collect::<Vec<_>>(), "has_more": false, "first_id": null, "last_id": null}),
+        Dialect::Gemini if path == vertex::LIST => json!({"publisherModels": models
+            .map(|model| json!({"name": format!("publishers/google/models/gemini-{model}"), "versionId": "default",
+                                "launchStage": "GA"}))
+            .collect::<Vec<_>>()}),
         Dialect::Gemini => json!({"models": models
             .map(|model| json!({"name": format!("models/{model}"), "displayName": model}))
             .collect::<Vec<_>>()}),
+        Dialect::Converse => json!({"modelSummaries": models
+            .map(|model| json!({"modelId": format!("amazon.nova-{model}-v1:0"), "modelName": model,
+                                "modelArn": format!("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-{model}-v1:0"),
+                                "providerName": "Amazon", "inferenceTypesSupported": ["INFERENCE_PROFILE"],
+                                "modelLifecycle": {"status": "ACTIVE"}}))
+            .collect::<Vec<_>>()}),
     };
     whole(200, JSON, list.to_string())
+}
+
+/// Whether a cloud's key may see the list.
+fn may_list(state: &State) -> Result<(), Refusal> {
+    let said = "The key is not authorized to list models.";
+    if state.shows_lists() { Ok(()) } else { Err(Refusal::new(403, said)) }
 }
 
 /// What is said, by the dialect's own rules.
@@ -155,6 +200,12 @@ fn script(state: &State, asked: &Asked) -> Result<Script, Refusal> {
         Method::Generate | Method::StreamEvents | Method::StreamArray => gemini::generate(state, asked),
         Method::CountContents => gemini::count(asked),
         Method::Embed | Method::EmbedBatch => gemini::embed(asked),
+        Method::Predict => vertex::predict(asked),
+        Method::RawPredict | Method::StreamRawPredict => anthropic::messages(state, asked),
+        Method::CountRawPredict => anthropic::count(asked),
+        Method::Invoke | Method::InvokeStream => bedrock::invoke(state, asked),
+        Method::Converse | Method::ConverseStream => bedrock::converse(state, asked),
+        Method::CountConverse => bedrock::count(asked),
     }
 }
 
@@ -163,6 +214,7 @@ fn named(mut response: Response<Body>, asked: &Asked) -> Response<Body> {
     let name = match asked.method.dialect() {
         Dialect::OpenAi => HeaderName::from_static("x-request-id"),
         Dialect::Anthropic => HeaderName::from_static("request-id"),
+        Dialect::Converse => HeaderName::from_static("x-amzn-requestid"),
         Dialect::Gemini => return response,
     };
     if let Ok(id) = HeaderValue::try_from(format!("req_sim{}", asked.number)) {
@@ -171,8 +223,19 @@ fn named(mut response: Response<Body>, asked: &Asked) -> Response<Body> {
     response
 }
 
-fn endless(content_type: &'static str) -> Response<Body> {
-    let first = Bytes::from_static(b"data: {\"x\":\"");
+/// How `method` frames a stream.
+fn events_type(method: Method) -> &'static str {
+    match method {
+        Method::StreamArray => JSON,
+        Method::InvokeStream | Method::ConverseStream => FRAMES,
+        _ => EVENTS,
+    }
+}
+
+fn endless(asked: &Asked) -> Response<Body> {
+    let content_type = if asked.stream { events_type(asked.method) } else { "application/json" };
+    let first =
+        if content_type == FRAMES { bedrock::endless() } else { Bytes::from_static(b"data: {\"x\":\"") };
     let rest = Bytes::from(vec![b' '; 64 << 10]);
     let body = stream::once(async { first }).chain(stream::repeat(rest)).map(|bytes| Ok(Frame::data(bytes)));
     of_type(content_type, StreamBody::new(body).boxed_unsync())
@@ -190,8 +253,7 @@ fn streamed(state: Arc<State>, asked: &Asked, script: &Script) -> Response<Body>
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     tokio::spawn(produce(state, steps(asked, script), sender));
     let frames = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
-    let content_type = if asked.method == Method::StreamArray { JSON } else { EVENTS };
-    let mut response = of_type(content_type, StreamBody::new(frames).boxed_unsync());
+    let mut response = of_type(events_type(asked.method), StreamBody::new(frames).boxed_unsync());
     if asked.behaviour == Behaviour::Told {
         response.headers_mut().insert(PROMPT_TOKENS_HEADER, HeaderValue::from(PROMPT_TOKENS));
     }
@@ -238,5 +300,12 @@ fn of_type(content_type: &'static str, body: Body) -> Response<Body> {
 }
 
 fn refused(method: Method, refusal: &Refusal) -> Response<Body> {
-    whole(refusal.status, "application/json", refusal.body(method).to_string())
+    let mut response = whole(refusal.status, "application/json", refusal.body(method).to_string());
+    if method.dialect() == Dialect::Converse {
+        let kind = format!("{}:http://internal.amazon.com/coral/com.amazon.bedrock/", refusal.aws_type());
+        if let Ok(kind) = HeaderValue::try_from(kind) {
+            response.headers_mut().insert("x-amzn-errortype", kind);
+        }
+    }
+    response
 }

@@ -97,6 +97,31 @@ impl Simulator {
         self.state.gate.add_permits(steps);
     }
 
+    /// Takes back every access token that was given.
+    pub fn revoke_tokens(&self) {
+        self.state.revoke_tokens();
+    }
+
+    /// Says of every access token from now on that it lasts this long. Nothing ends it but [`Self::revoke_tokens`].
+    pub fn tokens_last(&self, seconds: u64) {
+        self.state.tokens_last(seconds);
+    }
+
+    /// Whether Google knows the service account from now on, and gives tokens for it.
+    pub fn know_account(&self, known: bool) {
+        self.state.know_account(known);
+    }
+
+    /// Ends every session of AWS's; keys without one are as good as before.
+    pub fn end_sessions(&self) {
+        self.state.end_sessions();
+    }
+
+    /// Whether a cloud's keys may see the list of models from now on.
+    pub fn show_lists(&self, shown: bool) {
+        self.state.show_lists(shown);
+    }
+
     /// From now on takes these keys and no other, for calls and for the list of models.
     pub fn take(&self, keys: &[&str]) {
         self.state.take(keys);

@@ -1,7 +1,7 @@
 //! What the simulator has seen and done.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -68,6 +68,14 @@ pub(super) struct State {
     /// The keys that it takes; every one where nobody said.
     keys: Mutex<Option<HashSet<String>>>,
     memory: Mutex<Memory>,
+    /// Seconds that an access token lasts, as it is said.
+    token_seconds: AtomicU64,
+    /// Whether Google knows the service account.
+    account: AtomicBool,
+    /// Whether sessions of AWS's last.
+    sessions: AtomicBool,
+    /// Whether a cloud's key may see the list of models.
+    lists: AtomicBool,
 }
 
 /// What a provider remembers between requests.
@@ -79,6 +87,8 @@ struct Memory {
     cached: HashSet<String>,
     /// What Responses stores: each item by its id, and a conversation's by the last answer's.
     stored: HashMap<String, Vec<Value>>,
+    /// Access tokens that are taken.
+    tokens: HashSet<String>,
 }
 
 impl State {
@@ -90,6 +100,10 @@ impl State {
             seen: Mutex::default(),
             keys: Mutex::default(),
             memory: Mutex::default(),
+            token_seconds: AtomicU64::new(3599),
+            account: AtomicBool::new(true),
+            sessions: AtomicBool::new(true),
+            lists: AtomicBool::new(true),
         }
     }
 
@@ -129,6 +143,51 @@ impl State {
 
     pub(super) fn stored(&self, id: &str) -> Option<Vec<Value>> {
         unpoisoned(&self.memory).stored.get(id).cloned()
+    }
+
+    /// A new access token, and how many seconds it is said to last.
+    pub(super) fn give_token(&self) -> (String, u64) {
+        let token = format!("ya29.simulated-canary-{}", self.number());
+        unpoisoned(&self.memory).tokens.insert(token.clone());
+        (token, self.token_seconds.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn knows_token(&self, token: &str) -> bool {
+        unpoisoned(&self.memory).tokens.contains(token)
+    }
+
+    /// No token that was given is taken any more.
+    pub(super) fn revoke_tokens(&self) {
+        unpoisoned(&self.memory).tokens.clear();
+    }
+
+    pub(super) fn tokens_last(&self, seconds: u64) {
+        self.token_seconds.store(seconds, Ordering::Relaxed);
+    }
+
+    pub(super) fn know_account(&self, known: bool) {
+        self.account.store(known, Ordering::Relaxed);
+    }
+
+    pub(super) fn knows_account(&self) -> bool {
+        self.account.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn end_sessions(&self) {
+        self.sessions.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_sessions(&self) -> bool {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn show_lists(&self, shown: bool) {
+        self.lists.store(shown, Ordering::Relaxed);
+    }
+
+    /// Whether a cloud's key may see the list of models.
+    pub(super) fn shows_lists(&self) -> bool {
+        self.lists.load(Ordering::Relaxed)
     }
 
     pub(super) fn take(&self, keys: &[&str]) {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Behaviour;
 use super::asked::{Asked, Method};
+use super::bedrock::{self, Damage};
 use super::error::Refusal;
 use super::model::Usage;
 use super::script::Script;
@@ -36,14 +37,14 @@ pub(super) fn steps(asked: &Asked, script: &Script) -> Vec<Step> {
     };
     let broken =
         Step::Count(Usage { uncached: script.told, visible: BEFORE_BREAK as u64, ..Usage::default() });
-    let send = |event: &String| Step::Send(Bytes::from(event.clone()));
-    let bytes =
-        || script.events.concat().into_bytes().into_iter().map(|byte| Step::Send(Bytes::from(vec![byte])));
+    let send = |event: &String| Step::Send(bedrock::framed(asked.method, event));
+    let framed = || script.events.iter().flat_map(|event| bedrock::framed(asked.method, event));
+    let bytes = || framed().map(|byte| Step::Send(Bytes::from(vec![byte])));
     let begun = || script.begun().map(send);
     let all = || script.events.iter().map(send);
     let luckless = |first| {
         let refusal = Refusal { code: Some("server_error"), ..Refusal::new(503, "out of luck") };
-        Step::Send(Bytes::from(refusal.frame(asked, first)))
+        Step::Send(refusal.frame(asked, first))
     };
     match asked.behaviour {
         Behaviour::Gated | Behaviour::Told => {
@@ -57,18 +58,36 @@ pub(super) fn steps(asked: &Asked, script: &Script) -> Vec<Step> {
             begun().chain([Step::Gate]).chain(rest).chain([reported]).collect()
         }
         Behaviour::Cut => begun().chain([Step::Break, broken]).collect(),
-        Behaviour::Truncated => begun().chain([broken]).collect(),
+        Behaviour::HalfFrame if is_framed(asked.method) => {
+            begun().chain([wrong(asked.method, Damage::Half), broken]).collect()
+        }
+        Behaviour::Damaged if is_framed(asked.method) => {
+            let rest = script.events.iter().skip(script.begun().count()).map(send);
+            begun().chain([wrong(asked.method, Damage::Flipped), broken]).chain(rest).collect()
+        }
+        Behaviour::Truncated | Behaviour::HalfFrame => begun().chain([broken]).collect(),
         Behaviour::ErrorInStream => begun().chain([luckless(false), broken]).collect(),
         Behaviour::ErrorFirst => vec![luckless(true)],
-        Behaviour::InvalidJson => begun().chain([half(asked.method), broken]).collect(),
+        Behaviour::InvalidJson | Behaviour::Damaged => begun().chain([half(asked.method), broken]).collect(),
         _ => all().chain([reported]).collect(),
     }
 }
 
+fn is_framed(method: Method) -> bool {
+    matches!(method, Method::InvokeStream | Method::ConverseStream)
+}
+
+fn wrong(method: Method, damage: Damage) -> Step {
+    Step::Send(bedrock::damaged(method, damage))
+}
+
 /// Half an event.
 fn half(method: Method) -> Step {
+    if is_framed(method) {
+        return wrong(method, Damage::HalfJson);
+    }
     let half: &'static [u8] = match method {
-        Method::Messages => b"event: content_block_delta\ndata: {\"half\":\n\n",
+        Method::Messages | Method::StreamRawPredict => b"event: content_block_delta\ndata: {\"half\":\n\n",
         Method::Responses => b"event: response.output_text.delta\ndata: {\"half\":\n\n",
         Method::StreamArray => b",{\"half\":]",
         _ => b"data: {\"half\":\n\n",

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_gateway::{KeySource, ProxyConfig};
 use weighbridge_tests::door::{self, proxy_config};
-use weighbridge_wire::provider::Kind;
+use weighbridge_wire::provider::{Credential, Kind};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -86,7 +86,9 @@ async fn accept(listener: TcpListener, kind: Kind, calls: Way, probes: Way) {
             async move {
                 let (head, body) = request.into_parts();
                 body.collect().await.expect("a body");
-                let header = kind.profile().key;
+                let Credential::Header(header) = kind.profile().credential else {
+                    panic!("a cloud has its own simulator")
+                };
                 let sent = head.headers.get(header.name).map(|value| value.to_str().expect("text"));
                 let key = sent.and_then(|sent| sent.strip_prefix(header.prefix)).unwrap_or_default();
                 let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
@@ -136,5 +138,6 @@ pub fn a_path(kind: Kind) -> &'static str {
         Kind::OpenAi | Kind::AzureOpenAi | Kind::OpenAiCompatible => "/v1/chat/completions",
         Kind::Anthropic | Kind::AnthropicCompatible => "/v1/messages",
         Kind::Gemini => "/v1beta/models/m:streamGenerateContent?alt=sse",
+        Kind::Vertex | Kind::Bedrock => panic!("a cloud has its own simulator"),
     }
 }

@@ -35,6 +35,11 @@ pub struct ErrorBody {
     pub extra: Extra,
 }
 
+/// Whether `body` is such an error.
+pub(crate) fn is_one(body: &[u8]) -> bool {
+    serde_json::from_slice::<ErrorBody>(body).is_ok_and(|body| body.kind == "error")
+}
+
 /// What went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ErrorObject {

@@ -28,5 +28,5 @@ pub mod usage;
 pub use cache_control::CacheControl;
 pub use model::{Model, ModelList};
 pub use parse::parse;
-pub use profile::{ModelProfile, ThinkingForm};
+pub use profile::{ModelProfile, ThinkingForm, is_claude};
 pub use stream::{StreamReader, StreamWriter};

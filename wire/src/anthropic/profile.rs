@@ -37,6 +37,11 @@ impl ModelProfile {
 /// What is asked for where a client of another dialect says nothing: every model can write as much.
 const DEFAULT_MAX_TOKENS: u32 = 4_096;
 
+/// Whether a model is one of Anthropic's, by its name at whichever provider.
+pub fn is_claude(model: &str) -> bool {
+    model.contains("claude")
+}
+
 /// Major and minor version in a name; dates have more digits.
 fn version(model: &str) -> (u32, u32) {
     let short =
@@ -61,6 +66,9 @@ mod tests {
             ("claude-opus-4-6", (4, 6)),
             ("claude-opus-4.8", (4, 8)),
             ("claude-sonnet-5", (5, 0)),
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", (4, 5)),
+            ("anthropic.claude-3-5-haiku-20241022-v1:0", (3, 5)),
+            ("claude-opus-4-6@20260205", (4, 6)),
             ("kimi", (0, 0)),
         ] {
             assert_eq!(version(model), expected, "{model}");

@@ -15,12 +15,20 @@ pub enum Dialect {
     Anthropic,
     /// `generateContent` and its relatives.
     Gemini,
+    /// Amazon Bedrock's `Converse` and `ConverseStream`.
+    Converse,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Self; 5] =
-        [Self::OpenAiChat, Self::OpenAiCompletions, Self::OpenAiResponses, Self::Anthropic, Self::Gemini];
+    pub const ALL: [Self; 6] = [
+        Self::OpenAiChat,
+        Self::OpenAiCompletions,
+        Self::OpenAiResponses,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Converse,
+    ];
 
     /// The name for a person.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +38,7 @@ impl Dialect {
             Self::OpenAiResponses => "OpenAI Responses",
             Self::Anthropic => "Anthropic Messages",
             Self::Gemini => "Gemini generateContent",
+            Self::Converse => "Bedrock Converse",
         }
     }
 
@@ -39,6 +48,7 @@ impl Dialect {
             Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiResponses => Provider::OpenAi,
             Self::Anthropic => Provider::Anthropic,
             Self::Gemini => Provider::Gemini,
+            Self::Converse => Provider::Bedrock,
         }
     }
 }
@@ -58,11 +68,13 @@ pub enum Provider {
     Anthropic,
     /// Google's Gemini.
     Gemini,
+    /// A model at Amazon Bedrock that Converse speaks for. Claude's signatures are Anthropic's, wherever it runs.
+    Bedrock,
 }
 
 impl Provider {
     /// Every provider.
-    pub const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Gemini];
+    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Bedrock];
 
     /// The word for it inside sealed data ([`super::seal`]); never to change, clients hold it.
     pub fn as_str(self) -> &'static str {
@@ -70,6 +82,7 @@ impl Provider {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
         }
     }
 

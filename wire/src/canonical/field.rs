@@ -79,39 +79,40 @@ impl Field {
 
     /// The field's name in `dialect`; where it has none, the name that its neighbours use.
     pub fn name(self, dialect: Dialect) -> &'static str {
-        let [chat, completions, responses, anthropic, gemini] = self.names();
+        let [chat, completions, responses, anthropic, gemini, converse] = self.names();
         match dialect {
             Dialect::OpenAiChat => chat,
             Dialect::OpenAiCompletions => completions,
             Dialect::OpenAiResponses => responses,
             Dialect::Anthropic => anthropic,
             Dialect::Gemini => gemini,
+            Dialect::Converse => converse,
         }
     }
 
     #[rustfmt::skip]
-    fn names(self) -> [&'static str; 5] {
+    fn names(self) -> [&'static str; 6] {
         match self {
-            Self::System => ["messages", "prompt", "instructions", "system", "systemInstruction"],
-            Self::Tools => ["tools", "tools", "tools", "tools", "tools"],
-            Self::ToolChoice => ["tool_choice", "tool_choice", "tool_choice", "tool_choice", "toolConfig.functionCallingConfig"],
-            Self::ParallelToolCalls => ["parallel_tool_calls", "parallel_tool_calls", "parallel_tool_calls", "tool_choice.disable_parallel_tool_use", "toolConfig"],
-            Self::MaxOutputTokens => ["max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens", "generationConfig.maxOutputTokens"],
-            Self::Temperature => ["temperature", "temperature", "temperature", "temperature", "generationConfig.temperature"],
-            Self::TopP => ["top_p", "top_p", "top_p", "top_p", "generationConfig.topP"],
-            Self::TopK => ["top_k", "top_k", "top_k", "top_k", "generationConfig.topK"],
-            Self::Seed => ["seed", "seed", "seed", "seed", "generationConfig.seed"],
-            Self::Stop => ["stop", "stop", "stop", "stop_sequences", "generationConfig.stopSequences"],
-            Self::PresencePenalty => ["presence_penalty", "presence_penalty", "presence_penalty", "presence_penalty", "generationConfig.presencePenalty"],
-            Self::FrequencyPenalty => ["frequency_penalty", "frequency_penalty", "frequency_penalty", "frequency_penalty", "generationConfig.frequencyPenalty"],
-            Self::Choices => ["n", "n", "n", "n", "generationConfig.candidateCount"],
-            Self::Logprobs => ["logprobs", "logprobs", "top_logprobs", "logprobs", "generationConfig.responseLogprobs"],
-            Self::OutputFormat => ["response_format", "response_format", "text.format", "output_config.format", "generationConfig.responseJsonSchema"],
-            Self::Thinking => ["reasoning_effort", "reasoning_effort", "reasoning.effort", "thinking", "generationConfig.thinkingConfig"],
-            Self::ThinkingShown => ["reasoning_effort", "reasoning_effort", "reasoning.summary", "thinking.display", "generationConfig.thinkingConfig.includeThoughts"],
-            Self::Verbosity => ["verbosity", "verbosity", "text.verbosity", "verbosity", "verbosity"],
-            Self::User => ["user", "user", "user", "metadata.user_id", "user"],
-            Self::Metadata => ["metadata", "metadata", "metadata", "metadata", "labels"],
+            Self::System => ["messages", "prompt", "instructions", "system", "systemInstruction", "system"],
+            Self::Tools => ["tools", "tools", "tools", "tools", "tools", "toolConfig.tools"],
+            Self::ToolChoice => ["tool_choice", "tool_choice", "tool_choice", "tool_choice", "toolConfig.functionCallingConfig", "toolConfig.toolChoice"],
+            Self::ParallelToolCalls => ["parallel_tool_calls", "parallel_tool_calls", "parallel_tool_calls", "tool_choice.disable_parallel_tool_use", "toolConfig", "toolConfig.toolChoice"],
+            Self::MaxOutputTokens => ["max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens", "generationConfig.maxOutputTokens", "inferenceConfig.maxTokens"],
+            Self::Temperature => ["temperature", "temperature", "temperature", "temperature", "generationConfig.temperature", "inferenceConfig.temperature"],
+            Self::TopP => ["top_p", "top_p", "top_p", "top_p", "generationConfig.topP", "inferenceConfig.topP"],
+            Self::TopK => ["top_k", "top_k", "top_k", "top_k", "generationConfig.topK", "additionalModelRequestFields.top_k"],
+            Self::Seed => ["seed", "seed", "seed", "seed", "generationConfig.seed", "additionalModelRequestFields.seed"],
+            Self::Stop => ["stop", "stop", "stop", "stop_sequences", "generationConfig.stopSequences", "inferenceConfig.stopSequences"],
+            Self::PresencePenalty => ["presence_penalty", "presence_penalty", "presence_penalty", "presence_penalty", "generationConfig.presencePenalty", "additionalModelRequestFields.presence_penalty"],
+            Self::FrequencyPenalty => ["frequency_penalty", "frequency_penalty", "frequency_penalty", "frequency_penalty", "generationConfig.frequencyPenalty", "additionalModelRequestFields.frequency_penalty"],
+            Self::Choices => ["n", "n", "n", "n", "generationConfig.candidateCount", "additionalModelRequestFields.n"],
+            Self::Logprobs => ["logprobs", "logprobs", "top_logprobs", "logprobs", "generationConfig.responseLogprobs", "additionalModelRequestFields.logprobs"],
+            Self::OutputFormat => ["response_format", "response_format", "text.format", "output_config.format", "generationConfig.responseJsonSchema", "outputConfig.textFormat"],
+            Self::Thinking => ["reasoning_effort", "reasoning_effort", "reasoning.effort", "thinking", "generationConfig.thinkingConfig", "outputConfig.effort"],
+            Self::ThinkingShown => ["reasoning_effort", "reasoning_effort", "reasoning.summary", "thinking.display", "generationConfig.thinkingConfig.includeThoughts", "outputConfig"],
+            Self::Verbosity => ["verbosity", "verbosity", "text.verbosity", "verbosity", "verbosity", "verbosity"],
+            Self::User => ["user", "user", "user", "metadata.user_id", "user", "user"],
+            Self::Metadata => ["metadata", "metadata", "metadata", "metadata", "labels", "requestMetadata"],
         }
     }
 }
@@ -145,7 +146,7 @@ impl Place {
     /// The path in `dialect`, such as `messages[2].content[0]`.
     pub fn path(self, dialect: Dialect) -> String {
         let (list, parts) = match dialect {
-            Dialect::OpenAiChat | Dialect::Anthropic => ("messages", "content"),
+            Dialect::OpenAiChat | Dialect::Anthropic | Dialect::Converse => ("messages", "content"),
             Dialect::OpenAiCompletions => ("prompt", "content"),
             Dialect::OpenAiResponses => ("input", "content"),
             Dialect::Gemini => ("contents", "parts"),
@@ -158,6 +159,7 @@ impl Place {
                 | Dialect::OpenAiResponses
                 | Dialect::Anthropic => format!("tools[{index}]"),
                 Dialect::Gemini => format!("tools.functionDeclarations[{index}]"),
+                Dialect::Converse => format!("toolConfig.tools[{index}]"),
             },
             Self::Message(message) => format!("{list}[{message}]"),
             Self::Part { message, part } => format!("{list}[{message}].{parts}[{part}]"),
@@ -167,6 +169,7 @@ impl Place {
                 Dialect::OpenAiResponses => format!("output[{part}]"),
                 Dialect::Anthropic => format!("content[{part}]"),
                 Dialect::Gemini => format!("candidates[{choice}].content.parts[{part}]"),
+                Dialect::Converse => format!("output.message.content[{part}]"),
             },
         }
     }

@@ -29,6 +29,8 @@ pub(super) fn is_hint(origin: Dialect, field: &ForeignField) -> bool {
         Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => &OPENAI,
         Dialect::Anthropic => &ANTHROPIC,
         Dialect::Gemini => &GEMINI,
+        // `performanceConfig` and `serviceTier` choose a price.
+        Dialect::Converse => &[],
     };
     names.contains(&field.name.as_str())
 }
@@ -47,6 +49,9 @@ const RESPONSES_RECORDS: [&str; 6] = [
 /// Gemini's parts of the same kind.
 const GEMINI_RECORDS: [&str; 4] = ["executableCode", "codeExecutionResult", "toolCall", "toolResponse"];
 
+/// Converse's: the call of a system tool, and what it came to.
+const CONVERSE_RECORDS: [&str; 2] = ["toolUse", "toolResult"];
+
 /// Whether a part of an answer only records what a hosted tool did, within the provider.
 pub(super) fn is_record(part: &ForeignPart) -> bool {
     let ForeignPart { dialect, kind, value: _ } = part;
@@ -58,6 +63,7 @@ pub(super) fn is_record(part: &ForeignPart) -> bool {
             kind == "server_tool_use" || kind == "mcp_tool_use" || kind.ends_with("_tool_result")
         }
         Dialect::Gemini => GEMINI_RECORDS.contains(&kind.as_str()),
+        Dialect::Converse => CONVERSE_RECORDS.contains(&kind.as_str()),
     }
 }
 

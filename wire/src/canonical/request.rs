@@ -172,7 +172,7 @@ impl Turn {
                 let part = self.parts.iter().take(index).filter(in_content).count();
                 Place::Part { message, part }
             }
-            Dialect::Anthropic | Dialect::Gemini => Place::Part { message, part: index },
+            Dialect::Anthropic | Dialect::Gemini | Dialect::Converse => Place::Part { message, part: index },
         }
     }
 }

@@ -17,6 +17,10 @@ impl ThinkingRequest {
     pub fn shown_to(&self, origin: Dialect) -> Option<ThinkingShown> {
         match (self.shown, self.amount, origin) {
             (None, Some(Amount::Budget(_)), Dialect::Anthropic) => Some(ThinkingShown::Shown),
+            // Bedrock shows what its models think.
+            (None, Some(Amount::Effort(_) | Amount::Dynamic | Amount::Budget(_)), Dialect::Converse) => {
+                Some(ThinkingShown::Shown)
+            }
             (shown, _, _) => shown,
         }
     }

@@ -10,7 +10,7 @@ use crate::gemini::Framing;
 use crate::sse;
 
 const OPENAIS: [Dialect; 2] = [Dialect::OpenAiChat, Dialect::OpenAiResponses];
-const OTHERS: [Dialect; 2] = [Dialect::Anthropic, Dialect::Gemini];
+const OTHERS: [Dialect; 3] = [Dialect::Anthropic, Dialect::Gemini, Dialect::Converse];
 
 /// A loop in which the model called a custom tool and a function.
 fn chat() -> Value {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::anthropic::{self, ModelProfile, ThinkingForm};
+use crate::bedrock;
 use crate::canonical::{
     Assembler, Dialect, Envelope, Event, Failure, Inexpressible, Mint, ReadStream, Request, Response,
     Unsupported, WriteStream,
@@ -14,8 +15,8 @@ use crate::openai::translate::{Server, chat, responses};
 use crate::openai::{self};
 
 /// The dialects of conversations.
-pub(super) const DOORS: [Dialect; 4] =
-    [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Anthropic, Dialect::Gemini];
+pub(super) const DOORS: [Dialect; 5] =
+    [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Anthropic, Dialect::Gemini, Dialect::Converse];
 
 pub(super) const PROFILE: ModelProfile = ModelProfile {
     default_max_tokens: Some(4_096),
@@ -50,6 +51,9 @@ pub(super) fn read_request(door: Dialect, body: &Value) -> Request {
         Dialect::Gemini => {
             gemini::request::to_canonical(gemini::parse(&bytes).expect("parses"), "gemini-2.5-pro", false)
         }
+        Dialect::Converse => {
+            bedrock::request::to_canonical(bedrock::parse(&bytes).expect("parses"), "gemini-2.5-pro", false)
+        }
     }
     .expect("makes sense")
 }
@@ -70,6 +74,10 @@ pub(super) fn write_request(door: Dialect, request: &Request, policy: Unsupporte
         }
         Dialect::Gemini => {
             let written = gemini::request::from_canonical(request, Upstream::default(), policy)?;
+            (value(&written.message), written.dropped)
+        }
+        Dialect::Converse => {
+            let written = bedrock::request::from_canonical(request, policy)?;
             (value(&written.message), written.dropped)
         }
     })
@@ -101,6 +109,10 @@ pub(super) fn write_whole(door: Dialect, response: &Response) -> Written<String>
             let written = gemini::response::from_canonical(response, &envelope(), policy)?;
             (serde_json::to_string(&written.message).expect("writes"), written.dropped)
         }
+        Dialect::Converse => {
+            let written = bedrock::response::from_canonical(response, policy)?;
+            (serde_json::to_string(&written.message).expect("writes"), written.dropped)
+        }
     })
 }
 
@@ -115,6 +127,10 @@ pub(super) fn read_whole(door: Dialect, body: &str) -> Result<Response, Failure>
             let parsed = gemini::parse(bytes).map_err(|problem| problem.to_failure())?;
             gemini::response::to_canonical(parsed, &mut mint())
         }
+        Dialect::Converse => {
+            let parsed = bedrock::parse(bytes).map_err(|problem| problem.to_failure())?;
+            bedrock::response::to_canonical(parsed, &mut mint())
+        }
     }
 }
 
@@ -128,6 +144,7 @@ pub(crate) fn write_stream(door: Dialect, framing: Framing, events: &[Event]) ->
         Dialect::OpenAiResponses => Box::new(responses::StreamWriter::new(envelope(), echo(), policy)),
         Dialect::Anthropic => Box::new(anthropic::StreamWriter::new(envelope(), policy, 1)),
         Dialect::Gemini => Box::new(gemini::StreamWriter::new(envelope(), policy, framing)),
+        Dialect::Converse => Box::new(bedrock::StreamWriter::new(policy)),
     };
     let mut out = Vec::new();
     for event in events {
@@ -143,6 +160,7 @@ pub(crate) fn read_stream(door: Dialect, pieces: &[&[u8]]) -> Vec<Event> {
         Dialect::OpenAiResponses => Box::new(responses::StreamReader::new()),
         Dialect::Anthropic => Box::new(anthropic::StreamReader::new(mint())),
         Dialect::Gemini => Box::new(gemini::StreamReader::new(mint())),
+        Dialect::Converse => Box::new(bedrock::StreamReader::new(mint())),
     };
     let mut events = Vec::new();
     for piece in pieces {

@@ -154,6 +154,7 @@ fn thinking_of(door: Dialect, request: &Request) -> serde_json::Value {
         Dialect::OpenAiResponses => at("/reasoning"),
         Dialect::Anthropic => json!([at("/thinking"), at("/output_config/effort")]),
         Dialect::Gemini => at("/generationConfig/thinkingConfig"),
+        Dialect::Converse => at("/outputConfig/effort"),
     };
     assert!(!asked.is_null(), "{door}: {body}");
     asked
@@ -169,7 +170,7 @@ fn broken_arguments_in_an_answer_are_the_upstreams_failure() {
         }}],
     });
     let response = read_whole(Dialect::OpenAiChat, &body.to_string()).expect("an answer");
-    for door in [Dialect::Anthropic, Dialect::Gemini] {
+    for door in [Dialect::Anthropic, Dialect::Gemini, Dialect::Converse] {
         let failure = write_whole(door, &response).expect_err("no object").to_failure();
         assert_eq!((failure.class, failure.param), (FailureClass::Upstream, None), "{door}");
     }
@@ -205,7 +206,7 @@ fn a_hint_is_waived_and_a_wish_is_refused_by_name() {
     let mut body = json!({"model": "gemini-2.5-pro", "max_tokens": 9,
         "messages": [{"role": "user", "content": "q"}], "tools": [tool]});
     let request = read_request(Dialect::Anthropic, &body);
-    for door in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Gemini] {
+    for door in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Gemini, Dialect::Converse] {
         let (_, mut dropped) = write_request(door, &request, Unsupported::Refuse).expect("hints only");
         dropped.sort();
         let expected = ["tools[0].cache_control", "tools[0].defer_loading", "tools[0].eager_input_streaming"];
@@ -213,7 +214,7 @@ fn a_hint_is_waived_and_a_wish_is_refused_by_name() {
     }
     body["mcp_servers"] = json!([{"type": "url", "url": "https://x"}]);
     let request = read_request(Dialect::Anthropic, &body);
-    for door in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Gemini] {
+    for door in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Gemini, Dialect::Converse] {
         let error = write_request(door, &request, Unsupported::Refuse).expect_err("a wish");
         assert_eq!(error.field, "mcp_servers");
         let (_, dropped) = write_request(door, &request, Unsupported::Drop).expect("dropped");
@@ -296,6 +297,16 @@ fn what_a_server_said_of_an_answer_is_not_refused_when_it_comes_back() {
             ]}),
             json!({"role": "user", "parts": [{"text": "q", "partMetadata": {"x": 1}}]}),
             "contents",
+        ),
+        (
+            Dialect::Converse,
+            json!({"messages": [
+                {"role": "user", "content": [{"text": "q"}]},
+                {"role": "assistant", "content": [{"toolUse": {"toolUseId": "c1", "name": "f", "input": {}, "mark": 1}}]},
+                {"role": "user", "content": [{"toolResult": {"toolUseId": "c1", "content": [{"text": "1"}]}}]},
+            ]}),
+            json!({"role": "user", "content": [{"toolResult": {"toolUseId": "c1", "mark": 1, "content": []}}]}),
+            "messages",
         ),
     ];
     for (origin, body, wish, list) in bodies {

@@ -44,6 +44,29 @@ fn claude_code() -> Value {
     })
 }
 
+/// As boto3 sends it: a cache point of its own, thinking signed, one of two calls failed.
+fn boto3() -> Value {
+    json!({
+        "system": [{"text": "You are an agent."}, {"cachePoint": {"type": "default"}}],
+        "inferenceConfig": {"maxTokens": 1000},
+        "outputConfig": {"effort": "low"},
+        "toolConfig": {"tools": [{"toolSpec": {"name": "Read", "description": "Reads a file.",
+            "inputSchema": {"json": schema()}}}], "toolChoice": {"auto": {}}},
+        "messages": [
+            {"role": "user", "content": [{"text": "Read both."}]},
+            {"role": "assistant", "content": [
+                {"reasoningContent": {"reasoningText": {"text": "Two files.", "signature": "SIG=="}}},
+                {"toolUse": {"toolUseId": "tooluse_1", "name": "Read", "input": {"file_path": "/a"}}},
+                {"toolUse": {"toolUseId": "tooluse_2", "name": "Read", "input": {"file_path": "/b"}}},
+            ]},
+            {"role": "user", "content": [
+                {"toolResult": {"toolUseId": "tooluse_1", "content": [{"text": "A"}]}},
+                {"toolResult": {"toolUseId": "tooluse_2", "status": "error", "content": [{"json": {"why": "gone"}}]}},
+            ]},
+        ],
+    })
+}
+
 /// As OpenAI's Python client sends an answer back: with its nulls.
 fn openai() -> Value {
     let call = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "Read", "arguments": arguments}});
@@ -296,4 +319,60 @@ fn codex_reaches_every_other_dialect() {
 
     let (body, _) = sent(Dialect::OpenAiResponses, &codex(), Dialect::OpenAiResponses);
     assert_eq!(body["input"][2]["encrypted_content"], "gAAAA==", "and OpenAI has its own back");
+}
+
+#[test]
+fn claude_code_and_openai_reach_bedrock() {
+    let (body, dropped) = sent(Dialect::Anthropic, &claude_code(), Dialect::Converse);
+    let call = |id: &str, path: &str| json!({"toolUse": {"toolUseId": id, "name": "Read", "input": {"file_path": path}}});
+    assert_eq!(
+        body["messages"],
+        json!([
+            {"role": "user", "content": [{"text": "<system-reminder>x</system-reminder>"}, {"text": "Read both."}]},
+            {"role": "assistant", "content": [{"text": "Reading."}, call("toolu_1", "/a"), call("toolu_2", "/b")]},
+            {"role": "user", "content": [
+                {"toolResult": {"toolUseId": "toolu_1", "content": [{"text": "A"}]}},
+                {"toolResult": {"toolUseId": "toolu_2", "status": "error", "content": [{"text": "no such file"}]}},
+            ]},
+        ])
+    );
+    assert_eq!(body["system"], json!([{"text": "You are an agent."}, {"text": "Be brief."}]));
+    assert_eq!(body["inferenceConfig"], json!({"maxTokens": 32000}));
+    assert_eq!(body["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"], schema());
+    assert!(dropped.contains(&"messages[1].content[0]".to_owned()), "its thinking: {dropped:?}");
+    assert!(dropped.contains(&"system.cache_control".to_owned()), "a model without a cache: {dropped:?}");
+
+    let (body, dropped) = sent(Dialect::OpenAiChat, &openai(), Dialect::Converse);
+    assert_eq!(body["messages"][2]["content"][2], json!({"text": "Which is longer?"}), "results come first");
+    assert_eq!(body["outputConfig"]["effort"], "low");
+    assert_eq!(dropped, ["prompt_cache_key"]);
+}
+
+#[test]
+fn boto3_reaches_every_other_dialect() {
+    let (body, dropped) = sent(Dialect::Converse, &boto3(), Dialect::OpenAiChat);
+    let messages = body["messages"].as_array().expect("messages");
+    let roles: Vec<&str> = messages.iter().filter_map(|message| message["role"].as_str()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "tool", "tool"]);
+    assert_eq!(messages[2]["tool_calls"][1]["function"]["arguments"], "{\"file_path\":\"/b\"}");
+    assert_eq!(
+        (&messages[3]["content"], &messages[4]["content"]),
+        (&json!("A"), &json!("{\"why\":\"gone\"}"))
+    );
+    assert_eq!((&body["reasoning_effort"], &body["max_completion_tokens"]), (&json!("low"), &json!(1000)));
+    assert!(dropped.contains(&"messages[1].content[0]".to_owned()), "its thinking: {dropped:?}");
+
+    let (body, _) = sent(Dialect::Converse, &boto3(), Dialect::Anthropic);
+    assert_eq!(body["messages"][1]["content"][0]["id"], "tooluse_1");
+    assert_eq!(body["messages"][2]["content"][1]["is_error"], true);
+    assert_eq!(body["system"][0]["cache_control"], json!({"type": "ephemeral"}));
+
+    let (body, _) = sent(Dialect::Converse, &boto3(), Dialect::Gemini);
+    assert_eq!(
+        body["contents"][2]["parts"][1]["functionResponse"]["response"],
+        json!({"error": "{\"why\":\"gone\"}"})
+    );
+
+    let (body, _) = sent(Dialect::Converse, &boto3(), Dialect::OpenAiResponses);
+    assert_eq!(body["input"][3]["call_id"], "tooluse_2");
 }

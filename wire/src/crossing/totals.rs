@@ -27,6 +27,12 @@ fn billed(door: Dialect, body: &str) -> (u64, u64) {
             count("/usageMetadata/promptTokenCount"),
             count("/usageMetadata/candidatesTokenCount") + count("/usageMetadata/thoughtsTokenCount"),
         ),
+        Dialect::Converse => (
+            count("/usage/inputTokens")
+                + count("/usage/cacheReadInputTokens")
+                + count("/usage/cacheWriteInputTokens"),
+            count("/usage/outputTokens"),
+        ),
     }
 }
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-pub(crate) use object::{Object, ObjectError};
+pub(crate) use object::{Object, ObjectError, Wanted};
 pub(crate) use text::Text;
 
 /// A span of a text, and what takes its place.

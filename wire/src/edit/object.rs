@@ -61,26 +61,83 @@ impl<'a, 'n> Object<'a, 'n> {
         (brace, if empty { "" } else { "," })
     }
 
-    /// What changes to give the fields asked for these values: in place where they are there, and right after the brace
-    /// where they are not. `wanted` is in the order of the names, and `None` leaves a field as it is.
-    pub(crate) fn set(&self, wanted: &[Option<String>]) -> Vec<Edit> {
+    /// What changes to make the fields asked for as they are wanted: in place where they are there, and right after the
+    /// brace where they are not. `wanted` is in the order of the names.
+    pub(crate) fn set(&self, wanted: &[Wanted]) -> Vec<Edit> {
         let mut edits = Vec::new();
-        let mut missing = Vec::new();
+        let (mut missing, mut gone) = (Vec::new(), Vec::new());
+        let mut stays = self.others;
         for ((name, value), wanted) in self.names.iter().zip(&self.values).zip(wanted) {
             match (value, wanted) {
-                (_, None) => {}
-                (Some(value), Some(new)) if value.get() == new => {}
-                (Some(value), Some(new)) => edits.push((span(self.text, value), new.clone())),
-                (None, Some(new)) => missing.push(format!("{}:{new}", quoted(name))),
+                (Some(value), Wanted::Gone) => gone.push(self.member(value)),
+                (None, Wanted::Gone) => {}
+                (Some(_), Wanted::Default(_)) => stays = true,
+                (Some(value), Wanted::Value(new)) => {
+                    stays = true;
+                    if value.get() != new {
+                        edits.push((span(self.text, value), new.clone()));
+                    }
+                }
+                (None, Wanted::Value(new) | Wanted::Default(new)) => {
+                    missing.push(format!("{}:{new}", quoted(name)));
+                }
             }
         }
         if !missing.is_empty() {
-            let (at, before_others) = self.opening();
-            edits.push((at..at, missing.join(",") + before_others));
+            let (at, _) = self.opening();
+            edits.push((at..at, missing.join(",") + if stays { "," } else { "" }));
         }
-        edits.sort_by_key(|(range, _)| range.start);
+        edits.extend(self.without(gone).into_iter().map(|range| (range, String::new())));
+        edits.sort_by_key(|(range, _)| (range.start, range.end));
         edits
     }
+
+    /// Where a field lies, its name included. A name that was asked for has no quotation mark within, however it is escaped.
+    fn member(&self, value: &RawValue) -> Range<usize> {
+        let value = span(self.text, value);
+        let before = self.text.get(..value.start).unwrap_or_default();
+        let name_end = before.trim_end().trim_end_matches(':').trim_end().len();
+        let name = before.get(..name_end.saturating_sub(1)).unwrap_or_default();
+        name.rfind('"').unwrap_or_default()..value.end
+    }
+
+    /// What goes with these fields: neighbours go together, with the comma behind them or, of the last, before them.
+    fn without(&self, mut gone: Vec<Range<usize>>) -> Vec<Range<usize>> {
+        gone.sort_by_key(|range| range.start);
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for range in gone {
+            let joins = |last: &Range<usize>| {
+                let between = self.text.get(last.end..range.start).unwrap_or_default();
+                between.trim() == ","
+            };
+            match runs.last_mut().filter(|last| joins(last)) {
+                Some(last) => last.end = range.end,
+                None => runs.push(range),
+            }
+        }
+        let space = |text: &str, rest: &str| text.len() - rest.len();
+        for run in &mut runs {
+            let after = self.text.get(run.end..).unwrap_or_default();
+            let before = self.text.get(..run.start).unwrap_or_default();
+            if let Some(rest) = after.trim_start().strip_prefix(',') {
+                run.end += space(after, rest.trim_start());
+            } else if let Some(rest) = before.trim_end().strip_suffix(',') {
+                run.start = rest.len();
+            }
+        }
+        runs
+    }
+}
+
+/// What is to become of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// It has this value.
+    Value(String),
+    /// It has this value where it is not there.
+    Default(String),
+    /// It is not there.
+    Gone,
 }
 
 struct Seek<'n>(&'n [&'n str]);
@@ -128,23 +185,52 @@ mod tests {
     use super::super::splice;
     use super::*;
 
-    fn set(text: &str, names: &[&str], wanted: &[Option<&str>]) -> String {
-        let wanted: Vec<Option<String>> = wanted.iter().map(|one| one.map(str::to_owned)).collect();
-        let edits = Object::read(text, names).expect("an object").set(&wanted);
-        String::from_utf8(splice(text, &edits)).expect("UTF-8")
+    fn set(text: &str, names: &[&str], wanted: &[Wanted]) -> String {
+        let edits = Object::read(text, names).expect("an object").set(wanted);
+        let text = String::from_utf8(splice(text, &edits)).expect("UTF-8");
+        serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        text
+    }
+
+    fn value(text: &str) -> Wanted {
+        Wanted::Value(text.into())
     }
 
     #[test]
     fn a_field_is_replaced_where_it_lies_and_else_goes_first() {
         let names = ["a", "b"];
-        assert_eq!(
-            set(r#" {"x":1, "b" : [2] }"#, &names, &[Some("0"), Some("9")]),
-            r#" {"a":0,"x":1, "b" : 9 }"#
-        );
-        assert_eq!(set("{ }", &names, &[Some("0"), Some("9")]), r#"{"a":0,"b":9 }"#);
-        assert_eq!(set(r#"{"a":1}"#, &names, &[None, Some("9")]), r#"{"b":9,"a":1}"#);
-        assert_eq!(set(r#"{"\u0061":1}"#, &names, &[Some("2"), None]), r#"{"\u0061":2}"#);
-        assert_eq!(set(r#"{"a":1}"#, &names, &[None, None]), r#"{"a":1}"#);
+        let default = |text: &str| Wanted::Default(text.into());
+        for (text, wanted, expected) in [
+            (r#" {"x":1, "b" : [2] }"#, [value("0"), value("9")], r#" {"a":0,"x":1, "b" : 9 }"#),
+            ("{ }", [value("0"), value("9")], r#"{"a":0,"b":9 }"#),
+            (r#"{"a":1}"#, [default("2"), value("9")], r#"{"b":9,"a":1}"#),
+            (r#"{"\u0061":1}"#, [value("2"), default("3")], r#"{"b":3,"\u0061":2}"#),
+            (r#"{"a":1,"b":2}"#, [default("9"), value("2")], r#"{"a":1,"b":2}"#),
+        ] {
+            assert_eq!(set(text, &names, &wanted), expected);
+        }
+    }
+
+    #[test]
+    fn a_field_goes_with_its_comma_wherever_it_lies() {
+        let gone = [Wanted::Gone, Wanted::Gone];
+        for (text, expected) in [
+            (r#"{"a":1,"x":{"a":2}}"#, r#"{"x":{"a":2}}"#),
+            (r#"{"x":1, "a" : "\"," }"#, r#"{"x":1 }"#),
+            (r#"{"x":1,"a":1, "y":2}"#, r#"{"x":1,"y":2}"#),
+            (r#"{"x":1,"a":1,"b":2}"#, r#"{"x":1}"#),
+            (r#"{"x":1,"a":1,"b":2,"y":3}"#, r#"{"x":1,"y":3}"#),
+            (r#"{"a":1,"x":1,"b":2}"#, r#"{"x":1}"#),
+            (r#"{"\u0061":1,"x":","}"#, r#"{"x":","}"#),
+            (r#"{ "a" : 1 }"#, "{  }"),
+            (r#"{"x":1}"#, r#"{"x":1}"#),
+        ] {
+            assert_eq!(set(text, &["a", "b"], &gone), expected, "{text}");
+        }
+        let names = ["a", "b", "c"];
+        let replaced = [Wanted::Gone, Wanted::Gone, value("7")];
+        assert_eq!(set(r#"{"a":1,"b":2}"#, &names, &replaced), r#"{"c":7}"#);
+        assert_eq!(set(r#"{"a":1,"x":2,"b":2}"#, &names, &replaced), r#"{"c":7,"x":2}"#);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::content::Content;
 use super::path::bare_model;
 use super::proto_json::{integer, one_or_many};
-use super::service::Service;
 use super::usage::UsageMetadata;
 use crate::canonical::{
     Dialect, EmbeddingInput, EmbeddingRequest, EmbeddingResponse, Extra, ForeignField, Inexpressible, Losses,
@@ -34,7 +33,7 @@ pub struct EmbedContentRequest {
         skip_serializing_if = "Option::is_none"
     )]
     pub output_dimensionality: Option<u32>,
-    /// Cut what is too long (Vertex).
+    /// Cut what is too long (Vertex AI's clients say it).
     #[serde(alias = "auto_truncate", skip_serializing_if = "Option::is_none")]
     pub auto_truncate: Option<bool>,
     /// Fields not known here.
@@ -185,27 +184,15 @@ fn read(wire: EmbedContentRequest, model: &str, parent: &str) -> Result<Embeddin
 /// Names what this dialect can't say, unless the caller said to drop it; and token ids, whatever the caller said.
 pub fn from_canonical(
     request: &EmbeddingRequest,
-    service: Service,
     policy: Unsupported,
 ) -> Result<Translated<BatchEmbedContentsRequest>, Inexpressible> {
     let EmbeddingRequest { origin, model, input, dimensions, truncate, purpose, title, user, foreign } =
         request;
     let mut losses = Losses::new(policy, *origin, Dialect::Gemini);
-    let texts = match input {
-        EmbeddingInput::Texts(texts) => texts,
-        EmbeddingInput::Tokens(_) => {
-            return Err(losses.refuse("input", "send texts: Gemini takes no token ids"));
-        }
-    };
-    let auto_truncate = match service {
-        Service::Vertex => *truncate,
-        Service::GeminiApi => {
-            if truncate.is_some() {
-                losses.lose("truncate", "the Gemini API cuts texts as it sees fit")?;
-            }
-            None
-        }
-    };
+    let texts = texts(input, &losses)?;
+    if truncate.is_some() {
+        losses.lose("truncate", "the Gemini API cuts texts as it sees fit")?;
+    }
     if user.is_some() {
         losses.waive("user");
     }
@@ -216,11 +203,19 @@ pub fn from_canonical(
         task_type: purpose.clone(),
         title: title.clone(),
         output_dimensionality: *dimensions,
-        auto_truncate,
+        auto_truncate: None,
         extra: extra.clone(),
     });
     let message = BatchEmbedContentsRequest { requests: requests.collect(), extra: Extra::new() };
     Ok(Translated { message, dropped: losses.into_dropped() })
+}
+
+/// The texts to embed.
+pub(super) fn texts<'a>(input: &'a EmbeddingInput, losses: &Losses) -> Result<&'a [String], Inexpressible> {
+    match input {
+        EmbeddingInput::Texts(texts) => Ok(texts),
+        EmbeddingInput::Tokens(_) => Err(losses.refuse("input", "send texts: Gemini takes no token ids")),
+    }
 }
 
 /// Reads a batch's answer. `model` is the one that was asked, since the answer does not say.
@@ -281,8 +276,7 @@ mod tests {
         let request = batch(text).expect("reads");
         assert_eq!(request.input, EmbeddingInput::Texts(vec!["a".into(), "b".into()]));
         assert_eq!((request.dimensions, request.purpose.as_deref()), (Some(8), Some("RETRIEVAL_QUERY")));
-        let written =
-            from_canonical(&request, Service::GeminiApi, Unsupported::Refuse).expect("writes").message;
+        let written = from_canonical(&request, Unsupported::Refuse).expect("writes").message;
         let written = serde_json::to_value(written).expect("JSON");
         assert_eq!(written["requests"][1]["model"], "models/m");
         assert_eq!(written["requests"][1]["content"]["parts"][0]["text"], "b");
@@ -311,11 +305,10 @@ mod tests {
         let mut request =
             batch(r#"{"requests": [{"content": {"parts": [{"text": "a"}]}, "autoTruncate": true}]}"#)
                 .expect("reads");
-        let refused = from_canonical(&request, Service::GeminiApi, Unsupported::Refuse).expect_err("refused");
+        let refused = from_canonical(&request, Unsupported::Refuse).expect_err("refused");
         assert_eq!(refused.field, "truncate");
-        assert!(from_canonical(&request, Service::Vertex, Unsupported::Refuse).is_ok());
         request.input = EmbeddingInput::Tokens(vec![vec![1]]);
-        let refused = from_canonical(&request, Service::Vertex, Unsupported::Drop).expect_err("refused");
+        let refused = from_canonical(&request, Unsupported::Drop).expect_err("refused");
         assert_eq!(refused.field, "input");
     }
 

@@ -96,7 +96,10 @@ pub(super) fn write(
         },
         MediaSource::File { provider: crate::canonical::Provider::Gemini, id } => Ok(file(id, None)),
         MediaSource::File {
-            provider: crate::canonical::Provider::OpenAi | crate::canonical::Provider::Anthropic,
+            provider:
+                crate::canonical::Provider::OpenAi
+                | crate::canonical::Provider::Anthropic
+                | crate::canonical::Provider::Bedrock,
             id: _,
         } => Err("the file is kept by another provider: send it as base64"),
     }

@@ -29,6 +29,7 @@ mod signature;
 mod stream;
 mod tool;
 pub mod usage;
+pub mod vertex_embedding;
 
 pub use content::{Blob, Content, FileData, FunctionCall, FunctionResponse, FunctionResponsePart, Part};
 pub use generation_config::{GenerationConfig, ThinkingConfig};

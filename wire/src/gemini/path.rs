@@ -13,10 +13,12 @@ pub enum Method {
     EmbedContent,
     /// `batchEmbedContents`.
     BatchEmbedContents,
+    /// `predict`, which only Vertex AI has.
+    Predict,
 }
 
 impl Method {
-    /// Every method.
+    /// The methods that clients ask for; `predict` is how Vertex AI is asked, and no more.
     pub const ALL: [Self; 5] = [
         Self::GenerateContent,
         Self::StreamGenerateContent,
@@ -33,6 +35,7 @@ impl Method {
             Self::CountTokens => "countTokens",
             Self::EmbedContent => "embedContent",
             Self::BatchEmbedContents => "batchEmbedContents",
+            Self::Predict => "predict",
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::lane::Translation;
 use super::operation::Kind;
-use super::{Lane, Operation, Stamp, raw};
+use super::{Lane, Operation, Refusal, Stamp, raw};
 use crate::canonical::{
     Dialect, EmbeddingResponse, Failure, FailureClass, Inexpressible, Response, TokenCount, Translated,
     Unreadable, Usage,
@@ -14,7 +14,7 @@ use crate::canonical::{
 use crate::edit::{quoted, splice};
 use crate::openai::tokenize::TokenizeCount;
 use crate::openai::translate::{chat, completions, embeddings, responses};
-use crate::{anthropic, gemini, openai};
+use crate::{anthropic, bedrock, gemini, openai};
 
 /// A whole answer for a client.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +37,7 @@ impl Lane {
     /// read it.
     pub fn whole(&self, stamp: &Stamp, status: u16, body: &[u8]) -> Result<Whole, Failure> {
         if !(200..300).contains(&status) {
-            return Err(self.failure(status, None, body));
+            return Err(self.failure(&Refusal { status, kind: None, retry_after_seconds: None, body }));
         }
         match &self.translation {
             None => self.renamed(body),
@@ -97,6 +97,10 @@ impl Lane {
                 let answer = gemini::parse(body).map_err(|problem| self.unreadable(&problem.to_string()))?;
                 gemini::response::to_canonical(answer, &mut mint)
             }
+            Dialect::Converse => {
+                let answer = bedrock::parse(body).map_err(|problem| self.unreadable(&problem.to_string()))?;
+                bedrock::response::to_canonical(answer, &mut mint)
+            }
         }
     }
 
@@ -118,12 +122,23 @@ impl Lane {
             }
             Dialect::Anthropic => said(anthropic::response::from_canonical(response, &envelope, policy)),
             Dialect::Gemini => said(gemini::response::from_canonical(response, &envelope, policy)),
+            Dialect::Converse => {
+                let answer = bedrock::response::from_canonical(response, policy);
+                said(answer.map(|mut answer| {
+                    answer.message.extra.extend(bedrock::response::timed(stamp.began));
+                    answer
+                }))
+            }
         }
     }
 
     fn read_vectors(&self, body: &[u8]) -> Result<EmbeddingResponse, Failure> {
         // Reads it as it would pass, since an answer that states a failure is none here either.
         raw::whole(self.upstream, body)?;
+        if self.upstream == Operation::Predict {
+            let answer = gemini::parse(body).map_err(|problem| self.unreadable(&problem.to_string()))?;
+            return Ok(gemini::vertex_embedding::predictions_to_canonical(answer, &self.model));
+        }
         if self.upstream == Operation::BatchEmbedContents {
             let answer = gemini::parse(body).map_err(|problem| self.unreadable(&problem.to_string()))?;
             return Ok(gemini::embedding::response_to_canonical(answer, &self.model));
@@ -157,8 +172,9 @@ impl Lane {
 fn read_count(upstream: Operation, body: &[u8]) -> Result<TokenCount, Failure> {
     raw::whole(upstream, body)?;
     let unreadable = |problem: &str| raw::unreadable(upstream.dialect(), problem);
+    let nonsense = |problem: Unreadable| unreadable(&problem.to_string());
     if upstream == Operation::CountTokens {
-        let count = gemini::parse(body).map_err(|problem: Unreadable| unreadable(&problem.to_string()))?;
+        let count = gemini::parse(body).map_err(nonsense)?;
         return Ok(gemini::count_tokens::response_to_canonical(&count));
     }
     if upstream == Operation::Tokenize {
@@ -166,15 +182,19 @@ fn read_count(upstream: Operation, body: &[u8]) -> Result<TokenCount, Failure> {
         let TokenizeCount { count } = counted;
         return Ok(TokenCount { input: count, cached: None });
     }
+    if upstream == Operation::CountConverseTokens {
+        let count = bedrock::parse(body).map_err(nonsense)?;
+        return Ok(bedrock::count_tokens::response_to_canonical(&count));
+    }
     let count = anthropic::parse(body).map_err(|failure| unreadable(&failure.message))?;
     Ok(anthropic::count_tokens::to_canonical(&count))
 }
 
 fn write_count(door: Operation, count: TokenCount) -> Result<Vec<u8>, Failure> {
-    if door == Operation::CountTokens {
-        json(&gemini::count_tokens::response_from_canonical(count))
-    } else {
-        json(&anthropic::count_tokens::from_canonical(count))
+    match door {
+        Operation::CountTokens => json(&gemini::count_tokens::response_from_canonical(count)),
+        Operation::CountConverseTokens => json(&bedrock::count_tokens::response_from_canonical(count)),
+        _ => json(&anthropic::count_tokens::from_canonical(count)),
     }
 }
 

@@ -20,6 +20,12 @@ pub fn door<'a>(path: &'a str, query: Option<&str>) -> Option<Door<'a>> {
     if let Some(operation) = Operation::FIXED.into_iter().find(|operation| operation.as_str() == path) {
         return Some(Door { operation, model_in_path: None });
     }
+    if let Some((model, verb)) = path.strip_prefix("/model/").and_then(|rest| rest.rsplit_once('/')) {
+        let verbs = [Operation::Converse, Operation::ConverseStream, Operation::CountConverseTokens];
+        let operation = verbs.into_iter().find(|operation| operation.as_str() == verb)?;
+        let model = Some(percent::decode(model)?).filter(|model| !model.is_empty())?;
+        return Some(Door { operation, model_in_path: Some(model) });
+    }
     let versioned = path.starts_with("/v1beta/") || path.starts_with("/v1/");
     let (model, method) = parse_path(path).filter(|_| versioned)?;
     let operation = match method {
@@ -30,6 +36,7 @@ pub fn door<'a>(path: &'a str, query: Option<&str>) -> Option<Door<'a>> {
         Method::CountTokens => Operation::CountTokens,
         Method::EmbedContent => Operation::EmbedContent,
         Method::BatchEmbedContents => Operation::BatchEmbedContents,
+        Method::Predict => return None,
     };
     Some(Door { operation, model_in_path: Some(percent::decode(model)?) })
 }
@@ -55,9 +62,23 @@ mod tests {
             let stream = Operation::StreamGenerateContent { framing };
             assert_eq!(at("/v1beta/models/m:streamGenerateContent", query), named(stream, "m"));
         }
-        for none in
-            ["/v1/chat", "/v1/messages/", "/v2/models/m:countTokens", "/v1beta/models/%zz:countTokens"]
-        {
+        for (path, operation) in [
+            ("/model/ns%2Fm/converse", Operation::Converse),
+            ("/model/ns/m/converse-stream", Operation::ConverseStream),
+            ("/model/ns%2Fm/count-tokens", Operation::CountConverseTokens),
+        ] {
+            assert_eq!(at(path, None), named(operation, "ns/m"));
+        }
+        for none in [
+            "/v1/chat",
+            "/v1/messages/",
+            "/v2/models/m:countTokens",
+            "/v1beta/models/%zz:countTokens",
+            "/v1beta/models/m:predict",
+            "/model/m/invoke",
+            "/model//converse",
+            "/model/%zz/converse",
+        ] {
             assert_eq!(at(none, None), None, "{none}");
         }
     }
@@ -72,6 +93,9 @@ mod tests {
             Operation::EmbedContent,
             Operation::BatchEmbedContents,
             Operation::Messages,
+            Operation::Converse,
+            Operation::ConverseStream,
+            Operation::CountConverseTokens,
         ] {
             let path = operation.path("a/../b:c?alt=json");
             let (path, query) =

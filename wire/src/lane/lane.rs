@@ -1,11 +1,14 @@
 //! What is kept of a request until its answer comes.
 
+use std::time::Instant;
+
+use super::cloud::Cloud;
 use super::{Inbound, Operation};
 use crate::canonical::{Dialect, Envelope, ErrorAnswer, Failure, Field, Mint, Unsupported};
 use crate::openai::embedding::EncodingFormat;
 use crate::openai::responses::ResponsesRequest;
 use crate::openai::translate::responses::Echo;
-use crate::{anthropic, gemini, openai};
+use crate::{anthropic, bedrock, eventstream, gemini, openai, provider};
 
 /// The way of one answer: how it is read, and how its client gets it.
 #[derive(Clone, Debug)]
@@ -16,6 +19,8 @@ pub struct Lane {
     pub(super) model: String,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
+    /// The cloud that the upstream is in, where it is in one.
+    pub(super) cloud: Option<Cloud>,
     /// `None` where the answer passes as it came.
     pub(super) translation: Option<Translation>,
 }
@@ -38,6 +43,8 @@ pub struct Stamp {
     pub unique: String,
     /// When it was made, in seconds since 1970.
     pub created: i64,
+    /// When the request came, where the answer says how long it took.
+    pub began: Instant,
     /// Tokens of the prompt, where the upstream says so before it answers. Anthropic's clients are told at the start.
     pub prompt_tokens: Option<u64>,
 }
@@ -53,21 +60,32 @@ impl Translation {
 }
 
 impl Lane {
-    pub(super) fn raw(inbound: &Inbound<'_>) -> Self {
-        Self::new(inbound, inbound.operation(), None)
+    pub(super) fn raw(inbound: &Inbound<'_>, cloud: Option<Cloud>) -> Self {
+        Self::new(inbound, inbound.operation(), cloud, None)
     }
 
-    pub(super) fn translated(inbound: &Inbound<'_>, upstream: Operation, translation: Translation) -> Self {
-        Self::new(inbound, upstream, Some(translation))
+    pub(super) fn translated(
+        inbound: &Inbound<'_>,
+        upstream: Operation,
+        cloud: Option<Cloud>,
+        translation: Translation,
+    ) -> Self {
+        Self::new(inbound, upstream, cloud, Some(translation))
     }
 
-    fn new(inbound: &Inbound<'_>, upstream: Operation, translation: Option<Translation>) -> Self {
+    fn new(
+        inbound: &Inbound<'_>,
+        upstream: Operation,
+        cloud: Option<Cloud>,
+        translation: Option<Translation>,
+    ) -> Self {
         Self {
             door: inbound.operation(),
             upstream,
             model: inbound.model().to_owned(),
             stream: inbound.stream(),
             include_usage: inbound.include_usage(),
+            cloud,
             translation,
         }
     }
@@ -92,9 +110,24 @@ impl Lane {
         self.translation.is_some()
     }
 
-    /// Reads an error answer of the upstream's. `retry_after_seconds` is what its headers say; a body may say more.
-    pub fn failure(&self, status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> Failure {
-        self.in_the_doors_names(self::failure(self.upstream.dialect(), status, retry_after_seconds, body))
+    /// Media type that the upstream's stream has.
+    pub fn upstream_media_type(&self) -> &'static str {
+        if self.unwraps() { eventstream::MEDIA_TYPE } else { self.upstream.stream_media_type() }
+    }
+
+    /// Media type of the client's stream; `None` where it is the upstream's own.
+    pub fn client_media_type(&self) -> Option<&'static str> {
+        (self.translates() || self.unwraps()).then(|| self.door.stream_media_type())
+    }
+
+    /// Whether the upstream wraps the events of its dialect's stream.
+    pub(super) fn unwraps(&self) -> bool {
+        self.cloud == Some(Cloud::Bedrock) && self.upstream.dialect() != Dialect::Converse
+    }
+
+    /// Reads an error answer of the upstream's.
+    pub fn failure(&self, refusal: &Refusal<'_>) -> Failure {
+        self.in_the_doors_names(refusal.of(self.cloud, self.upstream.dialect()))
     }
 
     /// Names the field at fault as the caller knows it, where the upstream knows it by another name.
@@ -116,9 +149,10 @@ impl Lane {
             Dialect::OpenAiCompletions => "cmpl-",
             Dialect::OpenAiResponses => "resp_",
             Dialect::Anthropic => "msg_",
-            Dialect::Gemini => "",
+            // Its answers have no name.
+            Dialect::Gemini | Dialect::Converse => "",
         };
-        let Stamp { unique, created, prompt_tokens: _ } = stamp;
+        let Stamp { unique, created, began: _, prompt_tokens: _ } = stamp;
         Envelope { id: format!("{prefix}{unique}"), created: *created, model: self.model.clone() }
     }
 
@@ -127,15 +161,45 @@ impl Lane {
     }
 }
 
-/// Reads an error answer of an upstream that speaks `dialect`. `retry_after_seconds` is what its headers say; a body may
-/// say more.
-pub fn failure(dialect: Dialect, status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> Failure {
-    match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
-            openai::translate::error::to_canonical(status, retry_after_seconds, body)
+/// An error answer, as an upstream gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// Its status.
+    pub status: u16,
+    /// What [`crate::bedrock::error::TYPE_HEADER`] says that it is, which only AWS sends.
+    pub kind: Option<&'a str>,
+    /// How long its headers ask to wait; its body may say more.
+    pub retry_after_seconds: Option<u32>,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+impl Refusal<'_> {
+    /// What it comes to, said by a provider of this kind.
+    pub fn by(&self, provider: provider::Kind) -> Failure {
+        // All dialects of one kind have one error.
+        let dialect = provider.profile().dialects.first().copied().unwrap_or(Dialect::OpenAiChat);
+        self.of(Cloud::of(provider), dialect)
+    }
+
+    fn of(&self, cloud: Option<Cloud>, dialect: Dialect) -> Failure {
+        let Self { status, kind, retry_after_seconds: wait, body } = *self;
+        match (cloud, dialect) {
+            (Some(Cloud::Bedrock), _) | (None, Dialect::Converse) => {
+                bedrock::error::to_canonical(status, kind, wait, body)
+            }
+            // Google's own, or Claude's, which passes as its maker says it.
+            (Some(Cloud::Vertex), _) if anthropic::error::is_one(body) => {
+                anthropic::error::to_canonical(status, wait, body)
+            }
+            (Some(Cloud::Vertex), _) | (None, Dialect::Gemini) => {
+                gemini::error::to_canonical(status, wait, body)
+            }
+            (None, Dialect::Anthropic) => anthropic::error::to_canonical(status, wait, body),
+            (None, Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses) => {
+                openai::translate::error::to_canonical(status, wait, body)
+            }
         }
-        Dialect::Anthropic => anthropic::error::to_canonical(status, retry_after_seconds, body),
-        Dialect::Gemini => gemini::error::to_canonical(status, retry_after_seconds, body),
     }
 }
 
@@ -147,5 +211,6 @@ pub fn error(dialect: Dialect, failure: &Failure) -> ErrorAnswer {
         }
         Dialect::Anthropic => anthropic::error::from_canonical(failure),
         Dialect::Gemini => gemini::error::from_canonical(failure),
+        Dialect::Converse => bedrock::error::from_canonical(failure),
     }
 }

@@ -23,10 +23,12 @@
 //! In either lane an answer that states a failure under a status of success is a [`crate::canonical::Failure`], and so is
 //! a stream that ends before its answer does; neither reaches the client in the provider's words.
 //!
-//! Here lives what is the same for all dialects, and the little that is read of raw answers (`raw`). What a dialect's
+//! Here lives what is the same for all dialects, what a cloud changes of them (`cloud`), and the little that is read of raw answers
+//! (`raw`). What a dialect's
 //! JSON means belongs into its own folder; connections, retries, clocks and HTTP belong to the gateway.
 
 mod answer;
+mod cloud;
 mod door;
 #[expect(clippy::module_inception, reason = "the type that the module is named after")]
 mod lane;
@@ -40,7 +42,7 @@ mod tests;
 
 pub use answer::Whole;
 pub use door::{Door, door};
-pub use lane::{Lane, Stamp, error, failure};
+pub use lane::{Lane, Refusal, Stamp, error};
 pub use operation::Operation;
 pub use request::{Body, Inbound, Outbound, read};
 pub use speaks::Speaks;

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::canonical::Dialect;
 use crate::gemini::{Framing, Method};
 use crate::percent;
+use crate::{eventstream, sse};
 
 /// What is asked of a model: a method of one dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,14 @@ pub enum Operation {
     EmbedContent,
     /// `POST /v1beta/models/…:batchEmbedContents`.
     BatchEmbedContents,
+    /// `POST …/models/…:predict`: how Vertex AI's older embedders are asked. No client asks for it here.
+    Predict,
+    /// `POST /model/…/converse`.
+    Converse,
+    /// `POST /model/…/converse-stream`.
+    ConverseStream,
+    /// `POST /model/…/count-tokens`.
+    CountConverseTokens,
 }
 
 /// What kind of thing is asked: only within a kind is there a translation.
@@ -76,7 +85,9 @@ impl Operation {
             | Self::StreamGenerateContent { .. }
             | Self::CountTokens
             | Self::EmbedContent
-            | Self::BatchEmbedContents => Dialect::Gemini,
+            | Self::BatchEmbedContents
+            | Self::Predict => Dialect::Gemini,
+            Self::Converse | Self::ConverseStream | Self::CountConverseTokens => Dialect::Converse,
         }
     }
 
@@ -87,15 +98,21 @@ impl Operation {
             | Self::Responses
             | Self::Messages
             | Self::GenerateContent
-            | Self::StreamGenerateContent { .. } => Kind::Conversation,
-            Self::CountMessageTokens | Self::CountTokens | Self::Tokenize => Kind::Counting,
-            Self::Embeddings | Self::EmbedContent | Self::BatchEmbedContents => Kind::Embedding,
+            | Self::StreamGenerateContent { .. }
+            | Self::Converse
+            | Self::ConverseStream => Kind::Conversation,
+            Self::CountMessageTokens | Self::CountTokens | Self::CountConverseTokens | Self::Tokenize => {
+                Kind::Counting
+            }
+            Self::Embeddings | Self::EmbedContent | Self::BatchEmbedContents | Self::Predict => {
+                Kind::Embedding
+            }
             Self::Rerank => Kind::Reranking,
         }
     }
 
-    /// Path and query of a request to an upstream that knows the model by this name. In Gemini's the name is escaped, so
-    /// that it stays one segment.
+    /// Path and query of a request to an upstream that knows the model by this name. In Gemini's and Bedrock's the name is
+    /// escaped, so that it stays one segment.
     pub fn path(self, model: &str) -> String {
         let (method, query) = match self {
             Self::ChatCompletions
@@ -106,6 +123,9 @@ impl Operation {
             | Self::Tokenize
             | Self::Messages
             | Self::CountMessageTokens => return self.as_str().to_owned(),
+            Self::Converse | Self::ConverseStream | Self::CountConverseTokens => {
+                return format!("/model/{}/{}", percent::encode(model), self.as_str());
+            }
             Self::GenerateContent => (Method::GenerateContent, ""),
             Self::StreamGenerateContent { framing: Framing::Sse } => {
                 (Method::StreamGenerateContent, "?alt=sse")
@@ -114,6 +134,7 @@ impl Operation {
             Self::CountTokens => (Method::CountTokens, ""),
             Self::EmbedContent => (Method::EmbedContent, ""),
             Self::BatchEmbedContents => (Method::BatchEmbedContents, ""),
+            Self::Predict => (Method::Predict, ""),
         };
         let model = percent::encode(model.strip_prefix("models/").unwrap_or(model));
         format!("/v1beta/models/{model}:{}{query}", method.as_str())
@@ -135,6 +156,10 @@ impl Operation {
             Self::CountTokens => "countTokens",
             Self::EmbedContent => "embedContent",
             Self::BatchEmbedContents => "batchEmbedContents",
+            Self::Predict => "predict",
+            Self::Converse => "converse",
+            Self::ConverseStream => "converse-stream",
+            Self::CountConverseTokens => "count-tokens",
         }
     }
 
@@ -145,7 +170,7 @@ impl Operation {
 
     /// Whether the path alone says that the answer is a stream; elsewhere the body does.
     pub fn streams_by_path(self) -> bool {
-        matches!(self, Self::StreamGenerateContent { .. })
+        matches!(self, Self::StreamGenerateContent { .. } | Self::ConverseStream)
     }
 
     /// Whether the body may ask for a stream.
@@ -160,7 +185,26 @@ impl Operation {
             | Self::StreamGenerateContent { .. }
             | Self::CountTokens
             | Self::EmbedContent
-            | Self::BatchEmbedContents => false,
+            | Self::BatchEmbedContents
+            | Self::Predict
+            | Self::Converse
+            | Self::ConverseStream
+            | Self::CountConverseTokens => false,
+        }
+    }
+
+    /// Media type of a streamed answer in its own framing.
+    pub fn stream_media_type(self) -> &'static str {
+        match self.dialect() {
+            Dialect::Converse => eventstream::MEDIA_TYPE,
+            Dialect::Gemini if self == (Self::StreamGenerateContent { framing: Framing::Array }) => {
+                "application/json"
+            }
+            Dialect::OpenAiChat
+            | Dialect::OpenAiCompletions
+            | Dialect::OpenAiResponses
+            | Dialect::Anthropic
+            | Dialect::Gemini => sse::MEDIA_TYPE,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What an upstream understands, and what a request that it does not understand is made into for it.
 
 use super::Operation;
+use super::cloud::Cloud;
 use super::operation::Kind;
 use crate::anthropic::ModelProfile;
 use crate::canonical::{Failure, FailureClass};
@@ -11,10 +12,12 @@ use crate::gemini::{Framing, Upstream};
 pub struct Speaks {
     pub(super) tongue: Tongue,
     /// Whether it counts tokens beside what its dialect has.
-    tokenizes: bool,
+    pub(super) tokenizes: bool,
+    /// The cloud that it is in, where it is in one.
+    pub(super) cloud: Option<Cloud>,
 }
 
-/// The four ways that upstreams speak.
+/// The ways that upstreams speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tongue {
     /// OpenAI itself, which refuses what it does not know.
@@ -22,34 +25,47 @@ pub(super) enum Tongue {
     /// Our engine, and others that imitate OpenAI's older endpoints.
     Compatible,
     Anthropic(ModelProfile),
-    Gemini(Upstream),
+    Gemini {
+        upstream: Upstream,
+        /// It embeds by `predict`.
+        predicts: bool,
+    },
+    Converse,
 }
 
 impl Speaks {
     /// Our engine: chat completions, completions, embeddings, reranking, and tokens counted.
     pub fn engine() -> Self {
-        Self { tongue: Tongue::Compatible, tokenizes: true }
+        Self { tongue: Tongue::Compatible, cloud: None, tokenizes: true }
     }
 
     /// A server that imitates OpenAI's older endpoints, as our engine does.
     pub fn openai_compatible() -> Self {
-        Self { tongue: Tongue::Compatible, tokenizes: false }
+        Self { tongue: Tongue::Compatible, cloud: None, tokenizes: false }
     }
 
     /// OpenAI: chat completions, completions, Responses and embeddings. Other dialects' conversations become
     /// Responses.
     pub fn openai() -> Self {
-        Self { tongue: Tongue::OpenAi, tokenizes: false }
+        Self { tongue: Tongue::OpenAi, cloud: None, tokenizes: false }
     }
 
     /// Anthropic, or a server that imitates it: messages, and their tokens counted.
     pub fn anthropic(profile: ModelProfile) -> Self {
-        Self { tongue: Tongue::Anthropic(profile), tokenizes: false }
+        Self { tongue: Tongue::Anthropic(profile), cloud: None, tokenizes: false }
     }
 
     /// Google: content generated, tokens counted, texts embedded.
     pub fn gemini(upstream: Upstream) -> Self {
-        Self { tongue: Tongue::Gemini(upstream), tokenizes: false }
+        Self::google(upstream, false)
+    }
+
+    pub(super) fn google(upstream: Upstream, predicts: bool) -> Self {
+        Self { tongue: Tongue::Gemini { upstream, predicts }, cloud: None, tokenizes: false }
+    }
+
+    pub(super) fn converse() -> Self {
+        Self { tongue: Tongue::Converse, cloud: None, tokenizes: false }
     }
 
     /// Whether it takes the operation as it comes.
@@ -63,15 +79,21 @@ impl Speaks {
                 matches!(operation, O::ChatCompletions | O::Completions | O::Embeddings | O::Rerank)
                     || (self.tokenizes && operation == O::Tokenize)
             }
+            // Bedrock counts in its own way, and understands Converse for each of its models.
+            Tongue::Anthropic(_) if self.cloud == Some(Cloud::Bedrock) => {
+                matches!(operation, O::Messages | O::Converse | O::ConverseStream | O::CountConverseTokens)
+            }
             Tongue::Anthropic(_) => matches!(operation, O::Messages | O::CountMessageTokens),
-            Tongue::Gemini(_) => matches!(
-                operation,
-                O::GenerateContent
-                    | O::StreamGenerateContent { .. }
-                    | O::CountTokens
-                    | O::EmbedContent
-                    | O::BatchEmbedContents
-            ),
+            // Vertex AI has its own way to embed one text, and all have the batch.
+            Tongue::Gemini { upstream: _, predicts } => match operation {
+                O::GenerateContent | O::StreamGenerateContent { .. } | O::CountTokens => true,
+                O::EmbedContent => self.cloud.is_none(),
+                O::BatchEmbedContents => !predicts,
+                _ => false,
+            },
+            Tongue::Converse => {
+                matches!(operation, O::Converse | O::ConverseStream | O::CountConverseTokens)
+            }
         }
     }
 
@@ -87,18 +109,25 @@ impl Speaks {
             (Kind::Conversation, Tongue::OpenAi) => Operation::Responses,
             (Kind::Conversation, Tongue::Compatible) => Operation::ChatCompletions,
             (Kind::Conversation, Tongue::Anthropic(_)) => Operation::Messages,
-            (Kind::Conversation, Tongue::Gemini(_)) if stream => {
+            (Kind::Conversation, Tongue::Gemini { .. }) if stream => {
                 Operation::StreamGenerateContent { framing: Framing::Sse }
             }
-            (Kind::Conversation, Tongue::Gemini(_)) => Operation::GenerateContent,
+            (Kind::Conversation, Tongue::Gemini { .. }) => Operation::GenerateContent,
+            (Kind::Conversation, Tongue::Converse) if stream => Operation::ConverseStream,
+            (Kind::Conversation, Tongue::Converse) => Operation::Converse,
+            (Kind::Counting, Tongue::Anthropic(_)) if self.cloud == Some(Cloud::Bedrock) => {
+                Operation::CountConverseTokens
+            }
+            (Kind::Counting, Tongue::Converse) => Operation::CountConverseTokens,
             (Kind::Counting, Tongue::Anthropic(_)) => Operation::CountMessageTokens,
-            (Kind::Counting, Tongue::Gemini(_)) => Operation::CountTokens,
+            (Kind::Counting, Tongue::Gemini { .. }) => Operation::CountTokens,
             (Kind::Counting, Tongue::Compatible) if self.tokenizes => Operation::Tokenize,
             (Kind::Embedding, Tongue::OpenAi | Tongue::Compatible) => Operation::Embeddings,
-            (Kind::Embedding, Tongue::Gemini(_)) => Operation::BatchEmbedContents,
+            (Kind::Embedding, Tongue::Gemini { upstream: _, predicts: true }) => Operation::Predict,
+            (Kind::Embedding, Tongue::Gemini { .. }) => Operation::BatchEmbedContents,
             (Kind::Counting, Tongue::OpenAi | Tongue::Compatible)
-            | (Kind::Embedding, Tongue::Anthropic(_))
-            | (Kind::Reranking, Tongue::OpenAi | Tongue::Anthropic(_) | Tongue::Gemini(_))
+            | (Kind::Embedding, Tongue::Anthropic(_) | Tongue::Converse)
+            | (Kind::Reranking, Tongue::OpenAi | Tongue::Anthropic(_) | Tongue::Gemini { .. } | Tongue::Converse)
             // It reranks as it comes.
             | (Kind::Reranking, Tongue::Compatible) => return Err(self.refusal(door)),
         };
@@ -109,9 +138,10 @@ impl Speaks {
     pub(super) fn refusal(&self, door: Operation) -> Failure {
         let (what, works) = match door.kind() {
             Kind::Conversation => ("converse", "ask another model"),
-            Kind::Counting => {
-                ("count tokens", "ask a model of open weights, at Anthropic or at Google, or read the usage of an answer")
-            }
+            Kind::Counting => (
+                "count tokens",
+                "ask a model of open weights, at Anthropic, Google or Bedrock, or read the usage of an answer",
+            ),
             Kind::Embedding => {
                 ("embed", "ask an embedding model at OpenAI or Google, or one of open weights")
             }
@@ -127,10 +157,12 @@ impl Speaks {
 
     fn who(&self) -> &'static str {
         match self.tongue {
+            _ if self.cloud == Some(Cloud::Bedrock) => "Amazon Bedrock",
             Tongue::OpenAi => "OpenAI",
             Tongue::Compatible => "a server that speaks OpenAI's dialect",
             Tongue::Anthropic(_) => "Anthropic",
-            Tongue::Gemini(_) => "Google",
+            Tongue::Gemini { .. } => "Google",
+            Tongue::Converse => "Amazon Bedrock",
         }
     }
 }

@@ -11,7 +11,7 @@ pub use path::{Asked, asked};
 use serde::Serialize;
 
 use crate::canonical::{Dialect, Failure};
-use crate::{anthropic, gemini, openai};
+use crate::{anthropic, bedrock, gemini, openai};
 
 /// A model for a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,9 @@ pub fn list(dialect: Dialect, page: &Page, models: &[Listed<'_>]) -> Result<Vec<
             let next_page_token = shown.last().filter(|_| more).map(|last| last.name.to_owned());
             json(&gemini::ModelList { models: shown.iter().map(of_gemini).collect(), next_page_token })
         }
+        Dialect::Converse => {
+            json(&bedrock::ModelList { model_summaries: models.iter().map(of_bedrock).collect() })
+        }
     })
 }
 
@@ -56,6 +59,7 @@ pub fn one(dialect: Dialect, model: &Listed<'_>) -> Vec<u8> {
         }
         Dialect::Anthropic => json(&of_anthropic(model)),
         Dialect::Gemini => json(&of_gemini(model)),
+        Dialect::Converse => json(&bedrock::ModelDetails { model_details: of_bedrock(model) }),
     }
 }
 
@@ -70,6 +74,10 @@ fn of_openai(model: &Listed<'_>) -> openai::Model {
 
 fn of_anthropic(model: &Listed<'_>) -> anthropic::Model {
     anthropic::Model::new(model.name, model.name, model.created)
+}
+
+fn of_bedrock(model: &Listed<'_>) -> bedrock::Model {
+    bedrock::Model::new(model.name, model.owner)
 }
 
 /// What it can do is what every model here is answered for.

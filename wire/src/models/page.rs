@@ -19,13 +19,16 @@ pub struct Page {
 
 impl Page {
     /// What a URL's query asks for: `limit`, `after_id` and `before_id` of Anthropic's dialect, `pageSize` and `pageToken`
-    /// of Gemini's. OpenAI's has no pages.
+    /// of Gemini's. OpenAI's and Bedrock's have no pages.
     ///
     /// # Errors
     /// The parameter that makes no page.
     pub fn from_query(dialect: Dialect, query: Option<&str>) -> Result<Self, Failure> {
         let (limit, after, before) = match dialect {
-            Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
+            Dialect::OpenAiChat
+            | Dialect::OpenAiCompletions
+            | Dialect::OpenAiResponses
+            | Dialect::Converse => {
                 return Ok(Self::default());
             }
             Dialect::Anthropic => ("limit", "after_id", Some("before_id")),

@@ -21,16 +21,19 @@ const TELLING: [(&str, Dialect); 3] = [
     ("x-goog-api-key", Dialect::Gemini),
 ];
 
+/// Paths of one dialect's clients alone.
+const OWN: [(&str, Dialect); 2] =
+    [("/v1beta/models", Dialect::Gemini), ("/foundation-models", Dialect::Converse)];
+
 /// What `path` asks for; none where it is no path of a models list. `has` says whether the request has a header, by its
 /// name in lower case.
 pub fn asked(path: &str, has: impl Fn(&str) -> bool) -> Option<Asked<'_>> {
-    let (dialect, rest) = match (path.strip_prefix("/v1/models"), path.strip_prefix("/v1beta/models")) {
-        (Some(rest), _) => {
+    let (dialect, rest) = match path.strip_prefix("/v1/models") {
+        Some(rest) => {
             let told = TELLING.iter().find(|(name, _)| has(name));
             (told.map_or(Dialect::OpenAiChat, |(_, dialect)| *dialect), rest)
         }
-        (None, Some(rest)) => (Dialect::Gemini, rest),
-        (None, None) => return None,
+        None => OWN.into_iter().find_map(|(list, dialect)| Some((dialect, path.strip_prefix(list)?)))?,
     };
     match rest.strip_prefix('/') {
         None if rest.is_empty() => Some(Asked { dialect, model: None }),
@@ -56,6 +59,8 @@ mod tests {
         assert_eq!(named("/v1/models", "x-goog-api-key"), Some((Dialect::Gemini, None)));
         assert_eq!(named("/v1/models/m", "x-goog-api-client"), Some((Dialect::Gemini, Some("m".to_owned()))));
         assert_eq!(named("/v1beta/models", "anthropic-version"), Some((Dialect::Gemini, None)));
+        assert_eq!(named("/foundation-models", "x-goog-api-key"), Some((Dialect::Converse, None)));
+        assert_eq!(named("/foundation-models/m", ""), Some((Dialect::Converse, Some("m".to_owned()))));
         for path in ["/v1/models/n/m", "/v1/models/n%2Fm", "/v1/models/n%2fm"] {
             assert_eq!(named(path, ""), Some((Dialect::OpenAiChat, Some("n/m".to_owned()))));
         }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::Kind;
+use super::{Kind, Place};
 use crate::canonical::{Failure, FailureClass};
 use crate::lane::Operation;
 
@@ -28,10 +28,10 @@ struct Region {
     held_by: HeldBy,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum HeldBy {
     /// The host that is called; the provider refuses what does not belong there.
-    Host,
+    Host(String),
     /// `inference_geo` of the request, which the usage of the answer repeats.
     InferenceGeo,
     /// A header of the answer.
@@ -72,19 +72,35 @@ impl DataPolicy {
     /// made elsewhere is not delivered.
     pub fn new(kind: Kind, region: Option<&str>, not_stored: bool, withholds: bool) -> Self {
         let held_by = match kind {
-            Kind::OpenAi => HeldBy::Host,
+            Kind::OpenAi => HeldBy::Host(format!("{}.api.openai.com", region.unwrap_or_default())),
             Kind::Anthropic => HeldBy::InferenceGeo,
             Kind::AzureOpenAi => HeldBy::Header(AZURE_REGION),
-            Kind::Gemini | Kind::OpenAiCompatible | Kind::AnthropicCompatible => HeldBy::Nothing,
+            // A cloud's region is its place ([`Self::at`]), and no answer of theirs says where it was made.
+            Kind::Gemini
+            | Kind::Vertex
+            | Kind::Bedrock
+            | Kind::OpenAiCompatible
+            | Kind::AnthropicCompatible => HeldBy::Nothing,
         };
         let store = match kind {
             Kind::OpenAi | Kind::AzureOpenAi => Store::False,
-            Kind::Anthropic | Kind::Gemini | Kind::OpenAiCompatible | Kind::AnthropicCompatible => {
-                Store::Untold
-            }
+            Kind::Anthropic
+            | Kind::Gemini
+            | Kind::Vertex
+            | Kind::Bedrock
+            | Kind::OpenAiCompatible
+            | Kind::AnthropicCompatible => Store::Untold,
         };
         let region = region.map(|name| Region { name: name.to_owned(), held_by });
         Self { kind, region, store: not_stored.then_some(store), withholds }
+    }
+
+    /// What a cloud's place demands by itself: that requests go to its host.
+    pub fn at(place: &Place) -> Self {
+        let url = place.base_url();
+        let host = url.strip_prefix("https://").unwrap_or(&url).to_owned();
+        let region = Region { name: place.name().to_owned(), held_by: HeldBy::Host(host) };
+        Self { kind: place.kind(), region: Some(region), store: None, withholds: true }
     }
 
     /// What the body of `asked`, as the provider gets it, must say.
@@ -94,8 +110,8 @@ impl DataPolicy {
     pub fn fields(&self, asked: Operation) -> Result<Vec<(&'static str, Value)>, Failure> {
         let mut fields = Vec::new();
         if let Some(region) = &self.region {
-            match (region.held_by, asked) {
-                (HeldBy::Host | HeldBy::Header(_), _) => {}
+            match (&region.held_by, asked) {
+                (HeldBy::Host(_) | HeldBy::Header(_), _) => {}
                 (HeldBy::InferenceGeo, Operation::Messages) => {
                     fields.push(("inference_geo", json!(region.name)));
                 }
@@ -118,17 +134,19 @@ impl DataPolicy {
     }
 
     /// The host that requests must go to; none where another thing holds the provider to the region.
-    pub fn host(&self) -> Option<String> {
-        let region = self.region.as_ref()?;
-        (region.held_by == HeldBy::Host).then(|| format!("{}.api.openai.com", region.name))
+    pub fn host(&self) -> Option<&str> {
+        match &self.region.as_ref()?.held_by {
+            HeldBy::Host(host) => Some(host),
+            HeldBy::InferenceGeo | HeldBy::Header(_) | HeldBy::Nothing => None,
+        }
     }
 
     /// Where the answer to `asked` says the place that it was made in; none where nothing has to be looked for.
     pub fn evidence(&self, asked: Operation) -> Option<Evidence> {
-        match (self.region.as_ref()?.held_by, asked) {
+        match (&self.region.as_ref()?.held_by, asked) {
             (HeldBy::Header(name), _) => Some(Evidence::Header(name)),
             (HeldBy::InferenceGeo, Operation::Messages) => Some(Evidence::Body),
-            (HeldBy::InferenceGeo | HeldBy::Host | HeldBy::Nothing, _) => None,
+            (HeldBy::InferenceGeo | HeldBy::Host(_) | HeldBy::Nothing, _) => None,
         }
     }
 
@@ -221,7 +239,9 @@ mod tests {
 
     #[test]
     fn what_nothing_holds_a_provider_to_is_not_sent() {
-        for kind in [Kind::Gemini, Kind::OpenAiCompatible, Kind::AnthropicCompatible] {
+        for kind in
+            [Kind::Gemini, Kind::Vertex, Kind::Bedrock, Kind::OpenAiCompatible, Kind::AnthropicCompatible]
+        {
             for policy in [policy(kind, Some("us"), false), policy(kind, None, true)] {
                 let failure = policy.fields(Operation::ChatCompletions).expect_err("refused");
                 assert_eq!(failure.class, FailureClass::ResidencyUnsatisfiable, "{kind}");
@@ -255,11 +275,22 @@ mod tests {
     }
 
     #[test]
+    fn a_clouds_place_is_its_host_and_demands_nothing_else() {
+        let place = Place::Bedrock { region: "eu-west-1".parse().expect("a region") };
+        let policy = DataPolicy::at(&place);
+        assert_eq!(policy.host(), Some("bedrock-runtime.eu-west-1.amazonaws.com"));
+        for asked in [Operation::Converse, Operation::Messages, Operation::CountConverseTokens] {
+            assert_eq!((policy.fields(asked), policy.evidence(asked)), (Ok(Vec::new()), None));
+        }
+        let refused = policy.mismatch(None).expect("a place is demanded");
+        assert_eq!((refused.required.as_str(), refused.stated), ("eu-west-1", None));
+    }
+
+    #[test]
     fn openais_region_is_its_host_and_without_a_region_nothing_is_looked_for() {
         assert_eq!(policy(Kind::OpenAi, Some("eu"), true).evidence(Operation::Responses), None);
         assert!(policy(Kind::OpenAi, Some("eu"), true).mismatch(None).is_some());
-        let host = policy(Kind::OpenAi, Some("eu"), true).host();
-        assert_eq!(host.as_deref(), Some("eu.api.openai.com"));
+        assert_eq!(policy(Kind::OpenAi, Some("eu"), true).host(), Some("eu.api.openai.com"));
         assert_eq!(policy(Kind::Anthropic, Some("us"), true).host(), None);
         let none = policy(Kind::OpenAi, None, true);
         assert_eq!((none.judge(None), none.mismatch(None)), (Ok(()), None));

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Profile;
-use super::profile::{ANTHROPIC, ANTHROPIC_COMPATIBLE, AZURE_OPENAI, GEMINI, OPENAI, OPENAI_COMPATIBLE};
+use super::profile::{
+    ANTHROPIC, ANTHROPIC_COMPATIBLE, AZURE_OPENAI, BEDROCK, GEMINI, OPENAI, OPENAI_COMPATIBLE, VERTEX,
+};
 
 /// Whose API it is: the dialect, the paths and the way of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +19,10 @@ pub enum Kind {
     Anthropic,
     /// Google's Gemini API (AI Studio).
     Gemini,
+    /// Google's Vertex AI: Gemini's models and Claude, of a project in a location.
+    Vertex,
+    /// Amazon Bedrock: Claude, and other makers' models by Converse, in a region.
+    Bedrock,
     /// Any server that speaks OpenAI's dialect.
     OpenAiCompatible,
     /// Any server that speaks Anthropic's dialect.
@@ -26,17 +32,20 @@ pub enum Kind {
 /// A word that names no kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no kind of provider: write OpenAI, AzureOpenAI, Anthropic, Gemini, OpenAICompatible or AnthropicCompatible"
+    "{0:?} is no kind of provider: write OpenAI, AzureOpenAI, Anthropic, Gemini, Vertex, Bedrock, OpenAICompatible or \
+     AnthropicCompatible"
 )]
 pub struct UnknownKind(pub String);
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::OpenAi,
         Self::AzureOpenAi,
         Self::Anthropic,
         Self::Gemini,
+        Self::Vertex,
+        Self::Bedrock,
         Self::OpenAiCompatible,
         Self::AnthropicCompatible,
     ];
@@ -48,6 +57,8 @@ impl Kind {
             Self::AzureOpenAi => "AzureOpenAI",
             Self::Anthropic => "Anthropic",
             Self::Gemini => "Gemini",
+            Self::Vertex => "Vertex",
+            Self::Bedrock => "Bedrock",
             Self::OpenAiCompatible => "OpenAICompatible",
             Self::AnthropicCompatible => "AnthropicCompatible",
         }
@@ -60,8 +71,24 @@ impl Kind {
             Self::AzureOpenAi => "azure.ai.openai",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gcp.gemini",
+            Self::Vertex => "gcp.vertex_ai",
+            Self::Bedrock => "aws.bedrock",
             Self::OpenAiCompatible => "openai_compatible",
             Self::AnthropicCompatible => "anthropic_compatible",
+        }
+    }
+
+    /// Whether an account's rights are given model by model: that a key may neither ask one model nor see the list says
+    /// nothing of the others.
+    pub fn grants_by_model(self) -> bool {
+        match self {
+            Self::Vertex | Self::Bedrock => true,
+            Self::OpenAi
+            | Self::AzureOpenAi
+            | Self::Anthropic
+            | Self::Gemini
+            | Self::OpenAiCompatible
+            | Self::AnthropicCompatible => false,
         }
     }
 
@@ -72,6 +99,8 @@ impl Kind {
             Self::AzureOpenAi => &AZURE_OPENAI,
             Self::Anthropic => &ANTHROPIC,
             Self::Gemini => &GEMINI,
+            Self::Vertex => &VERTEX,
+            Self::Bedrock => &BEDROCK,
             Self::OpenAiCompatible => &OPENAI_COMPATIBLE,
             Self::AnthropicCompatible => &ANTHROPIC_COMPATIBLE,
         }

@@ -7,10 +7,12 @@ mod data_policy;
 mod kind;
 mod model_list;
 mod path;
+mod place;
 mod profile;
 mod speaks;
 
 pub use data_policy::{DataPolicy, Evidence, Mismatch};
 pub use kind::{Kind, UnknownKind};
 pub use model_list::{ModelPage, OfferedModel};
-pub use profile::{KeyHeader, Paths, Profile};
+pub use place::{Location, Place, PlaceError, Project, Region};
+pub use profile::{Credential, KeyHeader, Paths, Profile};

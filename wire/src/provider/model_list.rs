@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Kind;
 use crate::canonical::read_time;
-use crate::percent;
+use crate::{bedrock, percent};
 
 /// Models on a page, where a list has pages: the most that Anthropic and Google give.
 const PAGE: &str = "1000";
@@ -32,9 +32,10 @@ pub struct OfferedModel {
     pub retires: Option<i64>,
 }
 
+/// An entry of a list. Bedrock's words are in camel case, and everyone else's are not.
 #[derive(Deserialize)]
 struct Entry {
-    #[serde(alias = "name")]
+    #[serde(alias = "name", alias = "modelId")]
     id: String,
     /// Mistral's.
     #[serde(default)]
@@ -45,22 +46,38 @@ struct Entry {
     /// OpenRouter's: a date.
     #[serde(default)]
     expiration_date: Option<String>,
+    /// Bedrock's.
+    #[serde(rename = "modelLifecycle", default)]
+    lifecycle: Option<Lifecycle>,
+    /// Bedrock's: how the model can be called.
+    #[serde(rename = "inferenceTypesSupported", default)]
+    inference_types: Vec<String>,
 }
 
+#[derive(Deserialize)]
+struct Lifecycle {
+    /// A time.
+    #[serde(rename = "endOfLifeTime", default)]
+    end: Option<String>,
+}
+
+/// Bedrock's word for a model that inference profiles have.
+const BY_PROFILE: &str = "INFERENCE_PROFILE";
+
 impl Kind {
-    /// Path and query of the list's first page, or of that which `after` asks for, after the base URL; `None` where there
-    /// is no list to ask for.
-    pub fn models_page(self, after: Option<&str>) -> Option<String> {
+    /// Path and query of the list's first page, or of that which `after` asks for, after the base URL, or a place's
+    /// ([`super::Place::models_base_url`]).
+    pub fn models_page(self, after: Option<&str>) -> String {
         let path = self.profile().models_path;
         let page = |size: &str, next: &str| {
             let next = after.map(|after| format!("&{next}={}", percent::encode(after))).unwrap_or_default();
             format!("{path}?{size}={PAGE}{next}")
         };
-        Some(match self {
-            Self::OpenAi | Self::AzureOpenAi | Self::OpenAiCompatible => path.to_owned(),
+        match self {
+            Self::OpenAi | Self::AzureOpenAi | Self::OpenAiCompatible | Self::Bedrock => path.to_owned(),
             Self::Anthropic | Self::AnthropicCompatible => page("limit", "after_id"),
-            Self::Gemini => page("pageSize", "pageToken"),
-        })
+            Self::Gemini | Self::Vertex => page("pageSize", "pageToken"),
+        }
     }
 
     /// Reads a page of the list; `None` where it is none. An entry that nobody can read is left out.
@@ -73,7 +90,9 @@ impl Kind {
                 let more = list.get("has_more") == Some(&Value::Bool(true));
                 ("data", text(&list, "last_id").filter(|_| more))
             }
-            Self::Gemini => ("models", text(&list, "nextPageToken").filter(|token| !token.is_empty())),
+            Self::Gemini => ("models", googles_next(&list)),
+            Self::Vertex => ("publisherModels", googles_next(&list)),
+            Self::Bedrock => ("modelSummaries", None),
         };
         let entries = match &mut list {
             Value::Object(list) => list.remove(field)?,
@@ -88,16 +107,21 @@ impl Kind {
     /// Whether the list is shown to those with a key only; of servers that anybody may run, nobody knows.
     pub fn guards_its_models(self) -> bool {
         match self {
-            Self::OpenAi | Self::AzureOpenAi | Self::Anthropic | Self::Gemini => true,
+            Self::OpenAi
+            | Self::AzureOpenAi
+            | Self::Anthropic
+            | Self::Gemini
+            | Self::Vertex
+            | Self::Bedrock => true,
             Self::OpenAiCompatible | Self::AnthropicCompatible => false,
         }
     }
 
     /// Whether a model that is not in the list is not there. Azure lists what can be deployed, and requests name a
-    /// deployment.
+    /// deployment; a cloud lists one publisher's models, or those that are nobody's own.
     pub fn lists_every_model(self) -> bool {
         match self {
-            Self::AzureOpenAi => false,
+            Self::AzureOpenAi | Self::Vertex | Self::Bedrock => false,
             Self::OpenAi
             | Self::Anthropic
             | Self::Gemini
@@ -107,18 +131,25 @@ impl Kind {
     }
 
     fn offered(self, entry: Value) -> Option<OfferedModel> {
-        let Entry { id, aliases, deprecation, expiration_date } = serde_json::from_value(entry).ok()?;
-        let name = id.strip_prefix("models/").unwrap_or(&id).to_owned();
+        let Entry { id, aliases, deprecation, expiration_date, lifecycle, inference_types } =
+            serde_json::from_value(entry).ok()?;
+        let own = ["models/", "publishers/google/models/"].iter().find_map(|before| id.strip_prefix(before));
+        let name = own.unwrap_or(&id).to_owned();
         let mut aliases = aliases.unwrap_or_default();
         if matches!(self, Self::Anthropic | Self::AnthropicCompatible) {
             aliases.extend(undated(&name));
+        }
+        if inference_types.iter().any(|kind| kind == BY_PROFILE) {
+            // A profile ends with its model. Which of them there are is in another list.
+            aliases.extend(bedrock::GEOGRAPHIES.map(|geography| format!("{geography}.{name}")));
         }
         aliases.retain(|alias| alias.len() <= LONGEST_NAME);
         let deprecation = deprecation.and_then(|deprecation| match deprecation {
             Value::String(time) => time_or_date(&time),
             other => other.get("inference")?.as_i64(),
         });
-        let retires = deprecation.or_else(|| time_or_date(&expiration_date?));
+        let ends = expiration_date.or_else(|| lifecycle?.end);
+        let retires = deprecation.or_else(|| time_or_date(&ends?));
         (!name.is_empty() && name.len() <= LONGEST_NAME).then_some(OfferedModel { name, aliases, retires })
     }
 }
@@ -130,6 +161,11 @@ fn undated(name: &str) -> Vec<String> {
         return Vec::new();
     }
     vec![base.to_owned(), format!("{base}-latest"), format!("{base}-0")]
+}
+
+fn googles_next(list: &Value) -> Option<String> {
+    let token = list.get("nextPageToken")?.as_str()?;
+    (!token.is_empty()).then(|| token.to_owned())
 }
 
 fn time_or_date(text: &str) -> Option<i64> {
@@ -163,14 +199,39 @@ mod tests {
         let page = read(Kind::Anthropic, &anthropic);
         assert_eq!(page.models[0].aliases, ["claude-opus-4", "claude-opus-4-latest", "claude-opus-4-0"]);
         let next = Kind::Anthropic.models_page(page.next.as_deref());
-        assert_eq!(next.as_deref(), Some("/v1/models?limit=1000&after_id=claude-opus-4-20250514"));
+        assert_eq!(next, "/v1/models?limit=1000&after_id=claude-opus-4-20250514");
         let gemini = json!({"models": [{"name": "models/gemini-x", "version": "1"}], "nextPageToken": "a/b"});
         let page = read(Kind::Gemini, &gemini);
         assert_eq!(names(&page), ["gemini-x"]);
         let next = Kind::Gemini.models_page(page.next.as_deref());
-        assert_eq!(next.as_deref(), Some("/v1beta/models?pageSize=1000&pageToken=a%2Fb"));
+        assert_eq!(next, "/v1beta/models?pageSize=1000&pageToken=a%2Fb");
+        let vertex = json!({"publisherModels": [{"name": "publishers/google/models/gemini-x", "versionId": "default"}],
+            "nextPageToken": "t"});
+        let page = read(Kind::Vertex, &vertex);
+        assert_eq!(names(&page), ["gemini-x"]);
+        let next = Kind::Vertex.models_page(page.next.as_deref());
+        assert_eq!(next, "/v1beta1/publishers/google/models?pageSize=1000&pageToken=t");
         assert_eq!(read(Kind::Gemini, &json!({"models": [], "nextPageToken": ""})).next, None);
         assert_eq!(names(&read(Kind::OpenAiCompatible, &json!([{"id": "m"}]))), ["m"]);
+    }
+
+    #[test]
+    fn bedrocks_list_tells_of_profiles_and_of_ends() {
+        let summary = |id: &str, kinds: &[&str], lifecycle: Value| {
+            json!({"modelArn": format!("arn:aws:bedrock:us-east-1::foundation-model/{id}"), "modelId": id,
+                "modelName": "A name", "providerName": "A maker", "inferenceTypesSupported": kinds,
+                "modelLifecycle": lifecycle})
+        };
+        let ends = json!({"status": "LEGACY", "endOfLifeTime": "2026-11-08T00:00:00Z"});
+        let list = json!({"modelSummaries": [
+            summary("amazon.titan-x", &["ON_DEMAND"], json!({"status": "ACTIVE"})),
+            summary("anthropic.claude-x-v1:0", &["INFERENCE_PROFILE"], ends)]});
+        let page = read(Kind::Bedrock, &list);
+        assert_eq!(names(&page), ["amazon.titan-x", "anthropic.claude-x-v1:0"]);
+        assert_eq!((page.models[0].retires, page.models[0].aliases.len()), (None, 0));
+        assert_eq!(page.models[1].retires, Some(1_794_096_000));
+        assert!(page.models[1].aliases.contains(&"us.anthropic.claude-x-v1:0".to_owned()));
+        assert_eq!((page.next, Kind::Bedrock.models_page(None).as_str()), (None, "/foundation-models"));
     }
 
     #[test]

@@ -1,22 +1,26 @@
 //! The table: one entry a kind of provider.
 
+use crate::bedrock::error;
 use crate::canonical::Dialect;
 
 /// What is particular to a kind of provider. Header names are lower case, as HTTP/2 has them.
 #[derive(Debug)]
 pub struct Profile {
-    /// Where the API is; `None` where only the owner of the account can say.
+    /// Where the API is; `None` where only the owner of the account can say, or where its place does
+    /// ([`super::Place::base_url`]).
     pub default_base_url: Option<&'static str>,
     /// What it speaks.
     pub dialects: &'static [Dialect],
     /// Which of the gateway's paths it has, and where.
     pub paths: Paths,
-    /// Path of the list of models, after the base URL.
+    /// Path of the list of models, after the base URL, or after [`super::Place::models_base_url`].
     pub models_path: &'static str,
-    /// How a key is sent.
-    pub key: KeyHeader,
+    /// What a key is, and how it is sent.
+    pub credential: Credential,
     /// Headers that every request needs, where the caller sent no such header.
     pub default_headers: &'static [(&'static str, &'static str)],
+    /// Headers that every request has, whatever the caller sent.
+    pub fixed_headers: &'static [(&'static str, &'static str)],
     /// Headers of a request that only this kind reads.
     pub request_headers: &'static [&'static str],
     /// Headers of an answer that only this kind writes and callers read.
@@ -30,6 +34,35 @@ pub enum Paths {
     Listed(&'static [(&'static str, &'static str)]),
     /// Gemini's: model and method stand in the path, which is the same at both.
     Gemini,
+    /// Vertex AI's: publisher, model and method stand in the path, and a [`super::Place`]'s own path before them.
+    Vertex,
+    /// Bedrock's: model and verb stand in the path.
+    Bedrock,
+}
+
+/// What a key is, and how a request shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A text that goes in a header.
+    Header(KeyHeader),
+    /// The key file of a Google service account, for which Google gives an access token that goes as a bearer's.
+    ServiceAccount,
+    /// An access key of AWS, which signs each request, or an API key that goes as a bearer's.
+    Aws {
+        /// What the signature is for.
+        service: &'static str,
+    },
+}
+
+impl Credential {
+    /// The headers that show it.
+    pub fn headers(&self) -> &[&'static str] {
+        match self {
+            Self::Header(header) => std::slice::from_ref(&header.name),
+            Self::ServiceAccount => &["authorization"],
+            Self::Aws { service: _ } => &["authorization", "x-amz-date", "x-amz-security-token"],
+        }
+    }
 }
 
 /// The header of a key.
@@ -41,7 +74,10 @@ pub struct KeyHeader {
     pub prefix: &'static str,
 }
 
-const BEARER: KeyHeader = KeyHeader { name: "authorization", prefix: "Bearer " };
+impl KeyHeader {
+    /// `Authorization: Bearer …` (RFC 6750).
+    pub const BEARER: Self = Self { name: "authorization", prefix: "Bearer " };
+}
 
 const OPENAI_DIALECTS: &[Dialect] =
     &[Dialect::OpenAiChat, Dialect::OpenAiCompletions, Dialect::OpenAiResponses];
@@ -69,8 +105,9 @@ pub(super) static OPENAI: Profile = Profile {
     dialects: OPENAI_DIALECTS,
     paths: Paths::Listed(OPENAI_PATHS),
     models_path: "/models",
-    key: BEARER,
+    credential: Credential::Header(KeyHeader::BEARER),
     default_headers: &[],
+    fixed_headers: &[],
     request_headers: OPENAI_REQUEST_HEADERS,
     response_headers: OPENAI_RESPONSE_HEADERS,
 };
@@ -82,8 +119,9 @@ pub(super) static AZURE_OPENAI: Profile = Profile {
     dialects: OPENAI_DIALECTS,
     paths: Paths::Listed(OPENAI_PATHS),
     models_path: "/models",
-    key: KeyHeader { name: "api-key", prefix: "" },
+    credential: Credential::Header(KeyHeader { name: "api-key", prefix: "" }),
     default_headers: &[],
+    fixed_headers: &[],
     request_headers: OPENAI_REQUEST_HEADERS,
     response_headers: &[
         // Azure's name of the request, for its support, and the region that answered.
@@ -111,8 +149,9 @@ pub(super) static OPENAI_COMPATIBLE: Profile = Profile {
         ("/v1/rerank", "/rerank"),
     ]),
     models_path: "/models",
-    key: BEARER,
+    credential: Credential::Header(KeyHeader::BEARER),
     default_headers: &[],
+    fixed_headers: &[],
     request_headers: OPENAI_REQUEST_HEADERS,
     response_headers: OPENAI_RESPONSE_HEADERS,
 };
@@ -147,8 +186,9 @@ pub(super) static ANTHROPIC: Profile = Profile {
     dialects: &[Dialect::Anthropic],
     paths: ANTHROPIC_PATHS,
     models_path: "/v1/models",
-    key: ANTHROPIC_KEY,
+    credential: Credential::Header(ANTHROPIC_KEY),
     default_headers: ANTHROPIC_VERSION,
+    fixed_headers: &[],
     request_headers: ANTHROPIC_REQUEST_HEADERS,
     response_headers: ANTHROPIC_RESPONSE_HEADERS,
 };
@@ -158,8 +198,9 @@ pub(super) static ANTHROPIC_COMPATIBLE: Profile = Profile {
     dialects: &[Dialect::Anthropic],
     paths: ANTHROPIC_PATHS,
     models_path: "/v1/models",
-    key: ANTHROPIC_KEY,
+    credential: Credential::Header(ANTHROPIC_KEY),
     default_headers: ANTHROPIC_VERSION,
+    fixed_headers: &[],
     request_headers: ANTHROPIC_REQUEST_HEADERS,
     response_headers: ANTHROPIC_RESPONSE_HEADERS,
 };
@@ -170,10 +211,38 @@ pub(super) static GEMINI: Profile = Profile {
     paths: Paths::Gemini,
     models_path: "/v1beta/models",
     // Never the query's `key`: URLs end up in logs.
-    key: KeyHeader { name: "x-goog-api-key", prefix: "" },
+    credential: Credential::Header(KeyHeader { name: "x-goog-api-key", prefix: "" }),
     default_headers: &[],
+    fixed_headers: &[],
     request_headers: &[],
     response_headers: &[],
+};
+
+/// What Vertex AI has are Google's models and Claude; a caller's version of Anthropic's dialect is in the body.
+pub(super) static VERTEX: Profile = Profile {
+    default_base_url: None,
+    dialects: &[Dialect::Gemini, Dialect::Anthropic],
+    paths: Paths::Vertex,
+    // Google's alone: Claude is in another publisher's.
+    models_path: "/v1beta1/publishers/google/models",
+    credential: Credential::ServiceAccount,
+    default_headers: &[],
+    fixed_headers: &[],
+    request_headers: &["anthropic-beta"],
+    response_headers: &["request-id"],
+};
+
+/// What goes to Bedrock is JSON, and so is what it is to answer with; the stream's framing goes without saying.
+pub(super) static BEDROCK: Profile = Profile {
+    default_base_url: None,
+    dialects: &[Dialect::Anthropic, Dialect::Converse],
+    paths: Paths::Bedrock,
+    models_path: "/foundation-models",
+    credential: Credential::Aws { service: "bedrock" },
+    default_headers: &[],
+    fixed_headers: &[("accept", "application/json"), ("content-type", "application/json")],
+    request_headers: &[],
+    response_headers: &[error::TYPE_HEADER, "x-amzn-requestid"],
 };
 
 #[cfg(test)]
@@ -184,23 +253,17 @@ mod tests {
     fn header_names_are_lower_case_and_no_key_may_come_from_a_caller() {
         for kind in Kind::ALL {
             let profile = kind.profile();
-            let defaults = profile.default_headers.iter().map(|(name, _)| *name);
-            let crossing: Vec<&str> = profile
-                .request_headers
-                .iter()
-                .chain(profile.response_headers)
-                .copied()
-                .chain(defaults)
-                .collect();
-            for name in crossing.iter().chain([&profile.key.name]) {
+            let ours = profile.default_headers.iter().chain(profile.fixed_headers);
+            let ours = ours.map(|(name, _)| *name);
+            let crossing: Vec<&str> =
+                profile.request_headers.iter().chain(profile.response_headers).copied().chain(ours).collect();
+            for name in crossing.iter().chain(profile.credential.headers()) {
                 assert_eq!(*name, name.to_ascii_lowercase(), "{kind}");
             }
             for other in Kind::ALL {
-                assert!(
-                    !crossing.contains(&other.profile().key.name),
-                    "{kind} takes {}",
-                    other.profile().key.name
-                );
+                for name in other.profile().credential.headers() {
+                    assert!(!crossing.contains(name), "{kind} takes {name}");
+                }
             }
         }
     }
@@ -209,10 +272,11 @@ mod tests {
     fn bases_and_paths_fit_together() {
         for kind in Kind::ALL {
             let profile = kind.profile();
-            assert!(profile.models_path.starts_with('/'), "{kind}");
+            let models_path = profile.models_path;
+            assert!(models_path.starts_with('/'), "{kind}");
             let Some(base) = profile.default_base_url else { continue };
             assert!(base.starts_with("https://") && !base.ends_with('/'), "{kind}");
-            let versions = format!("{base}{}", profile.models_path).matches("/v1").count();
+            let versions = format!("{base}{models_path}").matches("/v1").count();
             assert_eq!(versions, 1, "{kind}: the version stands in the base or in the path, once");
         }
     }

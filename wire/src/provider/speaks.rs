@@ -13,6 +13,8 @@ impl Kind {
             Self::OpenAiCompatible => Speaks::openai_compatible(),
             Self::Anthropic | Self::AnthropicCompatible => Speaks::anthropic(ModelProfile::of(model)),
             Self::Gemini => Speaks::gemini(Upstream::default()),
+            Self::Vertex => Speaks::vertex(model),
+            Self::Bedrock => Speaks::bedrock(model),
         }
     }
 }

@@ -8,3 +8,6 @@ mod encode;
 
 pub use decode::{DecodeError, Decoder, Frame};
 pub use encode::{DONE, comment, event, is_done, named_event};
+
+/// The media type of such a stream.
+pub const MEDIA_TYPE: &str = "text/event-stream";

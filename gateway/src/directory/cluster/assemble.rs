@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
-use weighbridge_crds::{ModelDeployment, labels};
+use weighbridge_crds::{ExternalProviderSpec, ModelDeployment, labels};
 use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
+use weighbridge_wire::provider::DataPolicy;
 
-use super::super::{ENGINE, Entry, EntryEndpoint, World, data_policy, kind};
+use super::super::{ENGINE, Entry, EntryEndpoint, World, data_policy, kind, place};
 use super::facts::{Facts, Known};
 
 /// Ready endpoints by namespace and owner (a model or a provider).
@@ -82,10 +84,7 @@ fn entry(
                 upstream_model: external.model.clone(),
                 speaks: provider
                     .map_or(base.speaks, |provider| kind(provider.spec.kind).speaks(&external.model)),
-                data_policy: provider.and_then(|provider| {
-                    let policy = provider.spec.data_policy.as_ref()?;
-                    Some(data_policy(provider.spec.kind, policy))
-                }),
+                data_policy: provider.and_then(|provider| demanded(&provider.spec)),
                 endpoints: if unready_reason.is_some() {
                     Vec::new()
                 } else {
@@ -100,6 +99,13 @@ fn entry(
             None
         }
     }
+}
+
+/// What a provider's spec demands. A place that no host is made from has no proxy either.
+fn demanded(spec: &ExternalProviderSpec) -> Option<Arc<DataPolicy>> {
+    let place = place(spec.vertex.as_ref(), spec.bedrock.as_ref()).ok().flatten();
+    let place = place.filter(|_| spec.base_url.is_none());
+    data_policy(spec.kind, spec.data_policy.as_ref(), place.as_ref())
 }
 
 fn ready_endpoints(

@@ -104,7 +104,7 @@ impl Pipeline {
         }
         if head.status == StatusCode::OK
             && call.lane.streams()
-            && headers::is_stream(&head.headers, call.lane.upstream())
+            && headers::is_stream(&head.headers, &call.lane)
         {
             let relay = Relay::open(call, &head, body, &self.limits, check).await?;
             return Ok(Answer::Stream(Box::new(relay)));

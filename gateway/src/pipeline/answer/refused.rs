@@ -4,13 +4,14 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use weighbridge_wire::canonical::{Failure, FailureClass, retry};
+use weighbridge_wire::lane::Refusal;
 use weighbridge_wire::openai::ErrorBody;
 
 use super::super::admit::Call;
 use super::super::headers;
 use super::{NoAnswer, invalid, whole};
 use crate::directory::World;
-use crate::forward::{FAILURE, UpstreamBody, asked_wait};
+use crate::forward::{FAILURE, UpstreamBody, asked_wait, error_type};
 use crate::label;
 use crate::server::{Body, json_response};
 
@@ -35,7 +36,12 @@ pub(super) async fn read(call: &Call, head: &Parts, body: UpstreamBody) -> NoAns
     if let Some(class) = proxys_own(&head.headers) {
         return between_us(ours(class, head, &bytes), |failure| failure);
     }
-    let failure = call.lane.failure(head.status.as_u16(), retry_after(head.status, &head.headers), &bytes);
+    let failure = call.lane.failure(&Refusal {
+        status: head.status.as_u16(),
+        kind: error_type(&head.headers),
+        retry_after_seconds: retry_after(head.status, &head.headers),
+        body: &bytes,
+    });
     match call.target.world {
         World::Closed => between_us(failure, |failure| label::said(&call.target, failure)),
         // Anything but our own shape did not come from the engine.

@@ -196,7 +196,7 @@ impl Relay {
                 let failure = failure::silent(&self.target.canonical, time);
                 self.passed.ended = Some(End::Cut { cut: Cut::idle, failure });
             }
-            Some(Err(BodyError::Broken(_))) | None => {
+            Some(Err(BodyError::Broken(_) | BodyError::Leaking)) | None => {
                 let observed = self.stream.finish(&mut self.passed.out);
                 self.observe(observed);
             }

@@ -8,6 +8,7 @@ use weighbridge_tls::FileVersion;
 
 use super::Key;
 use super::ring::Generation;
+use super::usage::Usage;
 
 /// Bytes of a key file that are read; keys are shorter than 1 KB, and a wrong mount may be anything.
 pub(super) const MAX_BYTES: u64 = 16 << 10;
@@ -23,6 +24,25 @@ pub(in super::super) enum KeyError {
     Empty,
     #[error("the key file holds something that is no key: more than one line, or characters no header takes")]
     Malformed,
+    #[error(
+        "the key file holds no service account's key: write the JSON that Google Cloud gives for one, with type \
+         service_account, client_email, private_key and token_uri; other types of credentials are not taken"
+    )]
+    NoServiceAccount,
+    #[error(
+        "the service account's token_uri is no host of Google's over https: write https://oauth2.googleapis.com/token, \
+         or set allowPrivate for a server of your own"
+    )]
+    TokenHost,
+    #[error(
+        "the service account's private_key is no RSA key in PEM: write the key file as Google Cloud gave it"
+    )]
+    PrivateKey,
+    #[error(
+        "the key file holds JSON that is no access key of AWS: write accessKeyId, secretAccessKey and, where it is \
+         temporary, sessionToken; an API key is written as it is, without JSON"
+    )]
+    NoAccessKey,
 }
 
 /// The file, and what it held when it last changed.
@@ -31,6 +51,7 @@ pub(super) struct KeyFile {
     /// Its place among the keys, for the log.
     index: usize,
     path: PathBuf,
+    usage: Usage,
     last: Option<(FileVersion, Result<Key, KeyError>)>,
     /// The last key that was in it, kept while it holds none: the same key again is no new one.
     newest: Option<Key>,
@@ -38,8 +59,8 @@ pub(super) struct KeyFile {
 }
 
 impl KeyFile {
-    pub(super) fn new(index: usize, path: PathBuf) -> Self {
-        Self { index, path, last: None, newest: None, generation: 0 }
+    pub(super) fn new(index: usize, path: PathBuf, usage: Usage) -> Self {
+        Self { index, path, usage, last: None, newest: None, generation: 0 }
     }
 
     /// The key as it is in the file now. Costs one `stat` (a Secret's volume is in memory) unless the file
@@ -58,13 +79,17 @@ impl KeyFile {
     }
 
     fn load(&mut self, version: FileVersion) -> Result<Key, KeyError> {
-        let key = self.read();
+        let mut key = self.read();
         tracing::info!(key = self.index, readable = key.is_ok(), "the key file was read");
-        if let Ok(key) = &key
-            && !self.newest.as_ref().is_some_and(|newest| newest.is(key))
-        {
-            self.generation += 1;
-            self.newest = Some(key.clone());
+        if let Ok(key) = &mut key {
+            match &self.newest {
+                // The same key again: it has what was got for it.
+                Some(newest) if newest.is(key) => key.clone_from(newest),
+                Some(_) | None => {
+                    self.generation += 1;
+                    self.newest = Some(key.clone());
+                }
+            }
         }
         self.last = Some((version, key.clone()));
         key
@@ -77,15 +102,23 @@ impl KeyFile {
             io::ErrorKind::InvalidData => KeyError::Malformed,
             _ => KeyError::Unreadable,
         })?;
-        Key::new(&text)
+        Key::new(&text, &self.usage)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use weighbridge_wire::provider::KeyHeader;
+
     use super::*;
 
     const CANARY: &str = "sk-canary-5f1d";
+
+    fn file(path: &Path) -> KeyFile {
+        KeyFile::new(0, path.to_owned(), Usage::Header(KeyHeader::BEARER))
+    }
 
     fn text(file: &mut KeyFile) -> Option<String> {
         Some(file.current().ok()?.0.text().to_owned())
@@ -95,7 +128,7 @@ mod tests {
     fn a_change_of_the_file_is_seen() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");
-        let mut file = KeyFile::new(0, path.clone());
+        let mut file = file(&path);
         assert_eq!(file.current().expect_err("no file"), KeyError::Missing);
         fs::write(&path, "").expect("written");
         assert_eq!(file.current().expect_err("empty"), KeyError::Empty);
@@ -114,7 +147,7 @@ mod tests {
     fn only_another_key_is_another_generation() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");
-        let mut file = KeyFile::new(0, path.clone());
+        let mut file = file(&path);
         let mut generation = |content: Option<&str>| {
             let next = folder.path().join("next");
             match content {
@@ -142,7 +175,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");
         fs::write(&path, CANARY).expect("written");
-        let mut file = KeyFile::new(0, path);
+        let mut file = file(&path);
         let key = file.current().expect("a key");
         let printed = format!("{file:?} {key:?}");
         assert!(!printed.contains("canary"), "{printed}");

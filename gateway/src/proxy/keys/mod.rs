@@ -1,13 +1,18 @@
 //! The provider's keys: read from files, chosen by weight, set aside when the provider refuses them, never printed.
 //!
-//! `ring` decides and knows no clock and no file; `file` reads; [`Keys`] brings the two together. No key may leave
-//! this folder but as a header's value that is marked sensitive.
+//! `ring` decides and knows no clock and no file; `file` reads; [`Keys`] brings the two together. A key is what `usage` says: a
+//! text, a Google service account or an access key of AWS, and `key` makes a request show it. No key, nor a token that was got
+//! for it, may leave this folder but as a header's value that is marked sensitive.
 
+mod access_key;
 mod file;
+mod guard;
 mod key;
 mod redact;
 mod rest;
 mod ring;
+mod service_account;
+mod usage;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,11 +21,14 @@ use weighbridge_crds::KeyCondition;
 
 pub(super) use self::file::KeyError;
 use self::file::KeyFile;
-pub(super) use self::key::Key;
+pub(super) use self::guard::Guard;
+pub(super) use self::key::{Key, ShowError, Shown};
 pub(super) use self::redact::Redactor;
 pub(super) use self::rest::{resting, used_up};
 pub(super) use self::ring::{Generation, Rest, Standing};
 use self::ring::{Ring, Unavailable};
+pub(super) use self::service_account::TokenError;
+pub(super) use self::usage::Usage;
 use super::KeySource;
 use super::metrics::KeyMetrics;
 
@@ -64,11 +72,11 @@ pub(super) enum NoKey {
 }
 
 impl Keys {
-    pub(super) fn new(sources: &[KeySource], metrics: KeyMetrics) -> Self {
+    pub(super) fn new(sources: &[KeySource], usage: &Usage, metrics: KeyMetrics) -> Self {
         let files = sources
             .iter()
             .enumerate()
-            .map(|(index, source)| KeyFile::new(index, source.path.clone()))
+            .map(|(index, source)| KeyFile::new(index, source.path.clone(), usage.clone()))
             .collect();
         let ring = Ring::new(sources.iter().map(|source| source.weight));
         Self { state: Mutex::new(State { files, ring }), metrics }
@@ -205,6 +213,13 @@ impl Keys {
         let read = self.state().read();
         let held = read.iter().flatten().map(|(key, _)| key);
         Redactor::new(held.chain(tried.iter().map(|chosen| &chosen.key)))
+    }
+
+    /// What looks for any key in an answer to a request that showed `chosen`.
+    pub(super) fn guard(&self, chosen: &Chosen) -> Guard {
+        let read = self.state().read();
+        let held = read.iter().flatten().map(|(key, _)| key);
+        Guard::new(held.chain([&chosen.key]).flat_map(Key::secrets))
     }
 
     fn standings_at(&self, now: Instant) -> Vec<Standing> {

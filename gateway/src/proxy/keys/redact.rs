@@ -8,9 +8,12 @@ use super::Key;
 
 const SHOWN: &[u8] = b"[key]";
 /// A shorter key guards nothing (`none`, `EMPTY`) and may be part of any word: it is taken out where it stands alone.
-const SHORT: usize = 8;
+pub(super) const SHORT: usize = 8;
 
-/// Finds keys in text: as they are, in base64 at any offset, and with any of their characters percent-encoded or
+/// Before a signature in what AWS's keys show. Each is another one, and lets nobody do but what was asked with it.
+const SIGNATURE: &[u8] = b"Signature=";
+
+/// Finds keys in text, and signatures that were made with them: as they are, in base64 at any offset, and with any of their characters percent-encoded or
 /// escaped as in JSON.
 pub(in super::super) struct Redactor {
     needles: Vec<Needle>,
@@ -24,7 +27,8 @@ struct Needle {
 
 impl Redactor {
     pub(super) fn new<'a>(keys: impl Iterator<Item = &'a Key>) -> Self {
-        let needles = keys.flat_map(|key| needles(key.text())).collect();
+        let secrets = keys.flat_map(Key::secrets);
+        let needles = secrets.flat_map(|secret| needles(secret.expose_secret())).collect();
         Self { needles }
     }
 
@@ -33,7 +37,7 @@ impl Redactor {
         let mut out = Vec::with_capacity(text.len());
         let mut at = 0;
         while let Some(byte) = text.get(at) {
-            match self.needles.iter().filter_map(|needle| needle.end(text, at)).max() {
+            match self.end(text, at) {
                 Some(end) => {
                     out.extend_from_slice(SHOWN);
                     at = end;
@@ -54,8 +58,20 @@ impl Redactor {
 
     /// Whether a key is in `text`.
     pub(in super::super) fn finds(&self, text: &[u8]) -> bool {
-        (0..text.len()).any(|at| self.needles.iter().any(|needle| needle.end(text, at).is_some()))
+        (0..text.len()).any(|at| self.end(text, at).is_some())
     }
+
+    /// Where ends what must not be told and begins at `at`.
+    fn end(&self, text: &[u8], at: usize) -> Option<usize> {
+        let key = self.needles.iter().filter_map(|needle| needle.end(text, at)).max();
+        key.or_else(|| signature(text, at))
+    }
+}
+
+fn signature(text: &[u8], at: usize) -> Option<usize> {
+    let digits = text.get(at..)?.strip_prefix(SIGNATURE)?;
+    let length = digits.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    (length > 0).then_some(at + SIGNATURE.len() + length)
 }
 
 fn needles(key: &str) -> Vec<Needle> {
@@ -116,12 +132,19 @@ fn forms(text: &[u8], at: usize, byte: u8) -> impl Iterator<Item = usize> {
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_wire::provider::KeyHeader;
+
+    use super::super::Usage;
     use super::*;
 
     const KEY: &str = "sk-canary/5f1d+9=\"x%\\z";
 
+    fn key(text: &str) -> Key {
+        Key::new(text, &Usage::Header(KeyHeader::BEARER)).expect("a key")
+    }
+
     fn redacted(keys: &[&str], text: &str) -> String {
-        let keys: Vec<Key> = keys.iter().map(|key| Key::new(key).expect("a key")).collect();
+        let keys: Vec<Key> = keys.iter().map(|text| key(text)).collect();
         Redactor::new(keys.iter()).redact_text(text)
     }
 
@@ -160,6 +183,12 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_is_taken_out_whoever_made_it() {
+        let text = "SignedHeaders=host, Signature=1ccfb11f34b99f59; Signature= is none";
+        assert_eq!(redacted(&[], text), "SignedHeaders=host, [key]; Signature= is none");
+    }
+
+    #[test]
     fn every_key_is_taken_out_and_the_longest_first() {
         let keys = ["sk-first-key", "sk-first-key-2", "other-key"];
         let shown = redacted(&keys, "sk-first-key-2, sk-first-key, other-key, sk-first");
@@ -176,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_key_in_a_header_is_found() {
-        let key = Key::new("sk-canary-5f1d").expect("a key");
+        let key = key("sk-canary-5f1d");
         let redactor = Redactor::new([&key].into_iter());
         assert!(redactor.finds(b"id-sk-canary-5f1d") && !redactor.finds(b"id-sk-canary-5f1"));
     }

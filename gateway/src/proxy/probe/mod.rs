@@ -92,8 +92,9 @@ fn judge(proxy: &Proxy, chosen: &Chosen, shown: Shown, proves: bool, doubted: bo
                 Came::Refused
             }
             FailureClass::Forbidden => {
-                // A key may be made for calls alone. But one that may neither call nor list may do nothing.
-                if doubted {
+                // A key may be made for calls alone. But one that may neither call nor list may do nothing, unless calls of
+                // each model are allowed apart.
+                if doubted && !proxy.kind.grants_by_model() {
                     proxy.keys.forbid(chosen);
                     proxy.watch.wake();
                 }
@@ -121,7 +122,9 @@ async fn ask(proxy: &Proxy, chosen: Option<&Chosen>) -> Shown {
     match tokio::time::timeout(TIME, pages(proxy, chosen)).await {
         Ok(shown) => shown,
         Err(_) => {
-            proxy.watch.unanswered(FailureClass::Timeout, &format!("no list of models within {} s", TIME.as_secs()));
+            proxy
+                .watch
+                .unanswered(FailureClass::Timeout, &format!("no list of models within {} s", TIME.as_secs()));
             Shown::Nothing
         }
     }
@@ -130,7 +133,7 @@ async fn ask(proxy: &Proxy, chosen: Option<&Chosen>) -> Shown {
 async fn pages(proxy: &Proxy, chosen: Option<&Chosen>) -> Shown {
     let (mut models, mut after) = (Vec::new(), None::<String>);
     for _ in 0..PAGES {
-        let Some(path) = proxy.kind.models_page(after.as_deref()) else { return Shown::NoList };
+        let path = proxy.kind.models_page(after.as_deref());
         let Ok(asking) = proxy.asking(&path) else { return Shown::NoList };
         let body = match send(proxy, &asking, chosen).await {
             Some(Outcome::Answer(response)) => response.into_body(),

@@ -56,10 +56,12 @@ pub(super) fn cut(message: &str) -> String {
 mod tests {
     use std::num::NonZeroU16;
 
+    use weighbridge_wire::provider::KeyHeader;
+
     use super::*;
     use crate::KeySource;
     use crate::metrics::Registry;
-    use crate::proxy::keys::Keys;
+    use crate::proxy::keys::{Keys, Usage};
     use crate::proxy::metrics::KeyMetrics;
 
     #[test]
@@ -68,7 +70,8 @@ mod tests {
         let path = folder.path().join("key");
         std::fs::write(&path, "sk-canary-5f1d").expect("written");
         let metrics = KeyMetrics::register(&mut Registry::default(), "n", "p");
-        let redactor = Keys::new(&[KeySource { path, weight: NonZeroU16::MIN }], metrics).redactor(&[]);
+        let sources = [KeySource { path, weight: NonZeroU16::MIN }];
+        let redactor = Keys::new(&sources, &Usage::Header(KeyHeader::BEARER), metrics).redactor(&[]);
         let said = "Incorrect API key provided: sk-canary-5f1d (sk-ca******5f1d). See\nyour settings.";
         let told = of_the_provider(said, &redactor);
         assert_eq!(told, "the provider said: Incorrect API key provided: [key] [key] See your settings.");

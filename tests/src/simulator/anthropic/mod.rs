@@ -8,9 +8,9 @@ mod stream;
 use serde_json::json;
 
 use super::asked::Asked;
-use super::cache::read;
+use super::cache;
 use super::error::Refusal;
-use super::model::{Seal, Turn, Usage};
+use super::model::{Prompt, Seal, Turn, Usage};
 use super::script::Script;
 use super::state::State;
 
@@ -23,7 +23,7 @@ const REDACTED: Seal = Seal("anthropic redacted thinking");
 pub(super) fn messages(state: &State, asked: &Asked) -> Result<Script, Refusal> {
     let prompt = prompt::prompt(asked)?;
     let turn = Turn::answering(&prompt, asked.behaviour);
-    let usage = turn.usage(read(state, asked, &prompt));
+    let usage = turn.usage(cache::read(state, asked, &prompt));
     let content = answer::content(asked, &turn);
     Ok(Script {
         whole: answer::whole(asked, &turn, usage, &content).to_string(),
@@ -34,6 +34,11 @@ pub(super) fn messages(state: &State, asked: &Asked) -> Result<Script, Refusal> 
         told: usage.input(),
         reports: true,
     })
+}
+
+/// Reads a message's request.
+pub(super) fn read(asked: &Asked) -> Result<Prompt, Refusal> {
+    prompt::prompt(asked)
 }
 
 /// Counts the tokens that a message would have.

@@ -26,7 +26,7 @@ pub(in crate::simulator) fn embed(asked: &Asked) -> Result<Script, Refusal> {
     for (index, request) in list(body, "requests").enumerate() {
         only(&format!("requests[{index}]"), request, &KNOWN)?;
         let named = request["model"].as_str().and_then(|name| name.strip_prefix("models/"));
-        if named != Some(asked.model.as_str()) {
+        if asked.cloud.is_none() && named != Some(asked.model.as_str()) {
             let message = format!(
                 "* BatchEmbedContentsRequest.requests[{index}].model: unexpected model name format or mismatch"
             );

@@ -27,7 +27,7 @@ const PART: [&str; 14] = [
 const UNCHECKED: [&str; 2] = ["skip_thought_signature_validator", "context_engineering_is_the_way_to_go"];
 
 /// What the answer goes on from.
-pub(super) fn last(contents: &[Value]) -> Result<Last, Refusal> {
+pub(super) fn last(contents: &[Value], at_vertex: bool) -> Result<Last, Refusal> {
     let said = |content: &Value| list(content, "parts").any(|part| !get(part, "text").is_null());
     let turn = contents.iter().rposition(|content| content["role"] != "model" && said(content)).unwrap_or(0);
     let mut results = Vec::new();
@@ -48,6 +48,12 @@ pub(super) fn last(contents: &[Value]) -> Result<Last, Refusal> {
         for (at, part) in parts.iter().enumerate() {
             only(&format!("{place}.parts[{at}]"), part, &PART)?;
             let call = get(part, "functionCall");
+            if at_vertex {
+                // Vertex AI tells calls apart by their places alone.
+                only(&format!("{place}.parts[{at}].function_call"), call, &["name", "args"])?;
+                let response = get(part, "functionResponse");
+                only(&format!("{place}.parts[{at}].function_response"), response, &["name", "response"])?;
+            }
             signed(part, call, first && index > turn)?;
             first &= call.is_null();
         }

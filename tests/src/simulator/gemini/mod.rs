@@ -9,7 +9,7 @@ mod schema;
 
 use serde_json::{Value, json};
 
-use super::asked::{Asked, Method};
+use super::asked::{Asked, Cloud, Method};
 use super::cache::read;
 use super::error::Refusal;
 use super::model::{Seal, Turn, Usage};
@@ -52,7 +52,11 @@ fn array(chunks: &[Value]) -> Vec<String> {
 pub(super) fn count(asked: &Asked) -> Result<Script, Refusal> {
     let body = &asked.body;
     let within = fields::get(body, "generateContentRequest");
-    let prompt = if within.is_null() {
+    let prompt = if asked.cloud == Some(Cloud::Vertex) {
+        // All that a prompt has, with no wrapper.
+        fields::only("", body, &["contents", "tools", "systemInstruction", "generationConfig", "model"])?;
+        prompt::prompt(asked, body)?
+    } else if within.is_null() {
         fields::only("", body, &["contents"])?;
         prompt::counted(asked, body)?
     } else {

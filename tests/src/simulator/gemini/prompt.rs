@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::fields::{get, list, only};
 use super::{history, schema};
-use crate::simulator::asked::Asked;
+use crate::simulator::asked::{Asked, Cloud};
 use crate::simulator::error::Refusal;
 use crate::simulator::model::{Cache, Choice, Image, Prompt, Tool, count_tokens};
 
@@ -112,7 +112,7 @@ pub(super) fn counted(asked: &Asked, body: &Value) -> Result<Prompt, Refusal> {
     let contents = get(body, "contents").as_array().filter(|contents| !contents.is_empty());
     let contents = contents
         .ok_or_else(|| Refusal::bad("* GenerateContentRequest.contents: contents is not specified\n"))?;
-    let last = history::last(contents)?;
+    let last = history::last(contents, asked.cloud == Some(Cloud::Vertex))?;
     let parts = contents.iter().flat_map(|content| list(content, "parts"));
     let images = parts.filter_map(image).collect::<Result<_, _>>()?;
     let system = get(body, "systemInstruction");

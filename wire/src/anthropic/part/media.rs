@@ -93,7 +93,7 @@ fn elsewhere(source: &MediaSource) -> Result<Source, &'static str> {
         MediaSource::File { provider: Provider::Anthropic, id } => {
             Ok(Source { kind: "file".to_owned(), file_id: Some(id.clone()), ..Source::default() })
         }
-        MediaSource::File { provider: Provider::OpenAi | Provider::Gemini, .. } => {
+        MediaSource::File { provider: Provider::OpenAi | Provider::Gemini | Provider::Bedrock, .. } => {
             Err("another provider keeps this file: send its bytes")
         }
         MediaSource::Url(_) | MediaSource::Inline { .. } | MediaSource::Text(_) => {

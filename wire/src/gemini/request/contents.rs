@@ -250,6 +250,7 @@ impl<'a> Contents<'a> {
         })?;
         let path = match losses.origin() {
             Dialect::Gemini => format!("{path}.functionResponse"),
+            Dialect::Converse => format!("{path}.toolResult"),
             Dialect::OpenAiChat
             | Dialect::OpenAiCompletions
             | Dialect::OpenAiResponses
@@ -262,7 +263,8 @@ impl<'a> Contents<'a> {
                 Dialect::OpenAiChat
                 | Dialect::OpenAiCompletions
                 | Dialect::OpenAiResponses
-                | Dialect::Anthropic => format!("{path}.content[{index}]"),
+                | Dialect::Anthropic
+                | Dialect::Converse => format!("{path}.content[{index}]"),
             };
             let Some(WirePart {
                 text, inline_data, file_data, function_call, function_response, extra, ..
@@ -339,7 +341,7 @@ fn own_signature(signature: Option<&Signature>, path: &str, losses: &mut Losses)
     match signature {
         None => None,
         Some(Signature { provider: Provider::Gemini, data }) => Some(data.clone()),
-        Some(Signature { provider: Provider::OpenAi | Provider::Anthropic, data: _ }) => {
+        Some(Signature { provider: Provider::OpenAi | Provider::Anthropic | Provider::Bedrock, data: _ }) => {
             losses.waive(format!("{path}.signature"));
             None
         }

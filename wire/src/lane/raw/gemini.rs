@@ -42,6 +42,8 @@ struct Piece<'a> {
     embeddings: Option<&'a RawValue>,
     #[serde(borrow, default, alias = "total_tokens")]
     total_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    predictions: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +124,7 @@ pub(super) fn whole(operation: Operation, text: &str) -> Result<Seen, Failure> {
         Operation::CountTokens => (piece.total_tokens.is_some(), "totalTokens"),
         Operation::EmbedContent => (piece.embedding.is_some(), "embedding"),
         Operation::BatchEmbedContents => (piece.embeddings.is_some(), "embeddings"),
+        Operation::Predict => (piece.predictions.is_some(), "predictions"),
         _ => (piece.candidates.is_some() || piece.prompt_feedback.is_some(), "candidates"),
     };
     if !there {

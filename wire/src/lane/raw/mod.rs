@@ -2,6 +2,7 @@
 //! answer from a failure. One file a dialect; nothing is written here.
 
 mod anthropic;
+mod converse;
 mod gemini;
 mod openai;
 mod responses;
@@ -16,6 +17,7 @@ use self::gemini::Gemini;
 use super::Operation;
 use crate::canonical::{Dialect, Failure, FailureClass, Usage};
 use crate::edit::span;
+use crate::eventstream::Message;
 
 /// What an event or a whole answer says.
 #[derive(Debug, Default, PartialEq)]
@@ -44,6 +46,8 @@ pub(super) enum Reader {
     Responses,
     Anthropic(Anthropic),
     Gemini(Gemini),
+    /// Whose events are no text; whether its answer is whole.
+    Converse(bool),
 }
 
 impl Reader {
@@ -53,6 +57,7 @@ impl Reader {
             Dialect::OpenAiResponses => Self::Responses,
             Dialect::Anthropic => Self::Anthropic(Anthropic::default()),
             Dialect::Gemini => Self::Gemini(Gemini::default()),
+            Dialect::Converse => Self::Converse(false),
         }
     }
 
@@ -66,14 +71,27 @@ impl Reader {
             Self::Responses => responses::event(name, data),
             Self::Anthropic(anthropic) => anthropic.event(name, data),
             Self::Gemini(gemini) => gemini.event(data),
+            Self::Converse(_) => Err(unreadable(Dialect::Converse, "it came in another framing")),
         }
     }
 
-    /// Whether the answer is whole though no event ended it: Gemini's ends with its connection.
+    /// Reads an event that is a message of its own.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub(super) fn message(&mut self, message: &Message) -> Result<Seen, Failure> {
+        match self {
+            Self::Converse(whole) => converse::message(message, whole),
+            Self::OpenAi(_) | Self::Responses | Self::Anthropic(_) | Self::Gemini(_) => Ok(Seen::default()),
+        }
+    }
+
+    /// Whether the answer is whole though no event ended it: Gemini's ends with its connection, and Converse's may.
     pub(super) fn is_whole_at_close(&self) -> bool {
         match self {
             Self::OpenAi(_) | Self::Responses | Self::Anthropic(_) => false,
             Self::Gemini(gemini) => gemini.is_whole(),
+            Self::Converse(whole) => *whole,
         }
     }
 }
@@ -86,17 +104,22 @@ pub(super) fn whole(operation: Operation, body: &[u8]) -> Result<Seen, Failure> 
     let dialect = operation.dialect();
     let text = std::str::from_utf8(body).map_err(|error| unreadable(dialect, &error.to_string()))?;
     match operation {
-        Operation::ChatCompletions | Operation::Completions | Operation::Embeddings | Operation::Rerank
-        | Operation::Tokenize => {
-            openai::whole(operation, text)
-        }
+        Operation::ChatCompletions
+        | Operation::Completions
+        | Operation::Embeddings
+        | Operation::Rerank
+        | Operation::Tokenize => openai::whole(operation, text),
         Operation::Responses => responses::whole(text),
         Operation::Messages | Operation::CountMessageTokens => anthropic::whole(operation, text),
         Operation::GenerateContent
         | Operation::StreamGenerateContent { .. }
         | Operation::CountTokens
         | Operation::EmbedContent
-        | Operation::BatchEmbedContents => gemini::whole(operation, text),
+        | Operation::BatchEmbedContents
+        | Operation::Predict => gemini::whole(operation, text),
+        Operation::Converse | Operation::ConverseStream | Operation::CountConverseTokens => {
+            converse::whole(operation, text)
+        }
     }
 }
 
@@ -115,9 +138,12 @@ const PROBLEM_CHARACTERS: usize = 200;
 /// What serde says of a problem, without the value that it quotes.
 fn without_values(problem: &str) -> String {
     let mut said = problem.to_owned();
-    for (opening, closing) in [("string \"", "\", expected"), ("unknown variant `", "`, expected")] {
+    for (opening, closing) in
+        [("string \"", "\", expected"), ("unknown variant `", "`, expected"), (": `", "` is not ")]
+    {
         let start = said.find(opening).map(|at| at + opening.len());
-        let range = start.and_then(|start| said.rfind(closing).filter(|end| *end >= start).map(|end| start..end));
+        let range =
+            start.and_then(|start| said.rfind(closing).filter(|end| *end >= start).map(|end| start..end));
         if let Some(range) = range {
             said.replace_range(range, "…");
         }
@@ -142,8 +168,15 @@ mod tests {
     #[test]
     fn an_unreadable_answer_is_not_quoted() {
         for (problem, said) in [
-            (r#"`usage`: invalid type: string "a \"b\", expected c", expected u64"#, r#"`usage`: invalid type: string "…", expected u64"#),
-            ("unknown variant `secret`, expected one of `a`, `b`", "unknown variant `…`, expected one of `a`, `b`"),
+            (
+                r#"`usage`: invalid type: string "a \"b\", expected c", expected u64"#,
+                r#"`usage`: invalid type: string "…", expected u64"#,
+            ),
+            (
+                "unknown variant `secret`, expected one of `a`, `b`",
+                "unknown variant `…`, expected one of `a`, `b`",
+            ),
+            ("`a.b`: `secret` is not a whole number", "`a.b`: `…` is not a whole number"),
             ("it has no `choices`", "it has no `choices`"),
         ] {
             assert_eq!(without_values(problem), said);

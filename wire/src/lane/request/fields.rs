@@ -18,7 +18,8 @@ fn asked(more: &Value) -> Request {
     for (name, value) in more.as_object().expect("an object") {
         body[name] = value.clone();
     }
-    chat::request::to_canonical(openai::parse(body.to_string().as_bytes()).expect("parses")).expect("makes sense")
+    chat::request::to_canonical(openai::parse(body.to_string().as_bytes()).expect("parses"))
+        .expect("makes sense")
 }
 
 fn said(part: &Value) -> Value {
@@ -37,11 +38,19 @@ fn rows() -> Vec<(&'static str, Option<Field>, Request)> {
     let field = |words, field, more: Value| (words, Some(field), asked(&more));
     let part = |words, part: Value| (words, None, asked(&said(&part)));
     vec![
-        field("instructions", Field::System, json!({"messages": [{"role": "system", "content": "s"},
-            {"role": "user", "content": "q"}]})),
+        field(
+            "instructions",
+            Field::System,
+            json!({"messages": [{"role": "system", "content": "s"},
+            {"role": "user", "content": "q"}]}),
+        ),
         field("tools", Field::Tools, json!({"tools": tools})),
         field("which tool", Field::ToolChoice, json!({"tools": tools, "tool_choice": "required"})),
-        field("one call at most", Field::ParallelToolCalls, json!({"tools": tools, "parallel_tool_calls": false})),
+        field(
+            "one call at most",
+            Field::ParallelToolCalls,
+            json!({"tools": tools, "parallel_tool_calls": false}),
+        ),
         field("tokens at most", Field::MaxOutputTokens, json!({"max_completion_tokens": 9})),
         field("temperature", Field::Temperature, json!({"temperature": 0.5})),
         field("nucleus sampling", Field::TopP, json!({"top_p": 0.5})),
@@ -59,11 +68,19 @@ fn rows() -> Vec<(&'static str, Option<Field>, Request)> {
         field("verbosity", Field::Verbosity, json!({"verbosity": "low"})),
         field("end user", Field::User, json!({"user": "u"})),
         field("labels", Field::Metadata, json!({"metadata": {"a": "b"}})),
-        part("an image, inline", json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}})),
-        part("an image, by URL", json!({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}})),
+        part(
+            "an image, inline",
+            json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}),
+        ),
+        part(
+            "an image, by URL",
+            json!({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}),
+        ),
         part("sound", json!({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}})),
-        part("a PDF, inline", json!({"type": "file", "file": {"filename": "a.pdf",
-            "file_data": "data:application/pdf;base64,AAAA"}})),
+        part(
+            "a PDF, inline",
+            json!({"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}),
+        ),
     ]
 }
 
@@ -73,6 +90,7 @@ fn columns() -> Vec<(&'static str, Speaks)> {
         ("OpenAI", Speaks::openai()),
         ("Anthropic", Speaks::anthropic(PROFILE)),
         ("Gemini", Speaks::gemini(Upstream::default())),
+        ("Bedrock, not Claude", Speaks::bedrock("meta.llama3")),
     ]
 }
 
@@ -90,10 +108,9 @@ fn the_documents_table_of_fields_is_what_is_done() {
             let door = operation.into_iter().find(|door| !speaks.takes(*door)).expect("a foreign door");
             let there = speaks.asked(door, false).expect("a way");
             let cell = match conversation(&request, speaks, there, Unsupported::Refuse) {
-                Ok((_, dropped)) => {
-                    assert!(dropped.is_empty(), "{words}: {dropped:?}");
-                    field.map_or("yes".to_owned(), |field| format!("`{}`", field.name(there.dialect())))
-                }
+                // A hint: without it the answer is the same.
+                Ok((_, dropped)) if !dropped.is_empty() => "left out".to_owned(),
+                Ok(_) => field.map_or("yes".to_owned(), |field| format!("`{}`", field.name(there.dialect()))),
                 Err(_) => "refused".to_owned(),
             };
             table += &format!(" {cell} |");

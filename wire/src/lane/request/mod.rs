@@ -12,11 +12,13 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+pub(super) use self::view::unfit;
 use self::view::{View, refused};
+use super::cloud::{Cloud, Said};
 use super::operation::Kind;
 use super::{Door, Lane, Operation, Speaks};
 use crate::canonical::{Failure, FailureClass, Unsupported, seal};
-use crate::edit::{Edit, Object, splice};
+use crate::edit::{Edit, Object, Wanted, splice};
 use crate::openai::chat::ReasoningDetail;
 
 /// A client's request.
@@ -26,6 +28,7 @@ pub struct Inbound<'a> {
     view: View<'a>,
     model: Cow<'a, str>,
     stream: bool,
+    said: Said,
 }
 
 /// A request for an upstream.
@@ -64,10 +67,16 @@ pub fn read<'a>(door: &Door<'a>, body: &'a [u8]) -> Result<Inbound<'a>, Failure>
     let model = model_in_path.clone().or_else(|| view.model.clone());
     let model = model.ok_or_else(|| refused("model", "`model` is missing: name the model to use."))?;
     let stream = operation.streams_by_path() || view.stream;
-    Ok(Inbound { operation: *operation, view, model, stream })
+    Ok(Inbound { operation: *operation, view, model, stream, said: Said::default() })
 }
 
 impl<'a> Inbound<'a> {
+    /// With what the client says in these headers, by name and value: an upstream may want it in the body.
+    #[must_use]
+    pub fn with_headers<'h>(self, headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Self {
+        Self { said: Said::read(headers), ..self }
+    }
+
     /// What is asked.
     pub fn operation(&self) -> Operation {
         self.operation
@@ -111,23 +120,33 @@ impl<'a> Inbound<'a> {
         if let Some((name, _)) = set.iter().find(|(name, _)| view::fields(operation).contains(name)) {
             return Err(Failure::new(FailureClass::Internal, format!("`{name}` is no field to set")));
         }
-        let path = operation.path(upstream_model);
-        if operation == self.operation && !self.is_sealed() {
-            let mut edits = self.raw_edits(upstream_model);
-            edits.extend(set_fields(self.view.text, set)?);
-            edits.sort_by_key(|(range, _)| range.start);
-            let lane = Lane::raw(self);
+        let cloud = speaks.cloud;
+        let path = match cloud {
+            None => operation.path(upstream_model),
+            Some(cloud) => cloud.path(operation, upstream_model, self.stream),
+        };
+        let said = |name: &str, value: &Value| (name.to_owned(), Wanted::Value(value.to_string()));
+        let mut wanted: Vec<_> = set.iter().map(|(name, value)| said(name, value)).collect();
+        let of_cloud = cloud.map(|cloud| cloud.fields(operation, &self.said)).unwrap_or_default();
+        wanted.extend(of_cloud.into_iter().map(|(name, wanted)| (name.to_owned(), wanted)));
+        if operation == self.operation && !self.is_sealed() && !self.is_otherwise_in(cloud) {
+            let gone = wanted.iter().any(|(name, wanted)| name == "model" && *wanted == Wanted::Gone);
+            // Where the model has no place in the body, it is named in the path alone.
+            let mut edits = if gone { Vec::new() } else { self.raw_edits(upstream_model) };
+            edits.extend(set_fields(self.view.text, &wanted)?);
+            edits.sort_by_key(|(range, _)| (range.start, range.end));
+            let lane = Lane::raw(self, cloud);
             return Ok(Outbound { operation, path, body: Body::Edited(edits), dropped: Vec::new(), lane });
         }
         let written::Written { body, dropped, translation } =
             written::write(self, speaks, operation, upstream_model, policy)?;
-        let edits = set_fields(&body, set)?;
+        let edits = set_fields(&body, &wanted)?;
         let body = if edits.is_empty() { body.into_bytes() } else { splice(&body, &edits) };
         // In its own dialect a request is written anew to open its seals, and the answer has none.
         let lane = if operation == self.operation {
-            Lane::raw(self)
+            Lane::raw(self, cloud)
         } else {
-            Lane::translated(self, operation, translation)
+            Lane::translated(self, operation, cloud, translation)
         };
         Ok(Outbound { operation, path, body: Body::Written(body), dropped, lane })
     }
@@ -135,6 +154,26 @@ impl<'a> Inbound<'a> {
     /// What changes of a request that goes through as it came.
     pub(crate) fn raw_edits(&self, upstream_model: &str) -> Vec<Edit> {
         self.view.edits(upstream_model, self.stream && self.operation.asks_for_usage())
+    }
+
+    /// Whether a cloud has the operation and another form of its body, so that the body is written anew.
+    fn is_otherwise_in(&self, cloud: Option<Cloud>) -> bool {
+        match (cloud, self.operation) {
+            (Some(Cloud::Vertex), Operation::BatchEmbedContents) => true,
+            // It has the fields at the top, and the model in the path alone.
+            (Some(Cloud::Vertex), Operation::CountTokens) => self.view.names_the_model_or_wraps(),
+            (Some(Cloud::Vertex), Operation::GenerateContent | Operation::StreamGenerateContent { .. }) => {
+                self.may_name_calls()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a conversation of Gemini's may have ids on its calls, which Vertex AI refuses.
+    fn may_name_calls(&self) -> bool {
+        let text = self.view.text;
+        let calls = ["functionCall\"", "function_call\"", "functionResponse\"", "function_response\""];
+        text.contains("\"id\"") && calls.iter().any(|call| text.contains(call))
     }
 
     /// Whether the conversation may hold what was sealed on its way through another dialect.
@@ -151,14 +190,11 @@ impl<'a> Inbound<'a> {
     }
 }
 
-fn set_fields(text: &str, set: &[(&str, Value)]) -> Result<Vec<Edit>, Failure> {
-    if set.is_empty() {
+fn set_fields(text: &str, wanted: &[(String, Wanted)]) -> Result<Vec<Edit>, Failure> {
+    if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let names: Vec<&str> = set.iter().map(|(name, _)| *name).collect();
-    let object = Object::read(text, &names).map_err(|error| match error {
-        crate::edit::ObjectError::Twice(name) => refused(&name, &format!("`{name}` is given twice")),
-        crate::edit::ObjectError::Json(json) => Failure::new(FailureClass::Internal, json.to_string()),
-    })?;
-    Ok(object.set(&set.iter().map(|(_, value)| Some(value.to_string())).collect::<Vec<_>>()))
+    let names: Vec<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let object = Object::read(text, &names).map_err(|error| unfit(&error))?;
+    Ok(object.set(&wanted.iter().map(|(_, wanted)| wanted.clone()).collect::<Vec<_>>()))
 }

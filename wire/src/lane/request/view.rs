@@ -26,6 +26,8 @@ pub(super) struct View<'a> {
     pub stream: bool,
     stream_span: Option<Range<usize>>,
     options: Options,
+    /// It holds another request.
+    wraps: bool,
 }
 
 /// A place that names the model.
@@ -64,6 +66,11 @@ pub(super) fn fields(operation: Operation) -> &'static [&'static str] {
         | Operation::EmbedContent => &["model"],
         Operation::CountTokens => &["model", "generateContentRequest", "generate_content_request"],
         Operation::BatchEmbedContents => &["model", "requests"],
+        // The path names the model. Vertex AI's is no door.
+        Operation::Converse
+        | Operation::ConverseStream
+        | Operation::CountConverseTokens
+        | Operation::Predict => &[],
     }
 }
 
@@ -111,12 +118,14 @@ impl<'a> View<'a> {
             stream: stream.unwrap_or(false),
             stream_span: top.span("stream"),
             options: options(text, top.get("stream_options"))?,
+            wraps: false,
         };
         if let Some(value) = top.get("model") {
             view.model = Some(view.name(value, "model")?);
         }
         for inner in ["generateContentRequest", "generate_content_request"] {
             if let Some(value) = top.get(inner) {
+                view.wraps = true;
                 view.inner_name(value, inner)?;
             }
         }
@@ -143,6 +152,11 @@ impl<'a> View<'a> {
             self.name(value, &format!("{path}.model"))?;
         }
         Ok(())
+    }
+
+    /// Whether the body has what only the Gemini API takes of a question how many tokens there are.
+    pub(super) fn names_the_model_or_wraps(&self) -> bool {
+        self.wraps || !self.names.is_empty()
     }
 
     /// Whether the caller asked for the usage at the end of the stream.
@@ -222,6 +236,14 @@ fn refusal(path: &str, error: &ObjectError) -> Failure {
         ObjectError::Json(json) if !path.is_empty() => refused(path, &format!("`{path}`: {json}")),
         ObjectError::Json(json) if json.is_data() => Failure::new(FailureClass::BadRequest, json.to_string()),
         ObjectError::Json(json) => not_json(&json.to_string()),
+    }
+}
+
+/// The refusal of an object whose fields can't be set.
+pub(in crate::lane) fn unfit(error: &ObjectError) -> Failure {
+    match error {
+        ObjectError::Twice(name) => refused(name, &format!("`{name}` is given twice")),
+        ObjectError::Json(json) => Failure::new(FailureClass::Internal, json.to_string()),
     }
 }
 

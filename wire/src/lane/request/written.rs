@@ -6,6 +6,7 @@ use super::{Inbound, estimate};
 use crate::canonical::{
     EmbeddingRequest, Failure, FailureClass, Inexpressible, Request, Translated, Unreadable, Unsupported,
 };
+use crate::gemini::Service;
 use crate::lane::speaks::Tongue;
 use crate::lane::{Operation, Speaks, Translation};
 use crate::openai::embedding::EncodingFormat;
@@ -13,7 +14,7 @@ use crate::openai::responses::ResponsesRequest;
 use crate::openai::translate::error::of_ours;
 use crate::openai::translate::responses::Echo;
 use crate::openai::translate::{Server, chat, completions, embeddings, responses};
-use crate::{anthropic, gemini, openai};
+use crate::{anthropic, bedrock, gemini, openai};
 
 /// A body, and what its answer needs.
 pub(super) struct Written {
@@ -99,6 +100,14 @@ fn read(inbound: &Inbound<'_>, model: &str) -> Result<Asked, Failure> {
             let request = gemini::parse(body).map_err(|bad| bad.to_failure())?;
             counted(gemini::count_tokens::to_canonical(request, model))
         }
+        Operation::Converse | Operation::ConverseStream => {
+            let request = bedrock::parse(body).map_err(|bad| bad.to_failure())?;
+            plain(bedrock::request::to_canonical(request, model, inbound.stream))
+        }
+        Operation::CountConverseTokens => {
+            let request = bedrock::parse(body).map_err(|bad| bad.to_failure())?;
+            counted(bedrock::count_tokens::to_canonical(request, model))
+        }
         Operation::Embeddings => {
             let request = embeddings::to_canonical(openai::parse(body).map_err(of_ours)?);
             request
@@ -113,7 +122,8 @@ fn read(inbound: &Inbound<'_>, model: &str) -> Result<Asked, Failure> {
             let request = gemini::parse(body).map_err(|bad| bad.to_failure())?;
             embedded(gemini::embedding::batch_to_canonical(request, model))
         }
-        Operation::Rerank | Operation::Tokenize => Ok(Asked::Other),
+        // No client asks for the others here.
+        Operation::Rerank | Operation::Tokenize | Operation::Predict => Ok(Asked::Other),
     }
 }
 
@@ -123,7 +133,12 @@ fn embedded(request: Result<EmbeddingRequest, Unreadable>) -> Result<Asked, Fail
         .map_err(|bad| bad.to_failure())
 }
 
-pub(super) fn conversation(request: &Request, speaks: &Speaks, operation: Operation, policy: Unsupported) -> Said {
+pub(super) fn conversation(
+    request: &Request,
+    speaks: &Speaks,
+    operation: Operation,
+    policy: Unsupported,
+) -> Said {
     let chat = |server: Server| said(chat::request::from_canonical(request, server, policy));
     match &speaks.tongue {
         Tongue::OpenAi if operation == Operation::Responses => {
@@ -132,16 +147,28 @@ pub(super) fn conversation(request: &Request, speaks: &Speaks, operation: Operat
         Tongue::OpenAi => chat(Server::OpenAi),
         Tongue::Compatible => chat(Server::Compatible),
         Tongue::Anthropic(profile) => said(anthropic::request::from_canonical(request, policy, profile)),
-        Tongue::Gemini(upstream) => said(gemini::request::from_canonical(request, *upstream, policy)),
+        Tongue::Gemini { upstream, predicts: _ } => {
+            said(gemini::request::from_canonical(request, *upstream, policy))
+        }
+        Tongue::Converse => said(bedrock::request::from_canonical(request, policy)),
     }
 }
 
 fn counting(request: Request, speaks: &Speaks, door: Operation, policy: Unsupported) -> Said {
     match &speaks.tongue {
         Tongue::Anthropic(profile) => {
-            said(anthropic::count_tokens::request_from_canonical(&request, policy, profile))
+            let (body, dropped) =
+                said(anthropic::count_tokens::request_from_canonical(&request, policy, profile))?;
+            let body = match speaks.cloud {
+                Some(cloud) => cloud.counted(body)?,
+                None => body,
+            };
+            Ok((body, dropped))
         }
-        Tongue::Gemini(upstream) => said(gemini::count_tokens::from_canonical(&request, *upstream, policy)),
+        Tongue::Gemini { upstream, predicts: _ } => {
+            said(gemini::count_tokens::from_canonical(&request, *upstream, policy))
+        }
+        Tongue::Converse => said(bedrock::count_tokens::from_canonical(&request, policy)),
         Tongue::Compatible if speaks.takes(Operation::Tokenize) => {
             said(chat::request::from_canonical(&prompt_of(request), Server::Compatible, policy))
         }
@@ -172,17 +199,30 @@ fn prompt_of(request: Request) -> Request {
         foreign,
         remarks,
     } = request;
-    Request { system, turns, tools, tool_choice, output_format, foreign, remarks, ..Request::new(origin, model) }
+    Request {
+        system,
+        turns,
+        tools,
+        tool_choice,
+        output_format,
+        foreign,
+        remarks,
+        ..Request::new(origin, model)
+    }
 }
 
 fn embedding(request: &EmbeddingRequest, speaks: &Speaks, door: Operation, policy: Unsupported) -> Said {
     match &speaks.tongue {
         Tongue::OpenAi => said(embeddings::from_canonical(request, Server::OpenAi, policy)),
         Tongue::Compatible => said(embeddings::from_canonical(request, Server::Compatible, policy)),
-        Tongue::Gemini(upstream) => {
-            said(gemini::embedding::from_canonical(request, upstream.service, policy))
+        Tongue::Gemini { upstream: _, predicts: true } => {
+            said(gemini::vertex_embedding::predict_from_canonical(request, policy))
         }
-        Tongue::Anthropic(_) => Err(speaks.refusal(door)),
+        Tongue::Gemini { upstream, predicts: false } => match upstream.service {
+            Service::GeminiApi => said(gemini::embedding::from_canonical(request, policy)),
+            Service::Vertex => said(gemini::vertex_embedding::batch_from_canonical(request, policy)),
+        },
+        Tongue::Anthropic(_) | Tongue::Converse => Err(speaks.refusal(door)),
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use self::raw::Raw;
 use self::translated::Translated;
 use super::{Lane, Operation, Stamp};
+use crate::bedrock;
+use crate::bedrock::invoke::Unwrapper;
 use crate::canonical::{Dialect, Failure, Usage};
 use crate::sse;
 
@@ -15,7 +17,16 @@ use crate::sse;
 #[derive(Debug)]
 pub struct Stream {
     way: Way,
+    /// Where a cloud wraps the events of its upstream's dialect.
+    wrapped: Option<Wrapped>,
     observed: Observed,
+}
+
+#[derive(Debug)]
+struct Wrapped {
+    unwrapper: Unwrapper,
+    /// Kept between calls for its room.
+    events: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -59,7 +70,10 @@ impl Lane {
                 Way::Translated(Box::new(Translated::new(&self, translation, stamp, max_event_bytes)))
             }
         };
-        Stream { way, observed: Observed::default() }
+        let wrapped = self
+            .unwraps()
+            .then(|| Wrapped { unwrapper: Unwrapper::new(max_event_bytes), events: Vec::new() });
+        Stream { way, wrapped, observed: Observed::default() }
     }
 }
 
@@ -68,9 +82,21 @@ impl Stream {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Observed {
         self.observed.pieces = 0;
         if self.observed.ended.is_none() {
-            match &mut self.way {
-                Way::Raw(raw) => raw.push(bytes, out, &mut self.observed),
-                Way::Translated(translated) => translated.push(bytes, out, &mut self.observed),
+            let Self { way, wrapped, observed } = self;
+            let (bytes, thrown) = match wrapped {
+                None => (bytes, None),
+                Some(Wrapped { unwrapper, events }) => {
+                    events.clear();
+                    let thrown = unwrapper.push(bytes, events).err();
+                    (events.as_slice(), thrown)
+                }
+            };
+            match way {
+                Way::Raw(raw) => raw.push(bytes, out, observed),
+                Way::Translated(translated) => translated.push(bytes, out, observed),
+            }
+            if let Some(failure) = thrown {
+                observed.end(Err(failure));
             }
         }
         self.observed.clone()
@@ -122,5 +148,6 @@ pub fn keep_alive(door: Operation, out: &mut Vec<u8>) {
         Dialect::Anthropic => sse::named_event("ping", r#"{"type":"ping"}"#, out),
         // Between the elements of an array as between events. Google's Python client takes a comment for an error.
         Dialect::Gemini => out.push(b'\n'),
+        Dialect::Converse => bedrock::stream::keep_alive(out),
     }
 }

@@ -3,8 +3,10 @@
 use serde_json::json;
 
 use super::Observed;
+use crate::bedrock;
 use crate::canonical::{Dialect, Failure};
 use crate::edit::{quoted, splice};
+use crate::eventstream;
 use crate::gemini::{Framing, JsonPieces, Piece};
 use crate::lane::raw::{Reader, Seen, unreadable};
 use crate::lane::{Lane, Operation, error};
@@ -30,6 +32,8 @@ pub(super) struct Raw {
 enum Frames {
     Events(Decoder),
     Array(JsonPieces),
+    /// Each event a message.
+    Messages(eventstream::Decoder),
     /// The connection is closed.
     Closed,
 }
@@ -56,12 +60,12 @@ enum Next {
 impl Raw {
     pub(super) fn new(lane: &Lane, max_event_bytes: usize) -> Self {
         let array = lane.upstream == Operation::StreamGenerateContent { framing: Framing::Array };
-        let frames = if array {
-            Frames::Array(JsonPieces::new(max_event_bytes))
-        } else {
-            Frames::Events(Decoder::new(max_event_bytes))
-        };
         let dialect = lane.upstream.dialect();
+        let frames = match dialect {
+            Dialect::Converse => Frames::Messages(eventstream::Decoder::new(max_event_bytes)),
+            _ if array => Frames::Array(JsonPieces::new(max_event_bytes)),
+            _ => Frames::Events(Decoder::new(max_event_bytes)),
+        };
         Self {
             dialect,
             frames,
@@ -88,6 +92,12 @@ impl Raw {
                 self.frames = Frames::Array(pieces);
                 step
             }
+            Frames::Messages(mut decoder) => {
+                decoder.push(bytes);
+                let step = self.messages(&mut decoder, out, observed);
+                self.frames = Frames::Messages(decoder);
+                step
+            }
             Frames::Closed => Ok(Next::More),
         };
         match step {
@@ -101,6 +111,8 @@ impl Raw {
         let step = match std::mem::replace(&mut self.frames, Frames::Closed) {
             Frames::Events(decoder) => self.last_event(decoder, out, observed),
             Frames::Array(pieces) if pieces.is_within() => Err(Failure::truncated(self.dialect)),
+            Frames::Messages(decoder) if decoder.is_within() => Err(Failure::truncated(self.dialect)),
+            Frames::Messages(_) => Ok(Next::More),
             Frames::Array(_) => {
                 if self.reader.is_whole_at_close() && self.tail == Some(Tail::Element) {
                     out.push(b']');
@@ -127,6 +139,28 @@ impl Raw {
                     }
                 }
                 Err(problem) => return Err(unreadable(self.dialect, &problem.to_string())),
+            }
+        }
+    }
+
+    fn messages(
+        &mut self,
+        decoder: &mut eventstream::Decoder,
+        out: &mut Vec<u8>,
+        observed: &mut Observed,
+    ) -> Step {
+        loop {
+            let next = decoder.next_message();
+            match next.map_err(|problem| unreadable(self.dialect, &problem.to_string()))? {
+                None => return Ok(Next::More),
+                Some(message) => {
+                    let seen = self.reader.message(&message)?;
+                    self.observe(&seen, observed);
+                    out.extend_from_slice(message.raw());
+                    if seen.ends {
+                        return Ok(Next::End);
+                    }
+                }
             }
         }
     }
@@ -242,6 +276,11 @@ impl Raw {
 
     fn see(&mut self, name: Option<&str>, text: &str, observed: &mut Observed) -> Result<Seen, Failure> {
         let seen = self.reader.event(name, text)?;
+        self.observe(&seen, observed);
+        Ok(seen)
+    }
+
+    fn observe(&mut self, seen: &Seen, observed: &mut Observed) {
         self.passed += 1;
         observed.meaningful |= seen.meaningful;
         observed.pieces = observed.pieces.saturating_add(u32::from(seen.speaks));
@@ -249,7 +288,6 @@ impl Raw {
         if seen.place.is_some() {
             observed.place.clone_from(&seen.place);
         }
-        Ok(seen)
     }
 
     pub(super) fn fail(&mut self, failure: &Failure, out: &mut Vec<u8>) {
@@ -279,6 +317,7 @@ impl Raw {
                 };
                 out.extend_from_slice(format!("{before}{}\n]", body()).as_bytes());
             }
+            (Dialect::Converse, _) => bedrock::error::write_exception(failure, out),
             // Plain JSON and no event: so Google sends it.
             (Dialect::Gemini, None) => out.extend_from_slice(format!("{}\n\n", body()).as_bytes()),
         }

@@ -11,7 +11,7 @@ use crate::gemini::Framing;
 use crate::lane::raw::unreadable;
 use crate::lane::{Lane, Operation, Stamp, Translation};
 use crate::openai::translate::{chat, completions, responses};
-use crate::{anthropic, gemini};
+use crate::{anthropic, bedrock, gemini};
 
 pub(super) struct Translated {
     reader: Box<dyn ReadStream + Send>,
@@ -112,7 +112,9 @@ fn weight(event: &Event) -> usize {
             Opening::RedactedThinking { provider: _, data } => data.len(),
             Opening::Whole(part) => of_part(part),
         },
-        Event::Logprobs { choice: _, logprobs } => 16 * EVENT_BYTES * (logprobs.content.len() + logprobs.refusal.len()),
+        Event::Logprobs { choice: _, logprobs } => {
+            16 * EVENT_BYTES * (logprobs.content.len() + logprobs.refusal.len())
+        }
         // Nothing is kept of them, or once.
         Event::Usage(_) | Event::Ping | Event::Start(_) | Event::End | Event::Error(_) => return 0,
         Event::BlockStop { choice: _, block: _ } | Event::Stop { choice: _, stop: _ } => 0,
@@ -180,6 +182,7 @@ fn reader(upstream: Dialect, stamp: &Stamp, limit: usize) -> Box<dyn ReadStream 
         Dialect::OpenAiResponses => Box::new(responses::StreamReader::new().limited(limit)),
         Dialect::Anthropic => Box::new(anthropic::StreamReader::new(mint).limited(limit)),
         Dialect::Gemini => Box::new(gemini::StreamReader::new(mint).limited(limit)),
+        Dialect::Converse => Box::new(bedrock::StreamReader::new(mint).limited(limit)),
     }
 }
 
@@ -204,5 +207,6 @@ fn writer(lane: &Lane, translation: &Translation, stamp: &Stamp) -> Box<dyn Writ
             };
             Box::new(gemini::StreamWriter::new(envelope, policy, framing))
         }
+        Dialect::Converse => Box::new(bedrock::StreamWriter::new(policy).began(stamp.began)),
     }
 }

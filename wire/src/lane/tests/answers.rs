@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{ARRAY, SSE, ask, lane, native, question, sent, stamp, upstreams};
+use super::{ARRAY, SSE, ask, everyone, lane, native, question, sent, stamp, upstreams};
 use crate::canonical::{Dialect, FailureClass, Usage};
-use crate::lane::{Operation, Speaks, error};
+use crate::lane::{Operation, Refusal, Speaks, error};
 
 /// An answer of each operation, which all say the same.
 fn answer(operation: Operation) -> Value {
@@ -50,15 +50,26 @@ fn answer(operation: Operation) -> Value {
         Operation::Tokenize => json!({"count": 5, "max_model_len": 8, "tokens": [1, 2, 3, 4, 5]}),
         Operation::EmbedContent => json!({"embedding": {"values": [1.0]}}),
         Operation::BatchEmbedContents => json!({"embeddings": [{"values": [1.0]}, {"values": [2.0]}]}),
+        Operation::Predict => json!({"predictions": [
+            {"embeddings": {"values": [1.0], "statistics": {"token_count": 1.0}}},
+            {"embeddings": {"values": [2.0], "statistics": {"token_count": 2.0}}},
+        ]}),
+        Operation::Converse | Operation::ConverseStream => json!({
+            "output": {"message": {"role": "assistant", "content": [{"text": "a"}]}}, "stopReason": "end_turn",
+            "usage": {"inputTokens": 6, "cacheReadInputTokens": 4, "outputTokens": 2, "totalTokens": 12},
+            "metrics": {"latencyMs": 1},
+        }),
+        Operation::CountConverseTokens => json!({"inputTokens": 5}),
     }
 }
 
-const CONVERSATIONS: [Operation; 5] = [
+const CONVERSATIONS: [Operation; 6] = [
     Operation::ChatCompletions,
     Operation::Completions,
     Operation::Responses,
     Operation::Messages,
     Operation::GenerateContent,
+    Operation::Converse,
 ];
 
 fn used() -> Usage {
@@ -71,7 +82,9 @@ fn a_raw_answer_differs_in_the_models_name_only() {
         let body = serde_json::to_string_pretty(&answer(operation)).expect("writes");
         let lane = lane(operation, false, &native(operation));
         let whole = lane.whole(&stamp(), 200, body.as_bytes()).expect("an answer");
-        let out = String::from_utf8(whole.body.expect("renamed")).expect("UTF-8");
+        // Bedrock's answers do not say which model gave them.
+        let out = whole.body.unwrap_or_else(|| body.clone().into_bytes());
+        let out = String::from_utf8(out).expect("UTF-8");
         assert_eq!(out, body.replace("\"up\"", "\"ns/m\""), "{operation}");
         let named = lane.whole(&stamp(), 200, out.as_bytes()).expect("an answer");
         assert_eq!(named.body, None, "what has the name already passes as it came");
@@ -87,12 +100,13 @@ fn a_raw_answer_differs_in_the_models_name_only() {
 #[test]
 fn an_answer_says_the_same_through_every_door() {
     for door in CONVERSATIONS {
-        for speaks in upstreams() {
+        for speaks in everyone() {
             let outbound = ask(door, &question(door, false), &speaks).expect("a way");
             let body = answer(outbound.operation).to_string();
             let whole = outbound.lane.whole(&stamp(), 200, body.as_bytes()).expect("an answer");
             assert_eq!(whole.usage, Some(used()), "{door} at {}", outbound.operation);
-            let mut out: Value = serde_json::from_slice(&whole.body.expect("written")).expect("JSON");
+            let out = whole.body.unwrap_or_else(|| body.into_bytes());
+            let mut out: Value = serde_json::from_slice(&out).expect("JSON");
             let expected = answer(door);
             for at in [
                 "/usage/prompt_tokens",
@@ -110,8 +124,15 @@ fn an_answer_says_the_same_through_every_door() {
                 "/output/0/content/0/text",
                 "/candidates/0/content/parts/0/text",
                 "/candidates/0/finishReason",
+                "/output/message",
+                "/usage/inputTokens",
+                "/usage/totalTokens",
+                "/stopReason",
             ] {
                 assert_eq!(out.pointer(at), expected.pointer(at), "{door} at {}: {at}", outbound.operation);
+            }
+            if door == Operation::Converse {
+                continue;
             }
             let name = if door == Operation::GenerateContent { "modelVersion" } else { "model" };
             assert_eq!(out[name].take(), json!("ns/m"), "{door}");
@@ -145,17 +166,31 @@ fn counting_crosses_between_those_who_count() {
         (Operation::CountTokens, native(Operation::GenerateContent)),
         (Operation::CountMessageTokens, Speaks::engine()),
         (Operation::CountTokens, Speaks::engine()),
+        (Operation::CountMessageTokens, Speaks::bedrock("meta.llama3")),
+        (Operation::CountMessageTokens, Speaks::bedrock("anthropic.claude-x")),
+        (Operation::CountMessageTokens, Speaks::vertex("claude-x")),
+        (Operation::CountTokens, Speaks::vertex("gemini-2.5-pro")),
+        (Operation::CountTokens, Speaks::bedrock("meta.llama3")),
+        (Operation::CountConverseTokens, native(Operation::Messages)),
+        (Operation::CountConverseTokens, Speaks::bedrock("anthropic.claude-x")),
     ] {
         let question = question(door, false);
         let outbound = ask(door, &question, &speaks).expect("a way");
-        assert!(sent(&question, &outbound).to_string().contains("\"q\""));
+        let asked = sent(&question, &outbound);
+        let inner = asked.pointer("/input/invokeModel/body").and_then(Value::as_str).map(|body| {
+            let bytes =
+                base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).expect("base64");
+            String::from_utf8(bytes).expect("UTF-8")
+        });
+        assert!(inner.unwrap_or_else(|| asked.to_string()).contains("\"q\""));
         let body = answer(outbound.operation).to_string();
         let whole = outbound.lane.whole(&stamp(), 200, body.as_bytes()).expect("a count");
         let out = whole.body.map_or(body.clone().into_bytes(), |body| body);
         assert_eq!(serde_json::from_slice::<Value>(&out).expect("JSON"), answer(door));
         assert_eq!(whole.usage, None, "counting is not paid");
     }
-    let refused = ask(Operation::CountTokens, &question(Operation::CountTokens, false), &Speaks::openai_compatible());
+    let refused =
+        ask(Operation::CountTokens, &question(Operation::CountTokens, false), &Speaks::openai_compatible());
     assert_eq!(refused.expect_err("nobody counts there").class, FailureClass::BadRequest);
 }
 
@@ -224,7 +259,9 @@ fn what_an_upstream_says_in_a_field_that_is_no_text_is_not_repeated() {
     fn places(value: &Value, path: &str, found: &mut Vec<String>) {
         let inner: Vec<(String, &Value)> = match value {
             Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
-            Value::Array(list) => list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+            Value::Array(list) => {
+                list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect()
+            }
             _ => Vec::new(),
         };
         for (name, value) in inner {
@@ -280,15 +317,19 @@ fn a_body_that_is_no_answer_is_the_upstreams_failure() {
     }
 }
 
+fn refused(status: u16, retry_after_seconds: Option<u32>, body: &str) -> Refusal<'_> {
+    Refusal { status, kind: None, retry_after_seconds, body: body.as_bytes() }
+}
+
 #[test]
 fn an_upstreams_error_is_read_in_its_dialect_and_told_in_the_doors() {
     let google = r#"{"error":{"code":429,"message":"slow","status":"RESOURCE_EXHAUSTED",
         "details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"52s"}]}}"#;
     let chat_at = |speaks: &Speaks| lane(Operation::ChatCompletions, false, speaks);
-    let failure = chat_at(&native(SSE)).failure(429, None, google.as_bytes());
+    let failure = chat_at(&native(SSE)).failure(&refused(429, None, google));
     assert_eq!((failure.class, failure.retry_after_seconds), (FailureClass::RateLimited, Some(52)));
     let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#;
-    let failure = chat_at(&native(Operation::Messages)).failure(529, Some(3), anthropic.as_bytes());
+    let failure = chat_at(&native(Operation::Messages)).failure(&refused(529, Some(3), anthropic));
     assert_eq!((failure.class, failure.retry_after_seconds), (FailureClass::Overloaded, Some(3)));
     // A status counts whatever the body is, where a whole answer was expected.
     for operation in CONVERSATIONS {
@@ -305,6 +346,7 @@ fn an_upstreams_error_is_read_in_its_dialect_and_told_in_the_doors() {
         (Dialect::OpenAiResponses, 503),
         (Dialect::Anthropic, 529),
         (Dialect::Gemini, 503),
+        (Dialect::Converse, 503),
     ] {
         let told = error(dialect, &failure);
         assert_eq!((told.status, told.retry_after_seconds), (status, Some(3)), "{dialect}");
@@ -327,7 +369,7 @@ fn a_field_that_the_upstream_refuses_has_the_callers_name() {
         (Operation::ChatCompletions, "response_format", "response_format"),
         (Operation::Messages, "messages", "messages"),
     ] {
-        let failure = lane(door, false, &Speaks::engine()).failure(400, None, refusal(param).as_bytes());
+        let failure = lane(door, false, &Speaks::engine()).failure(&refused(400, None, &refusal(param)));
         assert_eq!(failure.param.as_deref(), Some(name), "{door}");
         assert!(failure.message.contains(&format!("`{name}`")), "{door}: {failure}");
         assert_eq!(failure.message.contains("(It is your"), param != name, "{door}: {failure}");

@@ -11,15 +11,21 @@ fn an_answer_without_end_ends_at_a_bound() {
     for (upstream, more) in [
         (
             Speaks::engine(),
-            format!(r#"data: {{"id":"1","model":"up","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#),
+            format!(
+                r#"data: {{"id":"1","model":"up","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#
+            ),
         ),
         (
             Speaks::engine(),
-            format!(r#"data: {{"id":"1","model":"up","choices":[{{"index":0,"delta":{{"reasoning_content":"{text}"}}}}]}}"#),
+            format!(
+                r#"data: {{"id":"1","model":"up","choices":[{{"index":0,"delta":{{"reasoning_content":"{text}"}}}}]}}"#
+            ),
         ),
         (
             Speaks::gemini(Upstream::default()),
-            format!(r#"data: {{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"{text}"}}]}}}}]}}"#),
+            format!(
+                r#"data: {{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"{text}"}}]}}}}]}}"#
+            ),
         ),
     ] {
         for door in [Operation::Responses, Operation::Messages, Operation::ChatCompletions, SSE] {

@@ -3,6 +3,7 @@
 mod answers;
 mod bounds;
 mod bugs;
+mod clouds;
 mod crossing;
 mod streams;
 
@@ -30,13 +31,26 @@ pub(super) fn upstreams() -> [Speaks; 4] {
     [Speaks::openai(), Speaks::engine(), Speaks::anthropic(PROFILE), Speaks::gemini(Upstream::default())]
 }
 
+/// The same, and those that clouds serve.
+pub(super) fn everyone() -> Vec<Speaks> {
+    let clouds = [
+        Speaks::bedrock("meta.llama3-3-70b-instruct-v1:0"),
+        Speaks::bedrock("us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        Speaks::vertex("claude-sonnet-4-5@20250929"),
+        Speaks::vertex("gemini-2.5-pro"),
+    ];
+    upstreams().into_iter().chain(clouds).collect()
+}
+
 /// The upstream that takes an operation as it comes.
 fn native(operation: Operation) -> Speaks {
-    upstreams().into_iter().find(|speaks| speaks.takes(operation)).expect("someone takes it")
+    everyone().into_iter().find(|speaks| speaks.takes(operation)).expect("someone takes it")
 }
 
 fn stamp() -> Stamp {
-    Stamp { unique: "1".into(), created: 7, prompt_tokens: None }
+    // In time to come, so that no time has passed since.
+    let began = std::time::Instant::now() + std::time::Duration::from_secs(3600);
+    Stamp { unique: "1".into(), created: 7, began, prompt_tokens: None }
 }
 
 /// A request that each operation takes, for the model `ns/m`.
@@ -59,6 +73,14 @@ fn question(operation: Operation, stream: bool) -> Value {
         Operation::GenerateContent | Operation::StreamGenerateContent { .. } | Operation::CountTokens => {
             json!({"contents": [{"role": "user", "parts": [{"text": "q"}]}]})
         }
+        Operation::Converse | Operation::ConverseStream => {
+            json!({"messages": [{"role": "user", "content": [{"text": "q"}]}], "inferenceConfig": {"maxTokens": 9}})
+        }
+        Operation::CountConverseTokens => {
+            json!({"input": {"converse": {"messages": [{"role": "user", "content": [{"text": "q"}]}]}}})
+        }
+        // Nobody asks it.
+        Operation::Predict => json!({}),
         Operation::EmbedContent => json!({"content": {"parts": [{"text": "a"}]}}),
         Operation::BatchEmbedContents => json!({"requests": [
             {"model": "models/ns/m", "content": {"parts": [{"text": "a"}]}},
@@ -68,7 +90,7 @@ fn question(operation: Operation, stream: bool) -> Value {
 }
 
 fn at(operation: Operation) -> Door<'static> {
-    let in_path = operation.dialect() == Dialect::Gemini;
+    let in_path = matches!(operation.dialect(), Dialect::Gemini | Dialect::Converse);
     Door { operation, model_in_path: in_path.then_some("ns/m".into()) }
 }
 
@@ -90,8 +112,28 @@ fn lane(operation: Operation, stream: bool, speaks: &Speaks) -> Lane {
     ask(operation, &question(operation, stream), speaks).expect("a way").lane
 }
 
+/// A stream of an upstream's dialect as the upstream of `lane` frames it.
+fn framed(lane: &Lane, bytes: Vec<u8>) -> Vec<u8> {
+    if lane.upstream_media_type() == lane.upstream().stream_media_type() {
+        return bytes;
+    }
+    let mut out = Vec::new();
+    for event in String::from_utf8(bytes).expect("text").split("\n\n") {
+        let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) else { continue };
+        let bytes = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, data);
+        crate::eventstream::event("chunk", &json!({"bytes": bytes, "p": "abc"}).to_string(), &mut out);
+    }
+    out
+}
+
 /// What a client gets of a stream that comes in these pieces, and what was observed: at the end, with all pieces summed.
 fn streamed(lane: Lane, pieces: &[&[u8]]) -> (String, Observed) {
+    let (out, observed) = streamed_bytes(lane, pieces);
+    (String::from_utf8(out).expect("UTF-8"), observed)
+}
+
+/// The same, in a framing that is no text.
+fn streamed_bytes(lane: Lane, pieces: &[&[u8]]) -> (Vec<u8>, Observed) {
     let mut stream = lane.stream(&stamp(), LIMIT);
     let mut out = Vec::new();
     let mut count = 0;
@@ -100,7 +142,7 @@ fn streamed(lane: Lane, pieces: &[&[u8]]) -> (String, Observed) {
     }
     let last = stream.finish(&mut out);
     let observed = Observed { pieces: count + last.pieces, ..last };
-    (String::from_utf8(out).expect("UTF-8"), observed)
+    (out, observed)
 }
 
 fn failed(observed: &Observed) -> &Failure {

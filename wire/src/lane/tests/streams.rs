@@ -256,6 +256,7 @@ fn failure_read(operation: Operation, bytes: &str) -> Failure {
         Dialect::OpenAiResponses => Box::new(openai::translate::responses::StreamReader::new()),
         Dialect::Anthropic => Box::new(anthropic::StreamReader::new(mint())),
         Dialect::Gemini => Box::new(gemini::StreamReader::new(mint())),
+        Dialect::Converse => Box::new(crate::bedrock::StreamReader::new(mint())),
     };
     let mut events = Vec::new();
     reader.read(bytes.as_bytes(), &mut events);

@@ -109,7 +109,7 @@ pub fn api_error(failure: &Failure) -> ApiError {
         None | Some(Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses) => {
             failure.code.as_deref()
         }
-        Some(Dialect::Anthropic | Dialect::Gemini) => None,
+        Some(Dialect::Anthropic | Dialect::Gemini | Dialect::Converse) => None,
     };
     let status = failure.own_status().unwrap_or(status);
     let mut error = ApiError::new(status, kind, failure.param.as_deref(), own.or(code), &failure.message);

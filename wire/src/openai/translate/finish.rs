@@ -25,7 +25,9 @@ pub(super) fn from_canonical(reason: &StopReason, origin: Dialect) -> FinishReas
         StopReason::Other(word) => match (origin, word.as_str()) {
             (Dialect::OpenAiChat | Dialect::OpenAiCompletions, "function_call") => FinishReason::FunctionCall,
             (Dialect::OpenAiChat | Dialect::OpenAiCompletions, word) => FinishReason::Other(word.to_owned()),
-            (Dialect::OpenAiResponses | Dialect::Anthropic | Dialect::Gemini, _) => FinishReason::Stop,
+            (Dialect::OpenAiResponses | Dialect::Anthropic | Dialect::Gemini | Dialect::Converse, _) => {
+                FinishReason::Stop
+            }
         },
     }
 }

@@ -132,6 +132,27 @@ fn what_a_providers_owner_demands_goes_with_its_models() {
     assert!(policy.withholds(), "unless its owner says otherwise");
 }
 
+/// While a proxy is replaced because its cloud's region is another, the one before it must not be called.
+#[test]
+fn a_clouds_models_are_called_at_their_places_host() {
+    let external = json!({"external": {"provider": "acme", "model": "us.amazon.nova-x"}});
+    let mut facts = facts(vec![model("a", external)], vec![], vec![]);
+    let mut host = |base_url: Option<&str>| {
+        let mut spec = json!({"kind": "Bedrock", "bedrock": {"region": "eu-west-1"}, "apiKeys": [{"name": "s", "key": "k"}]});
+        if let Some(url) = base_url {
+            spec["baseURL"] = json!(url);
+        }
+        let provider = json!({
+            "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
+            "metadata": {"name": "acme", "namespace": "team"}, "spec": spec,
+        });
+        facts.apply(Change::Provider(Event::Apply(guarded(provider))));
+        entries(&facts)[0].data_policy.clone().and_then(|policy| policy.host().map(str::to_owned))
+    };
+    assert_eq!(host(None).as_deref(), Some("bedrock-runtime.eu-west-1.amazonaws.com"));
+    assert_eq!(host(Some("https://vpce.example.com")), None);
+}
+
 #[test]
 fn an_external_model_at_zero_is_not_routed_though_its_proxy_answers() {
     let endpoints = json!([{"addresses": ["10.0.1.1"], "conditions": {"ready": true}}]);

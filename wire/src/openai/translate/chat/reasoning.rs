@@ -145,6 +145,7 @@ fn format_of(provider: Provider) -> &'static str {
         Provider::OpenAi => "openai-responses-v1",
         Provider::Anthropic => "anthropic-claude-v1",
         Provider::Gemini => "google-gemini-v1",
+        Provider::Bedrock => "bedrock-converse-v1",
     }
 }
 
