@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
-use weighbridge_wire::canonical::{Failure, Unsupported};
+use weighbridge_wire::canonical::{Failure, Took, Unsupported};
 use weighbridge_wire::lane::{self, Body, Door, Lane, Stamp};
 
 use super::{Pipeline, headers};
@@ -86,7 +86,8 @@ impl Pipeline {
 /// A name of its own for each answer, and the time.
 fn stamp() -> Stamp {
     let unique = format!("{:032x}", rand::random::<u128>());
-    Stamp { unique, created: unix_seconds(), began: Instant::now(), prompt_tokens: None }
+    let began = Instant::now();
+    Stamp { unique, created: unix_seconds(), took: Took::new(move || began.elapsed()), prompt_tokens: None }
 }
 
 /// What the caller wants done with what another dialect can't say.

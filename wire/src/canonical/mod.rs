@@ -32,6 +32,7 @@ pub mod seal;
 mod sequencer;
 mod thinking;
 mod time;
+mod took;
 mod tool;
 mod usage;
 
@@ -58,5 +59,6 @@ pub use response::{Choice, Response, Stop, StopReason};
 pub use sequencer::Sequencer;
 pub use thinking::{Amount, Effort, ThinkingRequest, ThinkingShown};
 pub(crate) use time::{read_time, write_time};
+pub use took::Took;
 pub use tool::{CustomCall, CustomFormat, CustomTool, FunctionTool, Tool, ToolCall, ToolChoice, ToolResult};
 pub use usage::{Convention, Directions, Reported, Usage};

@@ -125,7 +125,7 @@ impl Lane {
             Dialect::Converse => {
                 let answer = bedrock::response::from_canonical(response, policy);
                 said(answer.map(|mut answer| {
-                    answer.message.extra.extend(bedrock::response::timed(stamp.began));
+                    answer.message.extra.extend(bedrock::response::timed(&stamp.took));
                     answer
                 }))
             }

@@ -1,10 +1,8 @@
 //! What is kept of a request until its answer comes.
 
-use std::time::Instant;
-
 use super::cloud::Cloud;
 use super::{Inbound, Operation};
-use crate::canonical::{Dialect, Envelope, ErrorAnswer, Failure, Field, Mint, Unsupported};
+use crate::canonical::{Dialect, Envelope, ErrorAnswer, Failure, Field, Mint, Took, Unsupported};
 use crate::openai::embedding::EncodingFormat;
 use crate::openai::responses::ResponsesRequest;
 use crate::openai::translate::responses::Echo;
@@ -37,14 +35,14 @@ pub(super) struct Translation {
 }
 
 /// What the gateway knows of an answer and this crate can't, having neither clock nor chance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Stamp {
     /// Unique to the answer, such as the request's own id; the dialect's prefix goes before it.
     pub unique: String,
     /// When it was made, in seconds since 1970.
     pub created: i64,
-    /// When the request came, where the answer says how long it took.
-    pub began: Instant,
+    /// How long the request has taken so far, for answers that say it.
+    pub took: Took,
     /// Tokens of the prompt, where the upstream says so before it answers. Anthropic's clients are told at the start.
     pub prompt_tokens: Option<u64>,
 }
@@ -152,7 +150,7 @@ impl Lane {
             // Its answers have no name.
             Dialect::Gemini | Dialect::Converse => "",
         };
-        let Stamp { unique, created, began: _, prompt_tokens: _ } = stamp;
+        let Stamp { unique, created, took: _, prompt_tokens: _ } = stamp;
         Envelope { id: format!("{prefix}{unique}"), created: *created, model: self.model.clone() }
     }
 

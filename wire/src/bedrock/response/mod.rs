@@ -3,14 +3,12 @@
 mod read;
 mod write;
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::request::Message;
 use super::usage::TokenUsage;
-use crate::canonical::Extra;
+use crate::canonical::{Extra, Took};
 
 pub use read::to_canonical;
 pub(super) use read::upstream;
@@ -35,9 +33,9 @@ pub struct ConverseResponse {
     pub extra: Extra,
 }
 
-/// What says how long an answer took that `began` to be asked for then.
-pub(crate) fn timed(began: Instant) -> Extra {
-    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+/// What says how long an answer `took`, as every client of AWS's expects.
+pub(crate) fn timed(took: &Took) -> Extra {
+    let milliseconds = u64::try_from(took.now().as_millis()).unwrap_or(u64::MAX);
     Extra::from_iter([("metrics".to_owned(), json!({"latencyMs": milliseconds}))])
 }
 

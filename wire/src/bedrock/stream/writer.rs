@@ -1,7 +1,6 @@
 //! Writing a stream for a client.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::json;
@@ -17,7 +16,7 @@ use crate::bedrock::response::{own_fields, timed};
 use crate::bedrock::{citation, error, stop_reason, usage};
 use crate::canonical::{
     Delta, Dialect, Event, Extra, Inexpressible, Losses, Opening, Part, Place, Provider, RedactedThinking,
-    Sequencer, Stop, Unsupported, Usage, WriteStream, seal,
+    Sequencer, Stop, Took, Unsupported, Usage, WriteStream, seal,
 };
 use crate::eventstream;
 
@@ -36,7 +35,7 @@ pub struct StreamWriter {
     calls_tools: bool,
     logprobs_waived: bool,
     choices_lost: BTreeSet<u32>,
-    began: Option<Instant>,
+    took: Option<Took>,
 }
 
 /// The block under way.
@@ -50,10 +49,10 @@ struct OpenBlock {
 }
 
 impl StreamWriter {
-    /// The same for a request that `began` then: the end says how long it took, as every client of AWS's expects.
+    /// The same, which says at its end how long the answer `took`.
     #[must_use]
-    pub fn began(self, began: Instant) -> Self {
-        Self { began: Some(began), ..self }
+    pub fn timed(self, took: Took) -> Self {
+        Self { took: Some(took), ..self }
     }
 
     /// A writer.
@@ -71,7 +70,7 @@ impl StreamWriter {
             calls_tools: false,
             logprobs_waived: false,
             choices_lost: BTreeSet::new(),
-            began: None,
+            took: None,
         }
     }
 
@@ -242,7 +241,7 @@ impl StreamWriter {
         let extra = self.stop.as_ref().map(|stop| own_fields(origin, &stop.foreign, &mut self.losses));
         send(MESSAGE_STOP, &MessageStop { stop_reason, extra: extra.unwrap_or_default() }, out);
         let usage = Some(usage::from_canonical(&self.usage.unwrap_or_default()));
-        let extra = self.began.map(timed).unwrap_or_default();
+        let extra = self.took.as_ref().map(timed).unwrap_or_default();
         send(METADATA, &Metadata { usage, extra }, out);
         self.ended = true;
     }

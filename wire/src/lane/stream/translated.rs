@@ -207,6 +207,6 @@ fn writer(lane: &Lane, translation: &Translation, stamp: &Stamp) -> Box<dyn Writ
             };
             Box::new(gemini::StreamWriter::new(envelope, policy, framing))
         }
-        Dialect::Converse => Box::new(bedrock::StreamWriter::new(policy).began(stamp.began)),
+        Dialect::Converse => Box::new(bedrock::StreamWriter::new(policy).timed(stamp.took.clone())),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ARRAY, SSE, ask, everyone, lane, native, question, sent, stamp, upstreams};
+use super::{ARRAY, SSE, ask, everyone, lane, native, question, sent, stamp, streamed_bytes, upstreams};
 use crate::canonical::{Dialect, FailureClass, Usage};
 use crate::lane::{Operation, Refusal, Speaks, error};
 
@@ -402,4 +402,20 @@ fn who_gives_a_budget_in_anthropics_dialect_is_shown_the_thinking_everywhere() {
     body["thinking"]["display"] = json!("omitted");
     assert_eq!(written(&body, &Speaks::openai())["reasoning"].get("summary"), None);
     assert_eq!(config(&body)["includeThoughts"], false);
+}
+
+/// AWS's clients are told it in every answer, and the gateway has the clock.
+#[test]
+fn who_asks_as_at_bedrock_is_told_how_long_it_took() {
+    let body = answer(Operation::ChatCompletions).to_string();
+    let whole = lane(Operation::Converse, false, &Speaks::engine()).whole(&stamp(), 200, body.as_bytes());
+    let out: Value = serde_json::from_slice(&whole.expect("an answer").body.expect("written")).expect("JSON");
+    assert_eq!(out["metrics"], json!({"latencyMs": 7}));
+
+    let chunk =
+        r#"{"id":"c","model":"up","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
+    let stream = format!("data: {chunk}\n\ndata: [DONE]\n\n");
+    let lane = lane(Operation::ConverseStream, true, &Speaks::engine());
+    let (out, _) = streamed_bytes(lane, &[stream.as_bytes()]);
+    assert!(String::from_utf8_lossy(&out).contains(r#""metrics":{"latencyMs":7}"#));
 }

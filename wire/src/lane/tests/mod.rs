@@ -7,11 +7,13 @@ mod clouds;
 mod crossing;
 mod streams;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Body, Door, Ended, Lane, Observed, Operation, Outbound, Speaks, Stamp, read};
 use crate::anthropic::{ModelProfile, ThinkingForm};
-use crate::canonical::{Dialect, Failure, Unsupported};
+use crate::canonical::{Dialect, Failure, Took, Unsupported};
 use crate::edit::splice;
 use crate::gemini::{Framing, Upstream};
 
@@ -48,9 +50,8 @@ fn native(operation: Operation) -> Speaks {
 }
 
 fn stamp() -> Stamp {
-    // In time to come, so that no time has passed since.
-    let began = std::time::Instant::now() + std::time::Duration::from_secs(3600);
-    Stamp { unique: "1".into(), created: 7, began, prompt_tokens: None }
+    let took = Took::new(|| Duration::from_millis(7));
+    Stamp { unique: "1".into(), created: 7, took, prompt_tokens: None }
 }
 
 /// A request that each operation takes, for the model `ns/m`.

@@ -1,6 +1,7 @@
 //! What both ways of the translation promise together.
 
 mod answers;
+mod properties;
 mod requests;
 mod streams;
 
