@@ -13,6 +13,7 @@ mod failure;
 mod forward;
 mod label;
 mod metrics;
+mod open_files;
 mod pipeline;
 mod proxy;
 pub mod runtime;
@@ -21,6 +22,7 @@ mod telemetry;
 
 pub use config::{Drain, GatewayConfig, Limits, Timeouts};
 pub use forward::TrustError;
+pub use open_files::raise_open_files;
 pub use proxy::{
     KeySource, ProviderFeed, ProxyConfig, ProxyConfigError, WeightError, serve_proxy, serve_proxy_telling,
 };

@@ -3,7 +3,9 @@
 pub mod certificates;
 pub mod cpu;
 pub mod door;
+pub mod engine;
 pub mod figures;
+pub mod log;
 pub mod matrix;
 pub mod measured;
 pub mod operator;

@@ -1,9 +1,6 @@
 //! Who may call what, through a gateway in process: each header, each refusal, and that no key gets out.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -13,6 +10,7 @@ use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_tests::door::{Answer, Client, Door, entry, model_access};
+use weighbridge_tests::log::Log;
 use weighbridge_tests::simulator::Simulator;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -226,36 +224,14 @@ async fn before_the_keys_are_listed_it_is_not_ready_and_lets_nobody_in() {
     assert_eq!(bed.ask(KEY, "normal").await.status, 200);
 }
 
-/// Everything that is logged, at every level.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The log says who called by the key's name; the key itself is in no log, no metric, no answer and no `Debug`.
 #[tokio::test]
 async fn no_key_gets_out_and_the_log_knows_the_caller_by_name() {
     let log = Log::default();
-    let writer = log.clone();
     let everything = tracing_subscriber::fmt()
         .json()
         .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
+        .with_writer(log.writer())
         .finish();
     tracing::subscriber::set_global_default(everything).expect("the only subscriber of this binary");
     let access = Access::from_resources(&accesses());

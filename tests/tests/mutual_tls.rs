@@ -1,7 +1,7 @@
 //! Between our own parts: a gateway gets in, nobody else does, and a gateway talks to nobody but whom it means.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,22 +12,18 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, Timeouts};
-use weighbridge_inference_server::http::Phase;
-use weighbridge_inference_server::server::{ModelFile, Server, ServerConfig};
 use weighbridge_operator::certificates::{Authority, Issuer};
 use weighbridge_tests::certificates::{Installation, anonymous, front_door, lifetimes};
 use weighbridge_tests::door::{Client, Door, entry};
+use weighbridge_tests::engine::Engine;
 use weighbridge_tests::simulator::Simulator;
-use weighbridge_tls::{ClientTls, Handshakes, Identity, ServerFiles, ServerTls};
+use weighbridge_tls::{ClientTls, Handshakes, Identity, ServerTls};
 use weighbridge_wire::provider::Kind;
 
 const CHAT: &str = "/v1/chat/completions";
-const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 fn engine(name: &str) -> Identity {
     Identity::Engine { namespace: "team".to_owned(), name: name.to_owned() }
@@ -114,35 +110,11 @@ async fn only_gateways_get_in(
     assert!((6 * 86_400..8 * 86_400).contains(&left), "{left} s left");
 }
 
-struct Engine {
-    address: SocketAddr,
-    admin: SocketAddr,
-    _task: AbortOnDropHandle<()>,
-}
-
-/// A ready engine on a tiny model of the goldens.
-async fn serve(name: &str, tls: ServerFiles) -> Engine {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/families").join(name);
-    let mut config = ServerConfig::new(ANYWHERE, ModelFile::Path(folder), name);
-    config.admin_listen = Some(ANYWHERE);
-    config.tls = Some(tls);
-    let server = Server::bind(config).await.expect("a port");
-    let (address, admin) = (server.address(), server.admin_address().expect("a second port"));
-    let (phases, mut phase) = watch::channel(Phase::Opening);
-    let sink = Arc::new(move |phase: &Phase| {
-        phases.send_replace(phase.clone());
-    });
-    let task =
-        tokio::spawn(async move { server.run(std::future::pending(), sink).await.expect("no failure") });
-    phase.wait_for(|phase| *phase == Phase::Ready).await.expect("it becomes ready");
-    Engine { address, admin, _task: AbortOnDropHandle::new(task) }
-}
-
 #[tokio::test]
 async fn an_engine_answers_gateways_and_nobody_else() {
     let ours = Installation::new().expect("an installation");
     let files = ours.server_files("engine", &engine("bert")).expect("files");
-    let served = serve("bert", files).await;
+    let served = Engine::golden("bert", Some(files)).await.expect("an engine");
     let upstream = ours.client("gateway", &Identity::Gateway).expect("a certificate");
     let door = gateway(upstream, vec![at("bert", World::Open, served.address, engine("bert"))]).await;
     let mut client = Client::connect(door.address).await.expect("connected");
@@ -226,7 +198,7 @@ async fn the_operator_asks_a_proxy_how_things_stand_and_nobody_else_does() {
     assert_eq!(provider.simulator.counts().requests, 0, "the operator calls no provider");
 
     let files = ours.server_files("engine", &engine("bert")).expect("files");
-    let served = serve("bert", files).await;
+    let served = Engine::golden("bert", Some(files)).await.expect("an engine");
     let config = ours.client("operator", &Identity::Operator).expect("a certificate").current();
     let heard = async {
         let mut client = Client::connect_tls(served.address, config, &engine("bert").to_string()).await?;

@@ -4,7 +4,6 @@
 mod provider_script;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -12,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::Response;
 use provider_script::{Provider, Seen, a_path, config, json, write_keys};
 use weighbridge_tests::door::{Answer, Client, Door};
+use weighbridge_tests::log::Log;
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_wire::provider::Kind;
 
@@ -22,19 +22,6 @@ const PLAIN: [&str; 3] = ["sk-canary-7d2f9a", "sk-canary-2b8c4e", "sk-canary-9f3
 
 async fn admin(door: &Door, path: &str) -> Answer {
     Client::connect(door.admin).await.expect("connected").get(path).await.expect("answered")
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("unpoisoned").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Every way to write every key.
@@ -156,26 +143,17 @@ async fn surfaces_of_misbehaviour() -> String {
 #[tokio::test]
 async fn the_keys_are_on_no_surface() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.writer()).finish();
     // Of the whole process, which is why this test has one to itself.
     tracing::subscriber::set_global_default(subscriber).expect("the only one");
-    let panics = Log::default();
-    let said = panics.clone();
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        write!(said.clone(), "{panic}").expect("written");
-        hook(panic);
-    }));
+    let panics = Log::of_panics();
     let mut surfaces = surfaces_of_misbehaviour().await;
     for kind in Kind::ALL.into_iter().filter(|kind| !kind.has_place()) {
         surfaces += &surfaces_of(kind).await;
     }
-    surfaces += &String::from_utf8_lossy(&log.0.lock().expect("unpoisoned"));
-    surfaces += &String::from_utf8_lossy(&panics.0.lock().expect("unpoisoned"));
+    surfaces += &log.text();
+    surfaces += &panics.text();
     assert!(surfaces.contains("weighbridge_provider_requests_total"), "the metrics are there");
     assert!(surfaces.contains("the provider answered with an error"), "no log");
     let shown = |text: &str| {

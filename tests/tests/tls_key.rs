@@ -3,9 +3,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,23 +19,11 @@ use weighbridge_gateway::{GatewayConfig, access::Access};
 use weighbridge_operator::certificates::Authority;
 use weighbridge_tests::certificates::{Installation, anonymous, front_door, lifetimes};
 use weighbridge_tests::door::{Client, Door, entry};
+use weighbridge_tests::log::Log;
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_tls::{Handshakes, Identity, ServerTls};
 
 const CHAT: &str = "/v1/chat/completions";
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("unpoisoned").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// The ways in which somebody might write the key of `pem`: whole lines, its bytes as numbers, as hexadecimal digits, and as
 /// base64 that begins elsewhere.
@@ -58,20 +45,11 @@ fn written(pem: &str) -> Vec<String> {
 #[tokio::test]
 async fn the_keys_are_on_no_surface() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.writer()).finish();
     // Of the whole process, which is why this test has one to itself; rustls' own words included.
     subscriber.try_init().expect("the only one");
-    let panics = Log::default();
-    let said = panics.clone();
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        write!(said.clone(), "{panic}").expect("written");
-        hook(panic);
-    }));
+    let panics = Log::of_panics();
 
     let ours = Installation::new().expect("an installation");
     let identity = Identity::Engine { namespace: "team".to_owned(), name: "m".to_owned() };
@@ -144,8 +122,8 @@ async fn the_keys_are_on_no_surface() {
     });
     show(format!("{:?}", panicked.await.err()));
 
-    surfaces += &String::from_utf8_lossy(&log.0.lock().expect("unpoisoned"));
-    surfaces += &String::from_utf8_lossy(&panics.0.lock().expect("unpoisoned"));
+    surfaces += &log.text();
+    surfaces += &panics.text();
     for there in [
         "a changed certificate can't be used",
         "weighbridge_certificate_reload_failures_total{use=\"server\"}",

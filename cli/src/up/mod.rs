@@ -41,6 +41,7 @@ use parts::{Ended, Parts};
 /// Where nothing can be served, or nothing is left to serve.
 pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
     log_to(terminal);
+    weighbridge_gateway::raise_open_files();
     let local = Local::read(&args)?;
     let access = match local.accesses.as_slice() {
         [] => Access::open(&args.default_namespace),

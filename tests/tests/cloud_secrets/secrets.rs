@@ -1,25 +1,10 @@
 //! What a cloud's keys are made of, and what is got for them, is on no surface: answers, errors, logs at every level, metrics.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
+use weighbridge_tests::log::Log;
 use weighbridge_tests::simulator::{Seen, Simulator, bedrock};
 use weighbridge_wire::provider::Kind;
 
 use super::bed::{Again, Bed, key, raw};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("unpoisoned").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// What a request showed of a key: its signature, the token, or what was signed for one.
 fn shown(seen: &Seen) -> Option<String> {
@@ -38,11 +23,10 @@ type Written = fn(&Simulator) -> String;
 #[tokio::test]
 async fn no_surface_shows_a_secret_of_a_cloud() {
     let log = Log::default();
-    let written = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_ansi(false)
-        .with_writer(move || written.clone())
+        .with_writer(log.writer())
         .finish();
     // Everything of this test runs on its own thread.
     let _logging = tracing::subscriber::set_default(subscriber);
@@ -71,7 +55,7 @@ async fn no_surface_shows_a_secret_of_a_cloud() {
         surfaces += &format!("{:?}", bed.until(|_| true).await);
         sent.extend(bed.simulator.seen().iter().filter_map(shown));
     }
-    surfaces += &String::from_utf8_lossy(&log.0.lock().expect("unpoisoned"));
+    surfaces += &log.text();
     assert!(surfaces.contains("the provider answered with an error"), "no log");
     assert!(sent.len() > 12, "signatures, bearers and assertions: {}", sent.len());
     let kept = ["canary", "PRIVATE KEY", bedrock::SECRET_ACCESS_KEY, bedrock::SESSION_TOKEN, "ya29."];

@@ -135,7 +135,7 @@ impl Key {
 }
 
 /// `text` as `how` says, marked so that HTTP/2 keeps it out of its tables and `Debug` hides it.
-fn show_text<B>(request: &mut Request<B>, how: KeyHeader, text: &str) -> Result<(), ShowError> {
+pub(super) fn show_text<B>(request: &mut Request<B>, how: KeyHeader, text: &str) -> Result<(), ShowError> {
     let value = format!("{}{text}", how.prefix);
     let mut value = HeaderValue::from_str(&value).map_err(|_| ShowError::Header)?;
     value.set_sensitive(true);
