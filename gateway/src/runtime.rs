@@ -14,7 +14,7 @@ use crate::metrics::{GatewayMetrics, Registry};
 use crate::pipeline::Pipeline;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
 use crate::telemetry::Telemetry;
-use crate::{GatewayConfig, proxy};
+use crate::{GatewayConfig, proxy, raise_open_files};
 
 /// Runs the role that `cli` names until a signal ends it.
 ///
@@ -28,6 +28,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
         )
         .init();
+    raise_open_files();
     let shutdown = Shutdown::on_signals().context("can't listen for signals")?;
     match cli.role {
         Role::Serve(args) => run_gateway(args, shutdown).await,
@@ -56,7 +57,7 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
 
 async fn run_proxy(args: ProxyArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let listeners = bind(args.listen, args.common.metrics_listen, args.tls.load()?).await?;
-    Ok(proxy::serve_proxy(args.config(), listeners, shutdown).await?)
+    Ok(proxy::serve_proxy(args.config()?, listeners, shutdown).await?)
 }
 
 async fn bind(public: SocketAddr, admin: SocketAddr, tls: Option<ServerTls>) -> anyhow::Result<Listeners> {

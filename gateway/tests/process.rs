@@ -22,7 +22,10 @@ struct Proxy {
 }
 
 fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weighbridge-gateway"));
+    started_by(Command::new(env!("CARGO_BIN_EXE_weighbridge-gateway")), arguments)
+}
+
+fn started_by(mut command: Command, arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env("RUST_LOG", "info")
@@ -34,18 +37,22 @@ fn program(arguments: &[&str]) -> Command {
 
 impl Proxy {
     async fn start() -> Self {
+        Self::start_with(Command::new(env!("CARGO_BIN_EXE_weighbridge-gateway"))).await
+    }
+
+    async fn start_with(command: Command) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let key = folder.path().join("key");
         std::fs::write(&key, "k").expect("written");
         let provider = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}/v1", provider.local_addr().expect("its address"));
-        let mut child =
-            program(&["proxy", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--allow-private"])
-                .args(["--kind=OpenAICompatible", "--provider=acme", "--namespace=team", "--drain-delay=0"])
-                .arg(format!("--base-url={base}"))
-                .arg(format!("--key-file={}", key.display()))
-                .spawn()
-                .expect("started");
+        let flags = ["proxy", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--allow-private"];
+        let mut child = started_by(command, &flags)
+            .args(["--kind=OpenAICompatible", "--provider=acme", "--namespace=team", "--drain-delay=0"])
+            .arg(format!("--base-url={base}"))
+            .arg(format!("--key-file={}", key.display()))
+            .spawn()
+            .expect("started");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let (public, admin) = loop {
             let line = lines.next_line().await.expect("readable").expect("it says where it listens");
@@ -133,6 +140,20 @@ async fn sigterm_finishes_32_streams_and_then_ends() {
     assert!(proxy.child.wait().await.expect("ended").success());
 }
 
+/// A connection is a file, and 1,024 of them are the usual limit of programs that do not ask for more.
+#[tokio::test]
+async fn as_many_files_may_be_open_as_the_system_allows() {
+    let lowered = r#"ulimit -Sn 256; exec "$0" "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", lowered, env!("CARGO_BIN_EXE_weighbridge-gateway")]);
+    let proxy = Proxy::start_with(command).await;
+    let limits = format!("/proc/{}/limits", proxy.child.id().expect("running"));
+    let limits = std::fs::read_to_string(limits).expect("readable");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a limit");
+    let [soft, hard] = std::array::from_fn(|nth| files.split_whitespace().nth(nth));
+    assert!(soft == hard && soft != Some("256"), "{files}");
+}
+
 #[tokio::test]
 async fn a_second_sigterm_ends_at_once() {
     let mut proxy = Proxy::start().await;
@@ -155,8 +176,12 @@ async fn a_refused_configuration_says_which_flag() {
         ("http://api.example.com/v1", "--base-url is plain http"),
         ("https://10.0.0.1/v1", "--base-url names 10.0.0.1"),
         ("nonsense", "--base-url"),
+        ("https://api.example.com/v1 --memory-limit=1000000", "--max-buffered-bytes"),
     ] {
+        let (base_url, more) =
+            base_url.split_once(' ').map_or((base_url, None), |(url, flag)| (url, Some(flag)));
         let output = program(&["proxy", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"])
+            .args(more)
             .args(["--kind=OpenAICompatible", "--provider=acme", "--namespace=team", "--key-file=key"])
             .args(["--base-url", base_url])
             .output()

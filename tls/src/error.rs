@@ -28,6 +28,9 @@ pub enum Problem {
     /// No file, or one that may not be read.
     #[error("it can't be read")]
     Unreadable(#[source] io::Error),
+    /// No certificate is as large.
+    #[error("it is larger than 1 MiB")]
+    TooLarge,
     /// Not what was asked for.
     #[error("it holds no certificate in PEM: it must begin with -----BEGIN CERTIFICATE-----")]
     NoCertificate,
@@ -46,6 +49,13 @@ pub enum Problem {
     /// The TLS library refuses its own defaults.
     #[error("TLS can't be set up")]
     Setup(#[source] rustls::Error),
+}
+
+impl Problem {
+    /// Whether the same file may be fine at the next look: it is there, and something else kept it from being read.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreadable(error) if error.kind() != io::ErrorKind::NotFound)
+    }
 }
 
 /// A connection that did not get as far as a request.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ impl NamedFile {
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Problem::Unreadable)?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(Problem::Unreadable(io::Error::other("it is larger than 1 MiB")));
+            return Err(Problem::TooLarge);
         }
         Ok(bytes)
     }

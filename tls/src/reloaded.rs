@@ -21,6 +21,8 @@ pub struct Reloaded<T> {
 
 struct State<T> {
     versions: Vec<Option<FileVersion>>,
+    /// Nothing is known of these versions: a file is there and could not be read just then.
+    unread: bool,
     value: Arc<T>,
     failures: u64,
 }
@@ -35,7 +37,7 @@ impl<T> Reloaded<T> {
         make: impl Fn() -> Result<T, TlsError> + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
         let (versions, made) = settled(&files, &make);
-        let state = State { versions, value: Arc::new(made?), failures: 0 };
+        let state = State { versions, unread: false, value: Arc::new(made?), failures: 0 };
         Ok(Self { files, make: Box::new(make), state: Mutex::new(state) })
     }
 
@@ -48,14 +50,18 @@ impl<T> Reloaded<T> {
     pub(crate) fn look(&self) -> (Arc<T>, u64) {
         // A panic elsewhere leaves the state whole: every change of it is an assignment.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if versions(&self.files) != state.versions {
+        let changed = versions(&self.files) != state.versions;
+        if changed || state.unread {
             let (versions, made) = settled(&self.files, &*self.make);
             state.versions = versions;
+            state.unread = matches!(&made, Err(error) if error.problem.may_pass());
             match made {
                 Ok(value) => {
                     state.value = Arc::new(value);
                     tracing::info!(files = %Listed(&self.files), "certificates were read again");
                 }
+                // Said and counted once, however often it is tried.
+                Err(_) if !changed => {}
                 Err(error) => {
                     state.failures += 1;
                     let problem = &error.problem;
@@ -109,8 +115,8 @@ impl<T> fmt::Debug for Reloaded<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::{fs, io};
 
     use super::*;
     use crate::Problem;
@@ -158,6 +164,30 @@ mod tests {
         replace("three");
         assert_eq!(*reloaded.current(), "three");
         assert_eq!(reloaded.look().1, 2);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_for_a_moment_is_read_when_it_can_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = NamedFile::new("--x", &folder.path().join("x"));
+        fs::write(&file.path, "one").expect("written");
+        let works = Arc::new(AtomicBool::new(true));
+        let (readable, of) = (Arc::clone(&works), file.clone());
+        let reloaded = Reloaded::new(vec![file.clone()], move || {
+            if !readable.load(Ordering::Relaxed) {
+                // As where no file descriptor is left.
+                return Err(TlsError::of(&of)(Problem::Unreadable(io::Error::from_raw_os_error(24))));
+            }
+            Ok(fs::read_to_string(&of.path).expect("readable"))
+        });
+        let reloaded = reloaded.expect("made");
+        works.store(false, Ordering::Relaxed);
+        fs::write(&file.path, "two, longer").expect("written");
+        for _ in 0..3 {
+            assert_eq!((reloaded.look().0.as_str(), reloaded.look().1), ("one", 1));
+        }
+        works.store(true, Ordering::Relaxed);
+        assert_eq!((reloaded.look().0.as_str(), reloaded.look().1), ("two, longer", 1));
     }
 
     #[test]

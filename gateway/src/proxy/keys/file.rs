@@ -51,15 +51,21 @@ impl KeyFile {
         })?;
         let version = FileVersion::from(&metadata);
         let key = match &self.last {
-            Some((last, key)) if *last == version => key.clone(),
-            Some(_) | None => self.load(version),
+            Some((last, key)) if *last == version && !matches!(key, Err(KeyError::Unreadable)) => key.clone(),
+            Some(_) | None => {
+                let key = self.read();
+                self.loaded(version, key)
+            }
         };
         Ok((key?, Generation(self.generation)))
     }
 
-    fn load(&mut self, version: FileVersion) -> Result<Key, KeyError> {
-        let key = self.read();
-        tracing::info!(key = self.index, readable = key.is_ok(), "the key file was read");
+    /// Keeps what `version` of the file held. One that could not be read just then is read at every look, and said once.
+    fn loaded(&mut self, version: FileVersion, key: Result<Key, KeyError>) -> Result<Key, KeyError> {
+        let unread = matches!(&self.last, Some((last, Err(KeyError::Unreadable))) if *last == version);
+        if !unread || key.is_ok() {
+            tracing::info!(key = self.index, readable = key.is_ok(), "the key file was read");
+        }
         if let Ok(key) = &key
             && !self.newest.as_ref().is_some_and(|newest| newest.is(key))
         {
@@ -108,6 +114,25 @@ mod tests {
         assert_eq!(text(&mut file).as_deref(), Some("again"));
         fs::remove_file(&path).expect("removed");
         assert_eq!(file.current().expect_err("no file"), KeyError::Missing);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_for_a_moment_is_read_when_it_can_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        fs::write(&path, "first").expect("written");
+        let mut file = KeyFile::new(0, path.clone());
+        let version = FileVersion::from(&fs::metadata(&path).expect("there"));
+        // As where no file descriptor is left.
+        assert_eq!(
+            file.loaded(version, Err(KeyError::Unreadable)).expect_err("no key"),
+            KeyError::Unreadable
+        );
+        assert_eq!(text(&mut file).as_deref(), Some("first"));
+        // What was read stays, unread, until the file changes.
+        let kept = Key::new("kept").expect("a key");
+        file.loaded(version, Ok(kept)).expect("a key");
+        assert_eq!(text(&mut file).as_deref(), Some("kept"));
     }
 
     #[test]
