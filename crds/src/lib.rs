@@ -7,6 +7,7 @@
 #![allow(clippy::duplicated_attributes, reason = "kube's derive reads repeated `printcolumn` attributes")]
 
 pub mod adapter;
+pub mod address;
 pub mod condition;
 mod data_policy;
 mod external_provider;

@@ -330,11 +330,22 @@ fn each_bad_provider_is_refused_with_the_field_and_the_fix() {
         ("https://user:pass@e.example/v1", "no user"),
         ("https://e.example/v1?key=x", "query"),
         ("https://e.example:8443/v1", "allowPrivate: true"),
+        // What the CRD's rule may take for a name, and the proxy would end at.
+        ("https://１２７.0.0.1/v1", "leads to 127.0.0.1"),
+        ("https://127.1/v1", "leads to 127.0.0.1"),
+        ("https://0x7f000001/v1", "leads to 127.0.0.1"),
+        ("https://１６９.２５４.１６９.２５４/v1", "leads to 169.254.169.254"),
+        ("https://[::ffff:10.0.0.1]/v1", "public host"),
+        ("https://ｌｏｃａｌｈｏｓｔ/v1", "leads to localhost"),
+        ("https://Metadata.Google.Internal/v1", "leads to metadata.google.internal"),
     ] {
         refused(validate::provider(&with(url, false), present), Reason::InvalidSpec, &[words]);
     }
-    for url in ["http://e.example:8080/v1", "https://e.example:8443/v1"] {
+    for url in ["http://e.example:8080/v1", "https://e.example:8443/v1", "https://１０.0.0.1/v1"] {
         assert!(validate::provider(&with(url, true), present).is_ok(), "{url}");
+    }
+    for url in ["https://１.1.1.1/v1", "https://bücher.example/v1"] {
+        assert!(validate::provider(&with(url, false), present).is_ok(), "{url}");
     }
     let good = with("https://e.example/v1", false);
     for (key, word) in [(KeyLookup::SecretMissing, "create it"), (KeyLookup::KeyMissing, "add it")] {

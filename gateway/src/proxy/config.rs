@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use http::uri::{Authority, Scheme};
 use url::{Host, Url};
+use weighbridge_crds::address::is_public;
 use weighbridge_wire::provider::Kind;
 
-use super::address;
 use crate::forward::TrustError;
 use crate::{Drain, Limits, Timeouts};
 
@@ -129,7 +129,7 @@ impl Base {
             Some(Host::Domain(_)) => None,
             None => return Err(ProxyConfigError::Parts),
         };
-        if let Some(ip) = literal.filter(|ip| !config.allow_private && !address::is_public(*ip)) {
+        if let Some(ip) = literal.filter(|ip| !config.allow_private && !is_public(*ip)) {
             return Err(ProxyConfigError::Address(ip));
         }
         let authority = url.authority().parse().map_err(|_| ProxyConfigError::Parts)?;

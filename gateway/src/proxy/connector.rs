@@ -10,8 +10,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
+use weighbridge_crds::address::is_public;
 
-use super::address::is_public;
 use super::{ProxyConfig, ProxyConfigError};
 use crate::forward::{Bounded, client_tls, connector};
 

@@ -5,7 +5,6 @@
 //! port how things stand (`watch`): whoever wants to know subscribes. What differs by kind of provider is the table in `wire::provider`. It
 //! knows no model and translates nothing; the gateway does. It never talks to the cluster.
 
-mod address;
 mod answer;
 mod config;
 mod connector;

@@ -1,6 +1,7 @@
 use std::num::NonZeroU16;
 
-use url::Url;
+use url::{Host, Url};
+use weighbridge_crds::address::{is_internal_name, is_public};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ApiKey, DataPolicy, ExternalProvider, ExternalProviderSpec, ProviderKind, SecretKey};
 
@@ -158,6 +159,20 @@ fn base_url(text: &str, allow_private: bool) -> Result<BaseUrl, Refusal> {
     if !plain || url.host_str().is_none_or(str::is_empty) {
         return Err(Refusal::invalid(format!(
             "baseURL {text:?} must have a host and no user, query or fragment, {example}"
+        )));
+    }
+    // As the proxy reads it, which may be another than the CRD's rule saw: a name's digits may be written in many scripts.
+    let inside = match url.host() {
+        Some(Host::Ipv4(ip)) => !is_public(ip.into()),
+        Some(Host::Ipv6(ip)) => !is_public(ip.into()),
+        Some(Host::Domain(name)) => is_internal_name(name),
+        None => false,
+    };
+    if inside && !allow_private {
+        return Err(Refusal::invalid(format!(
+            "baseURL {text:?} leads to {}, which is loopback, private, link-local or of metadata, where a key must not be \
+             sent: name a public host, or set allowPrivate: true for a server of your own",
+            url.host_str().unwrap_or_default()
         )));
     }
     let port = match (url.scheme(), url.port_or_known_default()) {

@@ -1,4 +1,4 @@
-//! Which addresses a provider may have.
+//! Which addresses a provider may have: what the rule of `baseURL` says of its text, said of what the text comes to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,11 +7,18 @@ const AZURE_WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 /// Whether `ip` is on the public internet. Loopback, private, link-local (cloud metadata), carrier-grade
 /// NAT, multicast and reserved ranges are not, nor is an IPv6 form that carries such an IPv4 address.
-pub(super) fn is_public(ip: IpAddr) -> bool {
+pub fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
         IpAddr::V6(ip) => is_public_v6(ip),
     }
+}
+
+/// Whether `host`, a name in lower case, is one that never leads to the public internet.
+pub fn is_internal_name(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let last = host.rsplit('.').next().unwrap_or(host);
+    matches!(last, "localhost" | "local") || host == "metadata.google.internal"
 }
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {
@@ -90,6 +97,16 @@ mod tests {
             "::7f00:1",
         ] {
             assert!(!is_public(ip.parse().expect("an address")), "{ip}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_inside_are_known() {
+        for host in ["localhost", "a.localhost.", "printer.local", "local", "metadata.google.internal"] {
+            assert!(is_internal_name(host), "{host}");
+        }
+        for host in ["api.example.com", "localhost.example.com", "notlocal", "google.internal.example"] {
+            assert!(!is_internal_name(host), "{host}");
         }
     }
 
