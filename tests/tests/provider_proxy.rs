@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
+use futures::FutureExt as _;
 use http::{Method, StatusCode};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use weighbridge_gateway::directory::{Directory, World};
 use weighbridge_gateway::{GatewayConfig, KeySource, ProxyConfig};
 use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, entry, proxy_config};
@@ -147,16 +149,11 @@ async fn a_provider_that_cannot_be_reached_is_a_502() {
     std::fs::write(&key, KEY).expect("written");
     let port = ClosedPort::new().expect("a port");
     let closed = port.address;
-    // Refused; a name that leads to loopback without leave; a certificate that nobody trusts.
+    // Refused; a certificate that nobody trusts.
     let simulator = Simulator::start_tls(&Certificate::new().expect("made")).await.expect("a simulator");
     let port = simulator.address().port();
-    for (base_url, allow_private) in [
-        (format!("http://{closed}/v1"), true),
-        (format!("https://localhost:{port}/v1"), false),
-        (format!("https://localhost:{port}/v1"), true),
-    ] {
-        let config = ProxyConfig { allow_private, ..config(&base_url, key.clone()) };
-        let door = Door::proxy(config).await.expect("a proxy");
+    for base_url in [format!("http://{closed}/v1"), format!("https://localhost:{port}/v1")] {
+        let door = Door::proxy(config(&base_url, key.clone())).await.expect("a proxy");
         let mut client = Client::connect(door.address).await.expect("connected");
         let answer = client.post(CHAT, ask("normal", "")).await.expect("answered");
         assert_eq!((answer.status, code(&answer)), (StatusCode::BAD_GATEWAY, "provider_unreachable".into()));
@@ -164,6 +161,32 @@ async fn a_provider_that_cannot_be_reached_is_a_502() {
         assert!(said.contains("check baseURL of ExternalProvider `acme`"), "{said}");
     }
     assert_eq!(simulator.counts().requests, 0);
+}
+
+/// A name is checked again by what it leads to: its owner may point it inside after the object was admitted. Without the
+/// check this provider would answer.
+#[tokio::test]
+async fn a_name_that_leads_inside_is_not_connected_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (key, ca_file) = (folder.path().join("key"), folder.path().join("ca.pem"));
+    let certificate = Certificate::new().expect("made");
+    std::fs::write(&key, KEY).expect("written");
+    std::fs::write(&ca_file, &certificate.pem).expect("written");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base_url = format!("https://localhost:{}/v1", listener.local_addr().expect("its address").port());
+    let ca_file = Some(ca_file);
+    let config = ProxyConfig { allow_private: false, ca_file, ..config(&base_url, key) };
+    let door = Door::proxy(config).await.expect("a proxy");
+    let mut client = Client::connect(door.address).await.expect("connected");
+    tokio::select! {
+        answer = client.post(CHAT, ask("normal", "")) => {
+            let answer = answer.expect("answered");
+            assert_eq!((answer.status, code(&answer)), (StatusCode::BAD_GATEWAY, "provider_unreachable".into()));
+        }
+        connected = listener.accept() => panic!("{connected:?}"),
+    }
+    // A connection would be in the backlog by now.
+    assert!(listener.accept().now_or_never().is_none());
 }
 
 #[tokio::test]
