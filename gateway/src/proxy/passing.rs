@@ -49,7 +49,8 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
-        self.metrics.count(self.code);
+        let failed = self.code == CALLER_LEFT && std::thread::panicking();
+        self.metrics.count(if failed { 500 } else { self.code });
     }
 }
 

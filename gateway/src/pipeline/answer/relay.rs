@@ -159,6 +159,15 @@ impl Relay {
         self.prompt_tokens
     }
 
+    /// The end, where the time is up.
+    pub(super) fn overdue(&mut self, total: Duration) -> Passed {
+        let mut passed = std::mem::take(&mut self.passed);
+        let failure = failure::overdue(&self.target.canonical, total);
+        let cut = End::Cut { cut: Cut::overdue, failure };
+        passed.ended = passed.ended.or(Some(if self.done { End::Whole } else { cut }));
+        passed
+    }
+
     /// What has come since, once something has come.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Passed> {
         while self.passed.out.is_empty() && self.passed.ended.is_none() {

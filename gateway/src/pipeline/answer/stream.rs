@@ -13,23 +13,38 @@ use super::super::record::Record;
 use super::relay::{End, Passed, Relay};
 use crate::server::BodyError;
 
+/// What a stream's caller hears whatever the upstream says.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Pace {
+    /// How long a silence lasts before the caller gets a sign of life.
+    pub keep_alive: Duration,
+    /// When the stream ends at the latest, which is so long after the request began.
+    pub ends: Instant,
+    pub total: Duration,
+}
+
+impl Pace {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.ends
+    }
+}
+
 /// A relay with the record that its passing fills. Dropped before the end, it cancels the upstream.
 pub(super) struct StreamBody {
     relay: Box<Relay>,
     operation: Operation,
     record: Record,
     silence: Pin<Box<Sleep>>,
-    /// How long one lasts before the caller gets a sign of life.
-    keep_alive: Duration,
+    pace: Pace,
     /// Whether `silence` counts the caller's present one; it is set only where there is one.
     waiting: bool,
     ended: bool,
 }
 
 impl StreamBody {
-    pub(super) fn new(relay: Box<Relay>, operation: Operation, keep_alive: Duration, record: Record) -> Self {
-        let silence = Box::pin(tokio::time::sleep(keep_alive));
-        Self { relay, operation, record, silence, keep_alive, waiting: false, ended: false }
+    pub(super) fn new(relay: Box<Relay>, operation: Operation, pace: Pace, record: Record) -> Self {
+        let silence = Box::pin(tokio::time::sleep(pace.keep_alive));
+        Self { relay, operation, record, silence, pace, waiting: false, ended: false }
     }
 
     fn pass(&mut self, passed: Passed) -> Option<Bytes> {
@@ -58,18 +73,22 @@ impl StreamBody {
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
-    /// A sign of life, once the silence has lasted.
-    fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+    /// Waits until the silence has lasted.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.waiting {
             self.waiting = true;
-            let deadline = Instant::now() + self.keep_alive;
+            let deadline = (Instant::now() + self.pace.keep_alive).min(self.pace.ends);
             self.silence.as_mut().reset(deadline);
         }
         ready!(self.silence.as_mut().poll(context));
         self.waiting = false;
+        Poll::Ready(())
+    }
+
+    fn sign_of_life(&self) -> Bytes {
         let mut out = Vec::new();
         lane::keep_alive(self.operation, &mut out);
-        Poll::Ready(Bytes::from(out))
+        Bytes::from(out)
     }
 }
 
@@ -84,12 +103,25 @@ impl Body for StreamBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        let bytes = match self.relay.poll_next(context) {
+        let next = match self.pace.is_over() {
+            true => Poll::Ready(self.relay.overdue(self.pace.total)),
+            false => self.relay.poll_next(context),
+        };
+        let bytes = match next {
             Poll::Ready(passed) => {
                 self.waiting = false;
                 self.pass(passed)
             }
-            Poll::Pending => Some(ready!(self.poll_keep_alive(context))),
+            Poll::Pending => {
+                ready!(self.poll_silence(context));
+                match self.pace.is_over() {
+                    true => {
+                        let passed = self.relay.overdue(self.pace.total);
+                        self.pass(passed)
+                    }
+                    false => Some(self.sign_of_life()),
+                }
+            }
         };
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
