@@ -20,6 +20,11 @@ use crate::telemetry::{Ended, Trace};
 /// Status of a request whose client left, as nginx writes it.
 const CLIENT_LEFT: u16 = 499;
 
+/// The code of a request that nobody answered: the client left, unless we failed.
+pub(super) fn unanswered() -> u16 {
+    if std::thread::panicking() { 500 } else { CLIENT_LEFT }
+}
+
 /// The record of one request. It settles when dropped: metrics are counted and one line is logged. Where
 /// nothing else was said before, the client left.
 pub(super) struct Record {
@@ -173,6 +178,9 @@ impl Record {
     }
 
     fn settle(&mut self) {
+        if self.code == CLIENT_LEFT {
+            self.code = unanswered();
+        }
         if self.stream && self.code == CLIENT_LEFT {
             self.cut = Some(Cut::client);
         }
