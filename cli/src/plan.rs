@@ -42,6 +42,7 @@ pub fn plan(args: &PlanArgs, terminal: &Terminal) -> Result<(), PlanError> {
         pull_policy: args.image_pull_policy,
         pull_secrets: args.image_pull_secrets.clone(),
         gateway_namespace: args.gateway_namespace.clone(),
+        bounds: args.bounds,
     };
     let planned = plan_offline(&manifests, &images).map_err(PlanError::Refused)?;
     if planned.is_empty() {

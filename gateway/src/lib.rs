@@ -13,14 +13,16 @@ mod failure;
 mod forward;
 mod label;
 mod metrics;
+mod open_files;
 mod pipeline;
 mod proxy;
 pub mod runtime;
 mod server;
 mod telemetry;
 
-pub use config::{Drain, GatewayConfig, Limits, Timeouts};
+pub use config::{Drain, GatewayConfig, Limits, LimitsError, Timeouts};
 pub use forward::TrustError;
+pub use open_files::raise_open_files;
 pub use proxy::{
     KeySource, ProviderFeed, ProxyConfig, ProxyConfigError, WeightError, serve_proxy, serve_proxy_telling,
 };

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use weighbridge_crds::ModelDeployment;
 use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
 use weighbridge_operator::leader::{Candidate, Leadership};
-use weighbridge_operator::plan::{self, Images, ModelPlan, ObservedModel, PullPolicy};
+use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, PullPolicy};
 use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place};
 use weighbridge_operator::{Events, Metrics, Owner};
 

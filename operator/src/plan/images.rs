@@ -1,6 +1,6 @@
 use k8s_openapi::api::core::v1::LocalObjectReference;
 
-use super::Decision;
+use super::{Bounds, Decision};
 
 /// What the operator was started with and every plan leans on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Images {
     pub pull_secrets: Vec<String>,
     /// Namespace of the gateway's pods: only they may call a proxy.
     pub gateway_namespace: String,
+    /// What engines and proxies share with the gateways in front of them.
+    pub bounds: Bounds,
 }
 
 /// When a node pulls an image.

@@ -8,10 +8,9 @@ use axum::http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use super::support::{MODEL, TestServer, chat, completion, text};
-use crate::http::body;
+use crate::http::body::{self, BodyMemory};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -178,7 +177,16 @@ async fn a_body_of_100_mb_is_a_413_and_nothing_else_suffers() {
     assert_eq!(status, 200);
 }
 
-/// llama.cpp GHSA-7rxv-5jhh-j6xx: a text of more than 2^31 bytes overran what its tokens were put into. Guard: `MAX_BODY`,
+#[tokio::test]
+async fn the_largest_body_is_what_the_server_was_told() {
+    let headers = HeaderMap::new();
+    for (most, size, status) in [(10, 10, None), (10, 11, Some(413)), (400 << 20, 11, None)] {
+        let read = body::read(&headers, Body::from(vec![b' '; size]), &BodyMemory::new(most)).await;
+        assert_eq!(read.err().map(|refused| refused.status), status, "{most}");
+    }
+}
+
+/// llama.cpp GHSA-7rxv-5jhh-j6xx: a text of more than 2^31 bytes overran what its tokens were put into. Guard: the largest body,
 /// whatever a request announces, and before anything is parsed.
 #[tokio::test]
 async fn ghsa_7rxv_a_text_of_2_gib_is_refused_before_it_is_read() {
@@ -191,7 +199,7 @@ async fn ghsa_7rxv_a_text_of_2_gib_is_refused_before_it_is_read() {
         Ok::<_, Infallible>(chunk.clone())
     });
     let body = Body::from_stream(futures::stream::iter(chunks.take((1 << 11) + 1)));
-    let refusal = body::read(&headers, body, &Arc::new(Semaphore::new(1 << 16))).await.unwrap_err();
+    let refusal = body::read(&headers, body, &BodyMemory::of_kib(32 << 20, 1 << 16)).await.unwrap_err();
     assert_eq!(refusal.status, 413);
     assert!(taken.load(Ordering::Relaxed) < 300, "{taken:?} MiB were taken in");
 }
