@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod cpu;
 pub mod door;
+pub mod engine;
 pub mod figures;
 pub mod matrix;
 pub mod measured;

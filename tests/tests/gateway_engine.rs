@@ -1,48 +1,23 @@
 //! The gateway in front of our engine on the sample model: what one says, the other understands.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::directory::{Directory, World};
-use weighbridge_inference_server::http::Phase;
-use weighbridge_inference_server::server::{ModelFile, Server, ServerConfig};
+use weighbridge_inference_server::server::ModelFile;
 use weighbridge_tests::door::{Client, Door, entry};
+use weighbridge_tests::engine::Engine;
 use weighbridge_tests::measured::sample;
 
 const CHAT: &str = "/v1/chat/completions";
-const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-struct Engine {
-    address: SocketAddr,
-    admin: SocketAddr,
-    _task: AbortOnDropHandle<()>,
-}
-
-/// An engine on the sample that has become ready.
+/// An engine on the sample.
 async fn engine() -> Engine {
-    serve(ModelFile::Path(sample().expect("a model")), "smollm2").await
-}
-
-async fn serve(model: ModelFile, name: &str) -> Engine {
-    let mut config = ServerConfig::new(ANYWHERE, model, name);
-    config.admin_listen = Some(ANYWHERE);
-    let server = Server::bind(config).await.expect("a port");
-    let (address, admin) = (server.address(), server.admin_address().expect("a second port"));
-    let (phases, mut phase) = watch::channel(Phase::Opening);
-    let sink = Arc::new(move |phase: &Phase| {
-        phases.send_replace(phase.clone());
-    });
-    let task =
-        tokio::spawn(async move { server.run(std::future::pending(), sink).await.expect("no failure") });
-    phase.wait_for(|phase| *phase == Phase::Ready).await.expect("it becomes ready");
-    Engine { address, admin, _task: AbortOnDropHandle::new(task) }
+    Engine::start(ModelFile::Path(sample().expect("a model")), "smollm2").await.expect("an engine")
 }
 
 /// The value of the series of `/metrics` at `admin` that begins with `series`; 0 where there is none.
@@ -84,15 +59,13 @@ async fn a_stream_that_is_left_is_metered_as_the_engine_meters_it() {
     assert!(metric(door.admin, &metered("output")).await >= 3.0);
 }
 
-/// A tiny model of the goldens, as a ready engine.
-async fn family(name: &str) -> Engine {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/families").join(name);
-    serve(ModelFile::Path(folder), name).await
+async fn golden(family: &str) -> Engine {
+    Engine::golden(family).await.expect("an engine")
 }
 
 #[tokio::test]
 async fn embeddings_and_reranking_go_through_the_door_and_are_metered() {
-    let (embedder, reranker) = (family("bert").await, family("bert-reranker").await);
+    let (embedder, reranker) = (golden("bert").await, golden("bert-reranker").await);
     let directory = Directory::from_entries(vec![
         entry("bert", World::Open, &[embedder.address]),
         entry("bert-reranker", World::Open, &[reranker.address]),

@@ -2,20 +2,18 @@
 //! think of its keys outlasts the request.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::{Directory, Entry, World};
-use weighbridge_inference_server::http::Phase;
-use weighbridge_inference_server::server::{ModelFile, Server as Engine, ServerConfig};
+use weighbridge_inference_server::server::ModelFile;
 use weighbridge_tests::door::{Client as HttpClient, Door, entry, model_access, proxy_config, write_keys};
+use weighbridge_tests::engine::Engine;
 use weighbridge_tests::matrix::{Client, Server, Upstream};
 use weighbridge_tests::measured::sample;
 use weighbridge_tests::simulator::{Counts, Simulator};
@@ -35,7 +33,7 @@ pub struct Bed {
     answer: Answer,
     /// Misbehaves in the open world, which the engine does not.
     _unlucky: Simulator,
-    _engine: AbortOnDropHandle<()>,
+    _engine: Engine,
 }
 
 /// The engine's own word on the programs' question.
@@ -54,14 +52,14 @@ pub struct Providers {
 
 impl Bed {
     pub async fn new() -> Self {
-        let (engine, address) = engine().await;
-        let answer = answer(address).await;
+        let engine = Engine::start(ModelFile::Path(sample().expect("a model")), OPEN).await.expect("an engine");
+        let answer = answer(engine.address).await;
         let unlucky = Simulator::start().await.expect("a simulator");
         let faults = expected::open_faults().into_iter().map(|fault| {
             let renamed = entry(fault, World::Open, &[unlucky.address()]);
             Entry { name: format!("{OPEN}-{fault}"), ..renamed }
         });
-        let mut entries = vec![entry(OPEN, World::Open, &[address])];
+        let mut entries = vec![entry(OPEN, World::Open, &[engine.address])];
         entries.extend(faults);
         let directory = Directory::from_entries(entries.clone());
         let access = Access::from_resources(&[model_access("team", "matrix", &[("ci", KEY)], &["*"])]);
@@ -236,21 +234,6 @@ fn model(client: &Client, column: Column, behaviour: Option<&str>) -> String {
         provider => format!("{}-{}", provider.prefix(), client.name.replace(' ', "-")),
     };
     behaviour.map_or(name.clone(), |behaviour| format!("{name}-{behaviour}"))
-}
-
-async fn engine() -> (AbortOnDropHandle<()>, SocketAddr) {
-    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let config = ServerConfig::new(anywhere, ModelFile::Path(sample().expect("a model")), OPEN);
-    let server = Engine::bind(config).await.expect("a port");
-    let address = server.address();
-    let (phases, mut phase) = watch::channel(Phase::Opening);
-    let sink = Arc::new(move |phase: &Phase| {
-        phases.send_replace(phase.clone());
-    });
-    let run = async move { server.run(std::future::pending(), sink).await.expect("no failure") };
-    let task = AbortOnDropHandle::new(tokio::spawn(run));
-    phase.wait_for(|phase| *phase == Phase::Ready).await.expect("it becomes ready");
-    (task, address)
 }
 
 /// Asks the engine itself what the programs ask.
