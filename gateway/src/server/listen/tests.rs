@@ -5,12 +5,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
+mod floods;
+
 struct Hello;
 
 impl Handler for Hello {
     async fn handle(self: Arc<Self>, _: Request<Incoming>) -> Response<Body> {
-        Response::new(Full::new(Bytes::from_static(b"hello")).map_err(|never| match never {}).boxed_unsync())
+        hello()
     }
+}
+
+fn hello() -> Response<Body> {
+    Response::new(Full::new(Bytes::from_static(b"hello")).map_err(|never| match never {}).boxed_unsync())
 }
 
 /// Answers without end.
