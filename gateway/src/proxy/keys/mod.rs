@@ -234,3 +234,6 @@ impl State {
 fn generations(read: &[Read]) -> Vec<Option<Generation>> {
     read.iter().map(|read| read.as_ref().ok().map(|(_, generation)| *generation)).collect()
 }
+
+#[cfg(test)]
+mod panic_tests;
