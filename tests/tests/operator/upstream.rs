@@ -271,7 +271,7 @@ async fn a_key_that_the_provider_says_back_is_in_no_status_and_no_event() -> Res
     everything += &serde_json::to_string(&bench.api::<Pod>().list(&ListParams::default()).await?)?;
     let at = everything.find("canary").map(|at| everything[at.saturating_sub(200)..].chars().take(300).collect());
     assert_eq!(at, None::<String>, "a key leaked");
-    assert!(provider.asked() > 1, "the key was sent, for the list and for a call");
+    assert!(provider.asked() > 0, "the key was sent");
     Ok(())
 }
 
