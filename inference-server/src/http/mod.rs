@@ -21,9 +21,9 @@ mod parameters;
 mod record;
 mod state;
 mod stream;
-mod tokenize;
 #[cfg(test)]
 mod tests;
+mod tokenize;
 
 use std::sync::Arc;
 

@@ -259,7 +259,8 @@ fn healthy(name: &str, model: &str, seen: Option<&ProviderSeen>, old: &[Conditio
 /// Why the provider can answer no call, where its proxy runs and the fault is beyond it.
 fn dead(type_: &'static str, name: &str, provider: Option<&ExternalProvider>) -> Option<Says> {
     let theirs = provider.and_then(|provider| current(provider, condition::READY))?;
-    let is_beyond = theirs.status != "True" && BEYOND_THE_PROXY.iter().any(|reason| reason.as_str() == theirs.reason);
+    let is_beyond =
+        theirs.status != "True" && BEYOND_THE_PROXY.iter().any(|reason| reason.as_str() == theirs.reason);
     is_beyond.then(|| {
         let message = format!("ExternalProvider {name}: {}", theirs.message);
         Says { message, ..Says::again(type_, theirs) }

@@ -110,7 +110,8 @@ fn heard_of(
                 Some((reason, ready.message.clone()))
             });
             // Who takes an engine down for a provider waits for its proxy's first word, or for it to be mute.
-            let unheard = (Reason::Progressing, "the proxy is asked how it stands with the provider".to_owned());
+            let unheard =
+                (Reason::Progressing, "the proxy is asked how it stands with the provider".to_owned());
             Some(beyond.unwrap_or(unheard))
         }
     };

@@ -420,7 +420,11 @@ fn a_provider_says_what_its_proxy_says() {
     // A proxy that is mute, such as one of an earlier version, is trusted to answer all the same.
     let mute = of_provider(Heard::Lost, Some(&unheard));
     assert_eq!(provider_reasons(&mute)[3..], ["?StateUnknown", "?StateUnknown", "?StateUnknown", "+Serving"]);
-    assert_eq!(of_provider(Heard::NotYet, Some(&mute)), mute, "and stays so with an operator that starts anew");
+    assert_eq!(
+        of_provider(Heard::NotYet, Some(&mute)),
+        mute,
+        "and stays so with an operator that starts anew"
+    );
     let list = json!({"complete": true, "models": [{"name": "large"}]});
     let good =
         json!({"probed": true, "keys": [{"state": "Usable"}], "models": list, "upstream": "Answering"});

@@ -43,12 +43,9 @@ impl BehindAProxy {
         let keys = write_keys(folder.path(), &[("sk-canary", 1)]).expect("written");
         let config = proxy_config(kind, &format!("http://{}/v1", meddler.address), keys);
         let proxy = Door::proxy(config).await.expect("a proxy");
-        let entry = Entry {
-            speaks: kind.speaks("faithful"),
-            ..entry("faithful", World::Closed, &[proxy.address])
-        };
-        let limits =
-            Limits { answer_bytes: ANSWER_BYTES, event_bytes: EVENT_BYTES, ..Limits::default() };
+        let entry =
+            Entry { speaks: kind.speaks("faithful"), ..entry("faithful", World::Closed, &[proxy.address]) };
+        let limits = Limits { answer_bytes: ANSWER_BYTES, event_bytes: EVENT_BYTES, ..Limits::default() };
         let config = GatewayConfig { limits, ..GatewayConfig::default() };
         let door = Door::gateway(config, Directory::from_entries(vec![entry])).await.expect("a gateway");
         Self { meddler, kind, door, _proxy: proxy, _folder: folder }
@@ -70,7 +67,8 @@ impl BehindAProxy {
     /// Whether this provider can be asked so.
     pub fn speaks(&self, call: Call, stream: bool) -> bool {
         let path = call.path("faithful", stream);
-        let (path, query) = path.split_once('?').map_or((path.as_str(), None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            path.split_once('?').map_or((path.as_str(), None), |(path, query)| (path, Some(query)));
         let speaks: Speaks = self.kind.speaks("faithful");
         let door = lane::door(path, query).expect("a door");
         speaks.asked(door.operation, stream).is_ok()
@@ -216,7 +214,8 @@ fn endless_events(mut right: Said) -> Said {
     let says = |frame: &&str| {
         let events = form.events(frame).expect("events");
         // The older form has its text elsewhere.
-        !form.streamed(&events).is_empty() || events.iter().any(|event| event["choices"][0]["text"] == "Hello")
+        !form.streamed(&events).is_empty()
+            || events.iter().any(|event| event["choices"][0]["text"] == "Hello")
     };
     let at = frames.iter().position(says).expect("a text");
     let again = frames[at].repeat(16);
@@ -228,7 +227,8 @@ fn endless_events(mut right: Said) -> Said {
 async fn what_is_no_answer_is_an_error_of_ours_that_quotes_nothing_and_what_never_ends_is_cut() {
     for misbehaviour in Misbehaviour::ALL {
         for kind in KINDS {
-            let bed = BehindAProxy::new(kind, Meddler::start(move |said| misbehaviour.spoil(said)).await).await;
+            let bed =
+                BehindAProxy::new(kind, Meddler::start(move |said| misbehaviour.spoil(said)).await).await;
             for (call, stream) in Call::ways() {
                 if !bed.speaks(call, stream) || (misbehaviour.streams() && !stream) {
                     continue;
@@ -244,7 +244,8 @@ async fn what_is_no_answer_is_an_error_of_ours_that_quotes_nothing_and_what_neve
                     }
                     other => panic!("{what}: {other} {text}"),
                 }
-                let begins = matches!(misbehaviour, Misbehaviour::EndlessEvents | Misbehaviour::EndlessComments);
+                let begins =
+                    matches!(misbehaviour, Misbehaviour::EndlessEvents | Misbehaviour::EndlessComments);
                 assert!(begins || answer.status == 502, "{what}: {text}");
                 let quoted = text.contains(CANARY) || format!("{:?}", answer.headers).contains("canary-of");
                 assert!(!quoted || misbehaviour == Misbehaviour::EndlessComments, "{what}: {text}");
@@ -255,7 +256,10 @@ async fn what_is_no_answer_is_an_error_of_ours_that_quotes_nothing_and_what_neve
                 assert!(taken <= most, "{what}: {taken} bytes were taken");
             }
             let paths = bed.meddler.simulator.seen();
-            assert!(paths.iter().all(|seen| !seen.path.contains("canary")), "{misbehaviour:?}: it was followed");
+            assert!(
+                paths.iter().all(|seen| !seen.path.contains("canary")),
+                "{misbehaviour:?}: it was followed"
+            );
         }
     }
 }

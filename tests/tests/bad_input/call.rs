@@ -116,8 +116,7 @@ impl Call {
 
     /// The same of an error as a value, whose status may be one that nobody wrote.
     pub fn error(self, body: &Value, status: Option<u16>, what: &str) -> String {
-        let (code, class) =
-            self.shape().error(body).unwrap_or_else(|error| panic!("{what}: {error:#}"));
+        let (code, class) = self.shape().error(body).unwrap_or_else(|error| panic!("{what}: {error:#}"));
         match self.shape() {
             Form::Chat | Form::Responses => assert!(body["error"]["type"].is_string(), "{what}: {body}"),
             Form::Messages => assert!(!class.is_empty(), "{what}: {body}"),

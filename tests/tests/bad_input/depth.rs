@@ -1,8 +1,8 @@
 //! JSON nested 10,000 deep: parsers that recurse end the process on it.
 
 use serde_json::{Value, json};
-use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::GatewayConfig;
+use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_tests::door::{Client, Door, Form, entry, proxy_config, write_keys};
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_wire::provider::Kind;
@@ -73,7 +73,8 @@ async fn what_is_nested_without_end_is_refused_at_every_door_and_goes_nowhere() 
             let mut client = Client::connect(bed.door.address).await.expect("connected");
             for place in places(call) {
                 for nest in nests() {
-                    let what = format!("{call:?} at {upstream:?}, stream {stream}: {place} of {}", &nest[..8]);
+                    let what =
+                        format!("{call:?} at {upstream:?}, stream {stream}: {place} of {}", &nest[..8]);
                     let asked = bed.asked(upstream);
                     let body = call.with(model, stream, &place, &nest);
                     let answer = client.post(&call.path(model, stream), body).await;
@@ -137,7 +138,9 @@ async fn an_answer_that_is_nested_without_end_is_delivered_as_it_came_or_refused
                 let text = answer.text().expect("text");
                 match answer.status.as_u16() {
                     // The caller's own dialect, byte for byte.
-                    200 if !stream => assert!(text.contains(&"}".repeat(9)) || text.contains(&"]".repeat(9)), "{what}"),
+                    200 if !stream => {
+                        assert!(text.contains(&"}".repeat(9)) || text.contains(&"]".repeat(9)), "{what}")
+                    }
                     200 => bed.ends(call, text, &what),
                     400 if !bed.speaks(call, stream) => {
                         call.refusal(&answer, &what);
@@ -183,7 +186,10 @@ async fn an_error_that_is_nested_without_end_is_one_that_cannot_be_read() {
             let body = Value::Object(call.body("faithful", false)).to_string();
             let answer = client.post(&call.path("faithful", false), body).await.expect("answered");
             let said = call.refusal(&answer, &kind.to_string());
-            assert!((400..=502).contains(&answer.status.as_u16()) && !said.contains("[["), "{kind}: {answer:?}");
+            assert!(
+                (400..=502).contains(&answer.status.as_u16()) && !said.contains("[["),
+                "{kind}: {answer:?}"
+            );
         }
     }
 }

@@ -42,7 +42,9 @@ impl Said {
 
     /// Whether it is a stream, by its head.
     pub fn is_stream(&self) -> bool {
-        self.headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+        self.headers
+            .get("content-type")
+            .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
             || (self.path.contains(":streamGenerateContent"))
     }
 }
@@ -115,14 +117,14 @@ async fn answer(
     let asked = client.open(head.method.clone(), &path, &[("content-type", "application/json")], body).await;
     let right = asked.expect("begun").whole().await.expect("answered");
     let mut headers = HeaderMap::new();
-    headers.extend(right.headers.get("content-type").map(|value| (http::header::CONTENT_TYPE, value.clone())));
+    headers
+        .extend(right.headers.get("content-type").map(|value| (http::header::CONTENT_TYPE, value.clone())));
     let text = right.text().expect("text").to_owned();
     let said = Said { path, status: right.status, headers, text, again: None };
     // What a proxy asks by itself is answered as it should be.
     let said = if head.method == http::Method::GET { said } else { meddle(said) };
     count.send_modify(|taken| taken.open += 1);
-    let pieces =
-        Pieces { first: Some(Bytes::from(said.text)), again: said.again.map(Bytes::from), count };
+    let pieces = Pieces { first: Some(Bytes::from(said.text)), again: said.again.map(Bytes::from), count };
     let mut response = Response::new(pieces);
     *response.status_mut() = said.status;
     *response.headers_mut() = said.headers;

@@ -52,7 +52,8 @@ pub struct Providers {
 
 impl Bed {
     pub async fn new() -> Self {
-        let engine = Engine::start(ModelFile::Path(sample().expect("a model")), OPEN).await.expect("an engine");
+        let engine =
+            Engine::start(ModelFile::Path(sample().expect("a model")), OPEN).await.expect("an engine");
         let answer = answer(engine.address).await;
         let unlucky = Simulator::start().await.expect("a simulator");
         let faults = expected::open_faults().into_iter().map(|fault| {

@@ -269,7 +269,8 @@ async fn a_key_that_the_provider_says_back_is_in_no_status_and_no_event() -> Res
         &serde_json::to_string(&bench.api::<ModelDeployment>().list(&ListParams::default()).await?)?;
     everything += &serde_json::to_string(&bench.api::<Deployment>().list(&ListParams::default()).await?)?;
     everything += &serde_json::to_string(&bench.api::<Pod>().list(&ListParams::default()).await?)?;
-    let at = everything.find("canary").map(|at| everything[at.saturating_sub(200)..].chars().take(300).collect());
+    let at =
+        everything.find("canary").map(|at| everything[at.saturating_sub(200)..].chars().take(300).collect());
     assert_eq!(at, None::<String>, "a key leaked");
     assert!(provider.asked() > 0, "the key was sent");
     Ok(())
@@ -297,10 +298,13 @@ impl Echo {
                         if key.is_some() {
                             counted.fetch_add(1, Ordering::Relaxed);
                         }
-                        let key = key.as_ref().and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
+                        let key =
+                            key.as_ref().and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
                         request.into_body().collect().await?;
-                        let words = format!("Incorrect API key provided: {key}. Find yours in your settings.");
-                        let error = json!({"error": {"message": words, "code": "invalid_api_key", "param": key}});
+                        let words =
+                            format!("Incorrect API key provided: {key}. Find yours in your settings.");
+                        let error =
+                            json!({"error": {"message": words, "code": "invalid_api_key", "param": key}});
                         let answer = Response::builder()
                             .status(401)
                             .header("content-type", "application/json")
@@ -310,8 +314,9 @@ impl Echo {
                     }
                 });
                 tokio::spawn(async move {
-                    let _ =
-                        Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                    let _ = Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         };

@@ -160,7 +160,10 @@ pub fn leaky(kind: Kind, turn: usize, keys: &[&str], said: &[String]) -> Respons
             .expect("an answer"),
         4 => Response::builder().header("content-type", "text/html").body(said.concat()).expect("an answer"),
         // An error under a 200, whole and as an event.
-        5 => of_type("application/json", format!(r#"{{"error":{{"message":"Incorrect API key: {}"}}}}"#, keys[0])),
+        5 => of_type(
+            "application/json",
+            format!(r#"{{"error":{{"message":"Incorrect API key: {}"}}}}"#, keys[0]),
+        ),
         6 => of_type("application/json", body),
         7 => of_type("text/event-stream", format!("event: error\ndata: {body}\n\n")),
         8 => of_type("text/event-stream", format!("data: {{\"error\":{{\"message\":\"{}\"}}}}\n\n", keys[0])),
@@ -223,7 +226,8 @@ fn events(kind: Kind, text: &str) -> String {
                     "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]});
                 format!("data: {chunk}\n\n")
             };
-            let words = chunk(serde_json::json!({"role": "assistant", "content": text}), serde_json::Value::Null);
+            let words =
+                chunk(serde_json::json!({"role": "assistant", "content": text}), serde_json::Value::Null);
             format!("{words}{}data: [DONE]\n\n", chunk(serde_json::json!({}), serde_json::json!("stop")))
         }
     }

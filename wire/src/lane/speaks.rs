@@ -109,9 +109,10 @@ impl Speaks {
     pub(super) fn refusal(&self, door: Operation) -> Failure {
         let (what, works) = match door.kind() {
             Kind::Conversation => ("converse", "ask another model"),
-            Kind::Counting => {
-                ("count tokens", "ask a model of open weights, at Anthropic or at Google, or read the usage of an answer")
-            }
+            Kind::Counting => (
+                "count tokens",
+                "ask a model of open weights, at Anthropic or at Google, or read the usage of an answer",
+            ),
             Kind::Embedding => {
                 ("embed", "ask an embedding model at OpenAI or Google, or one of open weights")
             }

@@ -25,7 +25,10 @@ fn a_panic_that_shows_everything_that_holds_a_key_shows_none() {
         let mut request = Request::new(());
         request.headers_mut().insert(name, value);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            std::panic::panic_any(format!("{keys:?} {chosen:?} {held:?} {source:?} {request:?} {:?}", chosen.key))
+            std::panic::panic_any(format!(
+                "{keys:?} {chosen:?} {held:?} {source:?} {request:?} {:?}",
+                chosen.key
+            ))
         }));
         let payload = panicked.expect_err("it panics");
         said += payload.downcast_ref::<String>().expect("text");

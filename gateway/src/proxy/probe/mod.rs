@@ -121,7 +121,9 @@ async fn ask(proxy: &Proxy, chosen: Option<&Chosen>) -> Shown {
     match tokio::time::timeout(TIME, pages(proxy, chosen)).await {
         Ok(shown) => shown,
         Err(_) => {
-            proxy.watch.unanswered(FailureClass::Timeout, &format!("no list of models within {} s", TIME.as_secs()));
+            proxy
+                .watch
+                .unanswered(FailureClass::Timeout, &format!("no list of models within {} s", TIME.as_secs()));
             Shown::Nothing
         }
     }

@@ -7,7 +7,10 @@ const PATH: &str = "/tokenize";
 async fn counted(server: &TestServer, body: Value) -> Value {
     let (status, answer) = server.post(PATH, &body).await;
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(answer["tokens"].as_array().expect("ids").len() as u64, answer["count"].as_u64().expect("a count"));
+    assert_eq!(
+        answer["tokens"].as_array().expect("ids").len() as u64,
+        answer["count"].as_u64().expect("a count")
+    );
     answer
 }
 
@@ -23,7 +26,10 @@ async fn a_prompt_has_as_many_tokens_as_its_answer_says() {
     let (_, answer) = server.post("/v1/completions", &completion(json!("tuv"), json!({}))).await;
     let text = counted(&server, json!({"model": MODEL, "prompt": "tuv", "user": "u"})).await;
     assert_eq!(text["count"], answer["usage"]["prompt_tokens"]);
-    assert_eq!(counted(&server, json!({"model": MODEL, "prompt": "x".repeat(5000)})).await["max_model_len"], 1024);
+    assert_eq!(
+        counted(&server, json!({"model": MODEL, "prompt": "x".repeat(5000)})).await["max_model_len"],
+        1024
+    );
 }
 
 #[tokio::test]

@@ -86,10 +86,11 @@ pub(super) fn whole(operation: Operation, body: &[u8]) -> Result<Seen, Failure> 
     let dialect = operation.dialect();
     let text = std::str::from_utf8(body).map_err(|error| unreadable(dialect, &error.to_string()))?;
     match operation {
-        Operation::ChatCompletions | Operation::Completions | Operation::Embeddings | Operation::Rerank
-        | Operation::Tokenize => {
-            openai::whole(operation, text)
-        }
+        Operation::ChatCompletions
+        | Operation::Completions
+        | Operation::Embeddings
+        | Operation::Rerank
+        | Operation::Tokenize => openai::whole(operation, text),
         Operation::Responses => responses::whole(text),
         Operation::Messages | Operation::CountMessageTokens => anthropic::whole(operation, text),
         Operation::GenerateContent

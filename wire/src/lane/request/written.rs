@@ -172,7 +172,16 @@ fn prompt_of(request: Request) -> Request {
         foreign,
         remarks,
     } = request;
-    Request { system, turns, tools, tool_choice, output_format, foreign, remarks, ..Request::new(origin, model) }
+    Request {
+        system,
+        turns,
+        tools,
+        tool_choice,
+        output_format,
+        foreign,
+        remarks,
+        ..Request::new(origin, model)
+    }
 }
 
 fn embedding(request: &EmbeddingRequest, speaks: &Speaks, door: Operation, policy: Unsupported) -> Said {

@@ -155,7 +155,8 @@ fn counting_crosses_between_those_who_count() {
         assert_eq!(serde_json::from_slice::<Value>(&out).expect("JSON"), answer(door));
         assert_eq!(whole.usage, None, "counting is not paid");
     }
-    let refused = ask(Operation::CountTokens, &question(Operation::CountTokens, false), &Speaks::openai_compatible());
+    let refused =
+        ask(Operation::CountTokens, &question(Operation::CountTokens, false), &Speaks::openai_compatible());
     assert_eq!(refused.expect_err("nobody counts there").class, FailureClass::BadRequest);
 }
 

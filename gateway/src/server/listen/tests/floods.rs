@@ -155,11 +155,9 @@ async fn too_long_a_list_of_headers_of_http_2_is_a_431() {
         }
         sender.send_request(request).await.expect("answered").status()
     };
-    for (headers, status) in [
-        (60, StatusCode::OK),
-        (70, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-        (1, StatusCode::OK),
-    ] {
+    for (headers, status) in
+        [(60, StatusCode::OK), (70, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), (1, StatusCode::OK)]
+    {
         assert_eq!(ask(headers).await, status, "{headers} KB");
     }
 }
