@@ -274,3 +274,32 @@ async fn a_connection_that_idles_after_a_request_gives_its_place_back() {
     served.await.expect("no panic");
     assert!(began.elapsed() < 3 * HEADERS, "{:?}", began.elapsed());
 }
+
+/// What is open then is finished: an answer may take longer than a connection may idle.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_long_is_finished_on_a_connection_that_closes_for_idling() {
+    let (client, served) = connected(Slow, BETWEEN);
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(client)).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut request = Request::new(Full::new(Bytes::new()));
+    *request.uri_mut() = "http://x/".parse().expect("a URI");
+    let answer = sender.send_request(request).await.expect("answered");
+    let whole = answer.into_body().collect().await.expect("not cut").to_bytes();
+    assert_eq!(whole, "hello");
+    served.await.expect("no panic");
+}
+
+/// Answers at once, and says a letter whenever a connection could have idled.
+struct Slow;
+
+impl Handler for Slow {
+    async fn handle(self: Arc<Self>, _: Request<Incoming>) -> Response<Body> {
+        let letters = futures::stream::unfold(0, |said| async move {
+            tokio::time::sleep(2 * HEADERS).await;
+            let letter = b"hello".get(said..=said)?;
+            Some((Ok(Frame::data(Bytes::from_static(letter))), said + 1))
+        });
+        Response::new(StreamBody::new(Box::pin(letters)).boxed_unsync())
+    }
+}
