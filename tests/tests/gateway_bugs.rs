@@ -268,8 +268,8 @@ async fn end_one(door: &Door, simulator: &Simulator, ending: Ending, form: Form)
         }
         Ending::LeftBefore => {
             let mut client = Client::connect(door.address).await.expect("connected");
-            let body = form.body("silent", false, "hi");
-            let asked = client.post(&form.path("silent", false), body);
+            let (path, body) = (form.path("silent", false), form.body("silent", false, "hi"));
+            let asked = client.post(&path, body);
             tokio::select! {
                 answered = asked => panic!("{form:?}: {answered:?}"),
                 () = simulator.wait_for(|counts| counts.waiting == 1) => {}

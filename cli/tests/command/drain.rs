@@ -1,6 +1,7 @@
 //! SIGTERM at the process, under 32 open streams: none is cut, nothing new comes in, and it ends well. Over both protocols, in
 //! the clear and with TLS.
 
+use std::io::{self, Error};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -58,9 +59,9 @@ impl Protocol {
     }
 
     /// Connects, by TLS that trusts the certificate in `trusted` where there is one.
-    async fn connect(self, to: SocketAddr, folder: &Path, trusted: Option<&str>) -> std::io::Result<Sender> {
+    async fn connect(self, to: SocketAddr, folder: &Path, trusted: Option<&str>) -> io::Result<Sender> {
         let stream = TcpStream::connect(to).await?;
-        let io: Box<dyn Io> = match trusted {
+        let link: Box<dyn Io> = match trusted {
             None => Box::new(stream),
             Some(trusted) => {
                 let config = anonymous(folder, trusted, &[self.alpn()]).expect("a client");
@@ -70,13 +71,14 @@ impl Protocol {
         };
         Ok(match self {
             Self::Http1 => {
-                let (sender, connection) = http1::handshake(TokioIo::new(io)).await.expect("HTTP/1");
+                let (sender, connection) =
+                    http1::handshake(TokioIo::new(link)).await.map_err(Error::other)?;
                 tokio::spawn(connection);
                 Sender::One(sender)
             }
             Self::Http2 => {
                 let (sender, connection) =
-                    http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.expect("HTTP/2");
+                    http2::handshake(TokioExecutor::new(), TokioIo::new(link)).await.map_err(Error::other)?;
                 tokio::spawn(connection);
                 Sender::Two(sender)
             }

@@ -200,7 +200,7 @@ fn endless_events(mut right: Said) -> Said {
         (right.text, right.again) = (format!("[{piece}"), Some(format!(",\r\n{piece}").repeat(16)));
         return right;
     }
-    let frames: Vec<&str> = right.text.split_inclusive("\n\n").collect();
+    let frames = right.frames();
     let says = |frame: &&str| {
         let events = form.events(frame).expect("events");
         // The older form has its text elsewhere.

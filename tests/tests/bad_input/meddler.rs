@@ -40,6 +40,12 @@ impl Said {
         self
     }
 
+    /// Its events, each with its blank line.
+    pub fn frames(&self) -> Vec<&str> {
+        let blank = if self.text.contains("\r\n\r\n") { "\r\n\r\n" } else { "\n\n" };
+        self.text.split_inclusive(blank).collect()
+    }
+
     /// Whether it is a stream, by its head.
     pub fn is_stream(&self) -> bool {
         self.headers
@@ -95,7 +101,7 @@ async fn accept(
         let (meddle, count) = (Arc::clone(&meddle), Arc::clone(&count));
         let service = service_fn(move |request| {
             let (meddle, count) = (Arc::clone(&meddle), Arc::clone(&count));
-            async move { Ok::<_, Infallible>(answer(request, faithful, &meddle, count).await) }
+            async move { Ok::<_, Infallible>(answer(request, faithful, &*meddle, count).await) }
         });
         tokio::spawn(async move {
             // A connection that a test's end cuts is no fault.
