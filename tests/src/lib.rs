@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod door;
 pub mod figures;
+pub mod gateways;
 pub mod matrix;
 pub mod measured;
 pub mod operator;

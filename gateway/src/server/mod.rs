@@ -8,6 +8,7 @@ mod listen;
 mod metrics;
 mod receive;
 mod shutdown;
+mod silence;
 mod slots;
 
 pub(crate) use admin::Admin;
@@ -17,4 +18,5 @@ pub use listen::{Listeners, ServeError};
 pub(crate) use metrics::ServerMetrics;
 pub(crate) use receive::{BodyBudget, Received, discard, receive};
 pub use shutdown::Shutdown;
+pub(crate) use silence::Silence;
 pub(crate) use slots::{RequestSlot, RequestSlots};

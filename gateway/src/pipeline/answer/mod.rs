@@ -106,9 +106,9 @@ impl Answer {
                 headers::name(response.headers_mut(), &call.target, record.endpoint_name(), &dropped);
                 response
             }
-            Self::Stream(relay) => {
+            Self::Stream(mut relay) => {
                 record.stream_began(relay.prompt_tokens());
-                let mut headers = relay.headers();
+                let mut headers = relay.take_headers();
                 headers::name(&mut headers, &call.target, record.endpoint_name(), &call.dropped);
                 headers::unbuffered(&mut headers);
                 let mut response = Response::new(

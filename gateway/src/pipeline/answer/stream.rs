@@ -6,30 +6,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep};
 use weighbridge_wire::lane::{self, Operation};
 
 use super::super::record::Record;
 use super::relay::{End, Passed, Relay};
-use crate::server::BodyError;
+use crate::server::{BodyError, Silence};
 
 /// A relay with the record that its passing fills. Dropped before the end, it cancels the upstream.
 pub(super) struct StreamBody {
     relay: Box<Relay>,
     operation: Operation,
     record: Record,
-    silence: Pin<Box<Sleep>>,
-    /// How long one lasts before the caller gets a sign of life.
-    keep_alive: Duration,
-    /// Whether `silence` counts the caller's present one; it is set only where there is one.
-    waiting: bool,
+    /// The caller's, which gets a sign of life when it has lasted.
+    silence: Silence,
     ended: bool,
 }
 
 impl StreamBody {
     pub(super) fn new(relay: Box<Relay>, operation: Operation, keep_alive: Duration, record: Record) -> Self {
-        let silence = Box::pin(tokio::time::sleep(keep_alive));
-        Self { relay, operation, record, silence, keep_alive, waiting: false, ended: false }
+        Self { relay, operation, record, silence: Silence::new(keep_alive), ended: false }
     }
 
     fn pass(&mut self, passed: Passed) -> Option<Bytes> {
@@ -60,13 +55,8 @@ impl StreamBody {
 
     /// A sign of life, once the silence has lasted.
     fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
-        if !self.waiting {
-            self.waiting = true;
-            let deadline = Instant::now() + self.keep_alive;
-            self.silence.as_mut().reset(deadline);
-        }
-        ready!(self.silence.as_mut().poll(context));
-        self.waiting = false;
+        ready!(self.silence.poll(context));
+        self.silence.broken();
         let mut out = Vec::new();
         lane::keep_alive(self.operation, &mut out);
         Poll::Ready(Bytes::from(out))
@@ -86,7 +76,7 @@ impl Body for StreamBody {
         }
         let bytes = match self.relay.poll_next(context) {
             Poll::Ready(passed) => {
-                self.waiting = false;
+                self.silence.broken();
                 self.pass(passed)
             }
             Poll::Pending => Some(ready!(self.poll_keep_alive(context))),
