@@ -51,8 +51,11 @@ def roles_name_what_they_mean():
                 rules = document[document.index("\nrules:") :]
                 if "*" in rules:
                     yield f"{file.name} has a role with a wildcard:\n{document}"
-                if re.search(r"secrets[^-]*verbs:.*(list|watch|create|update|patch|delete)", rules):
-                    yield f"{file.name} has a role that does more with Secrets than get one by name"
+                if re.search(r"secrets[^-]*verbs:.*(list|watch|update|delete)", rules):
+                    yield f"{file.name} has a role that does more with Secrets than get, and write, one by name"
+                writes = re.search(r"secrets[^-]*verbs:.*(create|patch)", rules)
+                if writes and not re.search(r"^kind: ValidatingAdmissionPolicyBinding$", file.read_text(), re.M):
+                    yield f"{file.name} lets Secrets be written and has no policy that says which"
 
 
 def panels_ask_for_metrics_that_the_gateway_has():

@@ -8,6 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 use weighbridge_operator::plan::PullPolicy;
+use weighbridge_tls::args::ServerArgs;
 
 /// Serves open weights and closed APIs behind one URL.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ pub struct UpArgs {
     /// Address of the one door.
     #[arg(long, value_name = "[HOST:]PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
+    /// What callers are shown.
+    #[command(flatten)]
+    pub tls: ServerArgs,
     /// Let other machines in without a ModelAccess in the file: needed with a --listen that is not this machine's own.
     /// Nothing asks callers who they are then, and they spend your providers' money.
     #[arg(long)]
@@ -78,6 +82,9 @@ pub struct ChatArgs {
     /// Where the door is.
     #[arg(long, default_value = "http://127.0.0.1:8080", value_parser = door)]
     pub url: Url,
+    /// More certificate authorities to trust, in PEM: of a door whose certificate no public one has signed.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// A system message before the first question.
     #[arg(long)]
     pub system: Option<String>,

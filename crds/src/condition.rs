@@ -6,6 +6,20 @@ pub const ACCEPTED: &str = "Accepted";
 pub const SCHEDULED: &str = "Scheduled";
 /// Every wanted pod of the current revision produced a token (open), or the proxy holds a key (closed).
 pub const ENGINE_READY: &str = "EngineReady";
+/// The provider takes every key of the account.
+pub const CREDENTIALS_VALID: &str = "CredentialsValid";
+/// A key of the account can be used now: neither limited nor used up.
+pub const QUOTA_AVAILABLE: &str = "QuotaAvailable";
+/// Every model that a ModelDeployment names is in the provider's own list, and does not end soon.
+pub const MODELS_CURRENT: &str = "ModelsCurrent";
+/// No answer came from elsewhere than `dataPolicy.region`.
+pub const RESIDENCY_KEPT: &str = "ResidencyKept";
+/// Every model that a ModelAccess names is there.
+pub const MODELS_FOUND: &str = "ModelsFound";
+/// No key of a ModelAccess has ended.
+pub const KEYS_CURRENT: &str = "KeysCurrent";
+/// What answers behind the pods does: of an external model, its provider.
+pub const HEALTHY: &str = "Healthy";
 /// Calls can be answered by the current revision.
 pub const READY: &str = "Ready";
 
@@ -56,6 +70,42 @@ pub enum Reason {
     ProxyAnswering,
     /// The provider's proxy does not answer.
     ProxyNotReady,
+    /// The provider's proxy does not say how it stands with the provider.
+    StateUnknown,
+    /// No call and no probe has shown yet whether the provider takes a key.
+    NotProven,
+    /// The provider takes the keys.
+    CredentialsAccepted,
+    /// The provider does not take a key.
+    CredentialsInvalid,
+    /// A key can be used.
+    QuotaLeft,
+    /// Every key is limited for now.
+    RateLimited,
+    /// The account's money or quota is used up.
+    QuotaExhausted,
+    /// The models are in the provider's list.
+    ModelsListed,
+    /// The provider's list could not be read, or does not tell.
+    ModelsNotListed,
+    /// A model is not in the provider's list, or not in the namespace.
+    ModelNotFound,
+    /// A model ends soon, or has ended, by the provider's list.
+    ModelRetiring,
+    /// Every model that a ModelAccess names is there.
+    ModelsFound,
+    /// No key has ended.
+    KeysCurrent,
+    /// A key has ended, and lets nobody in any more.
+    KeyEnded,
+    /// Every answer came from where it was to.
+    RegionKept,
+    /// An answer came from elsewhere, or did not say whence.
+    RegionMismatch,
+    /// The provider answers.
+    ProviderAnswering,
+    /// The last requests to the provider all failed there or on the way.
+    ProviderUnreachable,
     /// Nothing stands in the way of a call.
     Serving,
 }
@@ -86,6 +136,24 @@ impl Reason {
             Reason::EngineAnswering => "EngineAnswering",
             Reason::ProxyAnswering => "ProxyAnswering",
             Reason::ProxyNotReady => "ProxyNotReady",
+            Reason::StateUnknown => "StateUnknown",
+            Reason::NotProven => "NotProven",
+            Reason::CredentialsAccepted => "CredentialsAccepted",
+            Reason::CredentialsInvalid => "CredentialsInvalid",
+            Reason::QuotaLeft => "QuotaLeft",
+            Reason::RateLimited => "RateLimited",
+            Reason::QuotaExhausted => "QuotaExhausted",
+            Reason::ModelsListed => "ModelsListed",
+            Reason::ModelsNotListed => "ModelsNotListed",
+            Reason::ModelNotFound => "ModelNotFound",
+            Reason::ModelRetiring => "ModelRetiring",
+            Reason::ModelsFound => "ModelsFound",
+            Reason::KeysCurrent => "KeysCurrent",
+            Reason::KeyEnded => "KeyEnded",
+            Reason::RegionKept => "RegionKept",
+            Reason::RegionMismatch => "RegionMismatch",
+            Reason::ProviderAnswering => "ProviderAnswering",
+            Reason::ProviderUnreachable => "ProviderUnreachable",
             Reason::Serving => "Serving",
         }
     }

@@ -1,9 +1,9 @@
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::SecretKey;
+use crate::{DataPolicy, KeyCondition, SecretKey, UpstreamError};
 
 /// One account at a closed API. Owns one proxy, the only pod that holds its keys.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -50,7 +50,20 @@ use crate::SecretKey;
         .field_path(".baseURL"),
     validation = Rule::new("self.apiKeys.all(a, self.apiKeys.exists_one(b, b.name == a.name && b.key == a.key))")
         .message("apiKeys: one key of one Secret is named twice: remove one, and give the other its weight")
-        .field_path(".apiKeys")
+        .field_path(".apiKeys"),
+    // Kinds that can be held to a place, and those that can be told to keep nothing: ProviderKind::takes_region and takes_retention.
+    validation = Rule::new("!has(self.dataPolicy) || !has(self.dataPolicy.region) || self.kind in ['OpenAI', 'AzureOpenAI', 'Anthropic']")
+        .message("dataPolicy.region: no request of this kind can name a region, and no answer says where it was made, so that nothing would hold the provider to it: leave it out")
+        .field_path(".dataPolicy.region"),
+    validation = Rule::new("!has(self.dataPolicy) || !has(self.dataPolicy.retention) || self.kind in ['OpenAI', 'AzureOpenAI']")
+        .message("dataPolicy.retention: no request of this kind can say that nothing is to be kept: leave it out, and agree on it with the provider")
+        .field_path(".dataPolicy.retention"),
+    validation = Rule::new("self.kind != 'OpenAI' || !has(self.dataPolicy) || !has(self.dataPolicy.region) || self.dataPolicy.region.matches('^[a-z]{2}$')")
+        .message("dataPolicy.region: OpenAI's regions are the first part of its regional hosts, such as us or eu")
+        .field_path(".dataPolicy.region"),
+    validation = Rule::new("self.kind != 'OpenAI' || !has(self.dataPolicy) || !has(self.dataPolicy.region) || !has(self.baseURL) || self.baseURL.startsWith('https://' + self.dataPolicy.region + '.api.openai.com/')")
+        .message("baseURL is another place than dataPolicy.region: leave baseURL out, and the region's own host is called")
+        .field_path(".baseURL")
 )]
 pub struct ExternalProviderSpec {
     /// Whose API it is.
@@ -67,6 +80,9 @@ pub struct ExternalProviderSpec {
     /// Lets the proxy reach private, loopback and link-local addresses, and plain http. For servers of your own.
     #[serde(default)]
     pub allow_private: bool,
+    /// Where requests are to be answered, and what the provider is to keep of them. Default: as the account is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_policy: Option<DataPolicy>,
 }
 
 /// A key of an account: one key of a Secret in the same namespace.
@@ -131,6 +147,34 @@ impl ProviderKind {
         }
     }
 
+    /// Whether `dataPolicy.region` can be enforced: by the host, by the request, or by what the answer says.
+    pub fn takes_region(self) -> bool {
+        match self {
+            Self::OpenAI | Self::AzureOpenAI | Self::Anthropic => true,
+            Self::Gemini | Self::OpenAICompatible | Self::AnthropicCompatible => false,
+        }
+    }
+
+    /// Whether `dataPolicy.retention` can be enforced: a request can say that nothing of it is to be kept.
+    pub fn takes_retention(self) -> bool {
+        match self {
+            Self::OpenAI | Self::AzureOpenAI => true,
+            Self::Anthropic | Self::Gemini | Self::OpenAICompatible | Self::AnthropicCompatible => false,
+        }
+    }
+
+    /// The host for `region`, where that is what holds the provider to it, and the base URL there.
+    pub fn regional_base_url(self, region: &str) -> Option<String> {
+        match self {
+            Self::OpenAI => Some(format!("https://{region}.api.openai.com/v1")),
+            Self::AzureOpenAI
+            | Self::Anthropic
+            | Self::Gemini
+            | Self::OpenAICompatible
+            | Self::AnthropicCompatible => None,
+        }
+    }
+
     /// The word for it in specs and flags.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -151,8 +195,29 @@ pub struct ExternalProviderStatus {
     /// `metadata.generation` that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, Scheduled, EngineReady, Ready; each with its reason.
+    /// Accepted, Scheduled, EngineReady, CredentialsValid, QuotaAvailable, ModelsCurrent, ResidencyKept, Ready; each with
+    /// its reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+    /// How the provider takes each of `spec.apiKeys`, as far as its proxy says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<ProviderKeyStatus>,
+    /// What went wrong last at the provider. What is the caller's own fault is not told here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_upstream_error: Option<UpstreamError>,
+}
+
+/// How the provider takes one key. What the key is, is never here.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct ProviderKeyStatus {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key inside the Secret.
+    pub key: String,
+    /// How the provider takes it.
+    pub state: KeyCondition,
+    /// When it can be used again, where the provider says or it is tried then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
 }

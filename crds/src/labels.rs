@@ -31,3 +31,13 @@ pub fn engine_service(model_deployment: &str) -> String {
 pub fn proxy(external_provider: &str) -> String {
     format!("{external_provider}-proxy")
 }
+
+/// Name of the Secret with the certificate of a ModelDeployment's engines.
+pub fn engine_certificate(model_deployment: &str) -> String {
+    format!("{model_deployment}-engine-certificate")
+}
+
+/// Name of the Secret with the certificate of an ExternalProvider's proxy.
+pub fn proxy_certificate(external_provider: &str) -> String {
+    format!("{external_provider}-proxy-certificate")
+}

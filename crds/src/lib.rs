@@ -8,25 +8,32 @@
 
 pub mod adapter;
 pub mod condition;
+mod data_policy;
 mod external_provider;
 pub mod labels;
 pub mod manifest;
 mod model_access;
 mod model_deployment;
 mod precision;
+mod provider_state;
 mod resource_profile;
 mod secret_key;
 pub mod source;
 
+pub use data_policy::{DataPolicy, OnMismatch, Retention};
 pub use external_provider::{
-    ApiKey, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKind,
+    ApiKey, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus, ProviderKind,
 };
-pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec};
+pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_deployment::{
     Adapter, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
     Resources, Served, World,
 };
 pub use precision::{KvCacheType, Quantization, UnknownPrecision};
+pub use provider_state::{
+    KeyCondition, KeyState, ListedModel, ModelList, ProviderState, ResidencyMismatch, UpstreamError,
+    UpstreamHealth,
+};
 pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
 pub use secret_key::SecretKey;
 

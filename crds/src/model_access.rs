@@ -1,4 +1,4 @@
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +13,21 @@ pub const EVERY_MODEL: &str = "*";
     kind = "ModelAccess",
     plural = "modelaccesses",
     namespaced,
+    status = "ModelAccessStatus",
     shortname = "maccess",
     category = "weighbridge",
     derive = "PartialEq",
     doc = "Who may call which models of its namespace: API keys, each by its hash.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Models", type_ = "string", json_path = ".spec.models"),
     printcolumn(name = "Keys", type_ = "string", json_path = ".spec.keys[*].name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -68,4 +79,17 @@ pub struct AccessKey {
     /// From when on it is refused. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+}
+
+/// What the operator observed. It lets nobody in or out: gateways read the spec.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelAccessStatus {
+    /// `metadata.generation` that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// ModelsFound, KeysCurrent, Ready; each with its reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
 }

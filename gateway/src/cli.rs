@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use url::Url;
+use weighbridge_tls::TlsError;
+use weighbridge_tls::args::{PodArgs, ServerArgs, UpstreamArgs};
 use weighbridge_wire::provider::Kind;
 
 use crate::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, TelemetryConfig, Timeouts};
@@ -75,6 +78,12 @@ pub struct ServeArgs {
     /// Where spans and metrics go.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    /// What callers are shown.
+    #[command(flatten)]
+    pub tls: ServerArgs,
+    /// What engines and proxies are shown.
+    #[command(flatten)]
+    pub upstream: UpstreamArgs,
     /// Flags of both roles.
     #[command(flatten)]
     pub common: Common,
@@ -82,13 +91,17 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// The configuration that the flags describe.
-    pub fn config(&self) -> GatewayConfig {
-        GatewayConfig {
+    ///
+    /// # Errors
+    /// A certificate's file that can't be used.
+    pub fn config(&self) -> Result<GatewayConfig, TlsError> {
+        Ok(GatewayConfig {
             limits: self.common.limits(),
             timeouts: Timeouts::default(),
             drain: self.common.drain(),
             telemetry: self.telemetry.config(),
-        }
+            upstream: self.upstream.load()?.map(Arc::new),
+        })
     }
 }
 
@@ -139,6 +152,9 @@ pub struct ProxyArgs {
     /// More certificate authorities to trust, in PEM.
     #[arg(long)]
     pub ca_file: Option<PathBuf>,
+    /// What callers are shown, and who is let in.
+    #[command(flatten)]
+    pub tls: PodArgs,
     /// Flags of both roles.
     #[command(flatten)]
     pub common: Common,

@@ -1,6 +1,9 @@
 //! Bounds of both roles. Every default has its reason here; flags change the few that differ by site.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use weighbridge_tls::ClientTls;
 
 use crate::TelemetryConfig;
 
@@ -34,7 +37,7 @@ impl Default for Limits {
     }
 }
 
-/// How long each stage of a request may take.
+/// How long each stage of a request may take, and how often a proxy looks after its provider.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// For the headers of a request to arrive; also how long an idle connection is kept.
@@ -54,6 +57,11 @@ pub struct Timeouts {
     /// For a client to take what was written to it; a slower reader is dropped. Of HTTP/2 the connection is
     /// watched, not each stream in it.
     pub write_stall: Duration,
+    /// Of a proxy: between two questions for the provider's list of models with one key. A key that died while nobody
+    /// called is known within this; and lists change by the week.
+    pub probe: Duration,
+    /// The same at first, where something is wrong; it grows up to `probe`.
+    pub probe_again: Duration,
 }
 
 impl Default for Timeouts {
@@ -66,6 +74,8 @@ impl Default for Timeouts {
             idle: Duration::from_secs(300),
             keep_alive: Duration::from_secs(15),
             write_stall: Duration::from_secs(60),
+            probe: Duration::from_secs(300),
+            probe_again: Duration::from_secs(10),
         }
     }
 }
@@ -97,4 +107,6 @@ pub struct GatewayConfig {
     pub drain: Drain,
     /// Where spans and metrics go by OpenTelemetry; `None` for nowhere.
     pub telemetry: Option<TelemetryConfig>,
+    /// What engines and proxies are shown; `None` where they are called by plain HTTP.
+    pub upstream: Option<Arc<ClientTls>>,
 }

@@ -21,7 +21,9 @@ mod telemetry;
 
 pub use config::{Drain, GatewayConfig, Limits, Timeouts};
 pub use forward::TrustError;
-pub use proxy::{KeySource, ProxyConfig, ProxyConfigError, WeightError, serve_proxy};
+pub use proxy::{
+    KeySource, ProviderFeed, ProxyConfig, ProxyConfigError, WeightError, serve_proxy, serve_proxy_telling,
+};
 pub use runtime::serve;
 pub use server::{Listeners, ServeError, Shutdown};
 pub use telemetry::{TelemetryConfig, TelemetryError};

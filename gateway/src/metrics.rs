@@ -64,6 +64,14 @@ pub(crate) struct RetryLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MismatchLabels {
+    #[prometheus(flatten)]
+    pub model: ModelLabels,
+    /// `withheld` or `delivered`.
+    pub action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CutLabels {
     #[prometheus(flatten)]
     pub model: ModelLabels,
@@ -82,6 +90,8 @@ pub(crate) enum Cut {
     upstream_error,
     /// The upstream fell silent.
     idle,
+    /// The upstream said that it answers from elsewhere than it is to.
+    residency,
 }
 
 /// Seconds from 1 ms (a cached first token) to 10 minutes (the longest generation).
@@ -110,6 +120,7 @@ pub(crate) struct GatewayMetrics {
     pub retries: Family<RetryLabels, Counter>,
     /// Answers whose input is in no count.
     pub usage_missing: Family<ModelLabels, Counter>,
+    pub residency_mismatches: Family<MismatchLabels, Counter>,
 }
 
 impl GatewayMetrics {
@@ -127,6 +138,7 @@ impl GatewayMetrics {
             streams_cut: Family::default(),
             retries: Family::default(),
             usage_missing: Family::default(),
+            residency_mismatches: Family::default(),
         };
         let Self {
             requests,
@@ -138,6 +150,7 @@ impl GatewayMetrics {
             streams_cut,
             retries,
             usage_missing,
+            residency_mismatches,
         } = &metrics;
         registry.register(
             "weighbridge_requests",
@@ -174,6 +187,11 @@ impl GatewayMetrics {
             "weighbridge_usage_missing",
             "Answers, whole or cut, without a token count of their prompt: weighbridge_tokens lacks their input",
             usage_missing.clone(),
+        );
+        registry.register(
+            "weighbridge_residency_mismatches",
+            "Answers that came from elsewhere than dataPolicy.region says, or did not say whence",
+            residency_mismatches.clone(),
         );
         metrics
     }

@@ -1,9 +1,11 @@
 //! The composition root: from flags to a running role.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use weighbridge_tls::ServerTls;
 
 use crate::access::{self, Access};
 use crate::cli::{Cli, ProxyArgs, Role, ServeArgs};
@@ -34,12 +36,18 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let config = args.config()?;
+    if config.upstream.is_none() {
+        tracing::warn!(
+            "engines and proxies are called by plain http, which those of a cluster refuse: add --upstream-cert-file"
+        );
+    }
     let client = kube::Client::try_default().await.context("can't find the cluster's apiserver")?;
     let (directory, models) = cluster::follow(client.clone());
     let (access, keys) = access::follow(client);
     let watches = [tokio::spawn(models), tokio::spawn(keys)];
-    let listeners = bind(args.listen, args.common.metrics_listen).await?;
-    let served = serve(args.config(), listeners, directory, access, shutdown).await;
+    let listeners = bind(args.listen, args.common.metrics_listen, args.tls.load()?).await?;
+    let served = serve(config, listeners, directory, access, shutdown).await;
     for watch in watches {
         watch.abort();
     }
@@ -47,17 +55,17 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
 }
 
 async fn run_proxy(args: ProxyArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let listeners = bind(args.listen, args.common.metrics_listen).await?;
+    let listeners = bind(args.listen, args.common.metrics_listen, args.tls.load()?).await?;
     Ok(proxy::serve_proxy(args.config(), listeners, shutdown).await?)
 }
 
-async fn bind(public: std::net::SocketAddr, admin: std::net::SocketAddr) -> anyhow::Result<Listeners> {
+async fn bind(public: SocketAddr, admin: SocketAddr, tls: Option<ServerTls>) -> anyhow::Result<Listeners> {
     let listen = |address| async move {
         TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
     };
     let (public, admin) = (listen(public).await?, listen(admin).await?);
-    tracing::info!(public = %public.local_addr()?, admin = %admin.local_addr()?, "listening");
-    Ok(Listeners { public, admin: Some(admin) })
+    tracing::info!(public = %public.local_addr()?, admin = %admin.local_addr()?, tls = tls.is_some(), "listening");
+    Ok(Listeners { public, tls: tls.map(Arc::new), admin: Some(admin) })
 }
 
 /// Serves every model of `directory` to whom `access` lets in, until `shutdown`, then lets open requests finish within
@@ -78,6 +86,7 @@ pub async fn serve(
     let metrics = GatewayMetrics::register(&mut registry);
     directory.register_metrics(&mut registry);
     access.register_metrics(&mut registry);
+    server::register_certificates(&mut registry, listeners.tls.as_ref(), config.upstream.as_ref());
     let readiness = {
         let (directory, access) = (directory.clone(), access.clone());
         move || match (directory.is_synced(), access.is_synced()) {

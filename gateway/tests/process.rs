@@ -65,12 +65,7 @@ impl Proxy {
     async fn open_stream(&self) -> (TcpStream, TcpStream) {
         let mut client = TcpStream::connect(&self.public).await.expect("connected");
         client.write_all(REQUEST.as_bytes()).await.expect("written");
-        let (mut provider, _) = self.provider.accept().await.expect("asked");
-        let mut asked = vec![0; 4096];
-        let mut read = 0;
-        while !asked[..read].ends_with(b"\r\n\r\n{}") {
-            read += provider.read(&mut asked[read..]).await.expect("readable");
-        }
+        let mut provider = self.asked().await;
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         provider.write_all(format!("{head}{EVENT}").as_bytes()).await.expect("written");
         let mut text = String::new();
@@ -80,6 +75,23 @@ impl Proxy {
             text += &String::from_utf8_lossy(&piece[..read]);
         }
         (client, provider)
+    }
+
+    /// The provider's end of the next request. The proxy's own probes get no answer.
+    async fn asked(&self) -> TcpStream {
+        loop {
+            let (mut provider, _) = self.provider.accept().await.expect("asked");
+            let (mut asked, mut read) = (vec![0; 4096], 0);
+            while !asked[..read].ends_with(b"\r\n\r\n{}") && !asked[..read].starts_with(b"GET ") {
+                match provider.read(&mut asked[read..]).await.expect("readable") {
+                    0 => break,
+                    more => read += more,
+                }
+            }
+            if asked.starts_with(b"POST ") {
+                return provider;
+            }
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -100,19 +112,24 @@ impl Proxy {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_a_stream_and_then_ends() {
+async fn sigterm_finishes_32_streams_and_then_ends() {
     let mut proxy = Proxy::start().await;
     assert!(proxy.ready().await);
-    let (mut client, mut provider) = proxy.open_stream().await;
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        streams.push(proxy.open_stream().await);
+    }
     proxy.signal(Signal::TERM);
     while proxy.ready().await {
         tokio::task::yield_now().await;
     }
-    assert!(proxy.child.try_wait().expect("a child").is_none(), "a stream is open");
-    provider.write_all(format!("{EVENT}0\r\n\r\n").as_bytes()).await.expect("written");
-    let mut rest = String::new();
-    client.read_to_string(&mut rest).await.expect("readable");
-    assert!(rest.contains("data:") && rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    for (mut client, mut provider) in streams {
+        assert!(proxy.child.try_wait().expect("a child").is_none(), "a stream is open");
+        provider.write_all(format!("{EVENT}0\r\n\r\n").as_bytes()).await.expect("written");
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.expect("readable");
+        assert!(rest.contains("data:") && rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    }
     assert!(proxy.child.wait().await.expect("ended").success());
 }
 

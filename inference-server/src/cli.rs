@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{KvCacheType, Quantization};
+use weighbridge_tls::args::PodArgs;
 
 use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
 use crate::server::{AdapterConfig, ModelFile, ServeError, ServerConfig, serve};
@@ -51,6 +52,9 @@ struct ServeArgs {
     /// Address of /livez, /readyz and /metrics; with the API when left out.
     #[arg(long)]
     admin_listen: Option<SocketAddr>,
+    /// What callers are shown, and who is let in.
+    #[command(flatten)]
+    tls: PodArgs,
     /// Name that requests use; give it again for further names.
     #[arg(long, required = true)]
     model_name: Vec<String>,
@@ -217,6 +221,7 @@ impl ServeArgs {
         Ok(ServerConfig {
             listen: self.listen,
             admin_listen: self.admin_listen,
+            tls: self.tls.files(),
             adapters: adapters(self.adapter, self.adapter_revision, self.adapter_digest, &request)?,
             model: ModelFile::Source(Box::new(request)),
             model_names: self.model_name,

@@ -4,6 +4,7 @@
 //! sees of the same requests is `weighbridge_engine_…`, so that no sum counts a token twice. No label ever holds
 //! a prompt, a user or a request id.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use weighbridge_tls::{Certified, ServerTls};
 
 use crate::engine::LoadSnapshot;
 
@@ -180,6 +182,14 @@ impl Metrics {
         r.register("failed_steps", "Steps that failed as a whole", engine.failed_steps.clone());
         r.register("cancelled_sequences", "Sequences whose client left", engine.cancelled.clone());
         Self { registry, ..metrics }
+    }
+
+    /// With what is known of the server's certificate.
+    pub fn with_tls(mut self, tls: Option<&Arc<ServerTls>>) -> Self {
+        let certified = tls.map(|tls| Arc::clone(tls) as Arc<dyn Certified>);
+        let certified = certified.into_iter().collect();
+        weighbridge_tls::register(&mut self.registry, certified, tls.map(Arc::as_ref));
+        self
     }
 
     /// Notes that a request came in. Pairs with [`Metrics::request_ended`].

@@ -1,11 +1,12 @@
 //! The controller of `serving.weighbridge.dev`.
 //!
 //! Reconcile reads as five named calls: [`dereference`], [`validate`], [`plan`], [`apply`], [`status`]. Only
-//! `apply`, `status`, `leader` and the Events of the former write to a cluster; `validate` and `plan` know no
+//! `apply`, `status`, `leader`, the Events of the former and the keeper of `certificates` write to a cluster; `validate` and `plan` know no
 //! client and no clock, and the CLI calls them with a file in place of a cluster.
 
 mod admin;
 pub mod apply;
+pub mod certificates;
 pub mod controller;
 pub mod dereference;
 mod events;
@@ -13,6 +14,7 @@ pub mod leader;
 mod metrics;
 mod owner;
 pub mod plan;
+pub mod proxies;
 mod quantity;
 mod runtime;
 mod settings;

@@ -39,6 +39,11 @@ struct KindLabels {
     kind: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UseLabels {
+    r#use: &'static str,
+}
+
 struct Inner {
     registry: Registry,
     reconciles: Family<ReconcileLabels, Counter>,
@@ -48,6 +53,8 @@ struct Inner {
     malformed: Family<KindLabels, Counter>,
     queue_full: Family<KindLabels, Counter>,
     leader: Gauge,
+    certificates: Family<UseLabels, Counter>,
+    certificate_expiry: Family<UseLabels, Gauge>,
 }
 
 /// Counters of the operator. Cheap to clone.
@@ -92,6 +99,18 @@ impl Default for Metrics {
         );
         let leader = Gauge::default();
         registry.register("reconcile_leader", "1 while this process holds the Lease", leader.clone());
+        let certificates = Family::default();
+        registry.register(
+            "certificates_issued",
+            "Certificates made, by whose they are: authority, gateway, engine, proxy",
+            Family::clone(&certificates),
+        );
+        let certificate_expiry = Family::default();
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the installation's own certificates end, in seconds since 1970; only who leads knows",
+            Family::clone(&certificate_expiry),
+        );
         Metrics(Arc::new(Inner {
             registry,
             reconciles,
@@ -101,6 +120,8 @@ impl Default for Metrics {
             malformed,
             queue_full,
             leader,
+            certificates,
+            certificate_expiry,
         }))
     }
 }
@@ -144,6 +165,16 @@ impl Metrics {
     /// This process gained or lost the Lease.
     pub fn leading(&self, leads: bool) {
         self.0.leader.set(i64::from(leads));
+    }
+
+    /// A certificate was made.
+    pub fn certificate_issued(&self, of: &'static str) {
+        self.0.certificates.get_or_create(&UseLabels { r#use: of }).inc();
+    }
+
+    /// When a certificate of the installation ends, in seconds since 1970.
+    pub fn certificate_expiry(&self, of: &'static str, ends: i64) {
+        self.0.certificate_expiry.get_or_create(&UseLabels { r#use: of }).set(ends);
     }
 
     /// The text that Prometheus scrapes.

@@ -14,15 +14,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 
 use crate::admin;
 use crate::apply::{Caller, Means, Settled};
+use crate::certificates::{Issuer, Keeper, LifetimeError};
 use crate::controller::{self, Backoff, Context};
 use crate::dereference::Secrets;
 use crate::events::Events;
 use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
+use crate::proxies::Proxies;
 use crate::settings::{LogFormat, Settings};
 use crate::watch::{Scope, Stores, Triggers};
 
@@ -61,6 +63,9 @@ pub enum RuntimeError {
         #[source]
         source: io::Error,
     },
+    /// Certificates would not live as they have to.
+    #[error(transparent)]
+    Lifetimes(#[from] LifetimeError),
     /// SIGTERM can't be waited for.
     #[error("signals can't be waited for")]
     Signals(#[source] io::Error),
@@ -73,6 +78,7 @@ pub enum RuntimeError {
 pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
     log_to_stderr(settings.log_format);
     let stop = stop_signal().map_err(RuntimeError::Signals)?;
+    let lifetimes = settings.lifetimes()?;
     let scope = settings.watch_namespace.clone().map_or(Scope::Cluster, Scope::Namespace);
     let client = connect(&scope).await?;
     let metrics = Metrics::default();
@@ -95,6 +101,8 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
     let mut tasks = JoinSet::new();
     let stores = Stores::watch(&client, &scope, &triggers, &metrics, &mut tasks);
     let caller = Caller::new(leadership.clone(), metrics.clone());
+    let keeper = Keeper::new(client.clone(), caller.clone(), settings.places(), lifetimes, metrics.clone());
+    let issuer = keeper.issuer();
     let context = Arc::new(Context {
         client: client.clone(),
         stores: Arc::clone(&stores),
@@ -105,14 +113,17 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
             events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
         },
         secrets: Secrets::new(client, caller),
+        proxies: Proxies::new(triggers.clone(), leadership.clone()),
         leadership: leadership.clone(),
         metrics: metrics.clone(),
         images: settings.images(),
         backoff: Backoff::default(),
+        issuer: issuer.clone(),
     });
 
     tasks.spawn(serve(listener, admin::router(metrics, Arc::clone(&stores))));
-    tasks.spawn(look_at_everything(stores, triggers, leadership));
+    tasks.spawn(keeper.run(leadership.clone()));
+    tasks.spawn(look_at_everything(stores, triggers, leadership, issuer));
     let (resign, resigned) = watch::channel(false);
     let lease = tokio::spawn(candidate.run(until(resigned)));
     let controllers = controller::run(context, queues);
@@ -134,13 +145,27 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// Who begins to lead looks at everything once, with every kind listed.
-async fn look_at_everything(stores: Arc<Stores>, triggers: Triggers, leadership: Leadership) {
+/// Who begins to lead looks at everything once, with every kind listed, and once more whenever other authorities are to be
+/// trusted.
+async fn look_at_everything(
+    stores: Arc<Stores>,
+    triggers: Triggers,
+    leadership: Leadership,
+    mut issuer: watch::Receiver<Option<Arc<Issuer>>>,
+) {
     stores.synced().await;
     loop {
         leadership.gained().await;
-        stores.trigger_all(&triggers).await;
-        leadership.lost().await;
+        let lost = leadership.lost();
+        tokio::pin!(lost);
+        loop {
+            issuer.mark_unchanged();
+            stores.trigger_all(&triggers).await;
+            tokio::select! {
+                () = &mut lost => break,
+                Ok(()) = issuer.changed() => tracing::info!("other authorities are to be trusted"),
+            }
+        }
         tracing::warn!("not leading any more: nothing is written");
     }
 }
@@ -152,6 +177,7 @@ async fn connect(scope: &Scope) -> Result<Client, RuntimeError> {
     let client = Client::try_from(config).map_err(|error| RuntimeError::Client(Box::new(error)))?;
     listable::<ModelDeployment>(scope.api(&client), "ModelDeployment").await?;
     listable::<ExternalProvider>(scope.api(&client), "ExternalProvider").await?;
+    listable::<ModelAccess>(scope.api(&client), "ModelAccess").await?;
     listable::<ResourceProfile>(Api::all(client.clone()), "ResourceProfile").await?;
     Ok(client)
 }

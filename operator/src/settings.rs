@@ -2,7 +2,9 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
+use jiff::SignedDuration;
 
+use crate::certificates::{LifetimeError, Lifetimes, Places, lifetime};
 use crate::plan::{Images, PullPolicy};
 
 /// Runs open weights and closed APIs as ModelDeployments ask for them.
@@ -36,6 +38,20 @@ pub struct Settings {
     /// Name of the Lease that one of several operators holds.
     #[arg(long, default_value = "weighbridge-operator")]
     pub lease_name: String,
+    /// Secret in the operator's namespace with the authority that signs the certificates of gateways, engines and proxies;
+    /// made where it is not there.
+    #[arg(long, value_name = "NAME", default_value = "weighbridge-authority")]
+    pub authority_secret: String,
+    /// Secret in the gateways' namespace with their certificate.
+    #[arg(long, value_name = "NAME", default_value = "weighbridge-gateway-certificate")]
+    pub gateway_certificate_secret: String,
+    /// How long certificates of gateways, engines and proxies hold. Each is renewed when two thirds are over, so that the
+    /// last third is how long the operator may be away.
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = lifetime)]
+    pub certificate_lifetime: SignedDuration,
+    /// How long an authority holds; the next one is made when two thirds are over.
+    #[arg(long, value_name = "TIME", default_value = "1825d", value_parser = lifetime)]
+    pub authority_lifetime: SignedDuration,
     /// Address of /metrics, /livez and /readyz.
     #[arg(long, default_value = "0.0.0.0:9090")]
     pub metrics_listen: SocketAddr,
@@ -54,6 +70,28 @@ pub enum LogFormat {
 }
 
 impl Settings {
+    /// How long certificates hold.
+    ///
+    /// # Errors
+    /// Lifetimes with which a rotation would cut something.
+    pub fn lifetimes(&self) -> Result<Lifetimes, LifetimeError> {
+        Lifetimes::new(self.authority_lifetime, self.certificate_lifetime)
+    }
+
+    /// Where the installation's own certificates are.
+    pub fn places(&self) -> Places {
+        Places {
+            namespace: self.namespace.clone(),
+            authority: self.authority_secret.clone(),
+            gateway_namespace: self.gateway_namespace(),
+            gateway: self.gateway_certificate_secret.clone(),
+        }
+    }
+
+    fn gateway_namespace(&self) -> String {
+        self.gateway_namespace.clone().unwrap_or_else(|| self.namespace.clone())
+    }
+
     /// What every plan leans on.
     pub fn images(&self) -> Images {
         Images {
@@ -61,7 +99,7 @@ impl Settings {
             gateway: self.gateway_image.clone(),
             pull_policy: self.image_pull_policy,
             pull_secrets: self.image_pull_secrets.clone(),
-            gateway_namespace: self.gateway_namespace.clone().unwrap_or_else(|| self.namespace.clone()),
+            gateway_namespace: self.gateway_namespace(),
         }
     }
 }

@@ -89,6 +89,28 @@ fn a_provider_that_the_file_lacks_is_named() {
     assert!(error.contains("ExternalProvider \"acme\"") && error.contains("add it to the file"), "{error}");
 }
 
+/// Where a host holds a provider to a region, the proxy is pinned to it; elsewhere the request and the answer are.
+#[test]
+fn a_region_is_a_host_where_the_provider_has_one() {
+    let arguments = |kind: &str| {
+        let text = include_str!("fixtures/external.yaml").replace(
+            "kind: OpenAICompatible\n  baseURL: https://api.example.com/v1",
+            &format!("kind: {kind}\n  dataPolicy: {{region: us}}"),
+        );
+        let plans = planned(&text);
+        let pod = deployments(&plans).remove(0).spec.and_then(|spec| spec.template.spec).expect("a pod");
+        let told = plans
+            .iter()
+            .flat_map(|plan| &plan.decisions)
+            .any(|decision| decision.why.contains("region is us"));
+        (pod.containers[0].args.clone().unwrap_or_default(), told)
+    };
+    let (openai, told) = arguments("OpenAI");
+    assert!(openai.contains(&"--base-url=https://us.api.openai.com/v1".to_owned()) && told, "{openai:?}");
+    let (anthropic, told) = arguments("Anthropic");
+    assert!(!anthropic.iter().any(|argument| argument.starts_with("--base-url")) && !told, "{anthropic:?}");
+}
+
 #[test]
 fn a_registry_that_wants_a_secret_gets_it_for_engines_and_proxies() {
     let with = Images {

@@ -278,6 +278,44 @@ fn names_that_children_cant_be_made_from_are_refused() {
     }
 }
 
+/// The same as the CRD's rules say, for a file with no apiserver.
+#[test]
+fn what_no_request_and_no_answer_can_show_is_refused() {
+    let found = &ProviderReferences { keys: vec![KeyLookup::Present] };
+    let with = |kind: &str, policy: Value| {
+        let url = match kind {
+            "AzureOpenAI" => json!("https://n.openai.azure.com/openai/v1"),
+            "OpenAICompatible" | "AnthropicCompatible" => json!("https://e.example/v1"),
+            _ => Value::Null,
+        };
+        provider(
+            json!({"kind": kind, "baseURL": url, "dataPolicy": policy, "apiKeys": [{"name": "s", "key": "k"}]}),
+        )
+    };
+    for kind in ["Gemini", "OpenAICompatible", "AnthropicCompatible"] {
+        let region = with(kind, json!({"region": "us"}));
+        refused(validate::provider(&region, found), Reason::InvalidSpec, &["dataPolicy.region", kind]);
+    }
+    for kind in ["Anthropic", "Gemini", "OpenAICompatible", "AnthropicCompatible"] {
+        let retention = with(kind, json!({"retention": "NotStored"}));
+        refused(validate::provider(&retention, found), Reason::InvalidSpec, &["dataPolicy.retention", kind]);
+    }
+    let nothing = with("OpenAI", json!({}));
+    refused(validate::provider(&nothing, found), Reason::InvalidSpec, &["dataPolicy says nothing"]);
+    let pointless = with("OpenAI", json!({"retention": "NotStored", "onMismatch": "Report"}));
+    refused(validate::provider(&pointless, found), Reason::InvalidSpec, &["dataPolicy.onMismatch", "region"]);
+    let mut elsewhere = with("OpenAI", json!({"region": "eu"}));
+    let checked = validate::provider(&elsewhere, found).expect("fine");
+    assert_eq!(
+        checked.base_url.map(|url| url.as_str().to_owned()).as_deref(),
+        Some("https://eu.api.openai.com/v1")
+    );
+    elsewhere.spec.base_url = Some("https://api.openai.com/v1".to_owned());
+    refused(validate::provider(&elsewhere, found), Reason::InvalidSpec, &["baseURL", "dataPolicy.region"]);
+    let anthropic = validate::provider(&with("Anthropic", json!({"region": "us"})), found).expect("fine");
+    assert_eq!(anthropic.base_url, None);
+}
+
 #[test]
 fn each_bad_provider_is_refused_with_the_field_and_the_fix() {
     let with = |url: &str, private: bool| {

@@ -53,6 +53,17 @@ for address in $(pods | awk '$1 == "gateway" { print $4 }'); do
     done
 done
 
+step "Round the gateway, to the pods themselves: nobody gets in, though no NetworkPolicy is enforced here"
+while read -r component namespace name address; do
+    [[ $component == engine || $component == provider-proxy ]] || continue
+    echo "\$ curl http://$address:8000/v1/models     # $component $namespace/$name"
+    [[ $(curl -s -o "$work/refused" -w '%{http_code}' "http://$address:8000/v1/models") == 400 ]] || fail "$name answers plain http"
+    cat "$work/refused"
+    echo "\$ curl --insecure https://$address:8000/v1/models"
+    ! curl -sS --insecure "https://$address:8000/v1/models" 2>&1 || fail "$name answers without a certificate"
+done < <(pods)
+show kubectl get secrets -A -l app.kubernetes.io/managed-by=weighbridge
+
 step "The official OpenAI client, streaming and not"
 panels wait
 "$client" "$here/talk.py" --base-url "http://$gateway/v1" --counts "$counts" "${models[@]}"
@@ -74,7 +85,7 @@ step "The provider's key is in its Secret and in the proxy, and nowhere else; th
         curl -fsS "http://$address:9090/metrics"
     done < <(pods)
 } >"$work/everything-said" 2>&1
-! grep -qF -e "$key" -e "$OPENAI_API_KEY" "$work/everything-said" || fail "a key got out"
+! grep -qF -e "$key" -e "$OPENAI_API_KEY" -e 'PRIVATE KEY' "$work/everything-said" || fail "a key got out"
 echo "not in $(wc -l <"$work/everything-said") lines of objects, logs and metrics"
 
 pod=$(pods | awk '$1 == "operator" { print $3 }')

@@ -1,5 +1,6 @@
 //! Everything that needs more than one crate: the testbed, real clients, benchmarks.
 
+pub mod certificates;
 pub mod cpu;
 pub mod door;
 pub mod figures;

@@ -36,7 +36,7 @@ impl Operator {
         let mut child = Command::new(program)
             .args(["--inference-server-image=images.weighbridge.local/inference-server:test"])
             .args(["--gateway-image=images.weighbridge.local/gateway:test"])
-            .args(["--gateway-namespace=weighbridge-system", "--metrics-listen=127.0.0.1:0"])
+            .arg("--metrics-listen=127.0.0.1:0")
             .args([format!("--namespace={namespace}"), format!("--identity={identity}")])
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)

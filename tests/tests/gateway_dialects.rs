@@ -8,11 +8,14 @@ use http::Method;
 use serde_json::json;
 use weighbridge_gateway::directory::{Directory, World};
 use weighbridge_gateway::{GatewayConfig, Timeouts};
-use weighbridge_tests::door::{Answer, Client, Dialect, Door, entry};
+use weighbridge_tests::door::{Answer, Client, Door, Form, entry};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator};
 
 const MODELS: [&str; 8] =
     ["normal", "drip", "gated", "cut", "error-first", "error-in-stream", "status-429", "status-503"];
+
+/// Those that an engine does not speak.
+const TRANSLATED: [Form; 4] = [Form::Messages, Form::Events, Form::Array, Form::Responses];
 
 struct Bed {
     simulator: Simulator,
@@ -29,8 +32,8 @@ async fn bed(world: World, timeouts: Timeouts) -> Bed {
     Bed { simulator, door, client }
 }
 
-async fn ask(client: &mut Client, dialect: Dialect, model: &str, stream: bool) -> Answer {
-    client.post(&dialect.path(model, stream), dialect.question(model, stream)).await.expect("answered")
+async fn ask(client: &mut Client, form: Form, model: &str, stream: bool) -> Answer {
+    client.post(&form.path(model, stream), form.body(model, stream, "hi")).await.expect("answered")
 }
 
 #[tokio::test]
@@ -41,19 +44,19 @@ async fn every_dialect_reaches_a_model_that_speaks_another() {
         let answer = bed.client.post("/v1/chat/completions", chat).await.expect("answered");
         answer.json().expect("JSON")["choices"][0]["message"]["content"].as_str().expect("text").to_owned()
     };
-    for dialect in Dialect::ALL {
-        let whole = ask(&mut bed.client, dialect, "normal", false).await;
-        assert_eq!(whole.status, 200, "{dialect:?}: {:?}", whole.text());
-        let read = dialect.read(&whole.json().expect("JSON")).expect("an answer");
-        assert_eq!(read, (text.clone(), PROMPT_TOKENS, COMPLETION_TOKENS), "{dialect:?}");
+    for form in TRANSLATED {
+        let whole = ask(&mut bed.client, form, "normal", false).await;
+        assert_eq!(whole.status, 200, "{form:?}: {:?}", whole.text());
+        let read = form.read(&whole.json().expect("JSON")).expect("an answer");
+        assert_eq!(read, (text.clone(), PROMPT_TOKENS, COMPLETION_TOKENS), "{form:?}");
         assert_eq!(whole.headers["x-weighbridge-model"], "team/normal");
 
         // Also where every byte comes alone.
         for model in ["normal", "drip"] {
-            let answer = ask(&mut bed.client, dialect, model, true).await;
-            let events = dialect.events(answer.text().expect("text")).expect("events");
-            assert_eq!(dialect.streamed(&events), text, "{dialect:?}: {events:?}");
-            assert!(events.iter().any(|event| dialect.is_end(event)), "{dialect:?}: {events:?}");
+            let answer = ask(&mut bed.client, form, model, true).await;
+            let events = form.events(answer.text().expect("text")).expect("events");
+            assert_eq!(form.streamed(&events), text, "{form:?}: {events:?}");
+            assert!(events.iter().any(|event| form.is_end(event)), "{form:?}: {events:?}");
         }
     }
     assert!(bed.simulator.seen().iter().all(|seen| seen.path == "/v1/chat/completions"));
@@ -62,27 +65,27 @@ async fn every_dialect_reaches_a_model_that_speaks_another() {
 #[tokio::test]
 async fn errors_have_the_shape_of_the_door() {
     let mut bed = bed(World::Open, Timeouts::default()).await;
-    for (dialect, unknown, malformed, limited) in [
-        (Dialect::Anthropic, "not_found_error", "invalid_request_error", "rate_limit_error"),
-        (Dialect::Gemini, "NOT_FOUND", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"),
-        (Dialect::Responses, "model_not_found", "invalid_json", "simulated"),
+    for (form, unknown, malformed, limited) in [
+        (Form::Messages, "not_found_error", "invalid_request_error", "rate_limit_error"),
+        (Form::Events, "NOT_FOUND", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"),
+        (Form::Responses, "model_not_found", "invalid_json", "simulated"),
     ] {
-        let answer = ask(&mut bed.client, dialect, "nobody", false).await;
-        assert_eq!(answer.status, 404, "{dialect:?}");
-        assert_eq!(dialect.error(&answer.json().expect("JSON")).expect("an error").1, unknown);
+        let answer = ask(&mut bed.client, form, "nobody", false).await;
+        assert_eq!(answer.status, 404, "{form:?}");
+        assert_eq!(form.error(&answer.json().expect("JSON")).expect("an error").1, unknown);
 
-        let answer = bed.client.post(&dialect.path("normal", false), "{").await.expect("answered");
-        assert_eq!(answer.status, 400, "{dialect:?}");
-        assert_eq!(dialect.error(&answer.json().expect("JSON")).expect("an error").1, malformed);
+        let answer = bed.client.post(&form.path("normal", false), "{").await.expect("answered");
+        assert_eq!(answer.status, 400, "{form:?}");
+        assert_eq!(form.error(&answer.json().expect("JSON")).expect("an error").1, malformed);
 
-        let answer = ask(&mut bed.client, dialect, "status-429", false).await;
-        assert_eq!(answer.status, 429, "{dialect:?}");
-        assert_eq!(dialect.error(&answer.json().expect("JSON")).expect("an error").1, limited);
-        assert_eq!(answer.headers["retry-after"], "7", "{dialect:?}");
+        let answer = ask(&mut bed.client, form, "status-429", false).await;
+        assert_eq!(answer.status, 429, "{form:?}");
+        assert_eq!(form.error(&answer.json().expect("JSON")).expect("an error").1, limited);
+        assert_eq!(answer.headers["retry-after"], "7", "{form:?}");
 
-        let answer = bed.client.get(&dialect.path("normal", false)).await.expect("answered");
-        assert_eq!(answer.status, 405, "{dialect:?}");
-        dialect.error(&answer.json().expect("JSON")).expect("an error");
+        let answer = bed.client.get(&form.path("normal", false)).await.expect("answered");
+        assert_eq!(answer.status, 405, "{form:?}");
+        form.error(&answer.json().expect("JSON")).expect("an error");
     }
     let requests = bed.simulator.counts().requests;
     assert_eq!(requests, 3, "only the refusals that the upstream made reached it");
@@ -119,19 +122,19 @@ async fn what_a_dialect_cannot_say_is_refused_by_name_or_dropped_where_the_calle
 async fn a_stream_that_breaks_ends_with_the_error_of_its_dialect() {
     let mut bed = bed(World::Closed, Timeouts::default()).await;
     for model in ["cut", "error-in-stream"] {
-        for dialect in Dialect::ALL {
-            let answer = ask(&mut bed.client, dialect, model, true).await;
-            assert_eq!(answer.status, 200, "{dialect:?}");
-            let events = dialect.events(answer.text().expect("text")).expect("events");
-            assert!(!dialect.streamed(&events).is_empty(), "{dialect:?}: {events:?}");
+        for form in TRANSLATED {
+            let answer = ask(&mut bed.client, form, model, true).await;
+            assert_eq!(answer.status, 200, "{form:?}");
+            let events = form.events(answer.text().expect("text")).expect("events");
+            assert!(!form.streamed(&events).is_empty(), "{form:?}: {events:?}");
             let last = events.last().expect("an event");
-            match dialect {
-                Dialect::Responses => assert_eq!(last["type"], "response.failed", "{last}"),
-                dialect => {
-                    dialect.error(last).expect("an error");
+            match form {
+                Form::Responses => assert_eq!(last["type"], "response.failed", "{last}"),
+                form => {
+                    form.error(last).expect("an error");
                 }
             }
-            assert!(!events.iter().any(|event| dialect.is_end(event)), "{dialect:?}: {events:?}");
+            assert!(!events.iter().any(|event| form.is_end(event)), "{form:?}: {events:?}");
         }
     }
 }
@@ -140,9 +143,9 @@ async fn a_stream_that_breaks_ends_with_the_error_of_its_dialect() {
 #[tokio::test]
 async fn bug_2_an_error_before_the_first_token_is_tried_again_unseen() {
     let mut bed = bed(World::Closed, Timeouts::default()).await;
-    let answer = ask(&mut bed.client, Dialect::Anthropic, "error-first", true).await;
+    let answer = ask(&mut bed.client, Form::Messages, "error-first", true).await;
     assert_eq!(answer.status, 502);
-    assert_eq!(Dialect::Anthropic.error(&answer.json().expect("JSON")).expect("an error").1, "api_error");
+    assert_eq!(Form::Messages.error(&answer.json().expect("JSON")).expect("an error").1, "api_error");
     assert_eq!(bed.simulator.counts().requests, 2, "once more at the same provider");
 
     let other = Simulator::start().await.expect("a simulator");
@@ -155,7 +158,7 @@ async fn bug_2_an_error_before_the_first_token_is_tried_again_unseen() {
     let mut client = Client::connect(door.address).await.expect("connected");
     for model in ["error-first", "status-503"] {
         let before = (bed.simulator.counts().requests, other.counts().requests);
-        ask(&mut client, Dialect::Gemini, model, true).await;
+        ask(&mut client, Form::Events, model, true).await;
         let after = (bed.simulator.counts().requests, other.counts().requests);
         assert_eq!(after, (before.0 + 1, before.1 + 1), "{model}: each replica is asked once");
     }
@@ -165,12 +168,12 @@ async fn bug_2_an_error_before_the_first_token_is_tried_again_unseen() {
 async fn a_silent_stream_gets_signs_of_life() {
     let timeouts = Timeouts { keep_alive: Duration::from_millis(5), ..Timeouts::default() };
     let mut bed = bed(World::Open, timeouts).await;
-    let signs = [(Dialect::Anthropic, "event: ping"), (Dialect::Responses, ":")];
-    for (before, (dialect, sign)) in (0..).zip(signs) {
+    let signs = [(Form::Messages, "event: ping"), (Form::Responses, ":")];
+    for (before, (form, sign)) in (0..).zip(signs) {
         // The opening chunk and a first piece of text.
         bed.simulator.release(2);
-        let path = dialect.path("gated", true);
-        let question = dialect.question("gated", true);
+        let path = form.path("gated", true);
+        let question = form.body("gated", true, "hi");
         let mut client = Client::connect(bed.door.address).await.expect("connected");
         let mut stream = client.open(Method::POST, &path, &[], question).await.expect("begun");
         loop {

@@ -10,14 +10,13 @@
     reason = "a test ends by panicking, and names its seed"
 )]
 
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::directory::{Directory, World};
-use weighbridge_gateway::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, Timeouts};
-use weighbridge_tests::door::{Answer, Client, Dialect, Door, Link, entry};
+use weighbridge_tests::door::{Answer, Client, Door, Form, Link, entry, proxy_config, write_keys};
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_wire::provider::Kind;
 
@@ -74,22 +73,9 @@ async fn run(seed: u64) -> Run {
     };
     let to_provider = link(simulator.address()).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let key = folder.path().join("key");
-    std::fs::write(&key, "sk-of-the-provider").expect("written");
-    let proxy = Door::proxy(ProxyConfig {
-        namespace: "team".to_owned(),
-        provider: "acme".to_owned(),
-        kind: Kind::OpenAiCompatible,
-        base_url: Some(format!("http://{}/v1", to_provider.address).parse().expect("a URL")),
-        keys: vec![KeySource { path: key, weight: NonZeroU16::MIN }],
-        allow_private: true,
-        ca_file: None,
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        drain: Drain::default(),
-    })
-    .await
-    .expect("a proxy");
+    let keys = write_keys(folder.path(), &[("sk-of-the-provider", 1)]).expect("written");
+    let base_url = format!("http://{}/v1", to_provider.address);
+    let proxy = Door::proxy(proxy_config(Kind::OpenAiCompatible, &base_url, keys)).await.expect("a proxy");
     let to_proxy = link(proxy.address).await;
     let replicas = [link(simulator.address()).await, link(simulator.address()).await];
 
@@ -108,19 +94,19 @@ async fn run(seed: u64) -> Run {
 
     let mut run = Run::default();
     for _ in 0..REQUESTS {
-        let dialect = Dialect::ALL[random.random_range(0..Dialect::ALL.len())];
+        let form = Form::ALL[random.random_range(0..Form::ALL.len())];
         let model = MODELS[random.random_range(0..MODELS.len())];
         let stream: bool = random.random();
         let answer = async {
             let mut client = Client::connect(address).await?;
-            client.post(&dialect.path(model, stream), dialect.question(model, stream)).await
+            client.post(&form.path(model, stream), form.body(model, stream, "hi")).await
         };
         match answer.await {
-            Ok(answer) => match check(dialect, model, stream, &answer) {
+            Ok(answer) => match check(form, model, stream, &answer) {
                 Ok(()) => run.whole += 1,
                 Err(()) => run.failed += 1,
             },
-            Err(error) => assert!(!good_network, "{dialect:?} {model} {stream}: {error:#}"),
+            Err(error) => assert!(!good_network, "{form:?} {model} {stream}: {error:#}"),
         }
     }
     settled(&door, &simulator, good_network).await;
@@ -128,32 +114,32 @@ async fn run(seed: u64) -> Run {
 }
 
 /// One answer, whole and right; or an error in the dialect's shape after no more than a beginning of it.
-fn check(dialect: Dialect, model: &str, stream: bool, answer: &Answer) -> Result<(), ()> {
+fn check(form: Form, model: &str, stream: bool, answer: &Answer) -> Result<(), ()> {
     let text = answer.text().expect("text");
-    let context = format!("{dialect:?} {model} {stream}: {} {text}", answer.status);
+    let context = format!("{form:?} {model} {stream}: {} {text}", answer.status);
     if answer.status != 200 {
         assert!(answer.status.is_client_error() || answer.status.is_server_error(), "{context}");
-        dialect.error(&answer.json().expect("JSON")).expect("an error");
+        form.error(&answer.json().expect("JSON")).expect("an error");
         return Err(());
     }
     if !stream {
-        assert_eq!(dialect.read(&answer.json().expect("JSON")).expect("an answer").0, TEXT, "{context}");
+        assert_eq!(form.read(&answer.json().expect("JSON")).expect("an answer").0, TEXT, "{context}");
         return Ok(());
     }
-    let events = dialect.events(text).unwrap_or_else(|error| panic!("{context}: {error:#}"));
-    let said = dialect.streamed(&events);
+    let events = form.events(text).unwrap_or_else(|error| panic!("{context}: {error:#}"));
+    let said = form.streamed(&events);
     assert!(TEXT.starts_with(&said), "{context}: no beginning of the answer");
-    let ends = events.iter().filter(|event| dialect.is_end(event)).count();
+    let ends = events.iter().filter(|event| form.is_end(event)).count();
     if ends > 0 {
         assert_eq!((ends, said.as_str()), (1, TEXT), "{context}");
         assert!(!matches!(model, "error-first" | "error-in-stream" | "truncated" | "cut"), "{context}");
         return Ok(());
     }
     let last = events.last().unwrap_or_else(|| panic!("{context}: neither answer nor error"));
-    match dialect {
-        Dialect::Responses => assert_eq!(last["type"], "response.failed", "{context}"),
-        Dialect::Anthropic | Dialect::Gemini | Dialect::GeminiArray => {
-            dialect.error(last).expect("an error");
+    match form {
+        Form::Responses => assert_eq!(last["type"], "response.failed", "{context}"),
+        Form::Chat | Form::Messages | Form::Events | Form::Array => {
+            form.error(last).expect("an error");
         }
     }
     Err(())

@@ -84,7 +84,10 @@ async fn surfaces_of(kind: Kind) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let turn = Arc::new(Mutex::new(0));
     let now = Arc::clone(&turn);
-    let provider = Provider::start(kind, move |_: &Seen| leaky(*now.lock().expect("unpoisoned"))).await;
+    let of_list = Arc::clone(&turn);
+    let leaks = move |_: &Seen| leaky(*now.lock().expect("unpoisoned"));
+    let lists = move |_: &Seen| leaky(*of_list.lock().expect("unpoisoned"));
+    let provider = Provider::listing(kind, leaks, lists).await;
     let keys = write_keys(folder.path(), &KEYS.map(|key| (key, 1)));
     let config = config(kind, provider.address, keys);
     let mut surfaces = format!("{config:?}");
@@ -98,6 +101,7 @@ async fn surfaces_of(kind: Kind) -> String {
     }
     surfaces += admin(&door, "/metrics").await.text().expect("text");
     surfaces += admin(&door, "/readyz").await.text().expect("text");
+    surfaces += admin(&door, "/state").await.text().expect("text");
     let seen = provider.seen();
     assert!(
         seen.iter().all(|seen| seen.path.starts_with("/base/") && seen.headers.contains_key("user-agent"))

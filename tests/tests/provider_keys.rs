@@ -3,8 +3,10 @@
 
 mod provider_script;
 
+use std::path::Path;
+
 use http::{Method, Response};
-use provider_script::{Provider, Seen, a_path, config, json, put, write_keys};
+use provider_script::{Provider, Seen, a_path, config, json, write_keys};
 use tempfile::TempDir;
 use weighbridge_tests::door::{Answer, Client, Door};
 use weighbridge_wire::provider::Kind;
@@ -58,6 +60,13 @@ impl Bed {
         let labels = format!(r#"{name}{{namespace="team",provider="acme",key="{key}"{rest}"#);
         self.metrics().await.lines().any(|line| line == labels)
     }
+}
+
+/// Puts `key` into a file as the kubelet does: a new file takes the name.
+fn put(path: &Path, key: &str) {
+    let next = path.with_extension("next");
+    std::fs::write(&next, format!("{key}\n")).expect("written");
+    std::fs::rename(&next, path).expect("renamed");
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
@@ -175,14 +184,20 @@ async fn keys_are_used_by_weight() {
     assert_eq!(keys.iter().filter(|key| *key == "sk-three").count(), 6, "{keys:?}");
 }
 
+/// Bug 18 (k8sgpt-operator #137): a Secret that was rotated was not used before a restart.
 #[tokio::test]
-async fn a_refused_key_is_out_until_its_file_holds_another() {
-    for status in [401, 402, 403] {
+async fn bug_18_a_refused_key_is_out_until_its_file_holds_another() {
+    // Google answers a wrong key with 400.
+    let googles = r#"{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT","details":[
+        {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#;
+    for (kind, status, body) in
+        [(Kind::OpenAi, 401, r#"{"error":{"message":"no"}}"#), (Kind::Gemini, 400, googles)]
+    {
         let script = move |seen: &Seen| match seen.key.as_str() {
-            "sk-dead" => json(status, &[], r#"{"error":{"message":"no"}}"#),
+            "sk-dead" => json(status, &[], body),
             _ => ok(),
         };
-        let mut bed = Bed::new(Kind::OpenAi, &[("sk-dead", 1000), ("sk-good", 1)], script).await;
+        let mut bed = Bed::new(kind, &[("sk-dead", 1000), ("sk-good", 1)], script).await;
         let answer = bed.ask(&[]).await;
         assert_eq!((answer.status.as_u16(), used(&answer)), (200, Some("2")), "{status}");
         assert_eq!(bed.keys(), ["sk-dead", "sk-good"]);
@@ -223,6 +238,78 @@ async fn all_keys_refused_is_a_502_of_our_own() {
         assert_eq!(bed.keys().len(), 2, "nothing more is sent");
         let mut probe = Client::connect(bed.door.admin).await.expect("connected");
         assert_eq!(probe.get("/readyz").await.expect("answered").status, 200, "a restart would not help");
+    }
+}
+
+/// Never retried as a limit (gateways.md 3.1.7), and no fault of the key's: it is tried again after a while.
+#[tokio::test]
+async fn a_key_whose_account_is_used_up_is_passed_over_and_told_apart_from_a_limit() {
+    let openai = r#"{"error":{"message":"quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+    let anthropic = r#"{"type":"error","error":{"type":"billing_error","message":"quota"}}"#;
+    let low = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#;
+    for (kind, status, body) in
+        [(Kind::OpenAi, 429, openai), (Kind::Anthropic, 402, anthropic), (Kind::Anthropic, 400, low)]
+    {
+        let script = move |seen: &Seen| match seen.key.as_str() {
+            "sk-rich" => ok(),
+            _ => json(status, &[], body),
+        };
+        let mut bed = Bed::new(kind, &[("sk-poor", 1000), ("sk-rich", 1)], script).await;
+        let answer = bed.ask(&[]).await;
+        assert_eq!((answer.status.as_u16(), used(&answer)), (200, Some("2")), "{kind} {status}");
+        assert_eq!(bed.ask(&[]).await.status, 200);
+        assert_eq!(bed.keys(), ["sk-poor", "sk-rich", "sk-rich"]);
+        assert!(bed.has_metric("weighbridge_provider_key_state", 0, r#",state="exhausted"} 1"#).await);
+
+        let mut bed = Bed::new(kind, &[("sk-poor", 1), ("sk-poorer", 1)], script).await;
+        // The provider's own words, and ours once there is nobody left to ask; neither says to come again.
+        let answer = bed.ask(&[]).await;
+        assert_eq!((answer.status.as_u16(), used(&answer)), (status, Some("2")), "{kind} {status}");
+        assert_eq!((answer.text().expect("text"), header(&answer, "retry-after")), (body, None));
+        let answer = bed.ask(&[]).await;
+        assert_eq!(failure(&answer), (429, Some("quota_exhausted"), "insufficient_quota".into()));
+        assert_eq!((used(&answer), header(&answer, "retry-after")), (Some("0"), None));
+    }
+}
+
+/// A 403 may be about one model, one region or one path: what else is asked with the key goes on.
+#[tokio::test]
+async fn what_a_key_may_not_do_is_tried_with_the_others_and_takes_no_key_out() {
+    let forbidden = r#"{"error":{"message":"no access to this model"}}"#;
+    let scopes =
+        r#"{"error":{"message":"You have insufficient permissions. Missing scopes: model.request."}}"#;
+    for (status, body) in [(403, forbidden), (401, scopes)] {
+        let script = move |seen: &Seen| match (seen.path.as_str(), seen.key.as_str()) {
+            ("/base/responses", "sk-may") | ("/base/chat/completions", _) => ok(),
+            _ => json(status, &[], body),
+        };
+        let mut bed = Bed::new(Kind::OpenAi, &[("sk-may-not", 1000), ("sk-may", 1)], script).await;
+        let answer = bed.send("/v1/responses", &[]).await;
+        assert_eq!((answer.status.as_u16(), used(&answer)), (200, Some("2")));
+        let answer = bed.send("/v1/chat/completions", &[]).await;
+        assert_eq!((answer.status.as_u16(), used(&answer)), (200, Some("1")));
+        assert_eq!(bed.keys(), ["sk-may-not", "sk-may", "sk-may-not"], "{status}");
+        // Where none may, the provider says why.
+        let answer = bed.send("/v1/embeddings", &[]).await;
+        assert_eq!((answer.status.as_u16(), used(&answer)), (status, Some("2")));
+        assert_eq!(answer.text().expect("text"), body);
+        for key in [0, 1] {
+            assert!(bed.has_metric("weighbridge_provider_key_state", key, r#",state="usable"} 1"#).await);
+        }
+    }
+}
+
+/// litellm #25507: Google says it in the body and in no header.
+#[tokio::test]
+async fn a_wait_that_only_the_body_says_rests_the_key() {
+    let body = r#"{"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED","details":[
+        {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"50.5s"}]}}"#;
+    let mut bed = Bed::new(Kind::Gemini, &[("sk-one", 1)], move |_| json(429, &[], body)).await;
+    for sent in ["1", "0"] {
+        let answer = bed.ask(&[]).await;
+        assert_eq!((answer.status.as_u16(), used(&answer)), (429, Some(sent)));
+        let wait: u32 = header(&answer, "retry-after").expect("a wait").parse().expect("seconds");
+        assert!((30..=51).contains(&wait), "{wait}");
     }
 }
 

@@ -3,25 +3,28 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use weighbridge_tests::door::{Answer, Client};
-use weighbridge_tests::matrix::{Ability, CLIENTS, Clients, Dialect, Table, Upstream};
+use weighbridge_tests::door::{Answer, Client, Form};
+use weighbridge_tests::matrix::{Ability, CLIENTS, Clients, Dialect, Server, Table, Upstream};
 use weighbridge_tests::simulator::Simulator;
 
 /// Every client of a dialect against the simulator itself; fails with the details of each cell that did.
 async fn clients_of(dialect: Dialect, scenarios: usize) {
     let clients = Clients::install().await.expect("the clients");
     let simulator = Simulator::start().await.expect("a simulator");
+    let base_url = format!("http://{}", simulator.address());
+    let server = Server { base_url, key: "weighbridge-test".to_owned() };
     let upstream = Upstream {
         name: "simulator".to_owned(),
-        base_url: format!("http://{}", simulator.address()),
         model: "faithful".to_owned(),
-        abilities: Ability::ALL.to_vec(),
+        abilities: Ability::SIMULATED.to_vec(),
         faults: "{}".to_owned(),
         simulated: true,
+        signed: true,
+        ..Upstream::default()
     };
     let mut table = Table::default();
     for client in CLIENTS.iter().filter(|client| client.dialect == dialect) {
-        table.add(clients.run(client, &upstream).await.expect("it runs"));
+        table.add(clients.run(client, &server, std::slice::from_ref(&upstream)).await.expect("it runs"));
     }
     let failures = table.failures();
     assert!(failures.is_empty(), "{table}\n{failures}");
@@ -30,38 +33,30 @@ async fn clients_of(dialect: Dialect, scenarios: usize) {
 
 #[tokio::test]
 async fn openai_clients_find_chat_and_embeddings_as_openai_makes_them() {
-    clients_of(Dialect::Chat, 93).await;
+    clients_of(Dialect::Chat, 105).await;
 }
 
 #[tokio::test]
 async fn openai_clients_find_responses_as_openai_makes_them() {
-    clients_of(Dialect::Responses, 94).await;
+    clients_of(Dialect::Responses, 106).await;
 }
 
 #[tokio::test]
 async fn anthropic_clients_find_messages_as_anthropic_makes_them() {
-    clients_of(Dialect::Messages, 96).await;
+    clients_of(Dialect::Messages, 108).await;
 }
 
 #[tokio::test]
 async fn gemini_clients_find_generate_content_as_google_makes_it() {
-    clients_of(Dialect::Generate, 61).await;
+    clients_of(Dialect::Generate, 69).await;
 }
 
-const MESSAGE: &str = r#""max_tokens":100,"messages":[{"role":"user","content":"hi"}]"#;
 const CONTENTS: &str = r#"{"contents":[{"parts":[{"text":"hi"}]}]}"#;
 const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
 
 /// One request of each dialect that streams, to a model that misbehaves.
 fn asks(model: &str) -> [(String, String); 5] {
-    let ask = |fields: &str| format!(r#"{{"model":"{model}","stream":true,{fields}}}"#);
-    [
-        ("/v1/chat/completions".to_owned(), ask(r#""messages":[{"role":"user","content":"hi"}]"#)),
-        ("/v1/responses".to_owned(), ask(r#""input":"hi""#)),
-        ("/v1/messages".to_owned(), ask(MESSAGE)),
-        (format!("/v1beta/models/{model}:streamGenerateContent?alt=sse"), CONTENTS.to_owned()),
-        (format!("/v1beta/models/{model}:streamGenerateContent"), CONTENTS.to_owned()),
-    ]
+    Form::ALL.map(|form| (form.path(model, true), form.body(model, true, "hi")))
 }
 
 async fn answer(simulator: &Simulator, path: &str, body: &str) -> anyhow::Result<Answer> {

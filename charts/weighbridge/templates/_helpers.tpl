@@ -35,11 +35,27 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name ((index . 0).Chart.Versi
 {{- printf "%s/%s:%s" $root.Values.images.registry (index . 1) ($root.Values.images.tag | default $root.Chart.AppVersion) -}}
 {{- end -}}
 
+{{/* Secrets that the operator makes and fills. */}}
+{{- define "weighbridge.authority" -}}
+{{- include "weighbridge.name" (list . "authority") -}}
+{{- end -}}
+
+{{- define "weighbridge.gatewayCertificate" -}}
+{{- include "weighbridge.name" (list . "gateway-certificate") -}}
+{{- end -}}
+
+{{/* What the front door speaks. */}}
+{{- define "weighbridge.scheme" -}}
+{{- ternary "https" "http" (not (empty .Values.gateway.tls.secretName)) -}}
+{{- end -}}
+
 {{/* Pod Security "restricted", the pod's half. */}}
 {{- define "weighbridge.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
 runAsGroup: 65532
+# Makes mounted certificates readable for that user, and nobody else.
+fsGroup: 65532
 seccompProfile: { type: RuntimeDefault }
 {{- end -}}
 

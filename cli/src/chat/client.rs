@@ -1,6 +1,8 @@
 //! Asking the door: one streamed chat completion at a time.
 
 use std::collections::VecDeque;
+use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue};
@@ -11,8 +13,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value, json};
 use url::Url;
+use weighbridge_tls::{NamedFile, TlsError};
 use weighbridge_wire::openai::chat::ChatCompletionChunk;
 use weighbridge_wire::openai::{ErrorBody, FinishReason, parse};
 use weighbridge_wire::sse::{DecodeError, Decoder};
@@ -38,12 +42,22 @@ pub enum CallError {
         #[source]
         source: Box<hyper_util::client::legacy::Error>,
     },
+    /// A connection to somebody whom nobody vouches for.
+    #[error("the certificate of {url} is not trusted: name who has signed it with --ca-file")]
+    Untrusted {
+        url: Url,
+        #[source]
+        source: Box<hyper_util::client::legacy::Error>,
+    },
     /// A key that no header can carry.
     #[error("the key in {API_KEY} has characters that no header can carry")]
     Key(#[source] InvalidHeaderValue),
     /// No TLS on this machine.
     #[error("TLS can't be set up")]
     Tls(#[source] rustls::Error),
+    /// No authorities in the file.
+    #[error(transparent)]
+    Ca(Box<TlsError>),
     /// The door, or what is behind it, said no.
     #[error("{message} (HTTP {status})")]
     Refused { status: u16, message: String },
@@ -102,9 +116,19 @@ impl Client {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let tls = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        if let Some(path) = &args.ca_file {
+            let more = weighbridge_tls::authorities(&NamedFile::new("--ca-file", path));
+            roots.extend(more.map_err(|error| CallError::Ca(Box::new(error)))?.roots);
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let trust = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
             .map_err(CallError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tls = HttpsConnectorBuilder::new()
+            .with_tls_config(trust)
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
@@ -128,8 +152,10 @@ impl Client {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         request.headers_mut().extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
         let response = self.http.request(request).await;
-        let response = response
-            .map_err(|source| CallError::Connect { url: self.url.clone(), source: Box::new(source) })?;
+        let response = response.map_err(|source| {
+            let (untrusted, url, source) = (is_untrusted(&source), self.url.clone(), Box::new(source));
+            if untrusted { CallError::Untrusted { url, source } } else { CallError::Connect { url, source } }
+        })?;
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
             return Err(refusal(parts.status.as_u16(), body).await);
@@ -184,6 +210,18 @@ impl Answer {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether the server's certificate is what was wrong. An `io::Error` names what it wraps as no source of its own.
+fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
+        return true;
+    }
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => is_untrusted(wrapped),
+        None => error.source().is_some_and(is_untrusted),
     }
 }
 

@@ -13,6 +13,8 @@ use super::models::{Model, State};
 pub struct Addresses<'a> {
     /// Where the door is.
     pub door: SocketAddr,
+    /// Whether it speaks https.
+    pub secure: bool,
     /// Where metrics are, if anywhere.
     pub metrics: Option<SocketAddr>,
     /// How this program was called.
@@ -21,8 +23,8 @@ pub struct Addresses<'a> {
 
 /// The addresses, the models, and lines to paste. Without a `default_namespace` the door asks for a key.
 pub fn banner(at: &Addresses<'_>, default_namespace: Option<&str>, models: &[Model]) -> String {
-    let Addresses { door, metrics, program } = *at;
-    let url = url(door);
+    let Addresses { door, secure, metrics, program } = *at;
+    let url = url(door, secure);
     let mut text = format!("\nWeighbridge serves at {url}/v1\n\n");
     let called = |model: &Model| {
         if Some(model.name.namespace.as_str()) == default_namespace {
@@ -56,7 +58,7 @@ pub fn banner(at: &Addresses<'_>, default_namespace: Option<&str>, models: &[Mod
         );
     }
     if let Some(metrics) = metrics {
-        let url = self::url(metrics);
+        let url = self::url(metrics, false);
         // Writing to a String can't fail.
         let _ = writeln!(text, "Metrics are at {url}/metrics.");
     }
@@ -108,14 +110,15 @@ fn ask(url: &str, program: &str, model: &Model, name: &str, with_key: bool) -> S
 }
 
 /// An address that a client can call: one that stands for every interface is this machine's own.
-fn url(door: SocketAddr) -> String {
+fn url(door: SocketAddr, secure: bool) -> String {
     let host = match door {
         SocketAddr::V4(_) if door.ip().is_unspecified() => "127.0.0.1".to_owned(),
         SocketAddr::V6(_) if door.ip().is_unspecified() => "[::1]".to_owned(),
         SocketAddr::V4(v4) => v4.ip().to_string(),
         SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
     };
-    format!("http://{host}:{}", door.port())
+    let scheme = if secure { "https" } else { "http" };
+    format!("{scheme}://{host}:{}", door.port())
 }
 
 #[cfg(test)]
@@ -130,7 +133,8 @@ mod tests {
             ("[::]:81", "http://[::1]:81"),
             ("[fe80::1]:82", "http://[fe80::1]:82"),
         ] {
-            assert_eq!(url(door.parse().unwrap()), expected);
+            assert_eq!(url(door.parse().unwrap(), false), expected);
         }
+        assert_eq!(url("127.0.0.1:8443".parse().unwrap(), true), "https://127.0.0.1:8443");
     }
 }

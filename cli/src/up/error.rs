@@ -8,6 +8,7 @@ use weighbridge_inference_server::artifact::InvalidToken;
 use weighbridge_inference_server::backend::cpu::LoadError;
 use weighbridge_inference_server::server::{ServeError as EngineError, ServerConfig};
 use weighbridge_operator::plan::OfflineError;
+use weighbridge_tls::TlsError;
 
 use super::local::Name;
 use crate::manifest_file::FileError;
@@ -72,6 +73,9 @@ pub enum UpError {
         #[source]
         source: io::Error,
     },
+    /// No certificate to serve with.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
     /// Ctrl-C would not be heard.
     #[error("can't listen for signals")]
     Signals(#[source] io::Error),
@@ -131,6 +135,7 @@ impl UpError {
             EngineError::Config { .. }
             | EngineError::Load(_)
             | EngineError::Listen(_)
+            | EngineError::Tls(_)
             | EngineError::Artifact(_)
             | EngineError::File(_)
             | EngineError::Folder(_)

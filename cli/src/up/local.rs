@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kube::ResourceExt as _;
 use secrecy::ExposeSecret as _;
 use url::Url;
 use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_crds::manifest::Manifest;
-use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, Quantization};
-use weighbridge_gateway::directory::kind;
+use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, Quantization, SecretKey};
+use weighbridge_gateway::directory::{data_policy, kind};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
 use weighbridge_operator::plan::validate_local;
 use weighbridge_operator::validate::{
     AdapterPlace, Hardware, HubFile, Open, OpenAdapter, Served, ValidatedModel, ValidatedProvider, Weights,
 };
-use weighbridge_wire::provider::Kind;
+use weighbridge_wire::provider::{DataPolicy, Kind};
 
 use super::UpError;
 use crate::args::UpArgs;
@@ -96,6 +97,12 @@ pub struct Proxy {
     pub allow_private: bool,
     /// Its keys, each with its weight.
     pub keys: Vec<(KeyPath, NonZeroU16)>,
+    /// Where each of the keys is in the file.
+    pub secrets: Vec<SecretKey>,
+    /// `dataPolicy.region`.
+    pub region: Option<String>,
+    /// What is demanded of requests and answers.
+    pub data_policy: Option<Arc<DataPolicy>>,
 }
 
 /// Everything that is served, and what a person should know of it.
@@ -275,8 +282,17 @@ impl Local {
         let base_url = provider.base_url.as_ref().map(|url| Url::parse(url.as_str())).transpose();
         let base_url = base_url
             .map_err(|error| UpError::Model { name: name.clone(), problem: format!("baseURL: {error}") })?;
-        let (kind, allow_private) = (kind(provider.kind), provider.allow_private);
-        self.proxies.push(Proxy { name, kind, base_url, allow_private, keys });
+        let policy = provider.data_policy.as_ref();
+        self.proxies.push(Proxy {
+            name,
+            kind: kind(provider.kind),
+            base_url,
+            allow_private: provider.allow_private,
+            keys,
+            secrets: provider.keys.iter().map(|key| key.secret.clone()).collect(),
+            region: policy.and_then(|policy| policy.region.clone()),
+            data_policy: policy.map(|policy| data_policy(provider.kind, policy)),
+        });
         Ok(())
     }
 
@@ -404,6 +420,8 @@ fn cache_folder(args: &UpArgs) -> Result<PathBuf, UpError> {
 #[cfg(test)]
 mod tests {
     use weighbridge_crds::ProviderKind;
+    use weighbridge_wire::canonical::Dialect;
+    use weighbridge_wire::lane::Operation;
 
     use super::*;
 
@@ -414,6 +432,25 @@ mod tests {
             let of_proxy = kind(of_crd);
             assert_eq!(of_crd.as_str(), of_proxy.as_str());
             assert_eq!(of_crd.has_address(), of_proxy.profile().default_base_url.is_some(), "{of_proxy}");
+            // Where a region is refused, nothing would hold the provider to it, and the other way round.
+            let asked = || {
+                of_proxy.profile().dialects.iter().map(|dialect| match dialect {
+                    Dialect::OpenAiChat | Dialect::OpenAiCompletions => Operation::ChatCompletions,
+                    Dialect::OpenAiResponses => Operation::Responses,
+                    Dialect::Anthropic => Operation::Messages,
+                    Dialect::Gemini => Operation::GenerateContent,
+                })
+            };
+            let region = DataPolicy::new(of_proxy, Some("us"), false, true);
+            assert!(asked().all(|asked| region.fields(asked).is_ok() == of_crd.takes_region()), "{of_proxy}");
+            let retention = DataPolicy::new(of_proxy, None, true, true);
+            assert!(
+                asked().all(|asked| retention.fields(asked).is_ok() == of_crd.takes_retention()),
+                "{of_proxy}"
+            );
+            let url = of_crd.regional_base_url("us");
+            let host = url.and_then(|url| Some(Url::parse(&url).ok()?.host_str()?.to_owned()));
+            assert_eq!(region.host(), host, "{of_proxy}");
         }
     }
 }

@@ -10,11 +10,13 @@ mod local;
 mod models;
 mod parts;
 mod progress;
+mod providers;
 
 pub use error::UpError;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -24,6 +26,7 @@ use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::Directory;
 use weighbridge_gateway::{Drain, GatewayConfig, Listeners, Shutdown};
 use weighbridge_inference_server::http::Task;
+use weighbridge_operator::status::NamedModel;
 
 use crate::args::UpArgs;
 use crate::terminal::{Terminal, in_words};
@@ -44,6 +47,7 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
         accesses => Access::from_resources(accesses),
     };
     let listeners = bind(&args, &access).await?;
+    let secure = listeners.tls.is_some();
     let address = listeners.public.local_addr().map_err(listen("--listen", args.listen))?;
     let metrics = listeners.admin.as_ref().and_then(|listener| listener.local_addr().ok());
     let shutdown = Shutdown::on_signals().map_err(UpError::Signals)?;
@@ -64,6 +68,7 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
         // With keys, a bare name is one in the namespace of whoever asks: only the whole name is everybody's.
         default_namespace: (!access.is_enforced()).then_some(args.default_namespace),
         address,
+        secure,
         metrics,
         directory,
         models,
@@ -80,6 +85,8 @@ struct Serving {
     /// Where the door looks bare names up for every caller, if it asks nobody for a key.
     default_namespace: Option<String>,
     address: SocketAddr,
+    /// Whether it speaks https.
+    secure: bool,
     metrics: Option<SocketAddr>,
     directory: Directory,
     models: Vec<Model>,
@@ -162,7 +169,8 @@ impl Serving {
         }
         self.announced = true;
         let program = std::env::args().next().unwrap_or_else(|| "weighbridge".to_owned());
-        let at = Addresses { door: self.address, metrics: self.metrics, program: &program };
+        let at =
+            Addresses { door: self.address, secure: self.secure, metrics: self.metrics, program: &program };
         let text = banner::banner(&at, self.default_namespace.as_deref(), &self.models);
         self.terminal.print(&text).map_err(UpError::Write)
     }
@@ -185,13 +193,19 @@ async fn start(
     models.extend(asleep.into_iter().map(Model::asleep));
     let mut proxy_addresses = BTreeMap::new();
     for proxy in proxies {
-        let (name, kind) = (proxy.name.clone(), proxy.kind);
-        proxy_addresses.insert(name, (kind, parts.start_proxy(proxy).await?));
+        let (name, kind, policy) = (proxy.name.clone(), proxy.kind, proxy.data_policy.clone());
+        let models = externals.iter().filter(|external| external.provider == name);
+        let models = models.map(|external| NamedModel {
+            deployment: external.name.name.clone(),
+            model: external.model.clone(),
+        });
+        let models = models.collect();
+        proxy_addresses.insert(name, (kind, policy, parts.start_proxy(proxy, models, terminal).await?));
     }
     for external in &externals {
         // Validation found the provider in the file, so it has a proxy.
-        if let Some((kind, address)) = proxy_addresses.get(&external.provider) {
-            models.push(Model::closed(external, *address, *kind));
+        if let Some((kind, policy, address)) = proxy_addresses.get(&external.provider) {
+            models.push(Model::closed(external, *address, *kind, policy.clone()));
         }
     }
     Ok((parts, models, addresses))
@@ -206,12 +220,13 @@ async fn bind(args: &UpArgs, access: &Access) -> Result<Listeners, UpError> {
     if let Some(address) = args.metrics_listen.filter(|address| remote(*address)) {
         return Err(UpError::RemoteMetrics(address));
     }
+    let tls = args.tls.load().map_err(|error| UpError::Tls(Box::new(error)))?;
     let public = TcpListener::bind(args.listen).await.map_err(listen("--listen", args.listen))?;
     let admin = match args.metrics_listen {
         Some(address) => Some(TcpListener::bind(address).await.map_err(listen("--metrics-listen", address))?),
         None => None,
     };
-    Ok(Listeners { public, admin })
+    Ok(Listeners { public, tls: tls.map(Arc::new), admin })
 }
 
 fn listen(flag: &'static str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> UpError {

@@ -1,12 +1,13 @@
 //! The models of this process and what the door is told of them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use weighbridge_gateway::directory::{ENGINE, Entry, EntryEndpoint, World};
 use weighbridge_inference_server::http::Task;
 use weighbridge_wire::lane::Speaks;
-use weighbridge_wire::provider::Kind;
+use weighbridge_wire::provider::{DataPolicy, Kind};
 
 use super::local::{Asleep, Engine, External, Name};
 
@@ -42,6 +43,7 @@ pub struct Model {
     upstream_model: String,
     vendor: &'static str,
     speaks: Speaks,
+    data_policy: Option<Arc<DataPolicy>>,
     created: i64,
 }
 
@@ -65,13 +67,19 @@ impl Model {
     }
 
     /// A model that its provider's proxy answers.
-    pub fn closed(external: &External, proxy: SocketAddr, kind: Kind) -> Self {
+    pub fn closed(
+        external: &External,
+        proxy: SocketAddr,
+        kind: Kind,
+        data_policy: Option<Arc<DataPolicy>>,
+    ) -> Self {
         let External { name, provider, model } = external;
         let origin = format!("{model} at {}", provider.name);
         let mut closed = Self::new(name.clone(), World::Closed, origin, State::Ready(proxy));
         closed.provider = Some(provider.name.clone());
         closed.upstream_model.clone_from(model);
         (closed.vendor, closed.speaks) = (kind.vendor(), kind.speaks(model));
+        closed.data_policy = data_policy;
         closed
     }
 
@@ -81,15 +89,28 @@ impl Model {
         // An engine is told its canonical name and no other.
         let upstream_model = name.to_string();
         let (task, provider, adapters) = (Task::Generation, None, Vec::new());
-        let (vendor, speaks) = (ENGINE, Speaks::engine());
-        Self { name, world, origin, state, task, provider, upstream_model, vendor, speaks, adapters, created }
+        let (vendor, speaks, data_policy) = (ENGINE, Speaks::engine(), None);
+        Self {
+            name,
+            world,
+            origin,
+            state,
+            task,
+            provider,
+            upstream_model,
+            vendor,
+            speaks,
+            data_policy,
+            adapters,
+            created,
+        }
     }
 
     /// What the door is told of it now.
     pub fn entry(&self) -> Entry {
         let (endpoints, unready_reason) = match &self.state {
             State::Ready(address) => {
-                (vec![EntryEndpoint { address: *address, name: self.name.to_string() }], None)
+                (vec![EntryEndpoint { address: *address, name: self.name.to_string(), identity: None }], None)
             }
             State::Waiting(reason) | State::Asleep(reason) | State::Failed(reason) => {
                 (Vec::new(), Some(reason.clone()))
@@ -106,6 +127,7 @@ impl Model {
             created: self.created,
             endpoints,
             unready_reason,
+            data_policy: self.data_policy.clone(),
             adapters: self.adapters.clone(),
         }
     }

@@ -10,15 +10,18 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use weighbridge_gateway::{
-    Drain, KeySource, Limits, Listeners, ProxyConfig, Shutdown, Timeouts, serve_proxy,
+    Drain, KeySource, Limits, Listeners, ProviderFeed, ProxyConfig, Shutdown, Timeouts, serve_proxy_telling,
 };
 use weighbridge_inference_server::http::{Phase, Task};
 use weighbridge_inference_server::server::{ModelFile, Server, ServerConfig};
+use weighbridge_operator::status::{Asked, NamedModel};
 
 use super::UpError;
 use super::local::{Engine, Name, Proxy};
 use super::progress::Progress;
+use super::providers::{self, Told};
 use crate::terminal::Terminal;
 
 /// Any free port that only this machine reaches.
@@ -97,9 +100,14 @@ impl Parts {
         Ok(address)
     }
 
-    /// Starts a provider's proxy. Returns its address.
-    pub async fn start_proxy(&mut self, proxy: Proxy) -> Result<SocketAddr, UpError> {
-        let Proxy { name, kind, base_url, allow_private, keys } = proxy;
+    /// Starts the proxy of a provider at which `models` are named, and tells of its troubles. Returns its address.
+    pub async fn start_proxy(
+        &mut self,
+        proxy: Proxy,
+        models: Vec<NamedModel>,
+        terminal: &Terminal,
+    ) -> Result<SocketAddr, UpError> {
+        let Proxy { name, kind, base_url, allow_private, keys, secrets, region, data_policy: _ } = proxy;
         let listen = |source| UpError::Listen { flag: "a proxy's port", address: LOOPBACK, source };
         let public = TcpListener::bind(LOOPBACK).await.map_err(listen)?;
         let address = public.local_addr().map_err(listen)?;
@@ -119,8 +127,14 @@ impl Parts {
             drain: Drain { delay: Duration::ZERO, timeout: self.drain_timeout },
         };
         let (stop, served) = (self.stop_proxies.clone(), name.clone());
+        let feed = ProviderFeed::default();
+        let asked = Asked { keys: secrets, region, models };
+        let told = Told { name: name.clone(), asked, states: feed.subscribe() };
+        let telling = AbortOnDropHandle::new(tokio::spawn(providers::tell(told, terminal.clone())));
         self.spawn(name, async move {
-            let ended = serve_proxy(config, Listeners { public, admin: None }, stop).await;
+            let listeners = Listeners { public, tls: None, admin: None };
+            let ended = serve_proxy_telling(config, listeners, stop, feed).await;
+            drop(telling);
             // The paths of the keys are valid while this lives.
             drop(keys);
             ended.map_err(|source| UpError::Proxy { name: served, source: Box::new(source) })

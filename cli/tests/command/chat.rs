@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 
 use crate::process::{Up, claim, err, examples, out, weighbridge};
 
-fn chat(arguments: &[&str], input: &str) -> Output {
+pub fn chat(arguments: &[&str], input: &str) -> Output {
     let mut child = weighbridge()
         .arg("chat")
         .args(arguments)

@@ -12,4 +12,5 @@ mod plan;
 mod process;
 mod provider;
 mod synth;
+mod tls;
 mod up;

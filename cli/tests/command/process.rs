@@ -89,7 +89,7 @@ impl Up {
                 panic!("up ended: {}", stderr.iter().collect::<String>());
             }
         }
-        let door = banner.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+        let door = banner.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned();
         Self { child, stdout, stderr, heard: String::new(), door, banner }
     }
 

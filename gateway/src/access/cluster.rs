@@ -44,7 +44,7 @@ fn shut(event: Event<DeserializeGuard<ModelAccess>>) -> Event<DeserializeGuard<M
                 let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
                 tracing::warn!(?namespace, ?name, error = %invalid.error, "a ModelAccess can't be read; it lets nobody in");
                 let spec = ModelAccessSpec { keys: Vec::new(), models: Vec::new() };
-                ModelAccess { metadata: invalid.metadata, spec }
+                ModelAccess { metadata: invalid.metadata, spec, status: None }
             }
         }))
     };

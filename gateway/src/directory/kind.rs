@@ -1,7 +1,9 @@
-//! The kinds of provider, as the API has them and as `wire` does.
+//! The kinds of provider and what their owners demand, as the API has them and as `wire` does.
 
-use weighbridge_crds::ProviderKind;
-use weighbridge_wire::provider::Kind;
+use std::sync::Arc;
+
+use weighbridge_crds::{DataPolicy, OnMismatch, ProviderKind, Retention};
+use weighbridge_wire::provider::{self, Kind};
 
 /// The kind that an ExternalProvider's `spec.kind` names.
 pub fn kind(kind: ProviderKind) -> Kind {
@@ -13,4 +15,18 @@ pub fn kind(kind: ProviderKind) -> Kind {
         ProviderKind::OpenAICompatible => Kind::OpenAiCompatible,
         ProviderKind::AnthropicCompatible => Kind::AnthropicCompatible,
     }
+}
+
+/// What an ExternalProvider's `spec.dataPolicy` demands of a provider of kind `of`.
+pub fn data_policy(of: ProviderKind, policy: &DataPolicy) -> Arc<provider::DataPolicy> {
+    let DataPolicy { region, retention, on_mismatch } = policy;
+    let not_stored = match retention {
+        None => false,
+        Some(Retention::NotStored) => true,
+    };
+    let withholds = match on_mismatch.unwrap_or_default() {
+        OnMismatch::Fail => true,
+        OnMismatch::Report => false,
+    };
+    Arc::new(provider::DataPolicy::new(kind(of), region.as_deref(), not_stored, withholds))
 }

@@ -10,7 +10,7 @@ mod metrics;
 mod snapshot;
 mod target;
 
-pub use kind::kind;
+pub use kind::{data_policy, kind};
 pub use snapshot::Directory;
 pub use target::{ENGINE, Entry, EntryEndpoint, World};
 pub(crate) use target::{Endpoint, Lease, Target};

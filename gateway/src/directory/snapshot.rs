@@ -124,13 +124,14 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         created,
         endpoints: at,
         unready_reason,
+        data_policy,
         adapters,
     } = entry;
     let endpoints = at
         .iter()
         .filter_map(|described| {
             // An address that now belongs to another pod is another endpoint.
-            let known = endpoints.get(&described.address).filter(|known| known.name == described.name);
+            let known = endpoints.get(&described.address).filter(|known| known.is(described));
             let endpoint = match known {
                 Some(known) => Arc::clone(known),
                 None => Arc::new(Endpoint::new(described)?),
@@ -156,6 +157,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         created,
         endpoints,
         unready_reason,
+        data_policy,
         adapters,
         labels,
     }
@@ -172,6 +174,7 @@ mod tests {
         let endpoint = |port: &u16| EntryEndpoint {
             address: SocketAddr::from(([10, 0, 0, 1], *port)),
             name: format!("pod-{port}"),
+            identity: None,
         };
         Entry {
             namespace: "team".into(),
@@ -184,6 +187,7 @@ mod tests {
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: None,
+            data_policy: None,
             adapters: Vec::new(),
         }
     }

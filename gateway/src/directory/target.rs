@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::uri::Authority;
+use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
+use weighbridge_wire::provider::DataPolicy;
 
 use crate::metrics::ModelLabels;
 
@@ -54,6 +56,8 @@ pub struct Entry {
     pub endpoints: Vec<EntryEndpoint>,
     /// Why nothing is ready, in words, where the source knows.
     pub unready_reason: Option<String>,
+    /// What its provider's owner demands of where it is answered and what is kept.
+    pub data_policy: Option<Arc<DataPolicy>>,
     /// Its LoRA adapters: each answers as `namespace/name:adapter`, where the model does.
     pub adapters: Vec<String>,
 }
@@ -61,30 +65,51 @@ pub struct Entry {
 /// One place where a model answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryEndpoint {
-    /// Its address; plain HTTP.
+    /// Its address.
     pub address: SocketAddr,
     /// Its name in headers and logs, such as a pod's.
     pub name: String,
+    /// Whom its certificate must name, where we are called by one; `None` on one machine, by plain HTTP.
+    pub identity: Option<Identity>,
 }
 
 /// A place where models answer, with the requests it has open. Lives on from snapshot to snapshot.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub address: SocketAddr,
+    /// Where it is.
     pub authority: Authority,
+    /// Where it is and who has to answer there.
+    pub vouched: Option<Authority>,
     pub name: String,
+    identity: Option<Identity>,
     in_flight: AtomicUsize,
 }
 
 impl Endpoint {
-    /// `None` never happens: an address is always an authority.
+    /// `None` never happens: an address is always an authority, and so are names of resources.
     pub(super) fn new(endpoint: &EntryEndpoint) -> Option<Self> {
+        let address = endpoint.address;
+        let vouched = match &endpoint.identity {
+            Some(identity) => {
+                Some(format!("{}:{}", identity.host_at(address.ip()), address.port()).parse().ok()?)
+            }
+            None => None,
+        };
         Some(Self {
-            address: endpoint.address,
-            authority: endpoint.address.to_string().parse().ok()?,
+            address,
+            authority: address.to_string().parse().ok()?,
+            vouched,
             name: endpoint.name.clone(),
+            identity: endpoint.identity.clone(),
             in_flight: AtomicUsize::new(0),
         })
+    }
+
+    /// Whether it is the one that `described` is.
+    pub(super) fn is(&self, described: &EntryEndpoint) -> bool {
+        let EntryEndpoint { address, name, identity } = described;
+        self.address == *address && self.name == *name && self.identity == *identity
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -132,6 +157,7 @@ pub(crate) struct Target {
     pub created: i64,
     pub endpoints: Vec<Arc<Endpoint>>,
     pub unready_reason: Option<String>,
+    pub data_policy: Option<Arc<DataPolicy>>,
     /// Names of its adapters; an adapter has none.
     pub adapters: Vec<String>,
     pub labels: ModelLabels,

@@ -10,8 +10,24 @@ use weighbridge_wire::canonical::retry;
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-weighbridge-attempts");
 /// How many a proxy made.
 pub(crate) const ATTEMPTS_USED: HeaderName = HeaderName::from_static("x-weighbridge-attempts-used");
+/// The host that a provider must be called at; a proxy that calls another refuses. While a proxy is replaced because its
+/// provider is to be called elsewhere, both are there.
+pub(crate) const HOST: HeaderName = HeaderName::from_static("x-weighbridge-host");
 /// On an error of a proxy's own, in OpenAI's shape: its class. An error without it is the provider's.
 pub(crate) const FAILURE: HeaderName = HeaderName::from_static("x-weighbridge-failure");
+
+/// Where a gateway tells a proxy that an answer did not come from where it was to ([`Residency`]). No provider has such a
+/// path.
+pub(crate) const RESIDENCY_PATH: &str = "/weighbridge/residency";
+
+/// What a gateway saw of the place that an answer came from.
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
+pub(crate) struct Residency {
+    /// Where it was to come from.
+    pub required: String,
+    /// Where the provider says that it came from.
+    pub stated: Option<String>,
+}
 
 /// From a caller to any upstream. `accept-encoding` is left out on purpose: a compressed answer can't be
 /// metered and must not be compressed per event.
@@ -130,7 +146,7 @@ mod tests {
         assert_eq!(REQUEST_HEADERS.iter().copied().collect::<BTreeSet<_>>(), request);
         let response = of(COMMON_RESPONSE_HEADERS, |profile| profile.response_headers);
         assert_eq!(RESPONSE_HEADERS.iter().copied().collect::<BTreeSet<_>>(), response);
-        for ours in [ATTEMPTS, ATTEMPTS_USED, FAILURE] {
+        for ours in [ATTEMPTS, ATTEMPTS_USED, FAILURE, HOST] {
             assert!(!request.contains(ours.as_str()) && !response.contains(ours.as_str()), "{ours}");
         }
     }

@@ -6,20 +6,24 @@
 //! It sends what it is given and hands back what came. What an answer means is the caller's business.
 
 mod body;
+mod bounded;
 mod client;
 mod connection;
 mod headers;
 mod pieces;
+mod pods;
 mod pool;
 mod trust;
 mod turns;
 
 pub(crate) use body::UpstreamBody;
+pub(crate) use bounded::Bounded;
 pub(crate) use client::{ForwardError, Upstream, chain, connector};
 pub(crate) use headers::{
-    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, FAILURE, REQUEST_HEADERS,
-    RESPONSE_HEADERS, asked_wait, copy_allowed, unix_seconds,
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, FAILURE, HOST, REQUEST_HEADERS,
+    RESIDENCY_PATH, RESPONSE_HEADERS, Residency, asked_wait, copy_allowed, unix_seconds,
 };
 pub(crate) use pieces::Pieces;
+pub(crate) use pods::PodClient;
 pub use trust::TrustError;
 pub(crate) use trust::client_tls;

@@ -52,7 +52,11 @@ impl Pipeline {
             .resolve(inbound.model(), caller.namespace())
             .cloned()
             .ok_or_else(|| snapshot.not_found(inbound.model(), caller.namespace()))?;
-        let outbound = inbound.outbound(&target.speaks, &target.upstream_model, unsupported, &[])?;
+        let set = match &target.data_policy {
+            Some(policy) => policy.fields(target.speaks.asked(inbound.operation(), inbound.stream())?)?,
+            None => Vec::new(),
+        };
+        let outbound = inbound.outbound(&target.speaks, &target.upstream_model, unsupported, &set)?;
         let headers = headers::upstream(&head.headers, &outbound.lane);
         let body = match outbound.body {
             Body::Edited(edits) => Pieces::edited(&received.bytes, edits),

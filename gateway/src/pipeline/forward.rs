@@ -1,9 +1,10 @@
 //! Forward: attempts at endpoints, until one gives an answer or none is left to try.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::header::HeaderValue;
-use http::uri::{PathAndQuery, Scheme, Uri};
+use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, Request};
 use weighbridge_wire::canonical::Failure;
 
@@ -15,7 +16,7 @@ use super::retry::{self, Again};
 use super::route::route;
 use crate::directory::{Endpoint, World};
 use crate::failure;
-use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, Pieces, chain};
+use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, HOST, Pieces, PodClient, chain};
 use crate::metrics::RetryLabels;
 use crate::telemetry::Trace;
 
@@ -58,6 +59,10 @@ impl Pipeline {
             let class = refused.failure().class.as_str();
             record.trace().attempt_failed(class);
             tracing::warn!(endpoint = %endpoint.name, address = %endpoint.address, class, "an attempt gave no answer");
+            if let NoAnswer::Withheld(_, Some(usage)) = &refused {
+                // It was used, whoever sees it.
+                record.usage(*usage);
+            }
             match attempt.again {
                 Again::Nowhere => return Err(refused),
                 // Once: a second answer like the first is the provider's word.
@@ -74,8 +79,8 @@ impl Pipeline {
     }
 
     /// One attempt, up to the commit point. `left` is what of the budget a proxy may spend.
-    async fn attempt(&self, call: &Call, endpoint: &Endpoint, left: u32, trace: &Trace) -> Attempt {
-        let request = match request(call, endpoint, left) {
+    async fn attempt(&self, call: &Call, endpoint: &Arc<Endpoint>, left: u32, trace: &Trace) -> Attempt {
+        let request = match self.request(call, endpoint, left) {
             Ok(mut request) => {
                 trace.inject(request.headers_mut());
                 request
@@ -92,33 +97,45 @@ impl Pipeline {
             }
         };
         let spent = used(response.headers());
-        let result = self.commit(call, response).await;
+        let result = self.commit(call, response, self.residency.check(call, endpoint)).await;
         let again = match &result {
-            Ok(_) | Err(NoAnswer::Settled(_)) => Again::Nowhere,
+            Ok(_) | Err(NoAnswer::Settled(_) | NoAnswer::Withheld(..)) => Again::Nowhere,
             Err(refused @ (NoAnswer::Refused(_) | NoAnswer::Failed(_))) => {
                 retry::after(refused.failure().class, call.target.world)
             }
         };
         Attempt { spent, result, again }
     }
+
+    fn request(&self, call: &Call, endpoint: &Endpoint, left: u32) -> Result<Request<Pieces>, Failure> {
+        let mut request = Request::new(call.body.clone());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri(&self.upstream, endpoint, &call.path)?;
+        *request.headers_mut() = call.headers.clone();
+        if call.target.world == World::Closed {
+            request.headers_mut().insert(ATTEMPTS, HeaderValue::from(left));
+            if let Some(host) = call.target.data_policy.as_ref().and_then(|policy| policy.host()) {
+                let host = HeaderValue::try_from(host);
+                request
+                    .headers_mut()
+                    .insert(HOST, host.map_err(|_| failure::internal("a region is no host"))?);
+            }
+        }
+        Ok(request)
+    }
 }
 
-fn request(call: &Call, endpoint: &Endpoint, left: u32) -> Result<Request<Pieces>, Failure> {
-    let path = call.path.parse().map_err(|_| failure::internal("the upstream's path is none"))?;
-    let uri = Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(endpoint.authority.clone())
+/// `path`, with its query, at `endpoint`.
+pub(super) fn uri(upstream: &PodClient, endpoint: &Endpoint, path: &str) -> Result<Uri, Failure> {
+    let path = path.parse().map_err(|_| failure::internal("the upstream's path is none"))?;
+    let origin = upstream.origin(endpoint);
+    let (scheme, authority) = origin.ok_or_else(|| failure::internal("nobody vouches for an endpoint"))?;
+    Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
         .path_and_query::<PathAndQuery>(path)
         .build()
-        .map_err(|_| failure::internal("an endpoint's address is no URL"))?;
-    let mut request = Request::new(call.body.clone());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = call.headers.clone();
-    if call.target.world == World::Closed {
-        request.headers_mut().insert(ATTEMPTS, HeaderValue::from(left));
-    }
-    Ok(request)
+        .map_err(|_| failure::internal("an endpoint's address is no URL"))
 }
 
 /// What the other side says it spent, which is one attempt at least.

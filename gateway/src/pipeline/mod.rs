@@ -10,24 +10,26 @@ mod forward;
 mod headers;
 mod models;
 mod record;
+mod residency;
 mod retry;
 mod route;
 
 use std::sync::Arc;
 
+use http::header::HeaderValue;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::HttpConnector;
-use weighbridge_wire::canonical::{Dialect, Failure};
+use weighbridge_wire::canonical::{Dialect, Failure, FailureClass};
 use weighbridge_wire::lane::{self, Door};
 
 use self::admit::Call;
 use self::answer::NoAnswer;
 use self::record::Record;
+use self::residency::Residency;
 use crate::access::Access;
 use crate::directory::Directory;
 use crate::failure;
-use crate::forward::Upstream;
+use crate::forward::PodClient;
 use crate::metrics::GatewayMetrics;
 use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, refusal};
 use crate::telemetry::{Telemetry, Trace};
@@ -39,7 +41,8 @@ pub(crate) struct Pipeline {
     timeouts: Timeouts,
     directory: Directory,
     access: Access,
-    upstream: Upstream<HttpConnector>,
+    upstream: PodClient,
+    residency: Arc<Residency>,
     slots: RequestSlots,
     bodies: Arc<BodyBudget>,
     metrics: GatewayMetrics,
@@ -55,12 +58,14 @@ impl Pipeline {
         telemetry: Telemetry,
         server: ServerMetrics,
     ) -> Self {
+        let upstream = PodClient::new(config.upstream.clone(), &config.timeouts);
         Self {
+            residency: Residency::new(upstream.clone(), metrics.clone()),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             directory,
             access,
-            upstream: Upstream::plain(&config.timeouts),
+            upstream,
             slots: RequestSlots::new(config.limits.requests, server.requests_full),
             bodies: BodyBudget::new(config.limits.buffered_bytes, server.bodies_full),
             metrics,
@@ -83,13 +88,20 @@ impl Pipeline {
                     record.fail(refused.status.as_u16());
                     return refused.deliver(&call, record.endpoint_name());
                 }
-                Err(NoAnswer::Failed(failure) | NoAnswer::Settled(failure)) => failure,
+                Err(
+                    NoAnswer::Failed(failure) | NoAnswer::Settled(failure) | NoAnswer::Withheld(failure, _),
+                ) => failure,
             },
             Err(failure) => failure,
         };
         let answer = lane::error(door.operation.dialect(), &refused);
         record.fail(answer.status);
-        refusal(answer)
+        let mut response = refusal(answer);
+        if refused.class == FailureClass::QuotaExhausted {
+            // Under OpenAI's status for it its clients would try again, as after a limit that passes.
+            response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        response
     }
 
     async fn admitted(

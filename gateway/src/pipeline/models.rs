@@ -10,12 +10,9 @@ use crate::access::Caller;
 use crate::directory::Target;
 use crate::server::{Body, json_response};
 
-/// What only Anthropic's clients send.
-const ANTHROPIC_VERSION: &str = "anthropic-version";
-
 /// What `path` asks for, if it is one of a models list.
 pub(super) fn asked<'a>(path: &'a str, headers: &HeaderMap) -> Option<Asked<'a>> {
-    models::asked(path, headers.contains_key(ANTHROPIC_VERSION))
+    models::asked(path, |name| headers.contains_key(name))
 }
 
 impl Pipeline {

@@ -58,6 +58,7 @@ mod tests {
         let endpoint = |port: &u16| EntryEndpoint {
             address: SocketAddr::from(([10, 0, 0, 1], *port)),
             name: port.to_string(),
+            identity: None,
         };
         Directory::from_entries(vec![Entry {
             namespace: "n".into(),
@@ -70,6 +71,7 @@ mod tests {
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: Some("it is scaled to zero replicas".into()),
+            data_policy: None,
             adapters: Vec::new(),
         }])
     }

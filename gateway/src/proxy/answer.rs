@@ -1,4 +1,5 @@
-//! A provider's error: read within bounds, and passed on in the provider's own dialect without any key in it.
+//! A provider's error: read within bounds, told by its class, and passed on in the provider's own dialect without any
+//! key in it.
 
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::de::IgnoredAny;
-use weighbridge_wire::provider::Profile;
+use weighbridge_wire::canonical::{Dialect, Failure, FailureClass, retry};
+use weighbridge_wire::lane;
+use weighbridge_wire::provider::{Kind, Profile};
 
 use super::failure::{self, Failed};
 use super::keys::Redactor;
@@ -23,19 +26,38 @@ pub(super) struct Said {
     pub status: StatusCode,
     /// Its headers that may cross.
     pub headers: HeaderMap,
+    /// What it comes to.
+    pub failure: Failure,
+    /// How long it asks to wait, in its headers or in its body.
+    pub wait: Option<Duration>,
     /// Its body, where that is JSON of a size that errors have.
     body: Option<Bytes>,
 }
 
 impl Said {
     /// Reads an error's body, so that its connection serves the next request.
-    pub(super) async fn read(profile: &Profile, response: Response<UpstreamBody>) -> Self {
+    pub(super) async fn read(kind: Kind, response: Response<UpstreamBody>) -> Self {
         let (head, body) = response.into_parts();
         let compressed = head.headers.contains_key(CONTENT_ENCODING);
         let read = Limited::new(body, ERROR_BYTES).collect().await.ok().map(|body| body.to_bytes());
         let is_json = |body: &Bytes| serde_json::from_slice::<IgnoredAny>(body).is_ok();
         let body = read.filter(|body| !compressed && !head.status.is_redirection() && is_json(body));
-        Self { status: head.status, headers: allowed(profile, &head.headers), body }
+        let (status, profile) = (head.status, kind.profile());
+        let wait = asked_wait(status, &head.headers);
+        let failure = match &body {
+            Some(body) => {
+                // All dialects of one kind have one error.
+                let dialect = profile.dialects.first().copied().unwrap_or(Dialect::OpenAiChat);
+                lane::failure(dialect, status.as_u16(), wait.map(retry::whole_seconds), body)
+            }
+            None => {
+                let class = FailureClass::from_status(status.as_u16());
+                let message = "it said nothing that can be read";
+                Failure { status: Some(status.as_u16()), ..Failure::new(class, message) }
+            }
+        };
+        let in_body = failure.retry_after_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        Self { status, headers: allowed(profile, &head.headers), wait: wait.or(in_body), failure, body }
     }
 
     /// The answer for the gateway; `wait` in place of the provider's, where it is known better.
@@ -48,8 +70,8 @@ impl Said {
         redactor: &Redactor,
         wait: Option<Duration>,
     ) -> Result<Response<Body>, Failed> {
-        let Self { status, mut headers, body } = self;
-        let wait = wait.or_else(|| asked_wait(status, &headers));
+        let Self { status, mut headers, failure: _, wait: asked, body } = self;
+        let wait = wait.or(asked);
         let Some(body) = body else { return Err(failure::unreadable(provider, status.as_u16(), wait)) };
         let body = Full::new(Bytes::from(redactor.redact(&body)));
         let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());

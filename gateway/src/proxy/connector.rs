@@ -1,14 +1,11 @@
 //! The way to the provider: names looked up once and checked, TLS, all within one time limit.
 
-use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
@@ -16,9 +13,8 @@ use tower::Service;
 
 use super::address::is_public;
 use super::{ProxyConfig, ProxyConfigError};
-use crate::forward::{client_tls, connector};
+use crate::forward::{Bounded, client_tls, connector};
 
-type BoxError = Box<dyn Error + Send + Sync>;
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// Connects to the provider.
@@ -33,7 +29,7 @@ pub(super) fn provider_connector(config: &ProxyConfig) -> Result<ProviderConnect
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(http);
-    Ok(Bounded { inner: https, time: config.timeouts.connect })
+    Ok(Bounded::new(https, config.timeouts.connect))
 }
 
 /// Looks a name up and hands on only addresses that may be reached. The connection goes to these very
@@ -64,39 +60,6 @@ impl Service<Name> for CheckedResolver {
                 ));
             }
             Ok(allowed.into_iter())
-        })
-    }
-}
-
-/// Bounds name lookup, TCP and TLS together: a TLS handshake has no limit of its own.
-#[derive(Clone, Debug)]
-pub(super) struct Bounded<C> {
-    inner: C,
-    time: Duration,
-}
-
-impl<C> Service<Uri> for Bounded<C>
-where
-    C: Service<Uri>,
-    C::Future: Send + 'static,
-    C::Error: Into<BoxError>,
-{
-    type Response = C::Response;
-    type Error = BoxError;
-    type Future = BoxFuture<C::Response, BoxError>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context).map_err(Into::into)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.inner.call(uri);
-        let time = self.time;
-        Box::pin(async move {
-            match tokio::time::timeout(time, connecting).await {
-                Ok(connected) => connected.map_err(Into::into),
-                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time").into()),
-            }
         })
     }
 }

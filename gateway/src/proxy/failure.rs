@@ -11,6 +11,9 @@ use super::keys::{KeyError, NoKey};
 use crate::forward::{FAILURE, ForwardError};
 use crate::server::{Body, error_response};
 
+/// A proxy is replaced within seconds.
+const ELSEWHERE: Duration = Duration::from_secs(5);
+
 /// A failure of our own, in OpenAI's shape whatever the provider speaks.
 #[derive(Debug)]
 pub(super) struct Failed {
@@ -61,12 +64,31 @@ pub(super) fn no_key(provider: &str, why: NoKey) -> Failed {
                 ),
             ),
         ),
+        NoKey::Exhausted => {
+            let message = format!(
+                "Provider `{provider}` says that the money or the quota of its account is used up: see the account \
+                 of ExternalProvider `{provider}`."
+            );
+            let code = Some("insufficient_quota");
+            let error = ApiError::new(429, "insufficient_quota", None, code, &message);
+            Failed::new(FailureClass::QuotaExhausted, error)
+        }
         NoKey::Resting(wait) => {
             let message = format!("Every key of provider `{provider}` is rate limited now.");
             let error = ApiError::new(429, "rate_limit_error", None, Some("upstream_rate_limited"), &message);
             Failed { wait: Some(wait), ..Failed::new(FailureClass::RateLimited, error) }
         }
     }
+}
+
+/// The provider is called at another host than it is to be: `host` is the one that is called.
+pub(super) fn elsewhere(provider: &str, host: &str) -> Failed {
+    let message = format!(
+        "Provider `{provider}` is still called at {host}, which its `dataPolicy` does not allow: its proxy is being \
+         replaced. Try again."
+    );
+    let error = ApiError::new(503, "server_error", None, Some("provider_elsewhere"), &message);
+    Failed { wait: Some(ELSEWHERE), ..Failed::new(FailureClass::Overloaded, error) }
 }
 
 fn missing(provider: &str, error: KeyError) -> Failed {

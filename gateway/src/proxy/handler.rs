@@ -1,4 +1,5 @@
-//! One request through the proxy: key after key, until the provider takes one or the attempts are used up.
+//! One request through the proxy: key after key, until the provider takes one or the attempts are used up. What each
+//! attempt shows of keys and provider is kept ([`super::keys`], [`super::watch`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use weighbridge_wire::canonical::FailureClass;
 use weighbridge_wire::provider::Kind;
@@ -15,15 +16,16 @@ use super::answer::{self, Said};
 use super::config::Base;
 use super::connector::{ProviderConnector, provider_connector};
 use super::failure::{self, Failed};
-use super::keys::{Chosen, Keys, NoKey, resting};
+use super::keys::{Chosen, Keys, NoKey, Rest, resting, used_up};
 use super::metrics::ProxyMetrics;
 use super::passing::Counted;
+use super::watch::{Asker, Watch};
 use super::{ProxyConfig, ProxyConfigError};
 use crate::forward::{
-    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, Pieces, Upstream, UpstreamBody, asked_wait, chain,
-    copy_allowed,
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, HOST, Pieces, RESIDENCY_PATH, Residency, Upstream,
+    UpstreamBody, chain, copy_allowed,
 };
-use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, receive};
+use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, json_response, receive};
 use crate::{Limits, Timeouts};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weighbridge/", env!("CARGO_PKG_VERSION")));
@@ -31,37 +33,58 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("weighbridge/", env!
 const DEFAULT_ATTEMPTS: u32 = 3;
 /// As many as there may be keys.
 const MAX_ATTEMPTS: u32 = 16;
+/// Bytes of what a gateway reports: two names of regions.
+const REPORT_BYTES: usize = 4 << 10;
 
 /// The proxy of one provider.
 pub(super) struct Proxy {
     provider: String,
-    kind: Kind,
+    pub(super) kind: Kind,
     base: Base,
-    keys: Arc<Keys>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) watch: Arc<Watch>,
     upstream: Upstream<ProviderConnector>,
     limits: Limits,
     timeouts: Timeouts,
     slots: RequestSlots,
     bodies: Arc<BodyBudget>,
-    metrics: ProxyMetrics,
+    pub(super) metrics: ProxyMetrics,
 }
 
 /// A request but for its key.
-struct Outgoing {
+pub(super) struct Outgoing {
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 }
 
 /// What came of one attempt.
-enum Outcome {
+pub(super) enum Outcome {
     Answer(Response<UpstreamBody>),
-    /// An error that has nothing to do with the key.
     Error(Said),
-    /// 401, 402, 403: the provider does not take the key.
-    Refused(u16),
-    /// 429: the provider does not take the key now.
-    Limited(Said),
+}
+
+/// What an error says of the key that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The provider does not know it.
+    Refused,
+    /// It may not do this; whether it may do anything, a probe shows.
+    Forbidden,
+    /// Its account is used up, which no waiting mends.
+    Exhausted,
+    /// Too much is asked for with it now.
+    Limited,
+}
+
+/// What the provider said of the keys that it did not take. Each may say more than our own words.
+#[derive(Default)]
+struct Heard {
+    limited: Option<Said>,
+    forbidden: Option<Said>,
+    exhausted: Option<Said>,
+    refused: Option<u16>,
 }
 
 enum Reply {
@@ -73,6 +96,7 @@ impl Proxy {
     pub(super) fn new(
         config: &ProxyConfig,
         keys: Arc<Keys>,
+        watch: Arc<Watch>,
         metrics: ProxyMetrics,
         server: ServerMetrics,
     ) -> Result<Self, ProxyConfigError> {
@@ -81,6 +105,7 @@ impl Proxy {
             kind: config.kind,
             base: Base::new(config)?,
             keys,
+            watch,
             upstream: Upstream::new(provider_connector(config)?, &config.timeouts),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
@@ -116,86 +141,126 @@ impl Proxy {
         let (head, body) = request.into_parts();
         let received =
             receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
+        self.is_called_where_demanded(&head.headers)?;
         let outgoing = self.outgoing(path, &head.headers, received.bytes.clone())?;
         let most = attempts(&head.headers);
-        let mut tried: Vec<Chosen> = Vec::new();
-        let mut limited = None;
+        let (mut tried, mut heard) = (Vec::<Chosen>::new(), Heard::default());
         loop {
             let chosen = match self.keys.choose(&tried) {
                 Ok(chosen) => chosen,
-                Err(why) => return self.out_of_keys(why, limited, &tried),
+                Err(why) => return self.out_of_keys(why, heard, &tried),
             };
             *used += 1;
+            let sent = Instant::now();
             let outcome = self.attempt(&outgoing, &chosen).await?;
-            tried.push(chosen);
-            let Some(chosen) = tried.last() else { continue };
-            let refused = match outcome {
-                Outcome::Answer(response) => return Ok(Reply::Answer(response)),
-                Outcome::Error(said) => return self.pass_on(said, None, &tried),
-                Outcome::Refused(status) => {
-                    self.keys.retire(chosen);
-                    Some(status)
+            self.metrics.first_byte.observe(sent.elapsed().as_secs_f64());
+            let said = match outcome {
+                Outcome::Answer(response) => {
+                    self.keys.accept(&chosen);
+                    return Ok(Reply::Answer(response));
                 }
-                Outcome::Limited(said) => {
-                    self.keys.rest(chosen, resting(asked_wait(said.status, &said.headers)));
-                    limited = Some(said);
-                    None
-                }
+                Outcome::Error(said) => said,
             };
+            let fault = fault(said.failure.class);
+            self.blame(&chosen, fault, &said);
+            tried.push(chosen);
+            match fault {
+                None => return self.pass_on(said, None, &tried),
+                Some(Fault::Refused) => heard.refused = Some(said.status.as_u16()),
+                Some(Fault::Forbidden) => heard.forbidden = Some(said),
+                Some(Fault::Exhausted) => heard.exhausted = Some(said),
+                Some(Fault::Limited) => heard.limited = Some(said),
+            }
             if *used >= most {
-                return match (limited, refused, self.keys.wait()) {
-                    (Some(said), _, wait) => self.pass_on(said, wait, &tried),
-                    (None, Some(status), Some(_)) => Err(failure::rejected(&self.provider, status)),
-                    (None, _, _) => Err(failure::no_key(&self.provider, NoKey::Retired)),
-                };
+                return self.out_of_attempts(heard, &tried);
             }
         }
     }
 
-    async fn attempt(&self, outgoing: &Outgoing, chosen: &Chosen) -> Result<Outcome, Failed> {
-        let profile = self.kind.profile();
-        let mut request = Request::new(Pieces::from(outgoing.body.clone()));
-        *request.method_mut() = Method::POST;
-        request.uri_mut().clone_from(&outgoing.uri);
-        request.headers_mut().clone_from(&outgoing.headers);
-        let (name, value) =
-            chosen.key.header(profile.key).ok_or_else(|| Failed::unsent("the key is no header value"))?;
-        request.headers_mut().insert(name, value);
+    fn is_called_where_demanded(&self, headers: &HeaderMap) -> Result<(), Failed> {
+        let Some(demanded) = headers.get(HOST) else { return Ok(()) };
+        if demanded.as_bytes().eq_ignore_ascii_case(self.base.authority.host().as_bytes()) {
+            return Ok(());
+        }
+        Err(failure::elsewhere(&self.provider, self.base.authority.host()))
+    }
 
-        let sent = Instant::now();
+    /// Sends `outgoing` with one key. What it shows of the provider is noted; what it says of the key is the caller's
+    /// to judge.
+    pub(super) async fn attempt(&self, outgoing: &Outgoing, chosen: &Chosen) -> Result<Outcome, Failed> {
+        let mut request = outgoing.request();
+        let (name, value) = chosen
+            .key
+            .header(self.kind.profile().key)
+            .ok_or_else(|| Failed::unsent("the key is no header value"))?;
+        request.headers_mut().insert(name, value);
+        let outcome = self.send(request, std::slice::from_ref(chosen)).await?;
+        if let Outcome::Error(said) = &outcome {
+            let (status, class) = (said.status.as_u16(), said.failure.class.as_str());
+            tracing::warn!(status, class, key = chosen.index, "the provider answered with an error");
+        }
+        Ok(outcome)
+    }
+
+    /// Sends `request`, which holds the keys `sent`.
+    pub(super) async fn send(&self, request: Request<Pieces>, sent: &[Chosen]) -> Result<Outcome, Failed> {
+        let asker = match (request.method(), sent) {
+            (&Method::POST, _) => Asker::Caller,
+            (_, []) => Asker::Stranger,
+            (_, _) => Asker::Probe,
+        };
         let response = self.upstream.send(request).await.map_err(|error| {
             let failed = failure::unanswered(&self.provider, &error);
-            let error = self.keys.redactor(std::slice::from_ref(chosen)).redact_text(&chain(&error));
+            let error = self.keys.redactor(sent).redact_text(&chain(&error));
             tracing::warn!(%error, answer = failed.error.body.error.message, "the provider did not answer");
+            self.watch.unanswered(failed.class, &failed.error.body.error.message);
             failed
         })?;
-        self.metrics.first_byte.observe(sent.elapsed().as_secs_f64());
         if !response.status().is_success() {
-            let status = response.status().as_u16();
-            tracing::warn!(status, key = chosen.index, "the provider answered with an error");
-            let said = Said::read(profile, response).await;
-            return Ok(match status {
-                401..=403 => Outcome::Refused(status),
-                429 => Outcome::Limited(said),
-                _ => Outcome::Error(said),
-            });
+            let said = Said::read(self.kind, response).await;
+            self.watch.said(&said.failure, &self.keys.redactor(sent), asker);
+            return Ok(Outcome::Error(said));
         }
         if let Some(what) = answer::is_none(response.headers()) {
             tracing::warn!(what, "the provider's answer is none");
-            return Err(failure::no_answer(&self.provider, what));
+            let failed = failure::no_answer(&self.provider, what);
+            self.watch.unanswered(failed.class, &failed.error.body.error.message);
+            return Err(failed);
         }
+        self.watch.answered();
         let (mut head, body) = response.into_parts();
-        head.headers = answer::allowed(profile, &head.headers);
+        head.headers = answer::allowed(self.kind.profile(), &head.headers);
         // The provider's protocol version is not ours to repeat.
         head.version = http::Version::default();
         Ok(Outcome::Answer(Response::from_parts(head, body)))
     }
 
-    /// What the provider said of a key that it limits tells more than our own words.
-    fn out_of_keys(&self, why: NoKey, limited: Option<Said>, tried: &[Chosen]) -> Result<Reply, Failed> {
-        match (why, limited) {
-            (NoKey::Resting(wait), Some(said)) => self.pass_on(said, Some(wait), tried),
-            (NoKey::Missing(_) | NoKey::Retired | NoKey::Resting(_), _) => {
+    /// Sets the key aside as long as its fault lasts.
+    fn blame(&self, chosen: &Chosen, fault: Option<Fault>, said: &Said) {
+        match fault {
+            None => {}
+            Some(Fault::Refused) => {
+                self.keys.retire(chosen);
+                self.watch.doubt(chosen.index);
+            }
+            Some(Fault::Forbidden) => self.watch.doubt(chosen.index),
+            Some(Fault::Exhausted) => self.keys.rest(chosen, used_up(said.wait), Rest::Exhausted),
+            Some(Fault::Limited) => self.keys.rest(chosen, resting(said.wait), Rest::Limited),
+        }
+        if fault.is_some() {
+            self.watch.wake();
+        }
+    }
+
+    /// No key is left to try. What the provider said of those that were tells more than our own words.
+    fn out_of_keys(&self, why: NoKey, heard: Heard, tried: &[Chosen]) -> Result<Reply, Failed> {
+        let Heard { limited, forbidden, exhausted, refused: _ } = heard;
+        match (why, limited, forbidden, exhausted) {
+            (NoKey::Resting(wait), Some(said), _, _) => self.pass_on(said, Some(wait), tried),
+            (_, _, Some(said), _) | (NoKey::Exhausted, _, None, Some(said)) => {
+                self.pass_on(said, None, tried)
+            }
+            (NoKey::Missing(_) | NoKey::Retired | NoKey::Exhausted | NoKey::Resting(_), _, None, _) => {
                 let failed = failure::no_key(&self.provider, why);
                 if failed.class == FailureClass::Credential {
                     tracing::warn!(answer = failed.error.body.error.message, "a request was refused");
@@ -205,20 +270,61 @@ impl Proxy {
         }
     }
 
+    /// The attempts are used up, and there may be keys yet.
+    fn out_of_attempts(&self, heard: Heard, tried: &[Chosen]) -> Result<Reply, Failed> {
+        let Heard { limited, forbidden, exhausted, refused } = heard;
+        if let Some(said) = limited {
+            return self.pass_on(said, self.keys.wait(), tried);
+        }
+        if let Some(said) = forbidden {
+            return self.pass_on(said, None, tried);
+        }
+        // The same words whether keys are left or not: an account that is used up is no fault of one key's.
+        if let Some(said) = exhausted {
+            return self.pass_on(said, None, tried);
+        }
+        Err(match refused.zip(self.keys.wait()) {
+            Some((status, _)) => failure::rejected(&self.provider, status),
+            None => failure::no_key(&self.provider, NoKey::Retired),
+        })
+    }
+
     fn pass_on(&self, said: Said, wait: Option<Duration>, tried: &[Chosen]) -> Result<Reply, Failed> {
         said.pass(&self.provider, &self.keys.redactor(tried), wait).map(Reply::Error)
     }
 
     fn outgoing(&self, path: &str, from: &HeaderMap, body: Bytes) -> Result<Outgoing, Failed> {
-        let profile = self.kind.profile();
         let mut headers = HeaderMap::new();
         copy_allowed(from, &mut headers, COMMON_REQUEST_HEADERS);
-        copy_allowed(from, &mut headers, profile.request_headers);
-        for (name, value) in profile.default_headers {
+        copy_allowed(from, &mut headers, self.kind.profile().request_headers);
+        self.own_headers(&mut headers);
+        Ok(Outgoing { method: Method::POST, uri: self.uri(path)?, headers, body })
+    }
+
+    /// A request of our own, with nothing of any caller in it.
+    pub(super) fn asking(&self, path: &str) -> Result<Outgoing, Failed> {
+        let mut headers = HeaderMap::new();
+        self.own_headers(&mut headers);
+        Ok(Outgoing { method: Method::GET, uri: self.uri(path)?, headers, body: Bytes::new() })
+    }
+
+    fn own_headers(&self, headers: &mut HeaderMap) {
+        for (name, value) in self.kind.profile().default_headers {
             headers.entry(*name).or_insert(HeaderValue::from_static(value));
         }
         headers.insert(USER_AGENT, AGENT);
-        Ok(Outgoing { uri: self.uri(path)?, headers, body })
+    }
+
+    /// What a gateway saw of the place that an answer came from.
+    async fn told_of_residency(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        let received =
+            receive(request.into_body(), REPORT_BYTES, self.timeouts.request_body, &self.bodies).await?;
+        let Ok(Residency { required, stated }) = serde_json::from_slice(&received.bytes) else {
+            return Err(crate::failure::bad_request(None, "this is no report of a mismatch").into());
+        };
+        tracing::warn!(required, stated, "an answer did not come from where it was to");
+        self.watch.mismatched(required, stated);
+        Ok(json_response(StatusCode::OK, "{}"))
     }
 
     fn uri(&self, path: &str) -> Result<Uri, Failed> {
@@ -239,9 +345,44 @@ fn attempts(headers: &HeaderMap) -> u32 {
     told.unwrap_or(DEFAULT_ATTEMPTS).clamp(1, MAX_ATTEMPTS)
 }
 
+/// What an error of this class says of the key.
+fn fault(class: FailureClass) -> Option<Fault> {
+    match class {
+        FailureClass::Credential => Some(Fault::Refused),
+        FailureClass::Forbidden => Some(Fault::Forbidden),
+        FailureClass::QuotaExhausted => Some(Fault::Exhausted),
+        FailureClass::RateLimited => Some(Fault::Limited),
+        FailureClass::BadRequest
+        | FailureClass::ContextTooLong
+        | FailureClass::TooLarge
+        | FailureClass::NotFound
+        | FailureClass::Overloaded
+        | FailureClass::Timeout
+        | FailureClass::TruncatedStream
+        | FailureClass::ContentBlocked
+        | FailureClass::ResidencyUnsatisfiable
+        | FailureClass::Upstream
+        | FailureClass::Internal => None,
+    }
+}
+
+impl Outgoing {
+    /// The request, without a key.
+    pub(super) fn request(&self) -> Request<Pieces> {
+        let mut request = Request::new(Pieces::from(self.body.clone()));
+        request.method_mut().clone_from(&self.method);
+        request.uri_mut().clone_from(&self.uri);
+        request.headers_mut().clone_from(&self.headers);
+        request
+    }
+}
+
 impl Handler for Proxy {
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (method, path) = (request.method(), request.uri().path());
+        if method == Method::POST && path == RESIDENCY_PATH {
+            return self.told_of_residency(request).await.unwrap_or_else(|failed| failed.response());
+        }
         let Some(at_provider) = self.kind.forwarded(path, request.uri().query()) else {
             return Failed::from(crate::failure::unknown_url(method.as_str(), path)).response();
         };

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use super::keys::{Keys, Standing};
+use super::keys::{Keys, Rest, Standing};
 use crate::metrics::Registry;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,6 +43,13 @@ struct StandingLabels {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProbeLabels {
+    #[prometheus(flatten)]
+    provider: ProviderLabels,
+    outcome: &'static str,
+}
+
 /// Seconds from 1 ms to the longest generation.
 const BUCKETS: [f64; 14] =
     [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 600.0];
@@ -52,6 +59,8 @@ const BUCKETS: [f64; 14] =
 pub(super) struct ProxyMetrics {
     labels: ProviderLabels,
     requests: Family<CodeLabels, Counter>,
+    probes: Family<ProbeLabels, Counter>,
+    answering: Gauge,
     /// Requests not yet answered.
     pub in_flight: Gauge,
     /// From sending to the head of the provider's answer.
@@ -64,12 +73,15 @@ impl ProxyMetrics {
     pub(super) fn register(registry: &mut Registry, namespace: &str, provider: &str) -> Self {
         let labels = ProviderLabels { namespace: namespace.to_owned(), provider: provider.to_owned() };
         let by_provider = Family::<ProviderLabels, Gauge>::default();
+        let answering = Family::<ProviderLabels, Gauge>::default();
         let first_byte = Family::<ProviderLabels, Histogram, fn() -> Histogram>::new_with_constructor(|| {
             Histogram::new(BUCKETS)
         });
         let answer_bytes = Family::<ProviderLabels, Counter>::default();
         let metrics = Self {
             requests: Family::default(),
+            probes: Family::default(),
+            answering: answering.get_or_create_owned(&labels),
             in_flight: by_provider.get_or_create_owned(&labels),
             first_byte: first_byte.get_or_create_owned(&labels),
             answer_bytes: answer_bytes.get_or_create_owned(&labels),
@@ -79,6 +91,16 @@ impl ProxyMetrics {
             "weighbridge_provider_requests",
             "Requests to the provider, by the status they ended with",
             metrics.requests.clone(),
+        );
+        registry.register(
+            "weighbridge_provider_probes",
+            "Times that the provider was asked for its list of models, by what came of it",
+            metrics.probes.clone(),
+        );
+        registry.register(
+            "weighbridge_provider_answering",
+            "1 while the provider answers, 0 while the last few requests all failed there or on the way",
+            answering,
         );
         registry.register(
             "weighbridge_provider_requests_in_flight",
@@ -100,6 +122,14 @@ impl ProxyMetrics {
         metrics
     }
 
+    pub(super) fn probed(&self, outcome: &'static str) {
+        self.probes.get_or_create(&ProbeLabels { provider: self.labels.clone(), outcome }).inc();
+    }
+
+    pub(super) fn answering(&self, answers: bool) {
+        self.answering.set(i64::from(answers));
+    }
+
     pub(super) fn count(&self, code: u16) {
         self.requests.get_or_create(&CodeLabels { provider: self.labels.clone(), code }).inc();
     }
@@ -119,12 +149,12 @@ impl KeyMetrics {
         let metrics = Self { labels, retires: Family::default(), rests: Family::default() };
         registry.register(
             "weighbridge_provider_key_retires",
-            "Keys that the provider refused: out of use until their Secret changes",
+            "Keys that the provider refused: out of use until their Secret changes or a probe succeeds",
             metrics.retires.clone(),
         );
         registry.register(
             "weighbridge_provider_key_rests",
-            "Times that the provider limited a key",
+            "Times that the provider limited a key, or its account was used up",
             metrics.rests.clone(),
         );
         metrics
@@ -155,7 +185,7 @@ struct Standings {
     keys: Arc<Keys>,
 }
 
-const STATES: [&str; 4] = ["usable", "resting", "retired", "missing"];
+const STATES: [&str; 6] = ["usable", "resting", "exhausted", "forbidden", "retired", "missing"];
 
 impl Collector for Standings {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -163,7 +193,9 @@ impl Collector for Standings {
         for (index, standing) in self.keys.standings().into_iter().enumerate() {
             let stands = match standing {
                 Standing::Usable => "usable",
-                Standing::Resting { .. } => "resting",
+                Standing::Resting { until: _, why: Rest::Limited } => "resting",
+                Standing::Resting { until: _, why: Rest::Exhausted } => "exhausted",
+                Standing::Forbidden => "forbidden",
                 Standing::Retired => "retired",
                 Standing::Missing => "missing",
             };

@@ -1,8 +1,9 @@
-//! The admin port: probes and metrics.
+//! The admin port: probes, metrics, and what one role has more to tell.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -18,11 +19,20 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// Ready, or the reason why not.
 type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// One more path of the admin port.
+pub(crate) trait More: Send + Sync {
+    /// The path.
+    fn path(&self) -> &'static str;
+    /// The answer to a GET of it.
+    fn answer(&self, query: Option<String>) -> BoxFuture<'static, Response<Body>>;
+}
+
 /// Answers `/livez`, `/readyz` and `/metrics`.
 pub(crate) struct Admin {
     registry: Registry,
     shutdown: Shutdown,
     readiness: Readiness,
+    more: Option<Box<dyn More>>,
 }
 
 impl Admin {
@@ -31,7 +41,12 @@ impl Admin {
         shutdown: Shutdown,
         readiness: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        Self { registry, shutdown, readiness: Box::new(readiness) }
+        Self { registry, shutdown, readiness: Box::new(readiness), more: None }
+    }
+
+    /// The same, with one more path.
+    pub(crate) fn with(self, more: impl More + 'static) -> Self {
+        Self { more: Some(Box::new(more)), ..self }
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -65,7 +80,13 @@ impl Admin {
 
 impl Handler for Admin {
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        self.answer(request.method(), request.uri().path())
+        let (method, path) = (request.method(), request.uri().path());
+        match &self.more {
+            Some(more) if method == Method::GET && path == more.path() => {
+                more.answer(request.uri().query().map(str::to_owned)).await
+            }
+            Some(_) | None => self.answer(method, path),
+        }
     }
 }
 

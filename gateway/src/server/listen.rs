@@ -12,13 +12,18 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use weighbridge_tls::ServerTls;
 
 use super::{Admin, Body, ServerMetrics, Shutdown};
+use crate::forward::chain;
 use crate::{Drain, Limits, Timeouts};
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Headers of one request. Clients send about 20; far more is an attack on the parser.
 const MAX_HEADERS: usize = 100;
@@ -42,7 +47,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
 pub struct Listeners {
     /// Where callers come.
     pub public: TcpListener,
-    /// Where probes and Prometheus come; never the same as `public`.
+    /// What `public` shows to callers and whom it lets in; plain http where there is none.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Where probes and Prometheus come, always by plain http; never the same as `public`.
     pub admin: Option<TcpListener>,
 }
 
@@ -101,11 +108,13 @@ pub(crate) async fn serve<H: Handler>(
     let public_done = CancellationToken::new();
     let admin_task = async {
         let Some(listener) = listeners.admin else { return };
-        let accept = Accept::new(&settings.admin(), listener, Arc::new(admin), ServerMetrics::default());
+        let accept =
+            Accept::new(&settings.admin(), listener, None, Arc::new(admin), ServerMetrics::default());
         accept.run(public_done.clone().cancelled_owned()).await;
     };
     let public_task = async {
-        let served = serve_public(&settings, listeners.public, handler, metrics, &shutdown).await;
+        let accept = Accept::new(&settings, listeners.public, listeners.tls, handler, metrics);
+        let served = serve_public(&settings, accept, &shutdown).await;
         public_done.cancel();
         served
     };
@@ -115,12 +124,9 @@ pub(crate) async fn serve<H: Handler>(
 
 async fn serve_public<H: Handler>(
     settings: &Settings,
-    listener: TcpListener,
-    handler: Arc<H>,
-    metrics: ServerMetrics,
+    accept: Accept<H>,
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
-    let accept = Accept::new(settings, listener, handler, metrics);
     let delay = settings.drain.delay;
     let slots = Arc::clone(&accept.slots);
     let open = accept
@@ -150,6 +156,7 @@ async fn serve_public<H: Handler>(
 struct Accept<H> {
     settings: Settings,
     listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
     handler: Arc<H>,
     metrics: ServerMetrics,
     slots: Arc<Semaphore>,
@@ -162,9 +169,15 @@ struct Open {
 }
 
 impl<H: Handler> Accept<H> {
-    fn new(settings: &Settings, listener: TcpListener, handler: Arc<H>, metrics: ServerMetrics) -> Self {
+    fn new(
+        settings: &Settings,
+        listener: TcpListener,
+        tls: Option<Arc<ServerTls>>,
+        handler: Arc<H>,
+        metrics: ServerMetrics,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(settings.connections));
-        Self { settings: settings.clone(), listener, handler, metrics, slots }
+        Self { settings: settings.clone(), listener, tls, handler, metrics, slots }
     }
 
     /// Accepts until `stop`, then closes the listener.
@@ -210,44 +223,76 @@ impl<H: Handler> Accept<H> {
             tracing::debug!(%error, "the client left before its connection was set up");
             return;
         }
-        // hyper-util waits without limit for the bytes that tell HTTP/1 from HTTP/2.
-        let began = Arc::new(AtomicBool::new(false));
-        let service = {
-            let (handler, began) = (Arc::clone(&self.handler), Arc::clone(&began));
-            service_fn(move |request: Request<Incoming>| {
-                began.store(true, Ordering::Relaxed);
-                let handler = Arc::clone(&handler);
-                async move { Ok::<_, Infallible>(handler.handle(request).await) }
-            })
-        };
-        let connection =
-            builder(self.settings.headers).serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watcher().watch(connection);
-        let (headers, metrics) = (self.settings.headers, self.metrics.clone());
+        let (handler, tls) = (Arc::clone(&self.handler), self.tls.clone());
+        let (headers, metrics, open) = (self.settings.headers, self.metrics.clone(), graceful.watcher());
         tokio::spawn(async move {
             metrics.connections.inc();
-            let mut connection = std::pin::pin!(connection);
-            let silent = async {
-                tokio::time::sleep(headers).await;
-                if began.load(Ordering::Relaxed) {
-                    std::future::pending::<()>().await;
+            let talk = async {
+                match tls {
+                    None => converse(stream, handler, headers, open).await,
+                    // Boxed: what TLS adds is not to weigh on plain connections.
+                    Some(tls) => Box::pin(converse_by_tls(&tls, stream, handler, headers, open)).await,
                 }
             };
             tokio::select! {
-                ended = &mut connection => {
+                ended = talk => {
                     if let Err(error) = ended {
                         if is_stall(&*error) {
                             metrics.write_stalls.inc();
                         }
-                        tracing::debug!(%error, "a connection ended early");
+                        tracing::debug!(error = %chain(&*error), "a connection ended early");
                     }
                 }
-                () = silent => {}
                 () = cut.cancelled() => {}
             }
             metrics.connections.dec();
             drop(slot);
         });
+    }
+}
+
+async fn converse_by_tls<H: Handler>(
+    tls: &ServerTls,
+    stream: TcpStream,
+    handler: Arc<H>,
+    headers: Duration,
+    open: Watcher,
+) -> Result<(), BoxError> {
+    let stream = tls.accept(stream).await?;
+    converse(stream, handler, headers, open).await
+}
+
+/// Serves one connection to its end.
+async fn converse<H: Handler, S>(
+    stream: S,
+    handler: Arc<H>,
+    headers: Duration,
+    open: Watcher,
+) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let began = Arc::new(AtomicBool::new(false));
+    let service = {
+        let began = Arc::clone(&began);
+        service_fn(move |request: Request<Incoming>| {
+            began.store(true, Ordering::Relaxed);
+            let handler = Arc::clone(&handler);
+            async move { Ok::<_, Infallible>(handler.handle(request).await) }
+        })
+    };
+    let connection = builder(headers).serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection = open.watch(connection);
+    // hyper-util waits without limit for the bytes that tell HTTP/1 from HTTP/2.
+    let silent = async {
+        tokio::time::sleep(headers).await;
+        if began.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = connection => ended,
+        () = silent => Ok(()),
     }
 }
 

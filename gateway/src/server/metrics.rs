@@ -1,7 +1,10 @@
 //! Counters of the listening side: one for each bound that can be hit.
 
+use std::sync::Arc;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use weighbridge_tls::{Certified, ClientTls, ServerTls};
 
 use crate::metrics::Registry;
 
@@ -47,4 +50,17 @@ impl ServerMetrics {
         );
         metrics
     }
+}
+
+/// Names what is known of a role's certificates, as a server and as a client, to its metrics.
+pub(crate) fn register_certificates(
+    registry: &mut Registry,
+    server: Option<&Arc<ServerTls>>,
+    client: Option<&Arc<ClientTls>>,
+) {
+    let server_side = server.map(|server| Arc::clone(server) as Arc<dyn Certified>);
+    let client_side = client.map(|client| Arc::clone(client) as Arc<dyn Certified>);
+    let certified = server_side.into_iter().chain(client_side).collect();
+    let registry = registry.sub_registry_with_prefix("weighbridge");
+    weighbridge_tls::register(registry, certified, server.map(Arc::as_ref));
 }

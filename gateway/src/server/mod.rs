@@ -11,11 +11,11 @@ mod shutdown;
 mod silence;
 mod slots;
 
-pub(crate) use admin::Admin;
+pub(crate) use admin::{Admin, More};
 pub(crate) use body::{Body, BodyError, error_response, json_response, refusal};
 pub(crate) use listen::{Handler, Settings, serve};
 pub use listen::{Listeners, ServeError};
-pub(crate) use metrics::ServerMetrics;
+pub(crate) use metrics::{ServerMetrics, register_certificates};
 pub(crate) use receive::{BodyBudget, Received, discard, receive};
 pub use shutdown::Shutdown;
 pub(crate) use silence::Silence;

@@ -18,8 +18,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use weighbridge_tls::ServerTls;
 
 use crate::metrics::Metrics;
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Connections at once: as many as a gateway fleet keeps open, far below a process's file descriptors.
 /// Those beyond wait in the kernel's queue.
@@ -62,6 +65,7 @@ pub struct ListenerError {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
     places: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     patience: Patience,
@@ -80,7 +84,12 @@ impl Listener {
         };
         let (socket, address) = bound.await.map_err(|source| ListenerError { address, source })?;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Ok(Self { socket, address, places, metrics, patience: Patience::default() })
+        Ok(Self { socket, address, tls: None, places, metrics, patience: Patience::default() })
+    }
+
+    /// With TLS, as `tls` says; without, plain http.
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// With less patience, for tests.
@@ -98,16 +107,21 @@ impl Listener {
     pub async fn serve(self, router: Router, stop: CancellationToken) {
         let open = GracefulShutdown::new();
         while let Some((stream, place)) = stop.run_until_cancelled(self.accept()).await {
-            let connection =
-                converse(TokioIo::new(stream), router.clone(), self.patience.head, open.watcher());
-            let metrics = Arc::clone(&self.metrics);
+            let (router, head, open) = (router.clone(), self.patience.head, open.watcher());
+            let (tls, metrics) = (self.tls.clone(), Arc::clone(&self.metrics));
             tokio::spawn(async move {
-                // A client that breaks off or speaks no HTTP is no fault of ours.
-                if let Err(error) = connection.await {
+                let ended = match tls {
+                    None => converse(TokioIo::new(stream), router, head, open).await,
+                    // Boxed: what TLS adds is not to weigh on plain connections.
+                    Some(tls) => Box::pin(converse_by_tls(&tls, stream, router, head, open)).await,
+                };
+                // A client that breaks off, is not let in or speaks no HTTP is no fault of ours.
+                if let Err(error) = ended {
                     if is_stall(&*error) {
                         metrics.write_stalled();
                     }
-                    tracing::debug!(%error, "a connection ended early");
+                    let cause = error.source().map(ToString::to_string);
+                    tracing::debug!(%error, cause, "a connection ended early");
                 }
                 drop(place);
             });
@@ -148,16 +162,23 @@ fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(write_stall))
 }
 
+/// Serves one connection to its end, if its handshake succeeds.
+async fn converse_by_tls(
+    tls: &ServerTls,
+    stream: TcpStream,
+    router: Router,
+    head: Duration,
+    open: Watcher,
+) -> Result<(), BoxError> {
+    let stream = tls.accept(stream).await?;
+    converse(TokioIo::new(stream), router, head, open).await
+}
+
 /// Serves one connection to its end, with every timer on.
 ///
 /// # Errors
 /// What ended it before its time.
-pub(super) async fn converse<I>(
-    io: I,
-    router: Router,
-    head: Duration,
-    open: Watcher,
-) -> Result<(), Box<dyn Error + Send + Sync>>
+pub(super) async fn converse<I>(io: I, router: Router, head: Duration, open: Watcher) -> Result<(), BoxError>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {

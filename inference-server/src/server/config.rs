@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::{KvCacheType, Quantization};
+use weighbridge_tls::ServerFiles;
 
 use super::ServeError;
 use crate::artifact::ArtifactRequest;
@@ -42,8 +43,10 @@ pub struct AdapterConfig {
 pub struct ServerConfig {
     /// Address of the API.
     pub listen: SocketAddr,
-    /// Address of health and metrics; on the API's when absent.
+    /// Address of health and metrics, always by plain http; on the API's when absent.
     pub admin_listen: Option<SocketAddr>,
+    /// What the API's port shows to callers, and whom it lets in; plain http when absent.
+    pub tls: Option<ServerFiles>,
     /// The model.
     pub model: ModelFile,
     /// Adapters; names are unique.
@@ -93,6 +96,7 @@ impl ServerConfig {
         Self {
             listen,
             admin_listen: None,
+            tls: None,
             model,
             adapters: Vec::new(),
             model_names: vec![name.into()],

@@ -1,5 +1,7 @@
 //! Why a server ended, or did not begin.
 
+use weighbridge_tls::TlsError;
+
 use crate::artifact::ArtifactError;
 use crate::backend::cpu::LoadError;
 use crate::gguf::{GgufError, MetadataError};
@@ -21,6 +23,9 @@ pub enum ServeError {
     /// A port cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenerError),
+    /// A certificate cannot be used.
+    #[error("{}: {}", .0, .0.problem)]
+    Tls(#[from] TlsError),
     /// The model cannot be found, fetched or verified.
     #[error("{}", .0.in_words())]
     Artifact(#[from] ArtifactError),

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use weighbridge_tls::{Handshakes, ServerTls};
 
 use crate::http::{self, AppState, Listener, Phase, ServedModel, Task};
 use crate::metrics::{EngineMetrics, Metrics};
@@ -52,14 +53,16 @@ impl Server {
     pub async fn bind(config: ServerConfig) -> Result<Self, ServeError> {
         config.validate()?;
         let engine_metrics = Arc::new(EngineMetrics::default());
-        let metrics = Arc::new(Metrics::new(&engine_metrics));
+        let tls = config.tls.clone().map(|files| ServerTls::load(files, Handshakes::default()));
+        let tls = tls.transpose()?.map(Arc::new);
+        let metrics = Arc::new(Metrics::new(&engine_metrics).with_tls(tls.as_ref()));
         let state = Arc::new(AppState::new(Arc::clone(&metrics)));
-        let api = Listener::bind(config.listen, Arc::clone(&metrics)).await?;
+        let api = Listener::bind(config.listen, Arc::clone(&metrics)).await?.with_tls(tls);
         let admin = match config.admin_listen {
             Some(address) => Some(Listener::bind(address, metrics).await?),
             None => None,
         };
-        tracing::info!(address = %api.address(), "listening");
+        tracing::info!(address = %api.address(), tls = config.tls.is_some(), "listening");
         Ok(Self { config, state, engine_metrics, api, admin })
     }
 

@@ -11,6 +11,10 @@ mod settled;
 use std::fmt;
 use std::marker::PhantomData;
 
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
+use serde::de::DeserializeOwned;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ExternalProvider, ModelDeployment};
 
@@ -18,6 +22,7 @@ pub use caller::{CALL_TIMEOUT, CallError, Caller};
 pub use pass::Means;
 pub use settled::Settled;
 
+use crate::certificates::IssueError;
 use crate::owner::Owner;
 use crate::plan::{
     Applied, ModelChildren, ModelPlan, ObservedModel, ObservedProvider, ProviderChildren, ProviderPlan,
@@ -55,6 +60,12 @@ pub enum ApplyError {
         /// Name of the child.
         name: String,
     },
+    /// Nothing can sign a certificate.
+    #[error("there is no authority to sign the certificate of its pods: the operator's log says why")]
+    NoAuthority,
+    /// A certificate could not be made.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
     /// The apiserver did not do it.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -65,6 +76,7 @@ impl ApplyError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             ApplyError::NotOwned { .. } => Some(Refusal::new(Reason::ChildNotOwned, self.to_string())),
+            ApplyError::NoAuthority => Some(Refusal::new(Reason::ChildRefused, self.to_string())),
             ApplyError::Call(error) => {
                 let status = error.status().filter(|status| matches!(status.code, 400 | 403 | 422))?;
                 Some(Refusal::new(
@@ -72,7 +84,10 @@ impl ApplyError {
                     format!("the apiserver refused a child: {}", status.message),
                 ))
             }
-            ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => None,
+            ApplyError::StaleParent
+            | ApplyError::Terminating { .. }
+            | ApplyError::GuardBroken { .. }
+            | ApplyError::Issue(_) => None,
         }
     }
 }
@@ -114,6 +129,25 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.verb.as_str(), self.child, self.why)
     }
+}
+
+/// Puts a certificate that was made just now into a parent's Secret, and tells so as an Event.
+///
+/// # Errors
+/// The Secret could not be written; the next try makes another certificate.
+pub async fn certificate<P>(
+    means: &Means,
+    owner: &Owner,
+    secret: &Secret,
+    why: &str,
+) -> Result<(), ApplyError>
+where
+    P: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + fmt::Debug + DeserializeOwned,
+{
+    let mut pass = Pass::<P>::new(means, owner);
+    let result = pass.replace(secret, why).await;
+    means.events.changed(owner, &pass.changes).await;
+    result
 }
 
 /// Carries out a ModelDeployment's plan, and tells what it wrote as Events, also before an error.

@@ -130,6 +130,36 @@ where
         Ok(made)
     }
 
+    /// Writes `wanted` over whatever is there, if that is ours: for what is made anew each time, so that there is nothing
+    /// to compare. What is there is not read, but for whose it is.
+    pub async fn replace<K: Child>(&mut self, wanted: &K, why: &str) -> Result<(), ApplyError> {
+        let (name, mut body) = (wanted.name_any(), value(wanted));
+        let (api, kind) = (self.api::<K>(), K::kind(&()));
+        let owners: Api<PartialObjectMeta<K>> =
+            Api::namespaced(self.means.client.clone(), self.owner.namespace());
+        let live = self.means.caller.read(&kind, owners.get_opt(&name));
+        let (parent, live) = futures::join!(self.parent_is_current(), live);
+        self.confirm(parent?)?;
+        let verb = match &live? {
+            None => Verb::Created,
+            Some(live) if !self.is_ours(live) => {
+                let owner = owner_in_words(live);
+                return Err(ApplyError::NotOwned { kind: kind.into_owned(), name, owner });
+            }
+            Some(live) if live.meta().deletion_timestamp.is_some() => {
+                return Err(ApplyError::Terminating { kind: kind.into_owned(), name });
+            }
+            Some(live) => {
+                // The UID is the precondition: an object of the same name made meanwhile is not touched.
+                body["metadata"]["uid"] = json!(live.uid().unwrap_or_default());
+                Verb::Updated
+            }
+        };
+        self.patch(&api, &name, &body, verb == Verb::Updated).await?;
+        self.note(verb, &kind, &name, why);
+        Ok(())
+    }
+
     /// Deletes what a plan wants gone, if its guard still holds on the server.
     pub async fn remove(&mut self, removal: &Removal) -> Result<(), ApplyError> {
         let Removal { kind, name, uid, guard, why } = removal;
@@ -247,7 +277,7 @@ where
     }
 
     /// Ours by owner reference, or ours by label with the owner reference taken off by somebody.
-    fn is_ours<K: Child>(&self, live: &K) -> bool {
+    fn is_ours<K: Resource>(&self, live: &K) -> bool {
         let marked = [labels::MODEL_UID, labels::PROVIDER_UID]
             .into_iter()
             .any(|key| live.labels().get(key).is_some_and(|uid| uid == self.owner.uid()));

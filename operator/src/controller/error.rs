@@ -28,7 +28,7 @@ pub enum Category {
     Conflict,
     /// No answer in time.
     Timeout,
-    /// The apiserver refused, or could not be reached.
+    /// The apiserver refused, or could not be reached, or what it was to be given could not be made.
     Api,
     /// The object itself.
     Invalid,
@@ -59,6 +59,7 @@ impl ReconcileError {
                     Category::Conflict
                 }
                 ApplyError::NotOwned { .. } => Category::Invalid,
+                ApplyError::Issue(_) | ApplyError::NoAuthority => Category::Api,
                 ApplyError::Call(error) => of_call(error),
             },
         }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use weighbridge_crds::ModelDeployment;
 
+use super::certificate::{self, Wanted};
 use super::{Context, ReconcileError, next};
 use crate::owner::Owner;
 use crate::status::ModelOutcome;
@@ -17,6 +18,8 @@ use crate::{apply, dereference, plan, status, validate};
 /// 4. apply (client): makes it so;
 /// 5. update status (client): says how it is.
 ///
+/// The certificate of its pods is planned and applied first, and also where the spec is refused: pods of an older one run on.
+///
 /// Guarantees: writes nothing where nothing changed; a spec that can't be served takes nothing down.
 pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result<Action, ReconcileError> {
     if model.metadata.deletion_timestamp.is_some() {
@@ -24,10 +27,15 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     }
     let owner = Owner::of(&*model).map_err(ReconcileError::Identify)?;
 
-    let found = dereference::model(&model, &context.stores, &context.secrets)
+    let found = dereference::model(&model, &context.stores, &context.secrets, &context.proxies)
         .await
         .map_err(ReconcileError::Dereference)?;
-    let outcome = match validate::model(&model, &found.references, Place::Cluster) {
+    let judged = validate::model(&model, &found.references, Place::Cluster);
+    let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
+    let wanted = Wanted::engines(&owner);
+    let seen_to = certificate::see_to::<ModelDeployment>(context, &owner, certificate, wanted).await;
+    let (due, unmended) = certificate::told(seen_to)?;
+    let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) => ModelOutcome::Refused(refusal),
         Ok(valid) => {
             let plan = plan::model(&valid, &found.observed, &context.images);
@@ -47,7 +55,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
         ModelOutcome::Refused(refusal) => Some(refusal),
         ModelOutcome::Applied { .. } => None,
     };
-    Ok(next(context, &owner, refusal))
+    Ok(next(context, &owner, refusal, due))
 }
 
 async fn update_status(
@@ -57,7 +65,7 @@ async fn update_status(
     found: &dereference::Model,
     context: &Context,
 ) -> Result<(), ReconcileError> {
-    let wanted = status::model(model, outcome, &found.pods, found.provider.as_deref(), Timestamp::now());
+    let wanted = status::model(model, outcome, &found.pods, found.provider.as_ref(), Timestamp::now());
     let change = status::write_model(&context.client, &context.means.caller, model, &wanted)
         .await
         .map_err(ReconcileError::Status)?;

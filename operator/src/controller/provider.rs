@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use weighbridge_crds::ExternalProvider;
 
+use super::certificate::{self, Wanted};
 use super::{Context, ReconcileError, next};
 use crate::owner::Owner;
 use crate::status::ProviderOutcome;
@@ -15,14 +17,20 @@ use crate::{apply, dereference, plan, status, validate};
 /// already is left running.
 pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Result<Action, ReconcileError> {
     if provider.metadata.deletion_timestamp.is_some() {
+        context.proxies.forget(&provider.namespace().unwrap_or_default(), &provider.name_any());
         return Ok(Action::await_change());
     }
     let owner = Owner::of(&*provider).map_err(ReconcileError::Identify)?;
 
-    let found = dereference::provider(&provider, &context.stores, &context.secrets)
+    let found = dereference::provider(&provider, &context.stores, &context.secrets, &context.proxies)
         .await
         .map_err(ReconcileError::Dereference)?;
-    let outcome = match validate::provider(&provider, &found.references) {
+    let judged = validate::provider(&provider, &found.references);
+    let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
+    let wanted = Wanted::proxy(&owner);
+    let seen_to = certificate::see_to::<ExternalProvider>(context, &owner, certificate, wanted).await;
+    let (due, unmended) = certificate::told(seen_to)?;
+    let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) => ProviderOutcome::Refused(refusal),
         Ok(valid) => {
             let plan = plan::provider(&valid, &context.images);
@@ -40,7 +48,7 @@ pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Re
         ProviderOutcome::Refused(refusal) => Some(refusal),
         ProviderOutcome::Applied { .. } => None,
     };
-    Ok(next(context, &owner, refusal))
+    Ok(next(context, &owner, refusal, due))
 }
 
 async fn update_status(
@@ -50,7 +58,7 @@ async fn update_status(
     found: &dereference::Provider,
     context: &Context,
 ) -> Result<(), ReconcileError> {
-    let wanted = status::provider(provider, outcome, &found.pods, Timestamp::now());
+    let wanted = status::provider(provider, outcome, &found.view, Timestamp::now());
     let change = status::write_provider(&context.client, &context.means.caller, provider, &wanted)
         .await
         .map_err(ReconcileError::Status)?;

@@ -9,19 +9,21 @@ use kube::runtime::controller::{self, Action, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
+use weighbridge_crds::ExternalProvider;
 
-use super::{Category, Context, ReconcileError, backoff, model, provider};
+use super::{Category, Context, ReconcileError, access, backoff, model, provider};
 use crate::watch::Queues;
 
 /// Objects of one kind reconciled at once. A reconcile mostly waits for the apiserver, and this many calls in
 /// flight keep a burst of a thousand moving without pushing other clients aside.
 const CONCURRENCY: u16 = 32;
 
-/// Runs both controllers until the watches end, and lets running reconciles finish.
+/// Runs the controllers until the watches end, and lets running reconciles finish.
 pub async fn run(context: Arc<Context>, queues: Queues) {
-    let Queues { models, providers } = queues;
+    let Queues { models, providers, accesses } = queues;
     let model_store = context.stores.models.clone();
     let provider_store = context.stores.providers.clone();
+    let access_store = context.stores.accesses.clone();
     tokio::join!(
         drive(model_store, models, Arc::clone(&context), async |object, context| model::reconcile(
             object, context
@@ -29,6 +31,9 @@ pub async fn run(context: Arc<Context>, queues: Queues) {
         .await),
         drive(provider_store, providers, Arc::clone(&context), async |object, context| {
             provider::reconcile(object, context).await
+        }),
+        drive(access_store, accesses, Arc::clone(&context), async |object, context| {
+            access::reconcile(object, context).await
         }),
     );
 }
@@ -107,6 +112,9 @@ fn tell(error: &controller::Error<ReconcileError, Infallible>, context: &Context
             let (kind, namespace) =
                 (object.dyntype.kind.clone(), object.namespace.clone().unwrap_or_default());
             context.backoff.succeeded(&backoff::key(&kind, &namespace, &object.name));
+            if kind == ExternalProvider::kind(&()) {
+                context.proxies.forget(&namespace, &object.name);
+            }
             tracing::debug!(%object, "gone before its turn");
         }
         controller::Error::QueueError(never) => match *never {},

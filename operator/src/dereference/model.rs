@@ -3,11 +3,12 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use weighbridge_crds::{ExternalProvider, ModelDeployment};
+use weighbridge_crds::{ModelDeployment, World, labels};
 
-use super::{SecretError, Secrets};
+use super::{Certificate, SecretError, Secrets};
 use crate::plan::ObservedModel;
-use crate::status::is_ready;
+use crate::proxies::Proxies;
+use crate::status::{ProviderSeen, is_ready};
 use crate::validate::{KeyLookup, ModelReferences, Named};
 use crate::watch::Stores;
 
@@ -19,8 +20,10 @@ pub struct Model {
     pub observed: ObservedModel,
     /// Pods of every revision.
     pub pods: Vec<Arc<Pod>>,
-    /// The provider that the spec names, with its status.
-    pub provider: Option<Arc<ExternalProvider>>,
+    /// The provider that the spec names, with its status and what its proxy says.
+    pub provider: Option<ProviderSeen>,
+    /// The certificate of its engines, if there are or will be any.
+    pub certificate: Certificate,
 }
 
 /// Looks up what `model` names.
@@ -31,6 +34,7 @@ pub async fn model(
     model: &ModelDeployment,
     stores: &Stores,
     secrets: &Secrets,
+    proxies: &Proxies,
 ) -> Result<Model, SecretError> {
     let namespace = model.namespace().unwrap_or_default();
     let weights = model.spec.open_weights.as_ref();
@@ -52,14 +56,26 @@ pub async fn model(
         (Some(_), Some(provider)) => Named::Found((**provider).clone()),
     };
     let uid = model.uid().unwrap_or_default();
+    let deployments = stores.deployments.of(&uid);
+    // Engines run on when the spec is refused, or about to be replaced by a closed API.
+    let certificate = if model.spec.world() == Some(World::OpenWeights) || !deployments.is_empty() {
+        let name = labels::engine_certificate(&model.name_any());
+        Certificate::Needed(secrets.certificate(&namespace, &name).await?)
+    } else {
+        Certificate::NotNeeded
+    };
     Ok(Model {
         references: ModelReferences { profile, token, provider: referenced },
         observed: ObservedModel {
-            deployments: stores.deployments.of(&uid),
+            deployments,
             services: stores.services.of(&uid),
             provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
         },
         pods: stores.pods.of(&uid),
-        provider,
+        certificate,
+        provider: provider.map(|provider| ProviderSeen {
+            heard: proxies.heard(&namespace, &provider.name_any()),
+            provider,
+        }),
     })
 }

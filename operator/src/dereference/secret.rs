@@ -1,16 +1,17 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Debug};
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
-use std::borrow::Cow;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use weighbridge_crds::SecretKey;
 
 use crate::apply::{CallError, Caller};
+use crate::certificates::{LeafData, LeafFacts};
 use crate::validate::KeyLookup;
 
 /// A Secret that could not be looked at.
@@ -46,33 +47,56 @@ impl Secrets {
     /// # Errors
     /// The apiserver did not say.
     pub async fn look(&self, namespace: &str, named: &SecretKey) -> Result<KeyLookup, SecretError> {
-        let api: Api<KeysOnly> = Api::namespaced(self.client.clone(), namespace);
-        let found =
-            self.caller.read("Secret", Box::pin(api.get_opt(&named.name))).await.map_err(|source| {
-                SecretError { namespace: namespace.to_owned(), name: named.name.clone(), source }
-            })?;
+        let found = self.get::<BTreeMap<String, Presence>>(namespace, &named.name).await?;
         Ok(match found {
             None => KeyLookup::SecretMissing,
-            Some(secret) => match secret.data.get(&named.key) {
+            Some(data) => match data.get(&named.key) {
                 Some(Presence::Filled) => KeyLookup::Present,
                 Some(Presence::Empty) | None => KeyLookup::KeyMissing,
             },
         })
     }
+
+    /// What a Secret holds in the place of a certificate.
+    ///
+    /// # Errors
+    /// The apiserver did not say.
+    pub async fn certificate(&self, namespace: &str, name: &str) -> Result<Option<LeafFacts>, SecretError> {
+        Ok(self.get::<LeafData>(namespace, name).await?.map(|data| data.facts()))
+    }
+
+    /// The values of a Secret, as far as `D` reads them.
+    async fn get<D>(&self, namespace: &str, name: &str) -> Result<Option<D>, SecretError>
+    where
+        D: Clone + Debug + Default + DeserializeOwned + 'static,
+    {
+        let api: Api<SecretView<D>> = Api::namespaced(self.client.clone(), namespace);
+        let found = self.caller.read("Secret", Box::pin(api.get_opt(name))).await;
+        let found = found.map_err(|source| SecretError {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            source,
+        })?;
+        Ok(found.map(|secret| secret.data))
+    }
 }
 
-/// A Secret as this process reads it: values are looked over while parsing and never stored.
+/// A Secret as this process reads it: most values are looked over while parsing and never stored.
 #[derive(Clone, Debug, Deserialize)]
-struct KeysOnly {
+#[serde(bound = "D: Default + DeserializeOwned")]
+struct SecretView<D> {
     #[serde(default)]
     metadata: ObjectMeta,
     #[serde(default)]
-    data: BTreeMap<String, Presence>,
+    data: D,
 }
 
+/// All that is seen of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
+pub enum Presence {
+    /// There is none.
     Empty,
+    /// There is one.
     Filled,
 }
 
@@ -94,7 +118,7 @@ impl<'de> Deserialize<'de> for Presence {
     }
 }
 
-impl Resource for KeysOnly {
+impl<D> Resource for SecretView<D> {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 
@@ -130,9 +154,24 @@ mod tests {
     #[test]
     fn a_value_is_seen_and_not_kept() {
         let text = r#"{"metadata":{"name":"s"},"data":{"full":"Y2FuYXJ5","empty":""},"type":"Opaque"}"#;
-        let secret: KeysOnly = serde_json::from_str(text).unwrap();
+        let secret: SecretView<BTreeMap<String, Presence>> = serde_json::from_str(text).unwrap();
         assert_eq!(secret.data.get("full"), Some(&Presence::Filled));
         assert_eq!(secret.data.get("empty"), Some(&Presence::Empty));
         assert!(!format!("{secret:?}").contains("Y2FuYXJ5"));
+    }
+
+    #[test]
+    fn of_a_certificate_the_key_is_seen_and_not_kept() {
+        let text = |key: &str| {
+            format!(
+                r#"{{"metadata":{{"name":"s"}},"data":{{"tls.crt":"AAAA","tls.key":"{key}","ca.crt":"YQ=="}}}}"#
+            )
+        };
+        let secret: SecretView<LeafData> = serde_json::from_str(&text("Y2FuYXJ5")).unwrap();
+        assert!(!format!("{secret:?}").contains("Y2FuYXJ5"));
+        let facts = secret.data.facts();
+        assert_eq!((facts.certificate, facts.bundle.as_str()), (None, "a"), "no certificate");
+        let empty: SecretView<LeafData> = serde_json::from_str(r#"{"metadata":{"name":"s"}}"#).unwrap();
+        assert_eq!(empty.data.facts().bundle, "");
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use weighbridge_crds::{Gpu, KvCacheType};
+use weighbridge_crds::{Gpu, KvCacheType, labels};
 
 use super::{Decision, Images, names, pod};
 use crate::owner::Owner;
@@ -29,12 +29,15 @@ pub fn template(
 ) -> PodTemplateSpec {
     let mut weights = weights(&open.weights, decisions);
     let adapters = adapters(open, &mut weights, decisions);
+    let certificate = pod::certificate(labels::engine_certificate(owner.name()), decisions);
+    weights.volumes.push(certificate.volume);
+    weights.mounts.push(certificate.mount);
     let hardware = hardware(&open.hardware, decisions);
     let container = Container {
         name: "engine".to_owned(),
         image: Some(images.inference_server.clone()),
         image_pull_policy: Some(images.pull_policy.as_str().to_owned()),
-        args: Some([arguments(owner, open, &weights), adapters].concat()),
+        args: Some([arguments(owner, open, &weights), adapters, certificate.arguments].concat()),
         env: weights.env,
         ports: Some(pod::ports()),
         resources: Some(hardware.resources),
@@ -89,8 +92,8 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
         Weights::Hub(hub) => Some(hub),
         Weights::Claim { .. } | Weights::File { .. } => None,
     };
-    flag("listen", Some(format!("0.0.0.0:{}", weighbridge_crds::labels::SERVING_PORT)));
-    flag("admin-listen", Some(format!("0.0.0.0:{}", weighbridge_crds::labels::ADMIN_PORT)));
+    flag("listen", Some(format!("0.0.0.0:{}", labels::SERVING_PORT)));
+    flag("admin-listen", Some(format!("0.0.0.0:{}", labels::ADMIN_PORT)));
     flag("model-name", Some(format!("{}/{}", owner.namespace(), owner.name())));
     flag("source", Some(weights.source.clone()));
     flag("revision", hub.and_then(|hub| hub.revision.clone()));

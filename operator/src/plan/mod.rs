@@ -1,13 +1,14 @@
 //! The third step of reconcile: what should exist, and why.
 //!
 //! Pure: (validated resource, observed children) to desired children, each decision with its reason in words.
-//! No client, no clock, no randomness: the same facts give the same bytes. What goes is decided here too;
+//! No client, no clock, no randomness: the same facts give the same bytes. Where time decides, it is one of the facts. What goes is decided here too;
 //! `apply` only carries out.
 
+pub mod certificate;
 mod engine_pod;
 mod images;
 mod model;
-mod names;
+pub(crate) mod names;
 mod network_policy;
 mod offline;
 mod pod;

@@ -42,7 +42,8 @@ pub fn network_policy(
     let owner = &provider.owner;
     decisions.push(Decision::new(
         format!("only gateway pods of namespace {} may call the proxy", images.gateway_namespace),
-        "whoever else reached it would use the key round policy and metering; metrics stay open to scrapers",
+        "whoever else reached it would use the key round policy and metering; the admin port stays open to scrapers and to \
+         the operator",
     ));
     let selector = |labels: Labels| LabelSelector { match_labels: Some(labels), match_expressions: None };
     let gateways = NetworkPolicyPeer {

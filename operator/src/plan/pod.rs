@@ -1,8 +1,14 @@
 use k8s_openapi::api::core::v1::{
-    Capabilities, ContainerPort, HTTPGetAction, PodSecurityContext, Probe, SeccompProfile, SecurityContext,
+    Capabilities, ContainerPort, HTTPGetAction, KeyToPath, PodSecurityContext, Probe, SeccompProfile,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use weighbridge_crds::labels;
+
+use super::Decision;
+
+const CERTIFICATE_VOLUME: &str = "certificate";
+const CERTIFICATE_FOLDER: &str = "/var/run/secrets/weighbridge/certificate";
 
 /// User, and group, that every container of ours runs as; the one of the usual "nonroot" images.
 const NONROOT: i64 = 65532;
@@ -57,5 +63,46 @@ pub fn probe(path: &str, period_seconds: i32, failure_threshold: i32, timeout_se
         failure_threshold: Some(failure_threshold),
         timeout_seconds: Some(timeout_seconds),
         ..Probe::default()
+    }
+}
+
+/// What makes a pod show its certificate, and let in gateways of ours alone.
+pub struct Certificate {
+    /// Flags.
+    pub arguments: Vec<String>,
+    /// The Secret.
+    pub volume: Volume,
+    /// Where it is.
+    pub mount: VolumeMount,
+}
+
+/// The certificate in `secret`. Only its name is in the template: a renewed one rolls nothing, and the pod reads it again.
+pub fn certificate(secret: String, decisions: &mut Vec<Decision>) -> Certificate {
+    decisions.push(Decision::new(
+        format!("calls need a gateway's certificate; the pod's own is in Secret {secret}"),
+        "nobody goes round keys, limits and metering, NetworkPolicy enforced or not; the operator issues and renews both",
+    ));
+    let files = [("tls-cert-file", "tls.crt"), ("tls-key-file", "tls.key"), ("client-ca-file", "ca.crt")];
+    let item =
+        |(_, file): (&str, &str)| KeyToPath { key: file.to_owned(), path: file.to_owned(), mode: None };
+    Certificate {
+        arguments: files.map(|(flag, file)| format!("--{flag}={CERTIFICATE_FOLDER}/{file}")).into(),
+        volume: Volume {
+            name: CERTIFICATE_VOLUME.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(secret),
+                default_mode: Some(0o440),
+                // Named, so that a pod waits for a Secret that is not whole yet.
+                items: Some(files.map(item).into()),
+                optional: None,
+            }),
+            ..Volume::default()
+        },
+        mount: VolumeMount {
+            name: CERTIFICATE_VOLUME.to_owned(),
+            mount_path: CERTIFICATE_FOLDER.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        },
     }
 }

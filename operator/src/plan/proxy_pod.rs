@@ -20,7 +20,7 @@ pub fn template(
     images: &Images,
     decisions: &mut Vec<Decision>,
 ) -> PodTemplateSpec {
-    let ValidatedProvider { owner, kind, base_url, keys, allow_private } = provider;
+    let ValidatedProvider { owner, kind, base_url, keys, allow_private, data_policy } = provider;
     for (index, ProviderKey { secret, weight: _, seen }) in keys.iter().enumerate() {
         let seen = if *seen { "it exists" } else { "nobody looked for it: there is no cluster here" };
         decisions.push(Decision::new(
@@ -29,6 +29,13 @@ pub fn template(
                 secret.key, secret.name
             ),
             format!("apiKeys[{index}] names it, and {seen}"),
+        ));
+    }
+    let region = data_policy.as_ref().and_then(|policy| policy.region.as_ref());
+    if let (Some(region), Some(url)) = (region.filter(|_| kind.regional_base_url("").is_some()), base_url) {
+        decisions.push(Decision::new(
+            format!("calls go to {}", url.as_str()),
+            format!("dataPolicy.region is {region}, and the host is what holds the provider to it"),
         ));
     }
     let mut arguments = vec![
@@ -45,6 +52,14 @@ pub fn template(
     if *allow_private {
         arguments.push("--allow-private".to_owned());
     }
+    let certificate = pod::certificate(labels::proxy_certificate(owner.name()), decisions);
+    arguments.extend(certificate.arguments);
+    let keys_mount = VolumeMount {
+        name: KEY_VOLUME.to_owned(),
+        mount_path: KEY_FOLDER.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
     let container = Container {
         name: "proxy".to_owned(),
         image: Some(images.gateway.clone()),
@@ -52,12 +67,7 @@ pub fn template(
         args: Some(arguments),
         ports: Some(pod::ports()),
         resources: Some(resources()),
-        volume_mounts: Some(vec![VolumeMount {
-            name: KEY_VOLUME.to_owned(),
-            mount_path: KEY_FOLDER.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(vec![keys_mount, certificate.mount]),
         security_context: Some(pod::container_security()),
         startup_probe: Some(pod::probe("/readyz", 1, 60, 5)),
         readiness_probe: Some(pod::probe("/readyz", 2, 2, 5)),
@@ -79,7 +89,7 @@ pub fn template(
             termination_grace_period_seconds: Some(310),
             image_pull_secrets,
             containers: vec![container],
-            volumes: Some(vec![key_volume(keys)]),
+            volumes: Some(vec![key_volume(keys), certificate.volume]),
             ..PodSpec::default()
         }),
     }

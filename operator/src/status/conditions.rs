@@ -4,11 +4,52 @@ use weighbridge_crds::ExternalProvider;
 use weighbridge_crds::condition::{self, Reason};
 
 /// Conditions that the operator writes, in their order. Others' conditions are left alone.
-pub const OURS: [&str; 4] =
-    [condition::ACCEPTED, condition::SCHEDULED, condition::ENGINE_READY, condition::READY];
+pub const OURS: [&str; 11] = [
+    condition::ACCEPTED,
+    condition::SCHEDULED,
+    condition::ENGINE_READY,
+    condition::CREDENTIALS_VALID,
+    condition::QUOTA_AVAILABLE,
+    condition::MODELS_CURRENT,
+    condition::RESIDENCY_KEPT,
+    condition::HEALTHY,
+    condition::MODELS_FOUND,
+    condition::KEYS_CURRENT,
+    condition::READY,
+];
 
 /// Longest message that the API takes is 32 KiB; nobody reads that much.
 const LONGEST_MESSAGE: usize = 1024;
+
+/// A condition's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It is so.
+    True,
+    /// It is not.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Truth {
+    /// The status as written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Truth::True => "True",
+            Truth::False => "False",
+            Truth::Unknown => "Unknown",
+        }
+    }
+
+    fn of(status: &str) -> Self {
+        match status {
+            "True" => Truth::True,
+            "False" => Truth::False,
+            _ => Truth::Unknown,
+        }
+    }
+}
 
 /// What one condition is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +57,7 @@ pub struct Says {
     /// Its type.
     pub type_: &'static str,
     /// True is the good state.
-    pub good: bool,
+    pub truth: Truth,
     /// Its reason, as written.
     pub reason: String,
     /// For people.
@@ -26,12 +67,36 @@ pub struct Says {
 impl Says {
     /// The good state.
     pub fn yes(type_: &'static str, reason: Reason, message: impl Into<String>) -> Self {
-        Says { type_, good: true, reason: reason.as_str().to_owned(), message: message.into() }
+        Self::new(type_, Truth::True, reason, message)
     }
 
-    /// Any other state.
+    /// The bad state.
     pub fn no(type_: &'static str, reason: Reason, message: impl Into<String>) -> Self {
-        Says { type_, good: false, reason: reason.as_str().to_owned(), message: message.into() }
+        Self::new(type_, Truth::False, reason, message)
+    }
+
+    /// Nobody knows, for this reason.
+    pub fn unknown(type_: &'static str, reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(type_, Truth::Unknown, reason, message)
+    }
+
+    fn new(type_: &'static str, truth: Truth, reason: Reason, message: impl Into<String>) -> Self {
+        Says { type_, truth, reason: reason.as_str().to_owned(), message: message.into() }
+    }
+
+    /// What `condition` says, as a condition of `type_`.
+    pub fn again(type_: &'static str, condition: &Condition) -> Self {
+        Says {
+            type_,
+            truth: Truth::of(&condition.status),
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+        }
+    }
+
+    /// Whether it is the good state.
+    pub fn good(&self) -> bool {
+        self.truth == Truth::True
     }
 
     /// The same, as another condition.
@@ -43,8 +108,8 @@ impl Says {
 /// Puts `says` into conditions. The time of a condition's last change is kept while its status is.
 pub fn merge(old: &[Condition], says: Vec<Says>, generation: i64, now: Timestamp) -> Vec<Condition> {
     says.into_iter()
-        .map(|Says { type_, good, reason, message }| {
-            let status = if good { "True" } else { "False" };
+        .map(|Says { type_, truth, reason, message }| {
+            let status = truth.as_str();
             let before = old.iter().find(|condition| condition.type_ == type_ && condition.status == status);
             Condition {
                 type_: type_.to_owned(),

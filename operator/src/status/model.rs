@@ -3,6 +3,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use weighbridge_crds::condition::{self, Reason};
 use weighbridge_crds::{
     ExternalProvider, ModelDeployment, ModelDeploymentStatus, Served as ServedNow, labels,
@@ -10,7 +11,9 @@ use weighbridge_crds::{
 
 use super::conditions::{Says, current, is_ready, merge, ours};
 use super::pods::PodsView;
+use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
 use crate::plan::{Applied, GPU_NOT_USED, ModelChildren, Revision};
+use crate::proxies::Heard;
 use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
 
 /// How far reconcile came with a ModelDeployment.
@@ -28,12 +31,21 @@ pub enum ModelOutcome {
     },
 }
 
+/// A provider that a ModelDeployment names.
+#[derive(Clone, Debug)]
+pub struct ProviderSeen {
+    /// It, with its status.
+    pub provider: Arc<ExternalProvider>,
+    /// What its proxy said last.
+    pub heard: Heard,
+}
+
 /// The status that `model` should have.
 pub fn model(
     model: &ModelDeployment,
     outcome: &ModelOutcome,
     pods: &[Arc<Pod>],
-    provider: Option<&ExternalProvider>,
+    provider: Option<&ProviderSeen>,
     now: Timestamp,
 ) -> ModelDeploymentStatus {
     let old = model.status.clone().unwrap_or_default();
@@ -49,7 +61,7 @@ pub fn model(
                     (open_says(model, open, children, &view), served("Open", open.source.clone()))
                 }
                 Served::Closed(closed) => {
-                    let says = closed_says(model.replicas, closed, provider);
+                    let says = closed_says(model.replicas, closed, provider, &old.conditions, now);
                     (says, served("Closed", format!("{}/{}", closed.provider, closed.model)))
                 }
             };
@@ -99,7 +111,7 @@ fn open_says(
     let answers = format!("{ready} of {wanted} pods answer for {}{gpu}", open.source);
     let ready = if ready > 0 {
         Says::yes(condition::READY, Reason::Serving, answers)
-    } else if scheduled.good {
+    } else if scheduled.good() {
         engine.as_type(condition::READY)
     } else {
         scheduled.as_type(condition::READY)
@@ -166,8 +178,14 @@ pub(super) fn engine(wanted: usize, ready: usize, view: &PodsView<'_>) -> Says {
     }
 }
 
-/// An external model is as its provider's proxy is, or out of service.
-fn closed_says(replicas: i32, closed: &Closed, provider: Option<&ExternalProvider>) -> Vec<Says> {
+/// An external model is as its provider is, or out of service.
+fn closed_says(
+    replicas: i32,
+    closed: &Closed,
+    seen: Option<&ProviderSeen>,
+    old: &[Condition],
+    now: Timestamp,
+) -> Vec<Says> {
     let Closed { provider: name, model, kept_replicas } = closed;
     let kept = kept_replicas.map_or_else(String::new, |kept| {
         format!("; spec.replicas {kept} is kept for openWeights: external is served, which has no pods")
@@ -178,25 +196,74 @@ fn closed_says(replicas: i32, closed: &Closed, provider: Option<&ExternalProvide
         let message = format!("spec.replicas is 0: no call goes to ExternalProvider {name}");
         return asleep(accepted, &message);
     }
+    let provider = seen.map(|seen| &*seen.provider);
     let mut says = vec![accepted];
     for type_ in [condition::SCHEDULED, condition::ENGINE_READY] {
         says.push(match provider.and_then(|provider| current(provider, type_)) {
-            Some(theirs) => Says {
-                type_,
-                good: theirs.status == "True",
-                reason: theirs.reason.clone(),
-                message: format!("proxy of ExternalProvider {name}: {}", theirs.message),
-            },
+            Some(theirs) => {
+                let message = format!("proxy of ExternalProvider {name}: {}", theirs.message);
+                Says { message, ..Says::again(type_, theirs) }
+            }
             None => not_yet(type_, name, provider),
         });
     }
+    says.push(healthy(name, model, seen, old, now));
     says.push(if provider.is_some_and(is_ready) {
         let message = format!("the proxy of ExternalProvider {name} answers for {model}");
         Says::yes(condition::READY, Reason::Serving, message)
     } else {
-        not_yet(condition::READY, name, provider)
+        dead(condition::READY, name, provider).unwrap_or_else(|| not_yet(condition::READY, name, provider))
     });
     says
+}
+
+/// Whether the provider answers for `model`, as far as anybody knows.
+fn healthy(name: &str, model: &str, seen: Option<&ProviderSeen>, old: &[Condition], now: Timestamp) -> Says {
+    let type_ = condition::HEALTHY;
+    let provider = seen.map(|seen| &*seen.provider);
+    if let Some(dead) = dead(type_, name, provider) {
+        return dead;
+    }
+    let unknown = || {
+        let message =
+            format!("the proxy of ExternalProvider {name} does not say how it stands with the provider");
+        Says::unknown(type_, Reason::StateUnknown, message)
+    };
+    let state = match seen.map(|seen| &seen.heard) {
+        None | Some(Heard::Lost) => return unknown(),
+        Some(Heard::NotYet) => {
+            let before = old.iter().find(|condition| condition.type_ == type_);
+            return before.map_or_else(unknown, |before| Says::again(type_, before));
+        }
+        Some(Heard::Said(state)) => state,
+    };
+    let answers = format!("ExternalProvider {name} answers");
+    match state.models.as_ref().map(|list| standing(list, model, now)) {
+        Some(Listed::Missing) => {
+            let message = format!(
+                "{answers}, and does not list a model {model:?}: see its list, and correct external.model"
+            );
+            Says::no(type_, Reason::ModelNotFound, message)
+        }
+        Some(Listed::Ending(end)) => {
+            let message = format!("{answers}; by its list of models, {model} {end}");
+            Says::yes(type_, Reason::ModelRetiring, message)
+        }
+        Some(Listed::Current) => {
+            Says::yes(type_, Reason::ProviderAnswering, format!("{answers}, and lists {model}"))
+        }
+        Some(Listed::Unlisted) | None => Says::yes(type_, Reason::ProviderAnswering, answers),
+    }
+}
+
+/// Why the provider can answer no call, where its proxy runs and the fault is beyond it.
+fn dead(type_: &'static str, name: &str, provider: Option<&ExternalProvider>) -> Option<Says> {
+    let theirs = provider.and_then(|provider| current(provider, condition::READY))?;
+    let is_beyond = theirs.status != "True" && BEYOND_THE_PROXY.iter().any(|reason| reason.as_str() == theirs.reason);
+    is_beyond.then(|| {
+        let message = format!("ExternalProvider {name}: {}", theirs.message);
+        Says { message, ..Says::again(type_, theirs) }
+    })
 }
 
 fn not_yet(type_: &'static str, name: &str, provider: Option<&ExternalProvider>) -> Says {

@@ -1,9 +1,12 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition};
 use kube::ResourceExt;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::labels;
+
+use crate::proxies::Heard;
 
 /// Longest piece of a container's last words that a condition quotes.
 const LAST_WORDS: usize = 512;
@@ -44,6 +47,17 @@ impl<'a> PodsView<'a> {
             .iter()
             .filter(|pod| condition(pod, "Ready").is_some_and(|ready| ready.status == "True"))
             .count()
+    }
+
+    /// What the pods of the current revision were heard to say: a ready one's word before another's, and any word before
+    /// none.
+    pub fn heard(&self, heard: &HashMap<String, Heard>) -> Heard {
+        let rank = |pod: &&&Pod, heard: &Heard| {
+            let ready = condition(pod, "Ready").is_some_and(|ready| ready.status == "True");
+            (matches!(heard, Heard::Said(_)), matches!(heard, Heard::NotYet), ready)
+        };
+        let words = self.current.iter().filter_map(|pod| Some((pod, heard.get(&pod.uid()?)?)));
+        words.max_by_key(|(pod, heard)| rank(pod, heard)).map(|(_, heard)| heard.clone()).unwrap_or_default()
     }
 
     /// Pods of the current revision that have a node.
@@ -121,6 +135,24 @@ fn rank(reason: Reason) -> u8 {
         | Reason::EngineAnswering
         | Reason::ProxyAnswering
         | Reason::ProxyNotReady
+        | Reason::StateUnknown
+        | Reason::NotProven
+        | Reason::CredentialsAccepted
+        | Reason::CredentialsInvalid
+        | Reason::QuotaLeft
+        | Reason::RateLimited
+        | Reason::QuotaExhausted
+        | Reason::ModelsListed
+        | Reason::ModelsNotListed
+        | Reason::ModelNotFound
+        | Reason::ModelRetiring
+        | Reason::ModelsFound
+        | Reason::KeysCurrent
+        | Reason::KeyEnded
+        | Reason::RegionKept
+        | Reason::RegionMismatch
+        | Reason::ProviderAnswering
+        | Reason::ProviderUnreachable
         | Reason::Serving => 6,
     }
 }

@@ -4,12 +4,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ModelDeploymentStatus};
+use weighbridge_crds::{
+    ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, ProviderState,
+};
 
-use super::{ModelOutcome, model};
-use crate::plan::{Applied, ModelChildren, Revision};
+use super::{
+    ModelOutcome, NamedModel, ProviderOutcome, ProviderSeen, ProviderView, model, provider as provider_status,
+};
+use crate::plan::{Applied, ModelChildren, ProviderChildren, Revision};
+use crate::proxies::Heard;
 use crate::validate::{self, KeyLookup, ModelReferences, Named, Place, Refusal};
 
 fn revision() -> Revision {
@@ -86,12 +92,17 @@ fn derived(
 }
 
 fn reasons(status: &ModelDeploymentStatus) -> Vec<String> {
-    let short = |status: &str| if status == "True" { "+" } else { "-" };
-    status
-        .conditions
-        .iter()
-        .map(|condition| format!("{}{}", short(&condition.status), condition.reason))
-        .collect()
+    signed(&status.conditions)
+}
+
+/// Each condition's reason, after a sign of its status.
+fn signed(conditions: &[Condition]) -> Vec<String> {
+    let sign = |status: &str| match status {
+        "True" => "+",
+        "False" => "-",
+        _ => "?",
+    };
+    conditions.iter().map(|condition| format!("{}{}", sign(&condition.status), condition.reason)).collect()
 }
 
 fn message(status: &ModelDeploymentStatus, type_: &str) -> String {
@@ -285,7 +296,17 @@ fn provider(generation: i64, status: &str) -> ExternalProvider {
 
 /// The status of a model with `spec`, which names `found`.
 fn external(spec: Value, found: &ExternalProvider) -> ModelDeploymentStatus {
-    let mut parent = parent(1, None);
+    external_after(spec, found, Heard::NotYet, None)
+}
+
+/// The same, where the provider's proxy was `heard` and the status was `old`.
+fn external_after(
+    spec: Value,
+    found: &ExternalProvider,
+    heard: Heard,
+    old: Option<&ModelDeploymentStatus>,
+) -> ModelDeploymentStatus {
+    let mut parent = parent(1, old);
     parent.spec = serde_json::from_value(spec).unwrap();
     let references = ModelReferences {
         profile: Named::Unnamed,
@@ -295,7 +316,8 @@ fn external(spec: Value, found: &ExternalProvider) -> ModelDeploymentStatus {
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let none = ModelChildren { deployment: None, service: None, state: PhantomData };
     let outcome = ModelOutcome::Applied { model: Box::new(valid), children: Box::new(none), revision: None };
-    model(&parent, &outcome, &[], Some(found), Timestamp::UNIX_EPOCH)
+    let seen = ProviderSeen { provider: Arc::new(found.clone()), heard };
+    model(&parent, &outcome, &[], Some(&seen), Timestamp::UNIX_EPOCH)
 }
 
 #[test]
@@ -306,8 +328,133 @@ fn an_external_model_is_as_its_provider_says_of_its_present_spec() {
         (provider(2, "False"), "-ProxyNotReady"),
     ] {
         let status = external(json!({"external": {"provider": "p", "model": "large"}}), &found);
-        assert_eq!(reasons(&status)[3], wanted);
+        assert_eq!(reasons(&status)[4], wanted);
     }
+}
+
+/// The known gap: an external model that stays Ready while its upstream is dead.
+#[test]
+fn an_external_model_is_not_ready_while_its_upstream_is_dead() {
+    let spec = || json!({"external": {"provider": "p", "model": "large"}});
+    for reason in ["CredentialsInvalid", "QuotaExhausted", "ProviderUnreachable"] {
+        let mut found = provider(2, "False");
+        found.status.as_mut().unwrap().conditions[0].reason = reason.to_owned();
+        let status = external(spec(), &found);
+        assert_eq!(reasons(&status)[3..], [format!("-{reason}"), format!("-{reason}")]);
+        assert!(
+            message(&status, "Ready").contains("ExternalProvider p: words"),
+            "{}",
+            message(&status, "Ready")
+        );
+    }
+}
+
+#[test]
+fn a_model_that_the_provider_does_not_list_is_unhealthy_and_told() {
+    let spec = || json!({"external": {"provider": "p", "model": "large"}});
+    let listed = |name: &str| {
+        let list = json!({"complete": true, "models": [{"name": name}]});
+        said(json!({"probed": true, "keys": [{"state": "Usable"}], "models": list}))
+    };
+    let found = provider(2, "True");
+    let there = external_after(spec(), &found, listed("large"), None);
+    assert_eq!(reasons(&there)[3..], ["+ProviderAnswering", "+Serving"]);
+    let gone = external_after(spec(), &found, listed("larger"), None);
+    assert_eq!(reasons(&gone)[3..], ["-ModelNotFound", "+Serving"]);
+    assert!(message(&gone, "Healthy").contains("\"large\""));
+    // An operator that starts anew has heard nothing yet, and changes nothing.
+    assert_eq!(external_after(spec(), &found, Heard::NotYet, Some(&gone)), gone);
+    assert_eq!(reasons(&external_after(spec(), &found, Heard::Lost, Some(&gone)))[3], "?StateUnknown");
+}
+
+fn said(mut state: Value) -> Heard {
+    for (field, value) in [("namespace", json!("n")), ("provider", json!("p")), ("version", json!(1))] {
+        state[field] = value;
+    }
+    let state: ProviderState = serde_json::from_value(state).unwrap();
+    Heard::Said(Arc::new(state))
+}
+
+/// The status of a provider whose proxy runs, whose pod was `heard`, and whose status was `old`.
+fn of_provider(heard: Heard, old: Option<&ExternalProviderStatus>) -> ExternalProviderStatus {
+    let mut parent = provider(2, "True");
+    parent.status = old.cloned();
+    let deployment: Deployment =
+        serde_json::from_value(json!({"metadata": {}, "spec": {"selector": {}, "template": {}}})).unwrap();
+    let children = ProviderChildren {
+        network_policy: Default::default(),
+        service: Default::default(),
+        deployment,
+        state: PhantomData,
+    };
+    let outcome = ProviderOutcome::Applied { children: Box::new(children), revision: revision() };
+    let mut pod = (*on_node("proxy", true, json!({}))).clone();
+    pod.metadata.uid = Some("pod".to_owned());
+    let view = ProviderView {
+        pods: vec![Arc::new(pod)],
+        heard: [("pod".to_owned(), heard)].into(),
+        models: vec![NamedModel { deployment: "m".to_owned(), model: "large".to_owned() }],
+    };
+    provider_status(&parent, &outcome, &view, Timestamp::UNIX_EPOCH)
+}
+
+fn provider_reasons(status: &ExternalProviderStatus) -> Vec<String> {
+    signed(&status.conditions)
+}
+
+#[test]
+fn a_provider_says_what_its_proxy_says() {
+    let unheard = of_provider(Heard::NotYet, None);
+    assert_eq!(
+        provider_reasons(&unheard),
+        [
+            "+Valid",
+            "+PodsScheduled",
+            "+ProxyAnswering",
+            "?StateUnknown",
+            "?StateUnknown",
+            "?StateUnknown",
+            "-Progressing"
+        ]
+    );
+    // A proxy that is mute, such as one of an earlier version, is trusted to answer all the same.
+    let mute = of_provider(Heard::Lost, Some(&unheard));
+    assert_eq!(provider_reasons(&mute)[3..], ["?StateUnknown", "?StateUnknown", "?StateUnknown", "+Serving"]);
+    assert_eq!(of_provider(Heard::NotYet, Some(&mute)), mute, "and stays so with an operator that starts anew");
+    let list = json!({"complete": true, "models": [{"name": "large"}]});
+    let good =
+        json!({"probed": true, "keys": [{"state": "Usable"}], "models": list, "upstream": "Answering"});
+    let good = of_provider(said(good), Some(&unheard));
+    assert_eq!(
+        provider_reasons(&good)[3..],
+        ["+CredentialsAccepted", "+QuotaLeft", "+ModelsListed", "+Serving"]
+    );
+    assert_eq!(
+        serde_json::to_value(&good.keys).unwrap(),
+        json!([{"name": "s", "key": "k", "state": "Usable"}])
+    );
+    let error =
+        json!({"time": "2026-03-05T12:00:00Z", "status": 401, "class": "credential", "message": "no"});
+    let dead = json!({"probed": true, "keys": [{"state": "Refused"}], "lastUpstreamError": error});
+    let dead = of_provider(said(dead), Some(&good));
+    assert_eq!(
+        provider_reasons(&dead)[3..],
+        ["-CredentialsInvalid", "?CredentialsInvalid", "?ModelsNotListed", "-CredentialsInvalid"]
+    );
+    assert_eq!(dead.last_upstream_error.as_ref().and_then(|error| error.status), Some(401));
+    // An operator that starts anew has heard nothing yet: what is dead stays dead.
+    assert_eq!(of_provider(Heard::NotYet, Some(&dead)), dead);
+}
+
+#[test]
+fn what_differs_in_its_time_only_is_the_same() {
+    let with = |time: &str, message: &str| {
+        let error = json!({"time": time, "class": "upstream", "message": message});
+        said(json!({"probed": true, "keys": [{"state": "Usable"}], "lastUpstreamError": error}))
+    };
+    let first = of_provider(with("2026-03-05T12:00:00Z", "boom"), None);
+    assert_eq!(of_provider(with("2026-03-05T12:00:09Z", "boom"), Some(&first)), first);
+    assert_ne!(of_provider(with("2026-03-05T12:00:09Z", "bang"), Some(&first)), first);
 }
 
 #[test]

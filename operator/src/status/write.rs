@@ -8,7 +8,8 @@ use serde_json::json;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::labels::MANAGED_BY;
 use weighbridge_crds::{
-    ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, condition,
+    ExternalProvider, ExternalProviderStatus, ModelAccess, ModelAccessStatus, ModelDeployment,
+    ModelDeploymentStatus, condition,
 };
 
 use super::conditions::ours;
@@ -63,6 +64,24 @@ pub async fn write_provider(
     }
     write(client, caller, provider, new).await?;
     Ok(change)
+}
+
+/// Writes the status of a ModelAccess, unless it says so already.
+///
+/// # Errors
+/// The apiserver did not take it.
+pub async fn write_access(
+    client: &Client,
+    caller: &Caller,
+    access: &ModelAccess,
+    new: &ModelAccessStatus,
+) -> Result<(), CallError> {
+    let old = access.status.clone().unwrap_or_default();
+    let conditions = ours(&old.conditions);
+    if access.status.is_some() && (ModelAccessStatus { conditions, ..old } == *new) {
+        return Ok(());
+    }
+    write(client, caller, access, new).await
 }
 
 async fn write<K>(

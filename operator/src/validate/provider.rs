@@ -2,7 +2,7 @@ use std::num::NonZeroU16;
 
 use url::Url;
 use weighbridge_crds::condition::Reason;
-use weighbridge_crds::{ApiKey, ExternalProvider, ProviderKind, SecretKey};
+use weighbridge_crds::{ApiKey, DataPolicy, ExternalProvider, ExternalProviderSpec, ProviderKind, SecretKey};
 
 use super::{KeyLookup, ProviderReferences, Refusal};
 use crate::owner::Owner;
@@ -23,6 +23,8 @@ pub struct ValidatedProvider {
     pub keys: Vec<ProviderKey>,
     /// Whether the proxy may reach private addresses.
     pub allow_private: bool,
+    /// What is demanded of the provider; the region's host is in `base_url` where that is what holds it.
+    pub data_policy: Option<DataPolicy>,
 }
 
 /// One key of an account.
@@ -65,7 +67,9 @@ pub fn provider(
 ) -> Result<ValidatedProvider, Refusal> {
     let owner = Owner::of(provider)?;
     let spec = &provider.spec;
-    let base_url = spec.base_url.as_deref().map(|text| base_url(text, spec.allow_private)).transpose()?;
+    let regional = spec.data_policy.as_ref().map(|policy| demanded(spec, policy)).transpose()?.flatten();
+    let base_url = spec.base_url.as_deref().or(regional.as_deref());
+    let base_url = base_url.map(|text| self::base_url(text, spec.allow_private)).transpose()?;
     if base_url.is_none() && !spec.kind.has_address() {
         return Err(Refusal::invalid(format!(
             "baseURL is not set, and a provider of kind {} has no address of its own: set it, such as \
@@ -81,7 +85,55 @@ pub fn provider(
         provider_key(index, key, found)
     });
     let keys = keys.collect::<Result<_, _>>()?;
-    Ok(ValidatedProvider { owner, kind: spec.kind, base_url, keys, allow_private: spec.allow_private })
+    Ok(ValidatedProvider {
+        owner,
+        kind: spec.kind,
+        base_url,
+        keys,
+        allow_private: spec.allow_private,
+        data_policy: spec.data_policy.clone(),
+    })
+}
+
+/// The base URL that `policy` demands, where it demands one. What can't be enforced is refused: the CRD's rules say the
+/// same where there is an apiserver.
+fn demanded(spec: &ExternalProviderSpec, policy: &DataPolicy) -> Result<Option<String>, Refusal> {
+    let DataPolicy { region, retention, on_mismatch } = policy;
+    let kind = spec.kind.as_str();
+    if region.is_none() && retention.is_none() {
+        return Err(Refusal::invalid("dataPolicy says nothing: set region or retention, or remove it"));
+    }
+    if retention.is_some() && !spec.kind.takes_retention() {
+        return Err(Refusal::invalid(format!(
+            "dataPolicy.retention: no request to a provider of kind {kind} can say that nothing is to be kept: leave it \
+             out, and agree on it with the provider"
+        )));
+    }
+    let Some(region) = region else {
+        return match on_mismatch {
+            Some(_) => Err(Refusal::invalid(
+                "dataPolicy.onMismatch is about region, which is not set: set it, or remove onMismatch",
+            )),
+            None => Ok(None),
+        };
+    };
+    if !spec.kind.takes_region() {
+        return Err(Refusal::invalid(format!(
+            "dataPolicy.region: no request to a provider of kind {kind} can name a region, and no answer says where it \
+             was made, so that nothing would hold the provider to it: leave it out"
+        )));
+    }
+    let regional = spec.kind.regional_base_url(region);
+    if let (Some(regional), Some(written)) = (&regional, &spec.base_url) {
+        let host = |url: &str| Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        if host(regional) != host(written) {
+            return Err(Refusal::invalid(format!(
+                "baseURL {written:?} is another place than dataPolicy.region {region:?}: leave baseURL out, and \
+                 {regional} is called"
+            )));
+        }
+    }
+    Ok(regional)
 }
 
 fn provider_key(index: usize, named: &ApiKey, found: KeyLookup) -> Result<ProviderKey, Refusal> {

@@ -2,7 +2,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Resource, ResourceExt};
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 
 /// Drops what no step of reconcile reads, before it is kept.
 pub trait Prune {
@@ -35,4 +35,12 @@ macro_rules! prune_bookkeeping {
     };
 }
 
-prune_bookkeeping!(Deployment, Service, NetworkPolicy, ModelDeployment, ExternalProvider, ResourceProfile);
+prune_bookkeeping!(
+    Deployment,
+    Service,
+    NetworkPolicy,
+    ModelDeployment,
+    ExternalProvider,
+    ModelAccess,
+    ResourceProfile
+);

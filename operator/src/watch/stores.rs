@@ -7,22 +7,23 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{Store, store::Writer};
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use weighbridge_crds::labels::MANAGED_BY;
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 
 use super::prune::Prune;
 use super::watcher::events;
 use super::{Index, Triggers};
 use crate::metrics::Metrics;
 use crate::plan::MANAGED_BY_KEY;
+use crate::status;
 
 /// Kinds that are watched.
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 /// Namespaces that an operator looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Stores {
     pub models: Store<ModelDeployment>,
     /// Every ExternalProvider.
     pub providers: Store<ExternalProvider>,
+    /// Every ModelAccess.
+    pub accesses: Store<ModelAccess>,
     /// Every ResourceProfile.
     pub profiles: Store<ResourceProfile>,
     /// Our Deployments.
@@ -76,10 +79,12 @@ impl Stores {
     ) -> Arc<Stores> {
         let (models, models_writer) = kube::runtime::reflector::store();
         let (providers, providers_writer) = kube::runtime::reflector::store();
+        let (accesses, accesses_writer) = kube::runtime::reflector::store();
         let (profiles, profiles_writer) = kube::runtime::reflector::store();
         let stores = Arc::new(Stores {
             models,
             providers,
+            accesses,
             profiles,
             deployments: Index::default(),
             services: Index::default(),
@@ -99,6 +104,7 @@ impl Stores {
             providers_writer,
             touched_by_provider,
         ));
+        tasks.spawn(watching("ModelAccess").primary(scope.api(client), accesses_writer, touched_by_access));
         let profiles = Api::all(client.clone());
         tasks.spawn(watching("ResourceProfile").primary(profiles, profiles_writer, touched_by_profile));
         tasks.spawn(watching("Deployment").children(scope.api(client), |stores| &stores.deployments));
@@ -126,6 +132,9 @@ impl Stores {
         for touched in self.models.state().iter().map(|object| Touched::Model(reference(&**object))) {
             touched.send(triggers).await;
         }
+        for touched in self.accesses.state().iter().map(|object| Touched::Access(reference(&**object))) {
+            touched.send(triggers).await;
+        }
     }
 
     fn models_that(&self, holds: impl Fn(&ModelDeployment) -> bool) -> Vec<Touched> {
@@ -141,6 +150,7 @@ impl Stores {
 enum Touched {
     Model((String, String)),
     Provider((String, String)),
+    Access((String, String)),
 }
 
 impl Touched {
@@ -148,6 +158,7 @@ impl Touched {
         match self {
             Touched::Model((namespace, name)) => triggers.model(namespace, name).await,
             Touched::Provider((namespace, name)) => triggers.provider(namespace, name).await,
+            Touched::Access((namespace, name)) => triggers.access(namespace, name).await,
         }
     }
 }
@@ -156,11 +167,40 @@ fn reference<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-fn touched_by_model(_: &Stores, model: &ModelDeployment) -> Vec<Touched> {
-    vec![Touched::Model(reference(model))]
+/// The model, the providers that it names or named, and those who may be named in an access: each says in its status
+/// which models there are.
+fn touched_by_model(
+    stores: &Stores,
+    before: Option<&ModelDeployment>,
+    model: &ModelDeployment,
+) -> Vec<Touched> {
+    let external = model.spec.external.as_ref();
+    let external_before = before.and_then(|before| before.spec.external.as_ref());
+    let mut touched = vec![Touched::Model(reference(model))];
+    // A status changes with every pod, and who it names does not.
+    if before.is_none() || external != external_before {
+        let named = external.into_iter().chain(external_before);
+        let namespace = model.namespace().unwrap_or_default();
+        touched
+            .extend(named.map(|external| Touched::Provider((namespace.clone(), external.provider.clone()))));
+    }
+    let named_alike = before.is_some_and(|before| status::adapters(before).eq(status::adapters(model)));
+    if !named_alike {
+        let accesses = stores.accesses.state_filter(|access| access.namespace() == model.namespace());
+        touched.extend(accesses.iter().map(|access| Touched::Access(reference(&**access))));
+    }
+    touched
 }
 
-fn touched_by_provider(stores: &Stores, provider: &ExternalProvider) -> Vec<Touched> {
+fn touched_by_access(_: &Stores, _: Option<&ModelAccess>, access: &ModelAccess) -> Vec<Touched> {
+    vec![Touched::Access(reference(access))]
+}
+
+fn touched_by_provider(
+    stores: &Stores,
+    _: Option<&ExternalProvider>,
+    provider: &ExternalProvider,
+) -> Vec<Touched> {
     let (namespace, name) = reference(provider);
     let mut touched = stores.models_that(|model| {
         let named = model.spec.external.as_ref().is_some_and(|external| external.provider == name);
@@ -170,7 +210,11 @@ fn touched_by_provider(stores: &Stores, provider: &ExternalProvider) -> Vec<Touc
     touched
 }
 
-fn touched_by_profile(stores: &Stores, profile: &ResourceProfile) -> Vec<Touched> {
+fn touched_by_profile(
+    stores: &Stores,
+    _: Option<&ResourceProfile>,
+    profile: &ResourceProfile,
+) -> Vec<Touched> {
     let name = profile.name_any();
     stores.models_that(|model| {
         let resources = model.spec.open_weights.as_ref().and_then(|weights| weights.resources.as_ref());
@@ -191,7 +235,7 @@ impl Watching {
         self,
         api: Api<DeserializeGuard<K>>,
         mut writer: Writer<K>,
-        touched: fn(&Stores, &K) -> Vec<Touched>,
+        touched: fn(&Stores, Option<&K>, &K) -> Vec<Touched>,
     ) where
         K: Resource<DynamicType = ()>
             + Prune
@@ -206,6 +250,10 @@ impl Watching {
         let events = events(api, Config::default(), self.metrics.clone());
         tokio::pin!(events);
         while let Some(event) = events.next().await {
+            let before = match &event {
+                Event::Apply(object) => reader.get(&ObjectRef::from_obj(object)),
+                Event::Delete(_) | Event::Init | Event::InitApply(_) | Event::InitDone => None,
+            };
             writer.apply_watcher_event(&event);
             let objects = match event {
                 Event::Apply(object) | Event::Delete(object) => vec![Arc::new(object)],
@@ -215,7 +263,8 @@ impl Watching {
                 }
                 Event::Init | Event::InitApply(_) => Vec::new(),
             };
-            for touched in objects.iter().flat_map(|object| touched(&self.stores, object)) {
+            let before = before.as_deref();
+            for touched in objects.iter().flat_map(|object| touched(&self.stores, before, object)) {
                 touched.send(&self.triggers).await;
             }
         }

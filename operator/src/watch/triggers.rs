@@ -1,6 +1,6 @@
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
-use weighbridge_crds::{ExternalProvider, ModelDeployment};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment};
 
 use super::{Parent, ParentKind};
 use crate::leader::Leadership;
@@ -15,16 +15,19 @@ const QUEUE: usize = 1024;
 pub struct Triggers {
     models: mpsc::Sender<ObjectRef<ModelDeployment>>,
     providers: mpsc::Sender<ObjectRef<ExternalProvider>>,
+    accesses: mpsc::Sender<ObjectRef<ModelAccess>>,
     leadership: Leadership,
     metrics: Metrics,
 }
 
-/// The other end, for the two controllers.
+/// The other end, for the controllers.
 pub struct Queues {
     /// ModelDeployments to reconcile.
     pub models: mpsc::Receiver<ObjectRef<ModelDeployment>>,
     /// ExternalProviders to reconcile.
     pub providers: mpsc::Receiver<ObjectRef<ExternalProvider>>,
+    /// ModelAccesses to reconcile.
+    pub accesses: mpsc::Receiver<ObjectRef<ModelAccess>>,
 }
 
 impl Triggers {
@@ -32,8 +35,9 @@ impl Triggers {
     pub fn new(leadership: Leadership, metrics: Metrics) -> (Triggers, Queues) {
         let (models, models_queue) = mpsc::channel(QUEUE);
         let (providers, providers_queue) = mpsc::channel(QUEUE);
-        let queues = Queues { models: models_queue, providers: providers_queue };
-        (Triggers { models, providers, leadership, metrics }, queues)
+        let (accesses, accesses_queue) = mpsc::channel(QUEUE);
+        let queues = Queues { models: models_queue, providers: providers_queue, accesses: accesses_queue };
+        (Triggers { models, providers, accesses, leadership, metrics }, queues)
     }
 
     /// A ModelDeployment is to be looked at.
@@ -44,6 +48,11 @@ impl Triggers {
     /// An ExternalProvider is to be looked at.
     pub async fn provider(&self, namespace: &str, name: &str) {
         self.send(&self.providers, ObjectRef::new(name).within(namespace), "ExternalProvider").await;
+    }
+
+    /// A ModelAccess is to be looked at.
+    pub async fn access(&self, namespace: &str, name: &str) {
+        self.send(&self.accesses, ObjectRef::new(name).within(namespace), "ModelAccess").await;
     }
 
     /// The parent of a child is to be looked at.

@@ -10,10 +10,19 @@ export const sdk = createRequire(`${modules}/package.json`);
 const { z } = sdk("zod");
 
 export const QUESTION = "Name three colours of the rainbow.";
+export const SYSTEM = "Be brief.";
+// A picture whose base64 has every letter in which the two alphabets differ, and padding.
+export const IMAGE_TYPE = "image/png";
+export const IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAFHRFWHRDb21tZW50APv/v/77/7/++/+//j+Hu0kAAAALSURBVHicY/gPBAAJ+wP9"
+  + "+15rKwAAAABJRU5ErkJggg==";
+export const SEEN = `I see ${IMAGE_TYPE} ${IMAGE}`;
 export const SIMULATED = "Hello, wörld 😀!";
 export const RESULT = "22.5 °C in “Zürich”";
 export const NOTHING = "nothing at all";
-export const ABILITIES = "text tools parallel schema thinking signature stored embeddings count errors retries".split(" ");
+export const ABILITIES = ("text image cached tools parallel schema thinking signature stored embeddings count models keys "
+  + "errors retries").split(" ");
+// Every server says how long to wait, and the simulator says seven seconds; of a time of day that may be eight.
+const LONGEST_WAIT = 8;
 
 export const Weather = z.strictObject({ city: z.string(), days: z.int() });
 export const Empty = z.strictObject({});
@@ -41,6 +50,16 @@ export async function collect(stream) {
   return all;
 }
 
+/** In which forms a fault is asked for: what comes first in a stream comes nowhere else. */
+export function formsOf(fault) {
+  return fault === "error-first" ? [true] : [false, true];
+}
+
+/** Looks at how long an error says to wait. */
+export function waits(seconds) {
+  want(seconds >= 1 && seconds <= LONGEST_WAIT, `told to wait for ${seconds} s`);
+}
+
 /** Runs `call`, which must fail with an error for which `is` holds. */
 export async function fails(what, is, call) {
   let answer;
@@ -54,13 +73,19 @@ export async function fails(what, is, call) {
   throw new Failed(`no error was raised, expected ${what}; got ${JSON.stringify(answer)?.slice(0, 300)}`);
 }
 
-/** What one run of a client is asked to do, and its report. */
+/**
+ * What one run of a client is asked to do, and its report. An upstream has the fields of `checks.Upstream` in Python's
+ * programs.
+ */
 export class Session {
   attempts = [];
   failed = 0;
 
-  constructor(client, { model, abilities, faults, simulated }) {
-    Object.assign(this, { client, model, faults, simulated, abilities: abilities.split(",") });
+  constructor(client, upstream) {
+    const none = { name: "", faults: "{}", simulated: false, signed: true, answer: null, tokens: null, refused: {}, statuses: null, broken: null };
+    Object.assign(this, none, upstream, { client });
+    // A model that is not simulated is asked for its likeliest words, so that they can be compared.
+    this.greedy = this.answer === null ? {} : { temperature: 0 };
   }
 
   /** Counts the attempts that an SDK makes. */
@@ -76,7 +101,20 @@ export class Session {
 
   said(text) {
     want(text, "the answer is empty");
-    if (this.simulated) equal(text, SIMULATED, "text");
+    const known = this.simulated ? SIMULATED : this.answer;
+    if (known !== null) equal(text, known, "text");
+  }
+
+  /** Tokens, all that were read and all that were written. */
+  counted(read, written) {
+    want(read > 0 && written > 0, `tokens read ${read}, written ${written}`);
+    if (this.tokens !== null) equal([read, written], this.tokens, "tokens read and written");
+  }
+
+  /** Of the same prompt at two models, of which one read half of it from its cache: tokens are in one place each. */
+  cached(plain, read, cached) {
+    equal(read, plain, "tokens of a prompt, cached or not");
+    equal(cached, Math.ceil(plain / 2), "cached tokens");
   }
 
   told(text, ...results) {
@@ -86,7 +124,7 @@ export class Session {
     }
   }
 
-  async run(scenario, streaming, call) {
+  async run(scenario, streaming, call, refused = "") {
     this.attempts = [];
     let detail = "";
     try {
@@ -96,15 +134,35 @@ export class Session {
       if (!detail) detail = "failed without a word";
     }
     this.failed += detail ? 1 : 0;
-    console.log(JSON.stringify({ client: this.client, scenario, streaming, ok: !detail, detail }));
+    const { client, name: upstream } = this;
+    console.log(JSON.stringify({ client, upstream, scenario, streaming, ok: !detail, refused, detail }));
   }
 
-  /** Runs whole and streaming what an ability in `functions` is for. */
-  async both(functions) {
+  /**
+   * Runs what an ability in `functions` is for, in each form. `bad(call)` runs what must be a bad request, and returns the
+   * error's words.
+   */
+  async play(functions, forms, bad) {
     for (const [ability, call] of Object.entries(functions)) {
       if (!this.abilities.includes(ability)) continue;
       const scenario = ability === "schema" ? "structured" : ability;
-      for (const streaming of [false, true]) await this.run(scenario, streaming, () => call(streaming));
+      const refused = this.refused[scenario] ?? "";
+      for (const streaming of forms) {
+        const refuses = async () => {
+          const words = await bad(() => call(streaming));
+          want(words.includes(`\`${refused}\``), `\`${refused}\` is not named: ${words}`);
+        };
+        await this.run(scenario, streaming, refused ? refuses : () => call(streaming), refused);
+      }
     }
+  }
+
+  /** Whole and streaming. */
+  async both(functions, bad) {
+    await this.play(functions, [false, true], bad);
+  }
+
+  async once(functions, bad) {
+    await this.play(functions, [false], bad);
   }
 }

@@ -5,8 +5,10 @@
 //       --abilities text,tools
 //
 // `vendor` is the provider's own SDK, `ai` is Vercel's with the provider's package. `--simulated` says that the
-// provider simulator is behind the server, whose answers are known. Exits 1 if any failed.
+// provider simulator is behind the server, whose answers are known. `--plan` reads what to ask from standard input in place
+// of the flags: a line of JSON an upstream. Exits 1 if any failed.
 
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
 import { ABILITIES, Session } from "./checks.mjs";
@@ -27,6 +29,7 @@ const { values } = parseArgs({
     client: text,
     dialect: text,
     "base-url": text,
+    plan: { type: "boolean", default: false },
     model: text,
     abilities: text,
     faults: { type: "string", default: "{}" },
@@ -37,12 +40,21 @@ const { values } = parseArgs({
 });
 const program = PROGRAMS[`${values.client} ${values.dialect}`];
 if (!program) throw new Error(`no such client: there are ${Object.keys(PROGRAMS).join(", ")}`);
-for (const needed of ["base-url", "model", "abilities"]) if (!values[needed]) throw new Error(`--${needed} is needed`);
-for (const ability of values.abilities.split(",")) {
+if (!values["base-url"]) throw new Error("--base-url is needed");
+const planned = () => readFileSync(0, "utf8").trim().split("\n").map((line) => JSON.parse(line));
+const named = () => {
+  const { model, abilities, faults, simulated } = values;
+  if (!model || !abilities) throw new Error("give --model and --abilities, or --plan");
+  return [{ name: model, model, abilities: abilities.split(","), faults, simulated }];
+};
+const upstreams = values.plan ? planned() : named();
+for (const ability of upstreams.flatMap((upstream) => upstream.abilities)) {
   if (!ABILITIES.includes(ability)) throw new Error(`unknown ability ${ability}: there are ${ABILITIES.join(", ")}`);
 }
 const [client, file] = program;
-const session = new Session(client, values);
 const { run } = await import(file);
-await run(session, values);
-process.exitCode = session.failed ? 1 : 0;
+for (const upstream of upstreams) {
+  const session = new Session(client, upstream);
+  await run(session, values);
+  if (session.failed) process.exitCode = 1;
+}

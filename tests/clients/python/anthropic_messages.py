@@ -2,26 +2,28 @@
 
 import anthropic
 from anthropic import Anthropic
-from anthropic.types import Message, MessageTokensCount, RawMessageStreamEvent
+from anthropic.types import Message, MessageTokensCount, ModelInfo, RawMessageStreamEvent
 
-import openai_errors
+import scenarios
 import strict
-from checks import EMPTY, NOTHING, PERSON, QUESTION, RESULT, WEATHER, alter, check_person, check_weather, equal, raises, want
+from checks import EMPTY, IMAGE, IMAGE_TYPE, PERSON, QUESTION, SEEN, SYSTEM, WEATHER, alter, check_person, check_weather, equal, raises, want
 
 CLIENT = "anthropic-python"
 ASKED = [{"role": "user", "content": QUESTION}]
 THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
-EXPECTED = {
-    "status-400": ("BadRequestError", 400),
-    "bad-key": ("AuthenticationError", 401),
-    "status-402": ("PaymentRequiredError", 402),
-    "status-403": ("PermissionDeniedError", 403),
-    "status-404": ("NotFoundError", 404),
-    "limited-retry-after": ("RateLimitError", 429),
-    "status-500": ("InternalServerError", 500),
-    "status-503": ("ServiceUnavailableError", 503),
-    "status-529": ("OverloadedError", 529),
-    "no-such-behaviour": ("NotFoundError", 404),
+PICTURE = [
+    {"type": "text", "text": QUESTION},
+    {"type": "image", "source": {"type": "base64", "media_type": IMAGE_TYPE, "data": IMAGE}},
+]
+KINDS = {
+    400: anthropic.BadRequestError,
+    401: anthropic.AuthenticationError,
+    402: anthropic.PaymentRequiredError,
+    403: anthropic.PermissionDeniedError,
+    404: anthropic.NotFoundError,
+    429: anthropic.RateLimitError,
+    503: anthropic.ServiceUnavailableError,
+    529: anthropic.OverloadedError,
 }
 
 
@@ -29,13 +31,41 @@ def tool(name, schema):
     return {"name": name, "description": name, "input_schema": schema}
 
 
-class Client:
-    def __init__(self, session, url, key, timeout):
-        self.session = session
-        self.sdk = Anthropic(base_url=url, api_key=key, timeout=timeout, max_retries=0)
+def read_tokens(usage):
+    """All tokens of the prompt; the dialect leaves those of the cache out of the first."""
+    return usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+
+
+class Client(scenarios.Client):
+    statuses = {
+        "status-400": 400,
+        "bad-key": 401,
+        "status-402": 402,
+        "status-403": 403,
+        "status-404": 404,
+        "limited-retry-after": 429,
+        "status-500": 500,
+        "status-503": 503,
+        "status-529": 529,
+        "no-such-behaviour": 404,
+    }
+    broken = {"error-first": None, "error-in-stream": None}
+
+    def connect(self, url, key, timeout):
+        return Anthropic(base_url=url, api_key=key, timeout=timeout, max_retries=0)
+
+    def fails(self, status, call):
+        return raises(KINDS.get(status, anthropic.InternalServerError), status, call)
+
+    def breaks(self, _status, call):
+        # Of an error after a 200 the SDK says that the status was 200.
+        raises(anthropic.APIStatusError, 200, call)
 
     def ask(self, streaming, messages=ASKED, **options):
         options = {"model": self.session.model, "max_tokens": 2048, "messages": messages, **options}
+        if self.session.greedy:
+            # Newer models take none, and the SDK has no word for it any more.
+            options["extra_body"] = self.session.greedy
         if not streaming:
             return self.sdk.messages.create(**options)
         with self.sdk.messages.stream(**options) as stream:
@@ -44,11 +74,21 @@ class Client:
             return stream.get_final_message()
 
     def text(self, streaming):
-        answer = self.ask(streaming, system="Be brief.")
+        answer = self.ask(streaming, system=SYSTEM)
         equal([block.type for block in answer.content], ["text"], "blocks")
         self.session.said(answer.content[0].text)
         equal(answer.stop_reason, "end_turn", "stop_reason")
-        want(answer.usage.input_tokens > 0 and answer.usage.output_tokens > 0, f"usage {answer.usage!r}")
+        self.session.counted(read_tokens(answer.usage), answer.usage.output_tokens)
+
+    def image(self, streaming):
+        answer = self.ask(streaming, messages=[{"role": "user", "content": PICTURE}])
+        equal("".join(block.text for block in answer.content), SEEN, "what the model saw")
+
+    def cached(self, streaming):
+        plain = self.ask(streaming).usage
+        usage = self.ask(streaming, model=self.session.fault("cached")).usage
+        self.session.cached(read_tokens(plain), read_tokens(usage), usage.cache_read_input_tokens)
+        self.session.counted(read_tokens(usage), usage.output_tokens)
 
     def tools(self, streaming, parallel=False, **options):
         tools = [tool("weather", WEATHER)] + [tool("nothing", EMPTY)] * parallel
@@ -65,8 +105,6 @@ class Client:
         self.session.told("".join(block.text for block in second.content if block.type == "text"), *(self.results[call.name] for call in calls))
         equal(second.stop_reason, "end_turn", "stop_reason of the second turn")
 
-    results = {"weather": RESULT, "nothing": NOTHING}
-
     def history(self, first):
         calls = [block for block in first.content if block.type == "tool_use"]
         said = [
@@ -75,14 +113,15 @@ class Client:
         blocks = [block.model_dump(exclude_none=True) for block in first.content]
         return [*ASKED, {"role": "assistant", "content": blocks}, {"role": "user", "content": said}]
 
-    def structured(self, streaming):
+    def schema(self, streaming):
         options = {"output_config": {"format": {"type": "json_schema", "schema": PERSON}}}
         check_person("".join(block.text for block in self.ask(streaming, **options).content))
 
     def thinking(self, streaming):
         answer = self.ask(streaming, **THINKING)
         equal([block.type for block in answer.content], ["thinking", "text"], "blocks")
-        want(answer.content[0].thinking and answer.content[0].signature, f"not signed: {answer.content[0]!r:.300}")
+        want(answer.content[0].thinking, f"nothing is shown: {answer.content[0]!r:.300}")
+        want(answer.content[0].signature or not self.session.upstream.signed, f"not signed: {answer.content[0]!r:.300}")
         self.session.said(answer.content[1].text)
         self.tools(streaming, **THINKING)
 
@@ -94,9 +133,13 @@ class Client:
         ask = lambda content: lambda: self.ask(
             False, messages=[history[0], {"role": "assistant", "content": content}, history[2]], tools=tools, **THINKING
         )
-        raises(anthropic.BadRequestError, 400, ask(blocks[1:]))
-        raises(anthropic.BadRequestError, 400, ask([{**blocks[0], "signature": alter(blocks[0]["signature"])}, *blocks[1:]]))
-        raises(anthropic.BadRequestError, 400, ask([{**blocks[0], "thinking": "Something else."}, *blocks[1:]]))
+        self.fails(400, ask(blocks[1:]))
+        self.fails(400, ask([{**blocks[0], "signature": alter(blocks[0]["signature"])}, *blocks[1:]]))
+        self.fails(400, ask([{**blocks[0], "thinking": "Something else."}, *blocks[1:]]))
+
+    def models(self):
+        self.listed([model.id for model in self.sdk.models.list()])
+        equal(self.sdk.models.retrieve(self.session.model).id, self.session.model, "the one model")
 
     def count(self):
         short = self.sdk.messages.count_tokens(model=self.session.model, messages=ASKED).input_tokens
@@ -124,6 +167,8 @@ def look(exchange):
         elif name in ("content_block_delta", "content_block_stop"):
             order[-1] = f"{name.rsplit('_', 1)[1]} {read.index}"
 
+    if "/models" in exchange.path:
+        return strict.models(exchange, ModelInfo)
     kind = MessageTokensCount if exchange.path.split("?")[0].endswith("count_tokens") else Message
     strict.check(exchange, lambda text: strict.read(kind, text), event)
     order = [name for name in order if name != "ping"]
@@ -140,22 +185,3 @@ def look(exchange):
         else:
             equal(name, f"delta {index}", "event")
     want(not open_, "a block is not closed")
-
-
-def run(session, url, key, timeout):
-    client = Client(session, url, key, timeout)
-    both = {"text": client.text, "tools": client.tools, "schema": client.structured, "thinking": client.thinking}
-    for ability, function in both.items():
-        if ability in session.abilities:
-            for streaming in (False, True):
-                name = {"schema": "structured"}.get(ability, ability)
-                session.run(name, streaming, lambda: function(streaming), look)
-    if "parallel" in session.abilities:
-        for streaming in (False, True):
-            session.run("parallel", streaming, lambda: client.tools(streaming, parallel=True), look)
-    if "signature" in session.abilities:
-        session.run("signature", False, client.signature, look)
-    if "count" in session.abilities:
-        session.run("count", False, client.count, look)
-    # Of an error after a 200 the SDK says that the status was 200.
-    openai_errors.run(session, client, anthropic, EXPECTED, ("APIStatusError", 200))

@@ -2,13 +2,21 @@
 
 import json
 import traceback
+from dataclasses import dataclass, field
 
 QUESTION = "Name three colours of the rainbow."
+SYSTEM = "Be brief."
 # What the simulator answers to a question without tools.
 SIMULATED = "Hello, wörld 😀!"
 RESULT = "22.5 °C in “Zürich”"
 NOTHING = "nothing at all"
-ABILITIES = ("text", "tools", "parallel", "schema", "thinking", "signature", "stored", "embeddings", "count", "errors", "retries")
+# A picture whose base64 has every letter in which the two alphabets differ, and padding.
+IMAGE_TYPE = "image/png"
+IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAFHRFWHRDb21tZW50APv/v/77/7/++/+//j+Hu0kAAAALSURBVHicY/gPBAAJ+wP9"
+    "+15rKwAAAABJRU5ErkJggg=="
+)
+SEEN = f"I see {IMAGE_TYPE} {IMAGE}"
 
 WEATHER = {
     "type": "object",
@@ -72,25 +80,64 @@ def alter(signature):
     return signature[:middle] + ("A" if signature[middle] != "A" else "B") + signature[middle + 1 :]
 
 
+@dataclass
+class Upstream:
+    """What a client is pointed at."""
+
+    model: str
+    abilities: list
+    # What the report calls it.
+    name: str = ""
+    # The name of a model that misbehaves; {} is how.
+    faults: str = "{}"
+    # The provider simulator answers in the end, whose words are known.
+    simulated: bool = False
+    # Thoughts are signed each for itself.
+    signed: bool = True
+    # What the question is answered with, where the model is asked for its likeliest words.
+    answer: str | None = None
+    # Tokens of that question and of its answer.
+    tokens: list | None = None
+    # By scenario, the field that the server must refuse by name.
+    refused: dict = field(default_factory=dict)
+    # By fault, the status, where it is not the simulator's own; and the same within a stream.
+    statuses: dict | None = None
+    broken: dict | None = None
+
+
 class Session:
     """What one run of a client is asked to do, and its report."""
 
-    def __init__(self, args, client, recorder):
-        self.model, self.client, self.recorder = args.model, client, recorder
-        self.simulated = args.simulated
-        self.abilities = args.abilities
-        self.faults = args.faults
+    def __init__(self, upstream, client, recorder):
+        self.upstream, self.client, self.recorder = upstream, client, recorder
+        self.model, self.simulated, self.abilities = upstream.model, upstream.simulated, upstream.abilities
+        # A model that is not simulated is asked for its likeliest words, so that they can be compared.
+        self.greedy = {} if upstream.answer is None else {"temperature": 0}
         self.failed = 0
 
     def fault(self, name):
         """The model that misbehaves so."""
-        return self.faults.replace("{}", name)
+        return self.upstream.faults.replace("{}", name)
 
     def said(self, text):
         """A text that answers the question."""
         want(text, "the answer is empty")
-        if self.simulated:
-            equal(text, SIMULATED, "text")
+        known = SIMULATED if self.simulated else self.upstream.answer
+        if known is not None:
+            equal(text, known, "text")
+
+    def counted(self, read, written, total=None):
+        """Tokens, all that were read and all that were written."""
+        want(read and written and read > 0 and written > 0, f"tokens read {read!r}, written {written!r}")
+        if total is not None:
+            equal(total, read + written, "total of the tokens")
+        if self.upstream.tokens is not None:
+            equal([read, written], self.upstream.tokens, "tokens read and written")
+
+    def cached(self, plain, read, cached):
+        """Of the same prompt at two models, of which one read half of it from its cache: tokens are in one place each."""
+        equal(read, plain, "tokens of a prompt, cached or not")
+        equal(cached, (plain + 1) // 2, "cached tokens")
 
     def told(self, text, *results):
         """A text that answers with what the tools said."""
@@ -99,8 +146,8 @@ class Session:
             for result in results:
                 want(result in text, f"the answer does not tell {result!r}: {text!r:.300}")
 
-    def run(self, scenario, streaming, function, strict):
-        """Runs one scenario, looks at its frames and prints its line."""
+    def run(self, scenario, streaming, function, strict, refused=""):
+        """Runs one scenario, looks at its frames and prints its line. `refused`: which field is to be refused by name."""
         self.recorder.take()
         detail = ""
         try:
@@ -113,22 +160,23 @@ class Session:
             ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/tests/clients/" in frame.filename]
             detail = f"{type(error).__name__} at line {ours[-1].lineno if ours else 0}: {error!s:.600}"
         self.failed += bool(detail)
-        line = {"client": self.client, "scenario": scenario, "streaming": streaming, "ok": not detail, "detail": detail}
+        line = {"client": self.client, "upstream": self.upstream.name, "scenario": scenario, "streaming": streaming}
+        line |= {"ok": not detail, "refused": refused, "detail": detail}
         print(json.dumps(line, ensure_ascii=False), flush=True)
         return not detail
 
 
-def raises(kinds, status, call):
-    """Runs `call`, which must raise one of `kinds` with this status. Returns the error."""
+def raises(kind, status, call):
+    """Runs `call`, which must raise a `kind` with this status. Returns the error."""
     try:
         answer = call()
-    except kinds as error:
+    except kind as error:
         # The exact class: a base class would take any error for any other.
-        one_of(type(error), kinds if isinstance(kinds, tuple) else (kinds,), "class of the error")
+        equal(type(error).__name__, kind.__name__, f"class of the error {error!s:.300}")
         got = getattr(error, "status_code", None) or getattr(error, "code", None)
         if status is not None:
-            equal(got, status, "status of the error")
+            equal(got, status, f"status of the error {error!s:.300}")
         return error
     except Exception as error:  # noqa: BLE001 - the class is what is looked at
-        raise Failed(f"got {type(error).__name__}, expected {kinds}: {error!s:.300}") from None
-    raise Failed(f"no error was raised, expected {kinds}; got {answer!r:.300}")
+        raise Failed(f"got {type(error).__name__}, expected {kind.__name__} {status}: {error!s:.300}") from None
+    raise Failed(f"no error was raised, expected {kind.__name__} {status}; got {answer!r:.300}")

@@ -6,22 +6,16 @@ import json
 from google import genai
 from google.genai import errors, types
 
+import scenarios
 import strict
-from checks import EMPTY, NOTHING, PERSON, QUESTION, RESULT, WEATHER, alter, check_person, check_weather, equal, raises, want
+from checks import EMPTY, IMAGE, IMAGE_TYPE, PERSON, QUESTION, SEEN, SYSTEM, WEATHER, alter, check_person, check_weather, equal, raises, want
 
 CLIENT = "google-genai"
-EXPECTED = {
-    "status-400": (errors.ClientError, 400),
-    "bad-key": (errors.ClientError, 400),
-    "status-403": (errors.ClientError, 403),
-    "status-404": (errors.ClientError, 404),
-    "quota": (errors.ClientError, 429),
-    "limited-retry-info": (errors.ClientError, 429),
-    "status-500": (errors.ServerError, 500),
-    "status-503": (errors.ServerError, 503),
-    "no-such-behaviour": (errors.ClientError, 404),
-}
 ASKED = types.Content(role="user", parts=[types.Part(text=QUESTION)])
+PICTURE = types.Content(
+    role="user",
+    parts=[types.Part(text=QUESTION), types.Part.from_bytes(data=base64.b64decode(IMAGE), mime_type=IMAGE_TYPE)],
+)
 THINKING = {"thinking_config": {"include_thoughts": True, "thinking_budget": 1024}}
 
 
@@ -53,26 +47,60 @@ class Answer:
         return [part for part in self.parts if part.thought_signature]
 
 
-class Client:
-    def __init__(self, session, url, key, timeout):
-        self.session = session
-        options = types.HttpOptions(base_url=url, timeout=int(timeout * 1000))
-        self.sdk = genai.Client(api_key=key, http_options=options)
+class Client(scenarios.Client):
+    statuses = {
+        "status-400": 400,
+        "bad-key": 400,
+        "status-403": 403,
+        "status-404": 404,
+        "quota": 429,
+        "limited-retry-info": 429,
+        "status-500": 500,
+        "status-503": 503,
+        "no-such-behaviour": 404,
+    }
+    broken = {"error-first": 503, "error-in-stream": 503}
+    retries = False
 
-    def ask(self, streaming, contents=(ASKED,), **config):
-        options = {"model": self.session.model, "contents": list(contents), "config": config}
+    def connect(self, url, key, timeout):
+        options = types.HttpOptions(base_url=url, timeout=int(timeout * 1000))
+        return genai.Client(api_key=key, http_options=options)
+
+    def fails(self, status, call):
+        return raises(errors.ClientError if status < 500 else errors.ServerError, status, call)
+
+    def breaks(self, status, call):
+        self.fails(status, call)
+
+    def wait(self, error):
+        details = error.details["error"]["details"]
+        (delay,) = [detail["retryDelay"] for detail in details if detail["@type"].endswith("google.rpc.RetryInfo")]
+        return float(delay.removesuffix("s"))
+
+    def ask(self, streaming, contents=(ASKED,), model=None, **config):
+        options = {"model": model or self.session.model, "contents": list(contents), "config": {**self.session.greedy, **config}}
         if streaming:
             return Answer(list(self.sdk.models.generate_content_stream(**options)))
         return Answer([self.sdk.models.generate_content(**options)])
 
     def text(self, streaming):
-        answer = self.ask(streaming, system_instruction="Be brief.")
+        answer = self.ask(streaming, system_instruction=SYSTEM)
         self.session.said(answer.text)
         equal(answer.finish, types.FinishReason.STOP, "finish reason")
-        usage = answer.usage
-        want(usage and usage.prompt_token_count > 0 and usage.candidates_token_count > 0, f"usage {usage!r}")
-        counted = usage.prompt_token_count + usage.candidates_token_count + (usage.thoughts_token_count or 0)
-        equal(usage.total_token_count, counted, "total")
+        self.counted(answer.usage)
+
+    def counted(self, usage):
+        written = usage.candidates_token_count + (usage.thoughts_token_count or 0)
+        self.session.counted(usage.prompt_token_count, written, usage.total_token_count)
+
+    def image(self, streaming):
+        equal(self.ask(streaming, [PICTURE]).text, SEEN, "what the model saw")
+
+    def cached(self, streaming):
+        plain = self.ask(streaming).usage
+        usage = self.ask(streaming, model=self.session.fault("cached")).usage
+        self.session.cached(plain.prompt_token_count, usage.prompt_token_count, usage.cached_content_token_count)
+        self.counted(usage)
 
     def tools(self, streaming, parallel=False, **config):
         declared = tools(("weather", WEATHER), *([("nothing", EMPTY)] if parallel else []))
@@ -88,8 +116,6 @@ class Client:
         second = self.ask(streaming, self.history(first), **declared, **config)
         self.session.told(second.text, *(self.results[call.name] for call in first.calls))
 
-    results = {"weather": RESULT, "nothing": NOTHING}
-
     def history(self, first):
         responses = [
             types.Part(function_response=types.FunctionResponse(id=call.id, name=call.name, response={"result": self.results[call.name]}))
@@ -97,7 +123,7 @@ class Client:
         ]
         return [ASKED, types.Content(role="model", parts=first.parts), types.Content(role="user", parts=responses)]
 
-    def structured(self, streaming):
+    def schema(self, streaming):
         for schema in ({"response_json_schema": PERSON}, {"response_schema": without_additional(PERSON)}):
             check_person(self.ask(streaming, response_mime_type="application/json", **schema).text)
 
@@ -116,7 +142,7 @@ class Client:
             parts = [part.model_copy(update={"thought_signature": change(part.thought_signature)}) if part.thought_signature else part for part in first.parts]
             history = self.history(first)
             history[1] = types.Content(role="model", parts=parts)
-            raises(errors.ClientError, 400, lambda: self.ask(False, history, **declared))
+            self.fails(400, lambda: self.ask(False, history, **declared))
 
     def count(self):
         short = self.sdk.models.count_tokens(model=self.session.model, contents=QUESTION).total_tokens
@@ -128,7 +154,11 @@ class Client:
         equal(len(answer.embeddings), 2, "embeddings")
         want(answer.embeddings[0].values != answer.embeddings[1].values, "two texts have one vector")
 
-    def failing(self, model, streaming):
+    def models(self):
+        self.listed([model.name.removeprefix("models/") for model in self.sdk.models.list()])
+        equal(self.sdk.models.get(model=self.session.model).name, f"models/{self.session.model}", "the one model")
+
+    def failing(self, model, streaming, retries=0):
         if streaming:
             return list(self.sdk.models.generate_content_stream(model=model, contents=QUESTION))
         return self.sdk.models.generate_content(model=model, contents=QUESTION)
@@ -140,6 +170,10 @@ def without_additional(schema):
 
 
 def look(exchange):
+    if ":" not in exchange.path:
+        # The REST reference has what the SDK calls supported actions.
+        return strict.models(exchange, types.Model, ("supportedGenerationMethods", "displayName"))
+
     def event(name, data):
         equal(name, None, "name of an event")
         strict.read(types.GenerateContentResponse, data)
@@ -157,34 +191,3 @@ def look(exchange):
             strict.read(types.GenerateContentResponse, text)
 
     strict.check(exchange, whole, event)
-
-
-def run(session, url, key, timeout):
-    client = Client(session, url, key, timeout)
-    both = {"text": client.text, "tools": client.tools, "schema": client.structured, "thinking": client.thinking}
-    for ability, function in both.items():
-        if ability in session.abilities:
-            for streaming in (False, True):
-                name = {"schema": "structured"}.get(ability, ability)
-                session.run(name, streaming, lambda: function(streaming), look)
-    if "parallel" in session.abilities:
-        for streaming in (False, True):
-            session.run("parallel", streaming, lambda: client.tools(streaming, parallel=True), look)
-    for ability, function in {"signature": client.signature, "count": client.count, "embeddings": client.embeddings}.items():
-        if ability in session.abilities:
-            session.run(ability, False, function, look)
-    if "errors" in session.abilities:
-        for fault, (kind, status) in EXPECTED.items():
-            for streaming in (False, True):
-                refused = lambda: raises(kind, status, lambda: client.failing(session.fault(fault), streaming))
-                session.run(f"error {fault}", streaming, refused, lambda _: None)
-        for fault in ("error-first", "error-in-stream"):
-            broken = lambda: raises(errors.ServerError, 503, lambda: client.failing(session.fault(fault), True))
-            session.run(f"error {fault}", True, broken, lambda _: None)
-    if "retries" in session.abilities:
-        session.run("no retry unless asked", False, lambda: once(session, client), lambda _: None)
-
-
-def once(session, client):
-    raises(errors.ServerError, 503, lambda: client.failing(session.fault("status-503"), False))
-    equal(len(session.recorder.exchanges), 1, "attempts")

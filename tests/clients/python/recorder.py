@@ -39,6 +39,9 @@ class Recorder:
             def do_POST(self):
                 recorder.forward(self)
 
+            def do_GET(self):
+                recorder.forward(self)
+
             def log_message(self, *_):
                 pass
 
@@ -54,7 +57,7 @@ class Recorder:
         dropped = ("host", "connection", "accept-encoding")
         headers = {name: value for name, value in handler.headers.items() if name.lower() not in dropped}
         try:
-            connection.request("POST", self.upstream.path.rstrip("/") + handler.path, sent, headers)
+            connection.request(handler.command, self.upstream.path.rstrip("/") + handler.path, sent or None, headers)
             answer = connection.getresponse()
         except (OSError, http.client.HTTPException):
             self.exchanges.append(Exchange(handler.path, sent, 0, "", b""))

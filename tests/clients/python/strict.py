@@ -50,17 +50,32 @@ def read(kind, text, beyond=()):
     return value
 
 
+def models(exchange, kind, beyond=()):
+    """A list of models, or one."""
+    if exchange.status == 200:
+        answer = json.loads(exchange.body)
+        for model in answer.get("data") or answer.get("models") or [answer]:
+            read(kind, json.dumps(model), beyond)
+
+
 def without(text, beyond):
     if not beyond:
         return text
     value = json.loads(text)
     for path in beyond:
-        *way, last = path.split(".")
-        inner = value
-        for step in way:
-            inner = inner.get(step, {})
-        inner.pop(last, None)
+        drop(value, path.split("."))
     return json.dumps(value)
+
+
+def drop(value, path):
+    """Drops what lies at `path`, in every element of a list on the way."""
+    for inner in value if isinstance(value, list) else [value]:
+        if not isinstance(inner, dict):
+            continue
+        if len(path) == 1:
+            inner.pop(path[0], None)
+        else:
+            drop(inner.get(path[0]), path[1:])
 
 
 def extras(value, place):

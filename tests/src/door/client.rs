@@ -1,6 +1,7 @@
 //! A plain HTTP client that shows bytes as they come.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -9,7 +10,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 /// One connection. Dropping it closes the connection, as a client that leaves does.
@@ -47,6 +52,25 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        Self::over(stream).await
+    }
+
+    /// Connects by TLS of `config`, to whom `name` names.
+    ///
+    /// # Errors
+    /// Where nobody listens, or the handshake fails.
+    pub async fn connect_tls(
+        address: SocketAddr,
+        config: Arc<ClientConfig>,
+        name: &str,
+    ) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(name.to_owned())?;
+        Self::over(TlsConnector::from(config).connect(name, stream).await?).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> anyhow::Result<Self> {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -129,6 +153,18 @@ impl Streamed {
                 None => bail!("the stream ended within an event: {:?}", self.buffered),
             }
         }
+    }
+
+    /// What has come since the last call, or `None` at a clean end.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub async fn piece(&mut self) -> anyhow::Result<Option<Bytes>> {
+        if self.has_more() {
+            return Ok(Some(Bytes::from(std::mem::take(&mut self.buffered))));
+        }
+        let frame = self.body.frame().await.transpose()?;
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
     /// Whether bytes have arrived that no event was made of yet.

@@ -1,21 +1,29 @@
 //! A gateway or a provider proxy in this process, on free ports, and a plain HTTP client to talk to it.
 
 mod client;
-mod dialect;
+mod form;
 mod link;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use weighbridge_crds::{AccessKey, ModelAccess, ModelAccessSpec};
 use weighbridge_gateway::access::{Access, Digest};
 use weighbridge_gateway::directory::{Directory, ENGINE, Entry, EntryEndpoint, World};
-use weighbridge_gateway::{GatewayConfig, Listeners, ProxyConfig, ServeError, Shutdown, serve, serve_proxy};
+use weighbridge_gateway::{
+    Drain, GatewayConfig, KeySource, Limits, Listeners, ProxyConfig, ServeError, Shutdown, Timeouts, serve,
+    serve_proxy,
+};
+use weighbridge_tls::ServerTls;
 use weighbridge_wire::lane::Speaks;
+use weighbridge_wire::provider::Kind;
 
 pub use client::{Answer, Client, Streamed};
-pub use dialect::Dialect;
+pub use form::Form;
 pub use link::Link;
 
 /// A running role; it is aborted when dropped.
@@ -47,8 +55,21 @@ impl Door {
         directory: Directory,
         access: Access,
     ) -> std::io::Result<Self> {
-        Self::start(|listeners, shutdown| tokio::spawn(serve(config, listeners, directory, access, shutdown)))
-            .await
+        Self::secure(config, directory, access, None).await
+    }
+
+    /// A gateway over `directory` for those whom `access` lets in, with what callers are shown.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub async fn secure(
+        config: GatewayConfig,
+        directory: Directory,
+        access: Access,
+        tls: Option<Arc<ServerTls>>,
+    ) -> std::io::Result<Self> {
+        let run = |listeners, shutdown| tokio::spawn(serve(config, listeners, directory, access, shutdown));
+        Self::start(run, tls).await
     }
 
     /// A provider proxy.
@@ -56,17 +77,26 @@ impl Door {
     /// # Errors
     /// Where no port is free.
     pub async fn proxy(config: ProxyConfig) -> std::io::Result<Self> {
-        Self::start(|listeners, shutdown| tokio::spawn(serve_proxy(config, listeners, shutdown))).await
+        Self::secure_proxy(config, None).await
+    }
+
+    /// A provider proxy, with what callers are shown and who is let in.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub async fn secure_proxy(config: ProxyConfig, tls: Option<Arc<ServerTls>>) -> std::io::Result<Self> {
+        Self::start(|listeners, shutdown| tokio::spawn(serve_proxy(config, listeners, shutdown)), tls).await
     }
 
     async fn start(
         run: impl FnOnce(Listeners, Shutdown) -> JoinHandle<Result<(), ServeError>>,
+        tls: Option<Arc<ServerTls>>,
     ) -> std::io::Result<Self> {
         let public = TcpListener::bind("127.0.0.1:0").await?;
         let admin = TcpListener::bind("127.0.0.1:0").await?;
         let (address, admin_address) = (public.local_addr()?, admin.local_addr()?);
         let shutdown = Shutdown::new();
-        let task = run(Listeners { public, admin: Some(admin) }, shutdown.clone());
+        let task = run(Listeners { public, tls, admin: Some(admin) }, shutdown.clone());
         Ok(Self { address, admin: admin_address, shutdown, task: Some(task) })
     }
 
@@ -107,6 +137,39 @@ impl ClosedPort {
     }
 }
 
+/// A proxy for the provider `team/acme` of this kind, whose API is at `base_url` on this machine.
+///
+/// # Panics
+/// Where `base_url` is no URL.
+#[allow(clippy::expect_used, reason = "a test's own URL")]
+pub fn proxy_config(kind: Kind, base_url: &str, keys: Vec<KeySource>) -> ProxyConfig {
+    ProxyConfig {
+        namespace: "team".to_owned(),
+        provider: "acme".to_owned(),
+        kind,
+        base_url: Some(base_url.parse().expect("a URL")),
+        keys,
+        allow_private: true,
+        ca_file: None,
+        limits: Limits::default(),
+        timeouts: Timeouts::default(),
+        drain: Drain::default(),
+    }
+}
+
+/// Files `0`, `1`, … in `folder` that hold `keys`, each with its weight.
+///
+/// # Errors
+/// Where they can't be written.
+pub fn write_keys(folder: &Path, keys: &[(&str, u16)]) -> std::io::Result<Vec<KeySource>> {
+    let write = |(index, (key, weight)): (usize, &(&str, u16))| {
+        let path = folder.join(index.to_string());
+        std::fs::write(&path, format!("{key}\n"))?;
+        Ok(KeySource { path, weight: NonZeroU16::new(*weight).unwrap_or(NonZeroU16::MIN) })
+    };
+    keys.iter().enumerate().map(write).collect()
+}
+
 /// The ModelAccess `namespace/name` with `keys`, each a name and the key, for `models`.
 pub fn model_access(namespace: &str, name: &str, keys: &[(&str, &str)], models: &[&str]) -> ModelAccess {
     let key = |(name, key): &(&str, &str)| AccessKey {
@@ -136,9 +199,14 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
         created: 1_764_000_000,
         endpoints: endpoints
             .iter()
-            .map(|address| EntryEndpoint { address: *address, name: format!("pod-{}", address.port()) })
+            .map(|address| EntryEndpoint {
+                address: *address,
+                name: format!("pod-{}", address.port()),
+                identity: None,
+            })
             .collect(),
         unready_reason: None,
+        data_policy: None,
         adapters: Vec::new(),
     }
 }

@@ -5,9 +5,10 @@ use std::process::Stdio;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::Outcome;
+use super::{Cell, Outcome, Upstream};
 
 /// A dialect that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,67 +30,6 @@ impl Dialect {
             Self::Responses => "responses",
             Self::Messages => "messages",
             Self::Generate => "generate",
-        }
-    }
-}
-
-/// What a server is asked to be able to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ability {
-    /// Plain answers.
-    Text,
-    /// A loop of two turns with one tool.
-    Tools,
-    /// The same with two calls at once, one of them without arguments.
-    Parallel,
-    /// Answers that are instances of a schema.
-    Schema,
-    /// Thoughts, counted, and shown where the dialect shows them; a loop of two turns with them.
-    Thinking,
-    /// Thoughts that come back altered, or not at all, are refused.
-    Signature,
-    /// Responses: a second turn that names the first by its id.
-    Stored,
-    /// Embeddings, where the dialect has them.
-    Embeddings,
-    /// Tokens counted before they are used, where the dialect can.
-    Count,
-    /// Errors of the right class and status, before and within a stream; needs the models that misbehave.
-    Errors,
-    /// The client tries again when it is told to; needs the models that misbehave, and nothing before them
-    /// that tries again itself.
-    Retries,
-}
-
-impl Ability {
-    /// All that a faithful simulator can do.
-    pub const ALL: [Self; 11] = [
-        Self::Text,
-        Self::Tools,
-        Self::Parallel,
-        Self::Schema,
-        Self::Thinking,
-        Self::Signature,
-        Self::Stored,
-        Self::Embeddings,
-        Self::Count,
-        Self::Errors,
-        Self::Retries,
-    ];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Tools => "tools",
-            Self::Parallel => "parallel",
-            Self::Schema => "schema",
-            Self::Thinking => "thinking",
-            Self::Signature => "signature",
-            Self::Stored => "stored",
-            Self::Embeddings => "embeddings",
-            Self::Count => "count",
-            Self::Errors => "errors",
-            Self::Retries => "retries",
         }
     }
 }
@@ -128,21 +68,13 @@ pub const CLIENTS: [Client; 11] = [
     Client { name: "ai-sdk google", dialect: Dialect::Generate, program: Program::NodeAi },
 ];
 
-/// What a client is pointed at.
+/// Where a client finds its upstreams.
 #[derive(Clone, Debug)]
-pub struct Upstream {
-    /// What the table calls it.
-    pub name: String,
+pub struct Server {
     /// What stands before each dialect's own path, such as `http://127.0.0.1:8080`.
     pub base_url: String,
-    /// The model to ask for.
-    pub model: String,
-    /// What it can do.
-    pub abilities: Vec<Ability>,
-    /// The name of the model that misbehaves in way `{}`.
-    pub faults: String,
-    /// Whether a faithful simulator answers in the end, whose words are known.
-    pub simulated: bool,
+    /// The caller's key.
+    pub key: String,
 }
 
 /// The installed SDKs.
@@ -161,11 +93,16 @@ impl Clients {
         Ok(Self { python: installed("python").await?, node_modules: installed("node").await? })
     }
 
-    /// What `client` says of `upstream`. A program that breaks is an outcome that failed.
+    /// What `client` says of `upstreams` at `server`. A program that breaks is an outcome that failed.
     ///
     /// # Errors
-    /// Where it can't be started.
-    pub async fn run(&self, client: &Client, upstream: &Upstream) -> anyhow::Result<Vec<Outcome>> {
+    /// Where it can't be started, or says what is no report.
+    pub async fn run(
+        &self,
+        client: &Client,
+        server: &Server,
+        upstreams: &[Upstream],
+    ) -> anyhow::Result<Vec<Outcome>> {
         let Self { python, node_modules } = self;
         let mut command = match client.program {
             Program::Python => {
@@ -181,38 +118,49 @@ impl Clients {
                 command
             }
         };
-        let Upstream { name, base_url, model, abilities, faults, simulated } = upstream;
-        let words: Vec<&str> = abilities.iter().map(|ability| ability.word()).collect();
-        command.args(["--dialect", client.dialect.word(), "--base-url", base_url, "--model", model]);
-        command.args(["--abilities", &words.join(","), "--faults", faults]);
-        if *simulated {
-            command.arg("--simulated");
-        }
+        let Server { base_url, key } = server;
+        command.args([
+            "--plan",
+            "--dialect",
+            client.dialect.word(),
+            "--base-url",
+            base_url,
+            "--api-key",
+            key,
+        ]);
         // A folder of the repository is no place for bytecode, and the server under test is on this machine.
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "*").env("no_proxy", "*");
-        let run = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
-        let run = run.with_context(|| format!("can't start {}", client.name))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let started = command.spawn();
+        let mut program = started.with_context(|| format!("can't start {}", client.name))?;
+        let plan = upstreams.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?.join("\n");
+        let mut input = program.stdin.take().context("no standard input")?;
+        // All of it fits in a pipe, and a program that reads none of it says why.
+        input.write_all(plan.as_bytes()).await.ok();
+        drop(input);
+        let run = program.wait_with_output().await?;
         let said = String::from_utf8_lossy(&run.stdout);
         let mut outcomes = Vec::new();
         for line in said.lines() {
-            let Line { client: said_by, scenario, streaming, ok, detail } =
+            let Line { client: said_by, upstream, scenario, streaming, ok, refused, detail } =
                 serde_json::from_str(line).with_context(|| format!("{} says {line}", client.name))?;
             ensure!(said_by == client.name, "{} calls itself {said_by}", client.name);
-            outcomes.push(Outcome {
-                client: client.name.to_owned(),
-                upstream: name.clone(),
-                scenario,
-                streaming,
-                failure: (!ok).then_some(detail),
-            });
+            let cell = match (ok, refused) {
+                (false, _) => Cell::Failed(detail),
+                (true, field) if field.is_empty() => Cell::Passed,
+                (true, field) => Cell::Refused(field),
+            };
+            outcomes.push(Outcome { client: client.name.to_owned(), upstream, scenario, streaming, cell });
         }
-        if outcomes.iter().all(|outcome| outcome.failure.is_none()) && !run.status.success() {
+        let failed = |outcome: &Outcome| matches!(outcome.cell, Cell::Failed(_));
+        if !outcomes.iter().any(failed) && !run.status.success() {
+            let said = format!("{}: {}", run.status, String::from_utf8_lossy(&run.stderr));
             outcomes.push(Outcome {
                 client: client.name.to_owned(),
-                upstream: name.clone(),
+                upstream: upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
                 scenario: "the program".to_owned(),
                 streaming: false,
-                failure: Some(format!("{}: {}", run.status, String::from_utf8_lossy(&run.stderr))),
+                cell: Cell::Failed(said),
             });
         }
         Ok(outcomes)
@@ -224,9 +172,11 @@ impl Clients {
 #[serde(deny_unknown_fields)]
 struct Line {
     client: String,
+    upstream: String,
     scenario: String,
     streaming: bool,
     ok: bool,
+    refused: String,
     detail: String,
 }
 

@@ -4,7 +4,10 @@
 //! table. What they ask for is theirs to know, what is behind the server is the caller's.
 
 mod client;
+mod summary;
 mod table;
+mod upstream;
 
-pub use client::{Ability, CLIENTS, Client, Clients, Dialect, Upstream};
-pub use table::{Outcome, Table};
+pub use client::{CLIENTS, Client, Clients, Dialect, Server};
+pub use table::{Cell, Outcome, Table};
+pub use upstream::{Ability, Upstream};

@@ -14,14 +14,25 @@ pub struct Outcome {
     pub scenario: String,
     /// Whether answers were streamed.
     pub streaming: bool,
-    /// Why it failed, if it did.
-    pub failure: Option<String>,
+    /// Whether it came out well.
+    pub cell: Cell,
+}
+
+/// How a scenario came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// As it should.
+    Passed,
+    /// Refused by the name of this field, as it should.
+    Refused(String),
+    /// Otherwise, and how.
+    Failed(String),
 }
 
 /// Outcomes in the order in which they came.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<Outcome>,
 }
 
 impl Table {
@@ -38,9 +49,12 @@ impl Table {
     /// Every failed cell, in words; empty where all is well.
     pub fn failures(&self) -> String {
         let failed = self.outcomes.iter().filter_map(|outcome| {
-            let Outcome { client, upstream, scenario, streaming, failure } = outcome;
+            let Outcome { client, upstream, scenario, streaming, cell } = outcome;
             let form = form(*streaming);
-            failure.as_ref().map(|why| format!("{client} × {upstream} × {scenario} ({form}): {why}\n"))
+            match cell {
+                Cell::Passed | Cell::Refused(_) => None,
+                Cell::Failed(why) => Some(format!("{client} × {upstream} × {scenario} ({form}): {why}\n")),
+            }
         });
         failed.collect()
     }
@@ -55,7 +69,7 @@ impl fmt::Display for Table {
         let mut upstreams: Vec<&str> = Vec::new();
         let mut rows: Vec<[&str; 3]> = Vec::new();
         let mut cells = BTreeMap::new();
-        for Outcome { client, upstream, scenario, streaming, failure } in &self.outcomes {
+        for Outcome { client, upstream, scenario, streaming, cell } in &self.outcomes {
             if !upstreams.contains(&upstream.as_str()) {
                 upstreams.push(upstream);
             }
@@ -63,7 +77,12 @@ impl fmt::Display for Table {
             if !rows.contains(&row) {
                 rows.push(row);
             }
-            cells.insert((row, upstream.as_str()), if failure.is_some() { "FAIL" } else { "ok" });
+            let word = match cell {
+                Cell::Passed => "ok",
+                Cell::Refused(_) => "no",
+                Cell::Failed(_) => "FAIL",
+            };
+            cells.insert((row, upstream.as_str()), word);
         }
         let widest = |of: usize, least: usize| {
             rows.iter().map(|row| row[of].chars().count()).chain([least]).max().unwrap_or(least)
@@ -93,15 +112,18 @@ mod tests {
 
     #[test]
     fn a_cell_that_was_not_tried_is_told_from_one_that_failed() {
-        let outcome = |upstream: &str, streaming, failure: Option<&str>| Outcome {
+        let outcome = |upstream: &str, streaming, cell| Outcome {
             client: "c".to_owned(),
             upstream: upstream.to_owned(),
             scenario: "text".to_owned(),
             streaming,
-            failure: failure.map(str::to_owned),
+            cell,
         };
         let mut table = Table::default();
-        table.add(vec![outcome("open", false, None), outcome("closed", true, Some("why"))]);
+        table.add(vec![
+            outcome("open", false, Cell::Passed),
+            outcome("closed", true, Cell::Failed("why".to_owned())),
+        ]);
         assert_eq!(
             table.to_string(),
             "client  scenario          open  closed\n\

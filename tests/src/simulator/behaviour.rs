@@ -10,6 +10,10 @@ pub const HINT_MILLISECONDS: u64 = 20;
 pub enum Behaviour {
     /// `faithful`: what the provider itself would answer, its checks of the request included.
     Faithful,
+    /// `cached`: the same, half of whose prompt was read from the provider's cache.
+    Cached,
+    /// `compatible`: the same, as a server that imitates OpenAI has it: chat shows what was thought.
+    Compatible,
     /// `normal`: a right answer, streamed if asked; in chat and completions with odd bytes.
     Normal,
     /// `gated`: the same, each event only when the test releases it.
@@ -28,6 +32,12 @@ pub enum Behaviour {
     Huge,
     /// `no-usage`: a stream that ignores `include_usage`.
     NoUsage,
+    /// `elsewhere`: an answer that says it was made `global`ly, wherever it was to be (Anthropic's `inference_geo`).
+    Elsewhere,
+    /// `elsewhere-late`: the same, said at a stream's end only.
+    ElsewhereLate,
+    /// `nowhere`: an answer that does not say where it was made.
+    Nowhere,
     /// `blocked`: a prompt that the provider's filters refuse, in its own words.
     Blocked,
     /// `silent`: no answer until the test releases one.
@@ -88,10 +98,15 @@ pub enum Hint {
 }
 
 impl Behaviour {
+    /// Models that the list of models tells of.
+    pub(super) const LISTED: [&'static str; 4] = ["faithful", "normal", "gated", "elsewhere"];
+
     /// By the name of a model; `None` where no behaviour is called so.
     pub fn named(model: &str) -> Option<Self> {
         Some(match model {
             "faithful" => Self::Faithful,
+            "cached" => Self::Cached,
+            "compatible" => Self::Compatible,
             "normal" => Self::Normal,
             "gated" => Self::Gated,
             "told" => Self::Told,
@@ -101,6 +116,9 @@ impl Behaviour {
             "burst" => Self::Burst,
             "huge" => Self::Huge,
             "no-usage" => Self::NoUsage,
+            "elsewhere" => Self::Elsewhere,
+            "elsewhere-late" => Self::ElsewhereLate,
+            "nowhere" => Self::Nowhere,
             "blocked" => Self::Blocked,
             "silent" => Self::Silent,
             "stall" => Self::Stall,

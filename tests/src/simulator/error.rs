@@ -121,7 +121,7 @@ impl Refusal {
     }
 }
 
-fn bad_key(dialect: Dialect) -> Refusal {
+pub(super) fn bad_key(dialect: Dialect) -> Refusal {
     match dialect {
         Dialect::OpenAi => Refusal {
             code: Some("invalid_api_key"),

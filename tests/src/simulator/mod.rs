@@ -13,6 +13,7 @@ mod answer;
 mod anthropic;
 mod asked;
 mod behaviour;
+mod cache;
 mod error;
 mod gemini;
 mod hint;

@@ -13,10 +13,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use jiff::Timestamp;
+use serde_json::json;
 use weighbridge_wire::openai::PROMPT_TOKENS_HEADER;
 
 use super::asked::{Asked, Dialect, Method};
-use super::error::Refusal;
+use super::error::{Refusal, bad_key};
 use super::script::Script;
 use super::state::{Open, State};
 use super::steps::{Step, steps};
@@ -30,6 +31,9 @@ const EVENTS: &str = "text/event-stream";
 
 /// Answers; `None` is to close the connection.
 pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Option<Response<Body>> {
+    if request.method() == http::Method::GET {
+        return Some(list(&state, request.uri().path(), request.headers()));
+    }
     let (head, body) = request.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
     let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
@@ -44,6 +48,9 @@ pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Opt
 
 async fn respond(state: Arc<State>, asked: Asked) -> Option<Response<Body>> {
     let refused = |refusal: &Refusal| refused(asked.method, refusal);
+    if !state.takes(&asked.headers) {
+        return Some(refused(&bad_key(asked.method.dialect())));
+    }
     if let Some(refusal) = Refusal::by(&asked) {
         let mut response = refused(&refusal);
         match asked.behaviour {
@@ -101,6 +108,34 @@ async fn respond(state: Arc<State>, asked: Asked) -> Option<Response<Body>> {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
     Some(named(response, &asked))
+}
+
+/// The list of models, in the dialect whose clients ask so.
+fn list(state: &State, path: &str, headers: &http::HeaderMap) -> Response<Body> {
+    let method = if path.contains("/v1beta/") {
+        Method::Generate
+    } else if headers.contains_key("anthropic-version") {
+        Method::Messages
+    } else {
+        Method::Chat
+    };
+    if !state.takes(headers) {
+        return refused(method, &bad_key(method.dialect()));
+    }
+    let models = Behaviour::LISTED.iter();
+    let list = match method.dialect() {
+        Dialect::OpenAi => json!({"object": "list", "data": models
+            .map(|model| json!({"id": model, "object": "model", "created": 1_764_000_000, "owned_by": "simulator"}))
+            .collect::<Vec<_>>()}),
+        Dialect::Anthropic => json!({"data": models
+            .map(|model| json!({"type": "model", "id": model, "display_name": model,
+                                "created_at": "2025-11-24T16:00:00Z"}))
+            .collect::<Vec<_>>(), "has_more": false, "first_id": null, "last_id": null}),
+        Dialect::Gemini => json!({"models": models
+            .map(|model| json!({"name": format!("models/{model}"), "displayName": model}))
+            .collect::<Vec<_>>()}),
+    };
+    whole(200, JSON, list.to_string())
 }
 
 /// What is said, by the dialect's own rules.

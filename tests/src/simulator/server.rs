@@ -97,7 +97,12 @@ impl Simulator {
         self.state.gate.add_permits(steps);
     }
 
-    /// The last requests, oldest first.
+    /// From now on takes these keys and no other, for calls and for the list of models.
+    pub fn take(&self, keys: &[&str]) {
+        self.state.take(keys);
+    }
+
+    /// The last requests, oldest first; those for the list of models are none.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen()
     }

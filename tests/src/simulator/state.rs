@@ -65,6 +65,8 @@ pub(super) struct State {
     pub(super) gate: Semaphore,
     numbers: AtomicU64,
     seen: Mutex<VecDeque<Seen>>,
+    /// The keys that it takes; every one where nobody said.
+    keys: Mutex<Option<HashSet<String>>>,
     memory: Mutex<Memory>,
 }
 
@@ -86,6 +88,7 @@ impl State {
             gate: Semaphore::new(0),
             numbers: AtomicU64::new(1),
             seen: Mutex::default(),
+            keys: Mutex::default(),
             memory: Mutex::default(),
         }
     }
@@ -126,6 +129,20 @@ impl State {
 
     pub(super) fn stored(&self, id: &str) -> Option<Vec<Value>> {
         unpoisoned(&self.memory).stored.get(id).cloned()
+    }
+
+    pub(super) fn take(&self, keys: &[&str]) {
+        *unpoisoned(&self.keys) = Some(keys.iter().map(|key| (*key).to_owned()).collect());
+    }
+
+    /// Whether it takes the key among these headers.
+    pub(super) fn takes(&self, headers: &HeaderMap) -> bool {
+        let keys = unpoisoned(&self.keys);
+        let Some(keys) = &*keys else { return true };
+        let sent = ["authorization", "x-api-key", "x-goog-api-key", "api-key"]
+            .into_iter()
+            .find_map(|name| headers.get(name)?.to_str().ok());
+        sent.is_some_and(|sent| keys.contains(sent.strip_prefix("Bearer ").unwrap_or(sent)))
     }
 
     pub(super) fn see(&self, seen: Seen) {

@@ -82,7 +82,7 @@ impl ControlPlane {
 
     /// A client, as the administrator.
     pub async fn client(&self) -> Result<Client> {
-        client_for(&self.kubeconfig()).await
+        client_for(&self.kubeconfig(), None).await
     }
 
     /// The folder of the logs.
@@ -136,10 +136,11 @@ impl ControlPlane {
     }
 }
 
-/// A client for a kubeconfig file.
-pub async fn client_for(path: &Path) -> Result<Client> {
+/// A client for a kubeconfig file, which speaks for `user` where one is named.
+pub async fn client_for(path: &Path, user: Option<&str>) -> Result<Client> {
     let file = Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    config.auth_info.impersonate = user.map(str::to_owned);
     Ok(Client::try_from(config)?)
 }
 

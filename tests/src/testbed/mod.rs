@@ -39,17 +39,22 @@ pub const KUBECONFIG: &str = "WEIGHBRIDGE_TEST_KUBECONFIG";
 
 /// A client for the cluster under test, as its administrator.
 pub async fn client() -> Result<Client> {
-    let client = connect().await?;
+    let client = connect(None).await?;
     record::note()?;
     Ok(client)
 }
 
-async fn connect() -> Result<Client> {
+/// A client that may do what `user` may, such as `system:serviceaccount:NAMESPACE:NAME`.
+pub async fn client_as(user: &str) -> Result<Client> {
+    connect(Some(user)).await
+}
+
+async fn connect(user: Option<&str>) -> Result<Client> {
     let path = env::var_os(KUBECONFIG).with_context(|| {
         format!(
             "this test needs a Kubernetes control plane: run it with `make test`, or set {KUBECONFIG} to \
              the kubeconfig of a cluster of your own that may be written to, such as one made by kind"
         )
     })?;
-    control_plane::client_for(Path::new(&path)).await
+    control_plane::client_for(Path::new(&path), user).await
 }

@@ -89,6 +89,11 @@ impl TestNamespace {
         self.annotate(json!({kubelet::ANNOTATION: serde_json::to_string(rules)?})).await
     }
 
+    /// From now on pods on simulated nodes have this address: the test runs their program there.
+    pub async fn pods_at(&self, address: std::net::IpAddr) -> Result<()> {
+        self.annotate(json!({kubelet::ADDRESS: address.to_string()})).await
+    }
+
     async fn annotate(&self, annotations: serde_json::Value) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
@@ -114,7 +119,7 @@ impl Drop for TestNamespace {
         // made it: hence a thread with a runtime and a client of its own.
         let cleanup = thread::spawn(move || -> Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async { remove(&super::connect().await?, &name, &nodes).await })
+            runtime.block_on(async { remove(&super::connect(None).await?, &name, &nodes).await })
         });
         match cleanup.join() {
             Ok(Ok(())) => {}

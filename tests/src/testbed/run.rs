@@ -79,7 +79,7 @@ impl Cluster {
                 (Some((control_plane, programs)), kubeconfig)
             }
         };
-        let client = client_for(&kubeconfig).await?;
+        let client = client_for(&kubeconfig, None).await?;
         furnish(&client).await?;
         let simulated_kubelet = tokio::spawn(kubelet::run(client));
         Ok(Self { simulated_kubelet, ours, kubeconfig, folder })

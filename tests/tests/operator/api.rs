@@ -355,6 +355,56 @@ async fn the_apiserver_refuses_bad_kinds_and_keys_with_the_field_and_the_fix() -
     ] {
         assert_eq!(refusal(&api, "good", good).await?, "");
     }
+    let demanding = |kind: &str, policy: Value| {
+        let mut spec = json!({"kind": kind, "apiKeys": [key], "dataPolicy": policy});
+        match kind {
+            "AzureOpenAI" => spec["baseURL"] = json!("https://n.openai.azure.com/openai/v1"),
+            "OpenAICompatible" | "AnthropicCompatible" => spec["baseURL"] = json!("https://e.example/v1"),
+            _ => {}
+        }
+        spec
+    };
+    let mut elsewhere = demanding("OpenAI", json!({"region": "eu"}));
+    elsewhere["baseURL"] = json!("https://us.api.openai.com/v1");
+    for (spec, words) in [
+        (demanding("OpenAI", json!({})), "dataPolicy says nothing"),
+        (demanding("OpenAI", json!({"onMismatch": "Fail"})), "dataPolicy says nothing"),
+        (
+            demanding("OpenAI", json!({"retention": "NotStored", "onMismatch": "Fail"})),
+            "onMismatch is about region",
+        ),
+        (demanding("OpenAI", json!({"region": "Europe"})), "spec.dataPolicy.region"),
+        (demanding("OpenAI", json!({"region": "europe"})), "such as us or eu"),
+        (demanding("OpenAI", json!({"retention": "Zero"})), "spec.dataPolicy.retention"),
+        (
+            demanding("Anthropic", json!({"region": "us", "onMismatch": "Ignore"})),
+            "spec.dataPolicy.onMismatch",
+        ),
+        (demanding("Anthropic", json!({"residency": "us"})), "unknown field"),
+        (demanding("Anthropic", json!({"retention": "NotStored"})), "agree on it with the provider"),
+        (demanding("Gemini", json!({"region": "eu"})), "no request of this kind can name a region"),
+        (demanding("OpenAICompatible", json!({"region": "eu"})), "no request of this kind can name a region"),
+        (
+            demanding("AnthropicCompatible", json!({"region": "us"})),
+            "no request of this kind can name a region",
+        ),
+        (demanding("Gemini", json!({"retention": "NotStored"})), "no request of this kind can say"),
+        (elsewhere, "another place than dataPolicy.region"),
+    ] {
+        let said = refusal(&api, "p", spec.clone()).await?;
+        assert!(said.contains(words), "{spec}: {words:?} is not in {said:?}");
+    }
+    let mut there =
+        demanding("OpenAI", json!({"region": "eu", "retention": "NotStored", "onMismatch": "Fail"}));
+    assert_eq!(refusal(&api, "good", there.clone()).await?, "");
+    there["baseURL"] = json!("https://eu.api.openai.com/v1");
+    for good in [
+        there,
+        demanding("Anthropic", json!({"region": "us", "onMismatch": "Report"})),
+        demanding("AzureOpenAI", json!({"region": "swedencentral", "retention": "NotStored"})),
+    ] {
+        assert_eq!(refusal(&api, "good", good).await?, "");
+    }
     let made: ExternalProvider =
         apply(&api, "p", json!({"spec": {"kind": "Gemini", "apiKeys": [key]}})).await?;
     assert_eq!(made.spec.api_keys[0].weight, 1, "the server fills it in");

@@ -9,14 +9,20 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 use weighbridge_tests::operator::Operator;
 use weighbridge_tests::testbed::{self, TestNamespace, wait};
 
 /// An operator that looks at one namespace.
 pub async fn operator(namespace: &str, identity: &str) -> Result<Operator> {
+    operator_with(namespace, identity, &[]).await
+}
+
+/// An operator that looks at one namespace, with further flags.
+pub async fn operator_with(namespace: &str, identity: &str, more: &[&str]) -> Result<Operator> {
     let program = Path::new(env!("CARGO_BIN_EXE_operator-under-test"));
-    Operator::start(program, namespace, identity, [format!("--watch-namespace={namespace}")]).await
+    let scope = format!("--watch-namespace={namespace}");
+    Operator::start(program, namespace, identity, [&[scope.as_str()], more].concat()).await
 }
 
 /// A namespace with an operator of its own that leads.
@@ -31,6 +37,14 @@ impl Bench {
         let client = testbed::client().await?;
         let namespace = TestNamespace::create(&client, hint).await?;
         Self::in_namespace(client, namespace).await
+    }
+
+    /// With further flags of the operator.
+    pub async fn with(hint: &str, more: &[&str]) -> Result<Self> {
+        let client = testbed::client().await?;
+        let namespace = TestNamespace::create(&client, hint).await?;
+        let operator = operator_with(namespace.name(), "alone", more).await?;
+        Ok(Bench { client, namespace, operator })
     }
 
     pub async fn in_namespace(client: Client, namespace: TestNamespace) -> Result<Self> {
@@ -96,6 +110,25 @@ impl Bench {
         wait::until(&self.api::<ExternalProvider>(), name, &words, move |provider: &ExternalProvider| {
             let generation = provider.metadata.generation;
             let conditions = provider.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|condition| {
+                condition.type_ == type_ && condition.observed_generation == generation && fits(condition)
+            })
+        })
+        .await
+    }
+
+    /// As [`Bench::model_says`], of a ModelAccess.
+    pub async fn access_says(
+        &self,
+        name: &str,
+        type_: &str,
+        what: &str,
+        fits: impl Fn(&Condition) -> bool + Clone + Send + Sync + 'static,
+    ) -> Result<ModelAccess> {
+        let (type_, words) = (type_.to_owned(), format!("{type_} of {name}: {what}"));
+        wait::until(&self.api::<ModelAccess>(), name, &words, move |access: &ModelAccess| {
+            let generation = access.metadata.generation;
+            let conditions = access.status.iter().flat_map(|status| &status.conditions);
             conditions.into_iter().any(|condition| {
                 condition.type_ == type_ && condition.observed_generation == generation && fits(condition)
             })

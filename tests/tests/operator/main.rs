@@ -3,8 +3,11 @@
 //! Each test has a namespace and an operator of its own, which looks at that namespace only. Nothing sleeps:
 //! tests wait for objects to be as they should.
 
+mod access;
 mod api;
+mod certificates;
 mod external;
 mod harness;
 mod open;
 mod trust;
+mod upstream;

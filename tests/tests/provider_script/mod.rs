@@ -1,9 +1,10 @@
-//! A provider that answers as a test says, by the key and the path that it is asked with.
+//! A provider that answers as a test says, by the key and the path that it is asked with. What a proxy asks by itself (the
+//! list of models) is no call: it is answered with 404 unless the test says otherwise.
+#![allow(dead_code, reason = "each test that shares this file uses a part of it")]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -15,7 +16,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
-use weighbridge_gateway::{Drain, KeySource, Limits, ProxyConfig, Timeouts};
+use weighbridge_gateway::{KeySource, ProxyConfig};
+use weighbridge_tests::door::{self, proxy_config};
 use weighbridge_wire::provider::Kind;
 
 /// A request as it arrived.
@@ -29,11 +31,15 @@ pub struct Seen {
 }
 
 type Script = dyn Fn(&Seen) -> Response<String> + Send + Sync;
+type Log = Arc<Mutex<Vec<Seen>>>;
+/// How a kind of request is answered, and where it is kept.
+type Way = (Arc<Script>, Log);
 
 /// Ends when dropped.
 pub struct Provider {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    probes: Arc<Mutex<Vec<Seen>>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -43,11 +49,26 @@ impl Provider {
         kind: Kind,
         script: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
+        Self::listing(kind, script, |_| json(404, &[], r#"{"error":{"message":"no list"}}"#)).await
+    }
+
+    /// The same, which answers `list` to who asks for the list of models.
+    pub async fn listing(
+        kind: Kind,
+        script: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
+        list: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let (script, seen): (Arc<Script>, Arc<Mutex<Vec<Seen>>>) = (Arc::new(script), Arc::default());
-        let accept = accept(listener, kind, script, Arc::clone(&seen));
-        Self { address, seen, _task: AbortOnDropHandle::new(tokio::spawn(accept)) }
+        let (seen, probes) = (Log::default(), Log::default());
+        let calls: Way = (Arc::new(script), Arc::clone(&seen));
+        let accept = accept(listener, kind, calls, (Arc::new(list), Arc::clone(&probes)));
+        Self { address, seen, probes, _task: AbortOnDropHandle::new(tokio::spawn(accept)) }
+    }
+
+    /// What was asked for the list of models since the last call, oldest first.
+    pub fn probes(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.probes.lock().expect("unpoisoned"))
     }
 
     /// What came since the last call, oldest first.
@@ -56,11 +77,12 @@ impl Provider {
     }
 }
 
-async fn accept(listener: TcpListener, kind: Kind, script: Arc<Script>, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn accept(listener: TcpListener, kind: Kind, calls: Way, probes: Way) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
+        let (calls, probes) = (calls.clone(), probes.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
+            let (script, seen) = if request.method() == http::Method::GET { &probes } else { &calls };
+            let (script, seen) = (Arc::clone(script), Arc::clone(seen));
             async move {
                 let (head, body) = request.into_parts();
                 body.collect().await.expect("a body");
@@ -93,16 +115,11 @@ pub fn json(status: u16, headers: &[(&str, &str)], body: &str) -> Response<Strin
 
 /// Files `0`, `1`, … in `folder` that hold `keys`, each with its weight.
 pub fn write_keys(folder: &Path, keys: &[(&str, u16)]) -> Vec<KeySource> {
-    let write = |(index, (key, weight)): (usize, &(&str, u16))| {
-        let path = folder.join(index.to_string());
-        put(&path, key);
-        KeySource { path, weight: NonZeroU16::new(*weight).expect("above zero") }
-    };
-    keys.iter().enumerate().map(write).collect()
+    door::write_keys(folder, keys).expect("written")
 }
 
 /// Puts `key` into a file as the kubelet does: a new file takes the name.
-pub fn put(path: &PathBuf, key: &str) {
+pub fn put(path: &Path, key: &str) {
     let next = path.with_extension("next");
     std::fs::write(&next, format!("{key}\n")).expect("written");
     std::fs::rename(&next, path).expect("renamed");
@@ -110,18 +127,7 @@ pub fn put(path: &PathBuf, key: &str) {
 
 /// A proxy for a provider at `address`, whose API is under `/base`.
 pub fn config(kind: Kind, address: SocketAddr, keys: Vec<KeySource>) -> ProxyConfig {
-    ProxyConfig {
-        namespace: "team".to_owned(),
-        provider: "acme".to_owned(),
-        kind,
-        base_url: Some(format!("http://{address}/base").parse().expect("a URL")),
-        keys,
-        allow_private: true,
-        ca_file: None,
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        drain: Drain::default(),
-    }
+    proxy_config(kind, &format!("http://{address}/base"), keys)
 }
 
 /// A path that `kind` serves.

@@ -1,5 +1,4 @@
-//! `GET /v1/models` as Anthropic's clients read it. OpenAI's ask the same path for another shape: who asks with
-//! `anthropic-version` or `x-api-key` wants this one (gateways.md 3.1.10).
+//! `GET /v1/models` as Anthropic's clients read it (gateways.md 3.1.10).
 
 use serde::Serialize;
 
@@ -39,13 +38,21 @@ pub struct Model {
     pub display_name: String,
     /// When it was made, as RFC 3339 has it; Anthropic says 1970 where it does not know.
     pub created_at: String,
+    /// `active`: what is listed here can be called.
+    pub lifecycle: String,
 }
 
 impl Model {
     /// An entry; `created` in seconds since 1970.
     pub fn new(id: impl Into<String>, display_name: impl Into<String>, created: i64) -> Self {
         let created_at = write_time(created).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned());
-        Self { kind: "model".to_owned(), id: id.into(), display_name: display_name.into(), created_at }
+        Self {
+            kind: "model".to_owned(),
+            id: id.into(),
+            display_name: display_name.into(),
+            created_at,
+            lifecycle: "active".to_owned(),
+        }
     }
 }
 
@@ -65,8 +72,10 @@ mod tests {
             serde_json::to_value(list).expect("writes"),
             json!({
                 "data": [
-                    {"type": "model", "id": "team/a", "display_name": "A", "created_at": "2026-03-05T12:00:00Z"},
-                    {"type": "model", "id": "team/b", "display_name": "B", "created_at": "1970-01-01T00:00:00Z"},
+                    {"type": "model", "id": "team/a", "display_name": "A", "created_at": "2026-03-05T12:00:00Z",
+                     "lifecycle": "active"},
+                    {"type": "model", "id": "team/b", "display_name": "B", "created_at": "1970-01-01T00:00:00Z",
+                     "lifecycle": "active"},
                 ],
                 "has_more": false, "first_id": "team/a", "last_id": "team/b",
             })

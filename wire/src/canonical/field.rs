@@ -48,6 +48,35 @@ pub enum Field {
 }
 
 impl Field {
+    /// Those that a dialect's name is the name of: not instructions, which stand among the messages in some. Of two with
+    /// one name in a dialect, the first is the one that is meant.
+    const NAMED: [Self; 19] = [
+        Self::Tools,
+        Self::ToolChoice,
+        Self::ParallelToolCalls,
+        Self::MaxOutputTokens,
+        Self::Temperature,
+        Self::TopP,
+        Self::TopK,
+        Self::Seed,
+        Self::Stop,
+        Self::PresencePenalty,
+        Self::FrequencyPenalty,
+        Self::Choices,
+        Self::Logprobs,
+        Self::OutputFormat,
+        Self::Thinking,
+        Self::ThinkingShown,
+        Self::Verbosity,
+        Self::User,
+        Self::Metadata,
+    ];
+
+    /// The field that `dialect` calls `name`, whole.
+    pub fn named(dialect: Dialect, name: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|field| field.name(dialect) == name)
+    }
+
     /// The field's name in `dialect`; where it has none, the name that its neighbours use.
     pub fn name(self, dialect: Dialect) -> &'static str {
         let [chat, completions, responses, anthropic, gemini] = self.names();
@@ -146,6 +175,14 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_name_in_a_dialect() {
+        assert_eq!(Field::named(Dialect::OpenAiChat, "response_format"), Some(Field::OutputFormat));
+        assert_eq!(Field::named(Dialect::OpenAiChat, "reasoning_effort"), Some(Field::Thinking));
+        assert_eq!(Field::named(Dialect::Anthropic, "response_format"), None);
+        assert_eq!(Field::named(Dialect::OpenAiChat, "messages"), None);
+    }
 
     #[test]
     fn a_field_has_the_callers_name() {

@@ -1,5 +1,7 @@
 //! How much a model should think, and whether the caller sees it.
 
+use super::Dialect;
+
 /// What the caller asked of the model's thinking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThinkingRequest {
@@ -7,6 +9,17 @@ pub struct ThinkingRequest {
     pub amount: Option<Amount>,
     /// Whether the answer shows it.
     pub shown: Option<ThinkingShown>,
+}
+
+impl ThinkingRequest {
+    /// Whether a caller that speaks `origin` expects to see it: as it says, or as its dialect does where it says nothing.
+    /// The models of Anthropic's that take a budget show their thinking.
+    pub fn shown_to(&self, origin: Dialect) -> Option<ThinkingShown> {
+        match (self.shown, self.amount, origin) {
+            (None, Some(Amount::Budget(_)), Dialect::Anthropic) => Some(ThinkingShown::Shown),
+            (shown, _, _) => shown,
+        }
+    }
 }
 
 /// How much to think.
@@ -86,6 +99,17 @@ impl Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_gives_a_budget_in_anthropics_dialect_sees_what_is_thought() {
+        let asked = |shown, amount| ThinkingRequest { amount: Some(amount), shown };
+        let budget = Amount::Budget(2_048);
+        assert_eq!(asked(None, budget).shown_to(Dialect::Anthropic), Some(ThinkingShown::Shown));
+        let hidden = Some(ThinkingShown::Hidden);
+        assert_eq!(asked(hidden, budget).shown_to(Dialect::Anthropic), hidden);
+        assert_eq!(asked(None, budget).shown_to(Dialect::Gemini), None);
+        assert_eq!(asked(None, Amount::Dynamic).shown_to(Dialect::Anthropic), None);
+    }
 
     #[test]
     fn a_word_survives_the_way_through_tokens() {

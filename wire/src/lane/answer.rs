@@ -1,5 +1,7 @@
 //! Whole answers.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::lane::Translation;
@@ -22,6 +24,8 @@ pub struct Whole {
     pub usage: Option<Usage>,
     /// What was left out of it, by the upstream's names.
     pub dropped: Vec<String>,
+    /// Where it was made, where the upstream says.
+    pub place: Option<Arc<str>>,
 }
 
 impl Lane {
@@ -47,7 +51,7 @@ impl Lane {
         let text = std::str::from_utf8(body).unwrap_or_default();
         let old = seen.model.filter(|at| text.get(at.clone()) != Some(name.as_str()));
         let body = old.map(|at| splice(text, &[(at, name)]));
-        Ok(Whole { body, usage: seen.usage, dropped: Vec::new() })
+        Ok(Whole { body, usage: seen.usage, dropped: Vec::new(), place: seen.place })
     }
 
     fn translated_answer(
@@ -60,19 +64,20 @@ impl Lane {
             Kind::Conversation => {
                 let response = self.read(stamp, body)?;
                 let usage = response.usage;
+                let place = anthropic::usage::inference_geo(&response.foreign).map(Arc::from);
                 let (body, dropped) = self.write(&response, translation, stamp)?;
-                Ok(Whole { body: Some(body), usage, dropped })
+                Ok(Whole { body: Some(body), usage, dropped, place })
             }
             Kind::Counting => {
                 let body = write_count(self.door, read_count(self.upstream, body)?)?;
-                Ok(Whole { body: Some(body), usage: None, dropped: Vec::new() })
+                Ok(Whole { body: Some(body), usage: None, dropped: Vec::new(), place: None })
             }
             Kind::Embedding | Kind::Reranking => {
                 let vectors = self.read_vectors(body)?;
                 let usage =
                     vectors.input_tokens.map(|tokens| Usage { input_uncached: tokens, ..Usage::default() });
                 let body = self.write_vectors(&vectors, translation)?;
-                Ok(Whole { body: Some(body), usage, dropped: Vec::new() })
+                Ok(Whole { body: Some(body), usage, dropped: Vec::new(), place: None })
             }
         }
     }

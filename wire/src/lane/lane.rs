@@ -1,7 +1,7 @@
 //! What is kept of a request until its answer comes.
 
 use super::{Inbound, Operation};
-use crate::canonical::{Dialect, Envelope, ErrorAnswer, Failure, Mint, Unsupported};
+use crate::canonical::{Dialect, Envelope, ErrorAnswer, Failure, Field, Mint, Unsupported};
 use crate::openai::embedding::EncodingFormat;
 use crate::openai::responses::ResponsesRequest;
 use crate::openai::translate::responses::Echo;
@@ -94,13 +94,20 @@ impl Lane {
 
     /// Reads an error answer of the upstream's. `retry_after_seconds` is what its headers say; a body may say more.
     pub fn failure(&self, status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> Failure {
-        match self.upstream.dialect() {
-            Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
-                openai::translate::error::to_canonical(status, retry_after_seconds, body)
-            }
-            Dialect::Anthropic => anthropic::error::to_canonical(status, retry_after_seconds, body),
-            Dialect::Gemini => gemini::error::to_canonical(status, retry_after_seconds, body),
-        }
+        self.in_the_doors_names(self::failure(self.upstream.dialect(), status, retry_after_seconds, body))
+    }
+
+    /// Names the field at fault as the caller knows it, where the upstream knows it by another name.
+    fn in_the_doors_names(&self, failure: Failure) -> Failure {
+        let (upstream, door) = (self.upstream.dialect(), self.door.dialect());
+        let field = failure.param.as_deref().and_then(|param| Field::named(upstream, param));
+        let Some(name) = field.map(|field| field.name(door)).filter(|_| upstream != door) else {
+            return failure;
+        };
+        let own = failure.param.as_deref() == Some(name);
+        let message =
+            if own { failure.message } else { format!("{} (It is your `{name}`.)", failure.message) };
+        Failure { message, param: Some(name.to_owned()), ..failure }
     }
 
     pub(super) fn envelope(&self, stamp: &Stamp) -> Envelope {
@@ -117,6 +124,18 @@ impl Lane {
 
     pub(super) fn mint(stamp: &Stamp) -> Mint {
         Mint::new(&stamp.unique)
+    }
+}
+
+/// Reads an error answer of an upstream that speaks `dialect`. `retry_after_seconds` is what its headers say; a body may
+/// say more.
+pub fn failure(dialect: Dialect, status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> Failure {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => {
+            openai::translate::error::to_canonical(status, retry_after_seconds, body)
+        }
+        Dialect::Anthropic => anthropic::error::to_canonical(status, retry_after_seconds, body),
+        Dialect::Gemini => gemini::error::to_canonical(status, retry_after_seconds, body),
     }
 }
 

@@ -40,7 +40,7 @@ mod tests;
 
 pub use answer::Whole;
 pub use door::{Door, door};
-pub use lane::{Lane, Stamp, error};
+pub use lane::{Lane, Stamp, error, failure};
 pub use operation::Operation;
 pub use request::{Body, Inbound, Outbound, read};
 pub use speaks::Speaks;

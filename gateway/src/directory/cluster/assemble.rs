@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use weighbridge_crds::{ModelDeployment, labels};
+use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
 
-use super::super::{ENGINE, Entry, EntryEndpoint, World, kind};
+use super::super::{ENGINE, Entry, EntryEndpoint, World, data_policy, kind};
 use super::facts::{Facts, Known};
 
 /// Ready endpoints by namespace and owner (a model or a provider).
@@ -16,8 +17,10 @@ type ByOwner = HashMap<(String, String), Vec<EntryEndpoint>>;
 
 /// Every model that can be described. One that can't is left out and harms no other.
 pub(super) fn entries(facts: &Facts) -> Vec<Entry> {
-    let engines = ready_endpoints(&facts.engine_slices, labels::MODEL);
-    let proxies = ready_endpoints(&facts.proxy_slices, labels::PROVIDER);
+    let engine = |namespace, name| Identity::Engine { namespace, name };
+    let proxy = |namespace, name| Identity::Proxy { namespace, name };
+    let engines = ready_endpoints(&facts.engine_slices, labels::MODEL, engine);
+    let proxies = ready_endpoints(&facts.proxy_slices, labels::PROVIDER, proxy);
     facts
         .models
         .iter()
@@ -49,6 +52,7 @@ fn entry(
         created,
         endpoints: Vec::new(),
         unready_reason: None,
+        data_policy: None,
         adapters: Vec::new(),
     };
     let asleep = (model.spec.replicas == 0).then(|| "it is scaled to zero replicas".to_owned());
@@ -78,6 +82,10 @@ fn entry(
                 upstream_model: external.model.clone(),
                 speaks: provider
                     .map_or(base.speaks, |provider| kind(provider.spec.kind).speaks(&external.model)),
+                data_policy: provider.and_then(|provider| {
+                    let policy = provider.spec.data_policy.as_ref()?;
+                    Some(data_policy(provider.spec.kind, policy))
+                }),
                 endpoints: if unready_reason.is_some() {
                     Vec::new()
                 } else {
@@ -94,7 +102,11 @@ fn entry(
     }
 }
 
-fn ready_endpoints(slices: &Known<EndpointSlice>, owner_label: &str) -> ByOwner {
+fn ready_endpoints(
+    slices: &Known<EndpointSlice>,
+    owner_label: &str,
+    identity: fn(String, String) -> Identity,
+) -> ByOwner {
     let mut owners = ByOwner::new();
     for ((namespace, _), slice) in slices.iter() {
         let (Some(owner), Some(port)) = (slice.labels().get(owner_label), serving_port(slice)) else {
@@ -115,7 +127,11 @@ fn ready_endpoints(slices: &Known<EndpointSlice>, owner_label: &str) -> ByOwner 
                 continue;
             }
             let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
-            endpoints.push(EntryEndpoint { address, name: pod.unwrap_or_else(|| address.to_string()) });
+            endpoints.push(EntryEndpoint {
+                address,
+                name: pod.unwrap_or_else(|| address.to_string()),
+                identity: Some(identity(namespace.clone(), owner.clone())),
+            });
         }
     }
     owners

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use weighbridge_wire::canonical::Failure;
+use weighbridge_wire::canonical::{Failure, Usage};
 
 use self::refused::Refused;
 use self::relay::Relay;
@@ -23,6 +23,7 @@ use super::Pipeline;
 use super::admit::Call;
 use super::headers;
 use super::record::Record;
+use super::residency::Check;
 use crate::failure;
 use crate::forward::UpstreamBody;
 use crate::server::{Body, json_response};
@@ -41,6 +42,8 @@ pub(super) enum NoAnswer {
     Failed(Failure),
     /// The same, where no other attempt would do better whatever the class says: what is between us and a provider.
     Settled(Failure),
+    /// An answer that must not be delivered, and what it used.
+    Withheld(Failure, Option<Usage>),
 }
 
 impl NoAnswer {
@@ -48,7 +51,7 @@ impl NoAnswer {
     pub(super) fn failure(&self) -> &Failure {
         match self {
             Self::Refused(refused) => &refused.failure,
-            Self::Failed(failure) | Self::Settled(failure) => failure,
+            Self::Failed(failure) | Self::Settled(failure) | Self::Withheld(failure, _) => failure,
         }
     }
 }
@@ -60,11 +63,12 @@ impl From<Failure> for NoAnswer {
 }
 
 impl Pipeline {
-    /// Reads `upstream` up to the commit point.
+    /// Reads `upstream` up to the commit point. Nothing that `check` withholds goes beyond it.
     pub(super) async fn commit(
         &self,
         call: &Call,
         upstream: Response<UpstreamBody>,
+        mut check: Check,
     ) -> Result<Answer, NoAnswer> {
         let (head, body) = upstream.into_parts();
         let invalid = |what: &str| invalid(&call.target.canonical, what);
@@ -75,16 +79,18 @@ impl Pipeline {
             return Err(invalid("sent a compressed answer, which was not asked for").into());
         }
         if !head.status.is_success() {
-            return Err(refused::read(call, &head, body).await);
+            let refused = refused::read(call, &head, body).await;
+            check.refused(refused.failure());
+            return Err(refused);
         }
         if head.status == StatusCode::OK
             && call.lane.streams()
             && headers::is_stream(&head.headers, call.lane.upstream())
         {
-            let relay = Relay::open(call, &head, body, &self.limits).await?;
+            let relay = Relay::open(call, &head, body, &self.limits, check).await?;
             return Ok(Answer::Stream(Box::new(relay)));
         }
-        Ok(Answer::Whole(Box::new(whole::read(call, &head, body, &self.limits).await?)))
+        Ok(Answer::Whole(Box::new(whole::read(call, &head, body, &self.limits, check).await?)))
     }
 }
 

@@ -12,6 +12,8 @@ use weighbridge_wire::lane::{self, Ended, Observed, Stamp};
 
 use super::super::admit::Call;
 use super::super::headers;
+use super::super::residency::Check;
+use super::NoAnswer;
 use crate::Limits;
 use crate::directory::Target;
 use crate::failure;
@@ -24,8 +26,8 @@ use std::sync::Arc;
 /// How long the upstream may take to close after its end mark. The caller has everything by then; waiting only
 /// serves to keep the connection for the next request.
 const CLOSE: Duration = Duration::from_secs(1);
-/// What is held back before the commit point, events and bytes of the upstream's. With more than that the answer begins
-/// without it: comments and openings are signs of life, and must not fill memory.
+/// What is held back before the commit point, events of the upstream's and bytes for the caller. With more than that the
+/// answer begins without it: comments and openings are signs of life, and must not fill memory.
 const OPENING_EVENTS: u32 = 64;
 const OPENING_BYTES: usize = 256 << 10;
 
@@ -39,6 +41,7 @@ pub(in super::super) struct Relay {
     target: Arc<Target>,
     headers: HeaderMap,
     prompt_tokens: Option<u64>,
+    check: Check,
     /// The end mark has passed; only the upstream's close is waited for.
     done: bool,
     /// What was read and not handed on yet.
@@ -50,7 +53,6 @@ pub(in super::super) struct Relay {
 /// What came before the commit point: a network may hand on each byte alone, so that only blank lines tell events.
 #[derive(Clone, Copy, Default)]
 struct Opening {
-    bytes: usize,
     events: u32,
     /// Bytes of the present line.
     line: usize,
@@ -58,11 +60,10 @@ struct Opening {
 
 impl Opening {
     fn is_full(self) -> bool {
-        self.bytes >= OPENING_BYTES || self.events >= OPENING_EVENTS
+        self.events >= OPENING_EVENTS
     }
 
     fn count(&mut self, data: &[u8]) {
-        self.bytes = self.bytes.saturating_add(data.len());
         for byte in data {
             match byte {
                 b'\n' if self.line == 0 => self.events = self.events.saturating_add(1),
@@ -100,12 +101,17 @@ pub(super) enum End {
 
 impl Relay {
     /// Reads up to the commit point, before which a failure is still an HTTP status.
+    ///
+    /// # Errors
+    /// Where no answer begins, and where `check` withholds it.
     pub(super) async fn open(
         call: &Call,
         head: &Parts,
         body: UpstreamBody,
         limits: &Limits,
-    ) -> Result<Self, Failure> {
+        mut check: Check,
+    ) -> Result<Self, NoAnswer> {
+        check.head(&head.headers).map_err(|failure| NoAnswer::Withheld(failure, None))?;
         let prompt_tokens = headers::prompt_tokens(&head.headers);
         let stamp = Stamp { prompt_tokens, ..call.stamp.clone() };
         let mut relay = Self {
@@ -114,6 +120,7 @@ impl Relay {
             target: Arc::clone(&call.target),
             headers: headers::streamed(&head.headers, &call.lane),
             prompt_tokens,
+            check,
             done: false,
             passed: Passed::default(),
             opening: Some(Opening::default()),
@@ -123,17 +130,22 @@ impl Relay {
         }
         relay.opening = None;
         match relay.passed.ended.take() {
-            Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => Err(failure),
-            ended => {
-                relay.passed.ended = ended;
-                Ok(relay)
+            Some(End::Cut { failure, cut: Cut::residency }) => {
+                return Err(NoAnswer::Withheld(failure, relay.passed.usage));
             }
+            Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => return Err(failure.into()),
+            ended => relay.passed.ended = ended,
+        }
+        match relay.check.delivered() {
+            Ok(()) => Ok(relay),
+            Err(failure) => Err(NoAnswer::Withheld(failure, relay.passed.usage)),
         }
     }
 
     fn is_committed(&self) -> bool {
-        let Passed { out: _, meaningful, ended, whole, pieces: _, usage: _ } = &self.passed;
-        *meaningful || *whole || ended.is_some() || self.opening.is_none_or(Opening::is_full)
+        let Passed { out, meaningful, ended, whole, pieces: _, usage: _ } = &self.passed;
+        let full = out.len() >= OPENING_BYTES || self.opening.is_none_or(Opening::is_full);
+        *meaningful || *whole || ended.is_some() || full
     }
 
     /// Ends the caller's stream with `failure`.
@@ -175,8 +187,16 @@ impl Relay {
                     if let Some(opening) = &mut self.opening {
                         opening.count(&data);
                     }
+                    let before = self.passed.out.len();
                     let observed = self.stream.push(&data, &mut self.passed.out);
-                    self.observe(observed);
+                    match self.check.said(observed.place.as_ref()) {
+                        Ok(()) => self.observe(observed),
+                        Err(failure) => {
+                            self.passed.out.truncate(before);
+                            self.passed.usage = observed.usage.or(self.passed.usage);
+                            self.passed.ended = Some(End::Cut { cut: Cut::residency, failure });
+                        }
+                    }
                 }
             }
             Some(Err(BodyError::Idle(time))) => {
@@ -192,7 +212,7 @@ impl Relay {
     }
 
     fn observe(&mut self, observed: Observed) {
-        let Observed { meaningful, pieces, usage, ended } = observed;
+        let Observed { meaningful, pieces, usage, place: _, ended } = observed;
         self.passed.meaningful |= meaningful;
         self.passed.pieces += pieces;
         self.passed.usage = usage.or(self.passed.usage);

@@ -9,7 +9,8 @@ use weighbridge_wire::lane;
 
 use super::super::admit::Call;
 use super::super::headers;
-use super::invalid;
+use super::super::residency::Check;
+use super::{NoAnswer, invalid};
 use crate::Limits;
 use crate::failure;
 use crate::forward::UpstreamBody;
@@ -30,23 +31,26 @@ pub(in super::super) struct Whole {
 /// Reads an answer with a status of success.
 ///
 /// # Errors
-/// Where it is none: not JSON, too large, cut off, or an error under a 200.
+/// Where it is none: not JSON, too large, cut off, or an error under a 200; and where `check` withholds it.
 pub(super) async fn read(
     call: &Call,
     head: &Parts,
     body: UpstreamBody,
     limits: &Limits,
-) -> Result<Whole, Failure> {
+    mut check: Check,
+) -> Result<Whole, NoAnswer> {
     let canonical = &call.target.canonical;
     if !headers::media_type(&head.headers).eq_ignore_ascii_case("application/json") {
-        return Err(invalid(canonical, "sent an answer that is not JSON"));
+        return Err(invalid(canonical, "sent an answer that is not JSON").into());
     }
     let bytes = collect(body, limits.answer_bytes, canonical).await?;
     let read = call
         .lane
         .whole(&call.stamp, head.status.as_u16(), &bytes)
         .map_err(|failure| label::said(&call.target, failure))?;
-    let lane::Whole { body, usage, dropped } = read;
+    let lane::Whole { body, usage, dropped, place } = read;
+    let checked = check.head(&head.headers).and_then(|()| check.said(place.as_ref()));
+    checked.and_then(|()| check.delivered()).map_err(|failure| NoAnswer::Withheld(failure, usage))?;
     let headers = if call.lane.translates() { HeaderMap::new() } else { headers::answered(&head.headers) };
     Ok(Whole { status: head.status, headers, body: body.map_or(bytes, Bytes::from), usage, dropped })
 }

@@ -1,9 +1,10 @@
 //! A file that holds a key: read again whenever it changes.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+use weighbridge_tls::FileVersion;
 
 use super::Key;
 use super::ring::Generation;
@@ -30,33 +31,10 @@ pub(super) struct KeyFile {
     /// Its place among the keys, for the log.
     index: usize,
     path: PathBuf,
-    last: Option<(Version, Result<Key, KeyError>)>,
+    last: Option<(FileVersion, Result<Key, KeyError>)>,
     /// The last key that was in it, kept while it holds none: the same key again is no new one.
     newest: Option<Key>,
     generation: u64,
-}
-
-/// Tells one content of the file from another without reading it. Kubernetes swaps a symbolic link, which
-/// changes device and inode; an editor changes time or length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    seconds: i64,
-    nanoseconds: i64,
-    length: u64,
-}
-
-impl From<&Metadata> for Version {
-    fn from(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            seconds: metadata.mtime(),
-            nanoseconds: metadata.mtime_nsec(),
-            length: metadata.len(),
-        }
-    }
 }
 
 impl KeyFile {
@@ -71,7 +49,7 @@ impl KeyFile {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => KeyError::Missing,
             _ => KeyError::Unreadable,
         })?;
-        let version = Version::from(&metadata);
+        let version = FileVersion::from(&metadata);
         let key = match &self.last {
             Some((last, key)) if *last == version => key.clone(),
             Some(_) | None => self.load(version),
@@ -79,7 +57,7 @@ impl KeyFile {
         Ok((key?, Generation(self.generation)))
     }
 
-    fn load(&mut self, version: Version) -> Result<Key, KeyError> {
+    fn load(&mut self, version: FileVersion) -> Result<Key, KeyError> {
         let key = self.read();
         tracing::info!(key = self.index, readable = key.is_ok(), "the key file was read");
         if let Ok(key) = &key

@@ -12,13 +12,15 @@ mod ring;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use weighbridge_crds::KeyCondition;
+
 pub(super) use self::file::KeyError;
 use self::file::KeyFile;
 pub(super) use self::key::Key;
 pub(super) use self::redact::Redactor;
-pub(super) use self::rest::resting;
-pub(super) use self::ring::Standing;
-use self::ring::{Generation, Ring, Unavailable};
+pub(super) use self::rest::{resting, used_up};
+pub(super) use self::ring::{Generation, Rest, Standing};
+use self::ring::{Ring, Unavailable};
 use super::KeySource;
 use super::metrics::KeyMetrics;
 
@@ -42,7 +44,10 @@ pub(super) struct Chosen {
     pub index: usize,
     /// The key.
     pub key: Key,
-    generation: Generation,
+    /// Which content of its file it is.
+    pub generation: Generation,
+    /// Whether there was nothing new in the provider's taking it.
+    settled: bool,
 }
 
 /// Why there is no key to try.
@@ -52,6 +57,8 @@ pub(super) enum NoKey {
     Missing(KeyError),
     /// The provider refused every one.
     Retired,
+    /// The account's money or quota is used up.
+    Exhausted,
     /// One can be used again after this.
     Resting(Duration),
 }
@@ -75,7 +82,7 @@ impl Keys {
         let tried: Vec<_> = tried.iter().map(|chosen| (chosen.index, chosen.generation)).collect();
         match state.ring.choose(&generations(&read), &tried, now) {
             Ok(index) => match read.into_iter().nth(index) {
-                Some(Ok((key, generation))) => Ok(Chosen { index, key, generation }),
+                Some(Ok((key, generation))) => Ok(state.chosen(index, key, generation)),
                 Some(Err(error)) => Err(NoKey::Missing(error)),
                 None => Err(NoKey::Missing(KeyError::Missing)),
             },
@@ -83,6 +90,7 @@ impl Keys {
                 Err(NoKey::Missing(read.into_iter().find_map(Result::err).unwrap_or(KeyError::Missing)))
             }
             Err(Unavailable::Retired) => Err(NoKey::Retired),
+            Err(Unavailable::Exhausted { until: _ }) => Err(NoKey::Exhausted),
             Err(Unavailable::Resting { until }) => Err(NoKey::Resting(until.saturating_duration_since(now))),
         }
     }
@@ -93,16 +101,46 @@ impl Keys {
             self.metrics.retired(chosen.index);
             tracing::warn!(
                 key = chosen.index,
-                "a key was retired: it is tried again once its Secret changes"
+                "a key was retired: it is tried again once its Secret changes or the provider lists models for it"
             );
         }
     }
 
+    /// The provider forbids what it is asked with the key, calls and the list of models alike.
+    pub(super) fn forbid(&self, chosen: &Chosen) {
+        if self.state().ring.forbid(chosen.index, chosen.generation) {
+            tracing::warn!(key = chosen.index, "a key may do nothing: others go before it");
+        }
+    }
+
     /// The provider will not take the key for `time`.
-    pub(super) fn rest(&self, chosen: &Chosen, time: Duration) {
-        self.state().ring.rest(chosen.index, chosen.generation, Instant::now() + time);
+    pub(super) fn rest(&self, chosen: &Chosen, time: Duration, why: Rest) {
+        self.state().ring.rest(chosen.index, chosen.generation, Instant::now() + time, why);
         self.metrics.rested(chosen.index);
-        tracing::info!(key = chosen.index, ?time, "a key rests");
+        tracing::info!(key = chosen.index, ?time, ?why, "a key rests");
+    }
+
+    /// The provider took the key for a call.
+    pub(super) fn accept(&self, chosen: &Chosen) {
+        if !chosen.settled {
+            self.state().ring.accept(chosen.index, chosen.generation);
+        }
+    }
+
+    /// The provider took the key when it was asked for nothing else.
+    pub(super) fn restore(&self, chosen: &Chosen) {
+        self.state().ring.restore(chosen.index, chosen.generation);
+    }
+
+    /// Every key that there is, by its place, whatever the provider thinks of it.
+    pub(super) fn held(&self) -> Vec<Option<Chosen>> {
+        let mut state = self.state();
+        let read = state.read().into_iter().enumerate();
+        read.map(|(index, read)| {
+            let (key, generation) = read.ok()?;
+            Some(state.chosen(index, key, generation))
+        })
+        .collect()
     }
 
     /// How long it is until a key can be used; `None` where waiting does not help.
@@ -111,9 +149,11 @@ impl Keys {
         self.standings_at(now)
             .into_iter()
             .filter_map(|standing| match standing {
-                Standing::Usable => Some(Duration::ZERO),
-                Standing::Resting { until } => Some(until.saturating_duration_since(now)),
-                Standing::Retired | Standing::Missing => None,
+                Standing::Usable | Standing::Forbidden => Some(Duration::ZERO),
+                Standing::Resting { until, why: Rest::Limited } => Some(until.saturating_duration_since(now)),
+                Standing::Resting { why: Rest::Exhausted, .. } | Standing::Retired | Standing::Missing => {
+                    None
+                }
             })
             .min()
     }
@@ -121,6 +161,29 @@ impl Keys {
     /// Where each key stands.
     pub(super) fn standings(&self) -> Vec<Standing> {
         self.standings_at(Instant::now())
+    }
+
+    /// How the provider takes each key, and for how long it is not sent.
+    pub(super) fn conditions(&self) -> Vec<(KeyCondition, Option<Duration>)> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let held = generations(&state.read());
+        let condition = |(index, held_here): (usize, &Option<Generation>)| {
+            let proven = held_here.is_some_and(|held| state.ring.is_proven(index, held));
+            let left = |until: Instant| Some(until.saturating_duration_since(now));
+            match state.ring.standing(index, &held, now) {
+                Standing::Usable if proven => (KeyCondition::Usable, None),
+                Standing::Usable => (KeyCondition::Unproven, None),
+                Standing::Resting { until, why: Rest::Limited } => (KeyCondition::RateLimited, left(until)),
+                Standing::Resting { until, why: Rest::Exhausted } => {
+                    (KeyCondition::QuotaExhausted, left(until))
+                }
+                Standing::Forbidden => (KeyCondition::Forbidden, None),
+                Standing::Retired => (KeyCondition::Refused, None),
+                Standing::Missing => (KeyCondition::Missing, None),
+            }
+        };
+        held.iter().enumerate().map(condition).collect()
     }
 
     /// Whether any file holds a key. A retired one counts: a restart would not bring it back.
@@ -161,6 +224,10 @@ type Read = Result<(Key, Generation), KeyError>;
 impl State {
     fn read(&mut self) -> Vec<Read> {
         self.files.iter_mut().map(KeyFile::current).collect()
+    }
+
+    fn chosen(&self, index: usize, key: Key, generation: Generation) -> Chosen {
+        Chosen { index, key, generation, settled: self.ring.is_settled(index, generation) }
     }
 }
 

@@ -5,22 +5,43 @@ use std::time::Instant;
 
 /// One content of a key's file. Another content is another key, and knows nothing of what the last one met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Generation(pub(super) u64);
+pub(in super::super) struct Generation(pub(super) u64);
+
+#[cfg(test)]
+impl Generation {
+    /// For tests of those who only compare.
+    pub(in super::super) fn test(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// Where a key stands at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Standing {
     /// It can be sent.
     Usable,
-    /// The provider takes it again at `until`.
+    /// It is not sent before `until`.
     Resting {
         /// When.
         until: Instant,
+        /// Why.
+        why: Rest,
     },
+    /// The provider forbids what it is asked with it. It is sent where no other is left.
+    Forbidden,
     /// The provider refused it.
     Retired,
     /// Its file holds none.
     Missing,
+}
+
+/// Why a key rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Rest {
+    /// Too much was asked for now, and the provider takes it again.
+    Limited,
+    /// The account's money or quota is used up; nobody says until when.
+    Exhausted,
 }
 
 /// Why no key can be chosen.
@@ -30,6 +51,11 @@ pub(super) enum Unavailable {
     Missing,
     /// The provider refused those that there are.
     Retired,
+    /// All that could be used are used up; the first is tried again at `until`.
+    Exhausted {
+        /// When.
+        until: Instant,
+    },
     /// The first can be used again at `until`.
     Resting {
         /// When; not later than now where a key was tried already and could be tried again.
@@ -50,19 +76,26 @@ struct Slot {
     /// How much the key is behind its share; the one furthest behind is next.
     credit: i64,
     mark: Mark,
+    /// What the provider was seen to take.
+    proven: Option<Generation>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Mark {
     Clear,
-    Resting { generation: Generation, until: Instant },
+    Resting { generation: Generation, until: Instant, why: Rest },
+    Forbidden { generation: Generation },
     Retired { generation: Generation },
 }
 
 impl Ring {
     pub(super) fn new(weights: impl Iterator<Item = NonZeroU16>) -> Self {
-        let slot =
-            |weight: NonZeroU16| Slot { weight: i64::from(weight.get()), credit: 0, mark: Mark::Clear };
+        let slot = |weight: NonZeroU16| Slot {
+            weight: i64::from(weight.get()),
+            credit: 0,
+            mark: Mark::Clear,
+            proven: None,
+        };
         Self { slots: weights.map(slot).collect() }
     }
 
@@ -73,11 +106,25 @@ impl Ring {
         };
         match slot.mark {
             Mark::Retired { generation } if generation == *held => Standing::Retired,
-            Mark::Resting { generation, until } if generation == *held && now < until => {
-                Standing::Resting { until }
+            Mark::Forbidden { generation } if generation == *held => Standing::Forbidden,
+            Mark::Resting { generation, until, why } if generation == *held && now < until => {
+                Standing::Resting { until, why }
             }
-            Mark::Clear | Mark::Resting { .. } | Mark::Retired { .. } => Standing::Usable,
+            Mark::Clear | Mark::Resting { .. } | Mark::Forbidden { .. } | Mark::Retired { .. } => {
+                Standing::Usable
+            }
         }
+    }
+
+    /// Whether the provider was seen to take what the file at `index` holds.
+    pub(super) fn is_proven(&self, index: usize, held: Generation) -> bool {
+        self.slots.get(index).is_some_and(|slot| slot.proven == Some(held))
+    }
+
+    /// Whether there would be nothing new in the provider's taking what the file at `index` holds.
+    pub(super) fn is_settled(&self, index: usize, held: Generation) -> bool {
+        let forbidden = |mark| matches!(mark, Mark::Forbidden { generation } if generation == held);
+        self.is_proven(index, held) && !self.slots.get(index).is_some_and(|slot| forbidden(slot.mark))
     }
 
     /// The place of the next key that was not `tried`.
@@ -88,31 +135,31 @@ impl Ring {
         now: Instant,
     ) -> Result<usize, Unavailable> {
         let mut usable = Vec::with_capacity(self.slots.len());
-        let (mut soonest, mut retired) = (None::<Instant>, false);
+        let mut forbidden = Vec::new();
+        let (mut limited, mut exhausted, mut retired) = (None::<Instant>, None::<Instant>, false);
+        let sooner = |before: Option<Instant>, until| Some(before.map_or(until, |before| before.min(until)));
         for index in 0..self.slots.len() {
             let was_tried = tried.iter().any(|(at, generation)| {
                 *at == index && held.get(index).copied().flatten() == Some(*generation)
             });
-            let until = match self.standing(index, held, now) {
-                Standing::Usable if was_tried => now,
-                Standing::Usable => {
-                    usable.push(index);
-                    continue;
-                }
-                Standing::Resting { until } => until,
-                Standing::Retired => {
-                    retired = true;
-                    continue;
-                }
-                Standing::Missing => continue,
-            };
-            soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
+            match self.standing(index, held, now) {
+                Standing::Usable if was_tried => limited = sooner(limited, now),
+                Standing::Usable => usable.push(index),
+                Standing::Resting { until, why: Rest::Limited } => limited = sooner(limited, until),
+                Standing::Resting { until, why: Rest::Exhausted } => exhausted = sooner(exhausted, until),
+                Standing::Forbidden if was_tried => retired = true,
+                Standing::Forbidden => forbidden.push(index),
+                Standing::Retired => retired = true,
+                Standing::Missing => {}
+            }
         }
-        match (self.next_of(&usable), soonest) {
-            (Some(index), _) => Ok(index),
-            (None, Some(until)) => Err(Unavailable::Resting { until }),
-            (None, None) if retired => Err(Unavailable::Retired),
-            (None, None) => Err(Unavailable::Missing),
+        let next = self.next_of(&usable).or_else(|| self.next_of(&forbidden));
+        match (next, limited, exhausted) {
+            (Some(index), _, _) => Ok(index),
+            (None, Some(until), _) => Err(Unavailable::Resting { until }),
+            (None, None, Some(until)) => Err(Unavailable::Exhausted { until }),
+            (None, None, None) if retired => Err(Unavailable::Retired),
+            (None, None, None) => Err(Unavailable::Missing),
         }
     }
 
@@ -122,28 +169,69 @@ impl Ring {
         let news = match slot.mark {
             // A refusal that comes late speaks of a content that is gone.
             Mark::Retired { generation: marked } => marked < generation,
-            Mark::Resting { generation: marked, .. } => marked <= generation,
+            Mark::Resting { generation: marked, .. } | Mark::Forbidden { generation: marked } => {
+                marked <= generation
+            }
             Mark::Clear => true,
         };
         if news {
             slot.mark = Mark::Retired { generation };
+            slot.proven = None;
         }
         news
     }
 
-    /// The provider takes the key again at `until`. A retired key stays so, and a longer rest is not cut short.
-    pub(super) fn rest(&mut self, index: usize, generation: Generation, until: Instant) {
+    /// The provider forbids what it is asked with the key, whatever that is: others go before it. Says whether that is
+    /// news.
+    pub(super) fn forbid(&mut self, index: usize, generation: Generation) -> bool {
+        let Some(slot) = self.slots.get_mut(index) else { return false };
+        let news = match slot.mark {
+            Mark::Retired { generation: marked }
+            | Mark::Forbidden { generation: marked }
+            // It says itself when it can be used again.
+            | Mark::Resting { generation: marked, .. } => marked < generation,
+            Mark::Clear => true,
+        };
+        if news {
+            slot.mark = Mark::Forbidden { generation };
+        }
+        news
+    }
+
+    /// The key is not sent before `until`. A retired key stays so, and a longer rest is not cut short.
+    pub(super) fn rest(&mut self, index: usize, generation: Generation, until: Instant, why: Rest) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let news = match slot.mark {
             Mark::Retired { generation: marked } => marked < generation,
-            Mark::Resting { generation: marked, until: set } => {
+            Mark::Forbidden { generation: marked } => marked <= generation,
+            Mark::Resting { generation: marked, until: set, why: _ } => {
                 marked < generation || (marked == generation && set < until)
             }
             Mark::Clear => true,
         };
         if news {
-            slot.mark = Mark::Resting { generation, until };
+            slot.mark = Mark::Resting { generation, until, why };
         }
+    }
+
+    /// The provider took the key for a call. A refusal stands: it may have come after.
+    pub(super) fn accept(&mut self, index: usize, generation: Generation) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        match slot.mark {
+            Mark::Retired { generation: marked } if marked >= generation => return,
+            Mark::Forbidden { generation: marked } if marked <= generation => slot.mark = Mark::Clear,
+            Mark::Clear | Mark::Resting { .. } | Mark::Forbidden { .. } | Mark::Retired { .. } => {}
+        }
+        slot.proven = slot.proven.max(Some(generation));
+    }
+
+    /// The provider took the key when asked for nothing else: a refusal does not stand any more.
+    pub(super) fn restore(&mut self, index: usize, generation: Generation) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        if matches!(slot.mark, Mark::Retired { generation: marked } if marked <= generation) {
+            slot.mark = Mark::Clear;
+        }
+        self.accept(index, generation);
     }
 
     fn next_of(&mut self, usable: &[usize]) -> Option<usize> {
@@ -178,6 +266,11 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+    const FIRST: Generation = Generation(0);
+
+    fn limit(ring: &mut Ring, index: usize, until: Instant) {
+        ring.rest(index, FIRST, until, Rest::Limited);
+    }
 
     #[test]
     fn keys_are_chosen_by_weight_and_evenly() {
@@ -212,15 +305,16 @@ mod tests {
     fn a_resting_key_is_passed_over_until_its_time() {
         let mut ring = ring(&[9, 1]);
         let (held, now) = (held(&[0, 0]), Instant::now());
-        ring.rest(0, Generation(0), now + 5 * SECOND);
+        limit(&mut ring, 0, now + 5 * SECOND);
         for _ in 0..20 {
             assert_eq!(ring.choose(&held, &[], now + 4 * SECOND), Ok(1));
         }
-        ring.rest(1, Generation(0), now + 3 * SECOND);
+        limit(&mut ring, 1, now + 3 * SECOND);
         assert_eq!(ring.choose(&held, &[], now), Err(Unavailable::Resting { until: now + 3 * SECOND }));
         // A shorter rest, from a request that was on its way, does not end the longer one.
-        ring.rest(0, Generation(0), now + SECOND);
-        assert_eq!(ring.standing(0, &held, now + 4 * SECOND), Standing::Resting { until: now + 5 * SECOND });
+        limit(&mut ring, 0, now + SECOND);
+        let resting = Standing::Resting { until: now + 5 * SECOND, why: Rest::Limited };
+        assert_eq!(ring.standing(0, &held, now + 4 * SECOND), resting);
         assert_eq!(ring.standing(0, &held, now + 5 * SECOND), Standing::Usable);
         assert!(ring.choose(&held, &[], now + 5 * SECOND).is_ok());
     }
@@ -230,7 +324,7 @@ mod tests {
         let mut ring = ring(&[1]);
         let now = Instant::now();
         ring.retire(0, Generation(0));
-        ring.rest(0, Generation(0), now);
+        limit(&mut ring, 0, now);
         assert_eq!(ring.choose(&held(&[0]), &[], now + SECOND), Err(Unavailable::Retired));
     }
 
@@ -253,10 +347,62 @@ mod tests {
         assert_eq!(ring.choose(&[None, None, None], &[], now), Err(Unavailable::Missing));
         ring.retire(2, Generation(0));
         assert_eq!(ring.choose(&[None, None, Some(Generation(0))], &[], now), Err(Unavailable::Retired));
-        ring.rest(1, Generation(0), now + SECOND);
+        limit(&mut ring, 1, now + SECOND);
         assert_eq!(
             ring.choose(&[None, Some(Generation(0)), Some(Generation(0))], &[], now),
             Err(Unavailable::Resting { until: now + SECOND })
         );
+    }
+
+    /// A limit passes by itself, and so it is what is waited for.
+    #[test]
+    fn a_used_up_key_is_told_apart_from_a_limited_one() {
+        let mut ring = ring(&[1, 1]);
+        let (held, now) = (held(&[0, 0]), Instant::now());
+        ring.rest(0, FIRST, now + 2 * SECOND, Rest::Exhausted);
+        assert_eq!(ring.choose(&held, &[], now), Ok(1));
+        ring.rest(1, FIRST, now + 9 * SECOND, Rest::Exhausted);
+        assert_eq!(ring.choose(&held, &[], now), Err(Unavailable::Exhausted { until: now + 2 * SECOND }));
+        limit(&mut ring, 0, now + 5 * SECOND);
+        assert_eq!(ring.choose(&held, &[], now), Err(Unavailable::Resting { until: now + 5 * SECOND }));
+        assert_eq!(ring.choose(&held, &[], now + 5 * SECOND), Ok(0));
+    }
+
+    #[test]
+    fn a_forbidden_key_is_the_last_resort_and_no_outage() {
+        let mut ring = ring(&[1000, 1]);
+        let (held, now) = (held(&[0, 0]), Instant::now());
+        assert!(ring.forbid(0, FIRST) && !ring.forbid(0, FIRST));
+        assert_eq!(ring.choose(&held, &[], now), Ok(1));
+        assert_eq!(ring.choose(&held, &[(1, FIRST)], now), Ok(0));
+        assert!(ring.choose(&held, &[(0, FIRST), (1, FIRST)], now).is_err());
+        ring.retire(1, FIRST);
+        assert_eq!(ring.choose(&held, &[], now), Ok(0), "it is all that there is");
+        assert_eq!(ring.choose(&held, &[(0, FIRST)], now), Err(Unavailable::Retired));
+        ring.accept(0, FIRST);
+        assert_eq!(ring.standing(0, &held, now), Standing::Usable);
+    }
+
+    #[test]
+    fn only_a_probe_takes_a_refusal_back() {
+        let mut ring = ring(&[1]);
+        let now = Instant::now();
+        assert!(!ring.is_proven(0, FIRST));
+        ring.accept(0, FIRST);
+        assert!(ring.is_proven(0, FIRST) && !ring.is_proven(0, Generation(1)));
+        ring.retire(0, FIRST);
+        assert!(!ring.is_proven(0, FIRST));
+        // The answer to a call that was on its way before.
+        ring.accept(0, FIRST);
+        assert_eq!(
+            (ring.standing(0, &held(&[0]), now), ring.is_proven(0, FIRST)),
+            (Standing::Retired, false)
+        );
+        ring.restore(0, FIRST);
+        assert_eq!((ring.standing(0, &held(&[0]), now), ring.is_proven(0, FIRST)), (Standing::Usable, true));
+        // A probe of a content that is gone says nothing of the next.
+        ring.retire(0, Generation(1));
+        ring.restore(0, FIRST);
+        assert_eq!(ring.standing(0, &held(&[1]), now), Standing::Retired);
     }
 }

@@ -41,7 +41,8 @@ async fn listening_with(
     let address = listener.local_addr().expect("its address");
     let (metrics, shutdown) = (ServerMetrics::default(), Shutdown::new());
     let (counted, stop) = (metrics.clone(), shutdown.clone());
-    tokio::spawn(async move { serve_public(&settings, listener, Arc::new(handler), counted, &stop).await });
+    let accept = Accept::new(&settings, listener, None, Arc::new(handler), counted);
+    tokio::spawn(async move { serve_public(&settings, accept, &stop).await });
     (address, metrics, shutdown)
 }
 

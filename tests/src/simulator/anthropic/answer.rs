@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{REDACTED, THINKING};
+use crate::simulator::Behaviour;
 use crate::simulator::asked::Asked;
 use crate::simulator::model::{Finish, Turn, Usage};
 
@@ -47,7 +48,11 @@ pub(super) fn whole(asked: &Asked, turn: &Turn, usage: Usage, content: &[Value])
 
 /// The message before anything was written.
 pub(super) fn begun(asked: &Asked, usage: Usage) -> Value {
-    let geo = asked.body["inference_geo"].as_str().unwrap_or("global");
+    let geo = match asked.behaviour {
+        Behaviour::Elsewhere => json!("global"),
+        Behaviour::Nowhere => json!(null),
+        _ => json!(asked.body["inference_geo"].as_str().unwrap_or("global")),
+    };
     json!({
         "id": format!("msg_sim{}", asked.number),
         "type": "message",

@@ -8,6 +8,7 @@ mod stream;
 use serde_json::json;
 
 use super::asked::Asked;
+use super::cache::read;
 use super::error::Refusal;
 use super::model::{Seal, Turn, Usage};
 use super::script::Script;
@@ -22,8 +23,7 @@ const REDACTED: Seal = Seal("anthropic redacted thinking");
 pub(super) fn messages(state: &State, asked: &Asked) -> Result<Script, Refusal> {
     let prompt = prompt::prompt(asked)?;
     let turn = Turn::answering(&prompt, asked.behaviour);
-    let known = prompt.cache.as_ref().is_some_and(|cache| state.cached(&cache.key));
-    let usage = turn.usage(Usage::of(&prompt, known));
+    let usage = turn.usage(read(state, asked, &prompt));
     let content = answer::content(asked, &turn);
     Ok(Script {
         whole: answer::whole(asked, &turn, usage, &content).to_string(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::history;
 use crate::simulator::asked::Asked;
 use crate::simulator::error::Refusal;
-use crate::simulator::model::{Cache, Choice, Prompt, Tool, count_tokens};
+use crate::simulator::model::{Cache, Choice, Image, Prompt, Tool, count_tokens};
 
 const COUNTED: [&str; 11] = [
     "cache_control",
@@ -94,6 +94,7 @@ fn read(asked: &Asked) -> Result<Prompt, Refusal> {
         choice: chosen,
         parallel: choice["disable_parallel_tool_use"] != true,
         last,
+        images: images(messages)?,
         schema: schema(&body["output_config"]["format"])?,
         thinking,
         limit: None,
@@ -107,6 +108,17 @@ fn read(asked: &Asked) -> Result<Prompt, Refusal> {
         tokens: texts.map(tokens).sum(),
         cache: cache(asked)?,
     })
+}
+
+fn images(messages: &[Value]) -> Result<Vec<Image>, Refusal> {
+    let blocks = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
+    let sources = blocks.map(|block| &block["source"]).filter(|source| source["type"] == "base64");
+    let image = |source: &Value| {
+        let text = |name: &str| source[name].as_str().unwrap_or_default();
+        Image::new(text("media_type"), text("data"))
+            .ok_or_else(|| Refusal::bad("messages: image.source.base64.data: Invalid base64 data"))
+    };
+    sources.map(image).collect()
 }
 
 fn tokens(value: &Value) -> u64 {

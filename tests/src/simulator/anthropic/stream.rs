@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{begun, stop};
+use crate::simulator::Behaviour;
 use crate::simulator::asked::Asked;
 use crate::simulator::model::{Turn, Usage, fragments};
 
@@ -25,13 +26,16 @@ pub(super) fn events(asked: &Asked, turn: &Turn, usage: Usage, content: &[Value]
     let stopped: serde_json::Map<String, Value> =
         stop(turn).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     // Counts are from the beginning, the input's too: who adds them up counts twice.
-    let used = json!({
+    let mut used = json!({
         "input_tokens": usage.uncached,
         "cache_creation_input_tokens": usage.cache_write(),
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output(),
         "output_tokens_details": {"thinking_tokens": usage.reasoning},
     });
+    if asked.behaviour == Behaviour::ElsewhereLate {
+        used["inference_geo"] = json!("global");
+    }
     events.push(event("message_delta", &json!({"delta": stopped, "usage": used})));
     events.push(event("message_stop", &json!({})));
     events

@@ -10,6 +10,7 @@ mod schema;
 use serde_json::{Value, json};
 
 use super::asked::{Asked, Method};
+use super::cache::read;
 use super::error::Refusal;
 use super::model::{Seal, Turn, Usage};
 use super::script::Script;
@@ -24,9 +25,7 @@ const THOUGHT: Seal = Seal("gemini thought");
 pub(super) fn generate(state: &State, asked: &Asked) -> Result<Script, Refusal> {
     let prompt = prompt::prompt(asked, &asked.body)?;
     let turn = Turn::answering(&prompt, asked.behaviour);
-    let known = prompt.cache.as_ref().is_some_and(|cache| state.cached(&cache.key));
-    // What is cached was cached by another call.
-    let usage = turn.usage(Usage::of(&prompt, known || prompt.cache.is_some()));
+    let usage = turn.usage(read(state, asked, &prompt));
     let chunks = answer::chunks(asked, &prompt, &turn, usage);
     let events = match asked.method {
         Method::StreamArray => array(&chunks),

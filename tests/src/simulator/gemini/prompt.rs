@@ -6,7 +6,7 @@ use super::fields::{get, list, only};
 use super::{history, schema};
 use crate::simulator::asked::Asked;
 use crate::simulator::error::Refusal;
-use crate::simulator::model::{Cache, Choice, Prompt, Tool, count_tokens};
+use crate::simulator::model::{Cache, Choice, Image, Prompt, Tool, count_tokens};
 
 const KNOWN: [&str; 10] = [
     "contents",
@@ -113,6 +113,8 @@ pub(super) fn counted(asked: &Asked, body: &Value) -> Result<Prompt, Refusal> {
     let contents = contents
         .ok_or_else(|| Refusal::bad("* GenerateContentRequest.contents: contents is not specified\n"))?;
     let last = history::last(contents)?;
+    let parts = contents.iter().flat_map(|content| list(content, "parts"));
+    let images = parts.filter_map(image).collect::<Result<_, _>>()?;
     let system = get(body, "systemInstruction");
     let parts = contents.iter().chain([system]).flat_map(|content| list(content, "parts"));
     let tokens =
@@ -121,7 +123,17 @@ pub(super) fn counted(asked: &Asked, body: &Value) -> Result<Prompt, Refusal> {
     let tools = if tools.is_null() { 0 } else { count_tokens(&tools.to_string()) };
     let cached = get(body, "cachedContent").as_str();
     let cache = cached.map(|name| Cache { key: format!("gemini {} {name}", asked.model), an_hour: false });
-    Ok(Prompt { last, tokens: tokens.sum::<u64>() + tools, cache, ..Prompt::default() })
+    Ok(Prompt { last, images, tokens: tokens.sum::<u64>() + tools, cache, ..Prompt::default() })
+}
+
+/// Protobuf's JSON reads either alphabet of base64.
+fn image(part: &Value) -> Option<Result<Image, Refusal>> {
+    let inline = get(part, "inlineData");
+    let data = get(inline, "data").as_str()?.replace('-', "+").replace('_', "/");
+    let image = Image::new(get(inline, "mimeType").as_str().unwrap_or_default(), &data);
+    Some(
+        image.ok_or_else(|| Refusal::bad("Invalid value at 'contents' (TYPE_BYTES), Base64 decoding failed")),
+    )
 }
 
 fn tools(body: &Value) -> Result<Vec<Tool>, Refusal> {

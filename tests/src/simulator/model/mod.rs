@@ -8,8 +8,8 @@ mod turn;
 mod usage;
 mod vector;
 
-pub(super) use prompt::{Cache, Choice, Last, Prompt, Tool, count_tokens};
+pub(super) use prompt::{Cache, Choice, Image, Last, Prompt, Tool, count_tokens};
 pub(super) use seal::Seal;
 pub(super) use turn::{Call, Finish, Turn, fragments};
-pub(super) use usage::Usage;
+pub(super) use usage::{Cached, Usage};
 pub(super) use vector::vector;

@@ -79,6 +79,9 @@ impl Turn {
             Self { calls, finish: Finish::Calls, ..Self::default() }
         } else if let Some(schema) = &prompt.schema {
             Self { text: fragments(&instance(schema).to_string()), ..Self::default() }
+        } else if let Some(image) = prompt.images.last() {
+            // Said back whole: whoever altered a byte on the way is found out.
+            Self::saying(["I see ", &image.media_type, " ", &image.data])
         } else {
             Self::saying(WORDS)
         };

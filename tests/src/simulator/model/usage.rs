@@ -2,6 +2,17 @@
 
 use super::{Cache, Prompt};
 
+/// What the provider's cache had of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::simulator) enum Cached {
+    /// Nothing, and nothing was written to it.
+    No,
+    /// Half of it was written.
+    Written,
+    /// Half of it was read.
+    Read,
+}
+
 /// What a call used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::simulator) struct Usage {
@@ -14,10 +25,14 @@ pub(in crate::simulator) struct Usage {
 }
 
 impl Usage {
-    /// Of a prompt whose cached half was `known` to the cache or not, before anything is written.
-    pub(in crate::simulator) fn of(prompt: &Prompt, known: bool) -> Self {
-        let covered = if prompt.cache.is_some() { prompt.tokens.div_ceil(2) } else { 0 };
-        let written = if known { 0 } else { covered };
+    /// Of reading `prompt`, before anything is written.
+    pub(in crate::simulator) fn of(prompt: &Prompt, cached: Cached) -> Self {
+        let half = prompt.tokens.div_ceil(2);
+        let (covered, written) = match cached {
+            Cached::No => (0, 0),
+            Cached::Written => (half, half),
+            Cached::Read => (half, 0),
+        };
         let an_hour = matches!(prompt.cache, Some(Cache { an_hour: true, .. }));
         Self {
             uncached: prompt.tokens - covered,

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::chat_prompt::prompt;
-use super::fields::{CREATED, read};
+use super::fields::CREATED;
 use crate::simulator::Behaviour;
 use crate::simulator::asked::Asked;
+use crate::simulator::cache::read;
 use crate::simulator::error::Refusal;
 use crate::simulator::model::{Finish, Turn, Usage, fragments};
 use crate::simulator::script::Script;
@@ -14,7 +15,14 @@ use crate::simulator::state::State;
 /// Whether a chat request is answered with the odd bytes that tests of faithful passing know: it asks for
 /// nothing else.
 pub(in crate::simulator) fn is_plain(asked: &Asked) -> bool {
-    let faithful = matches!(asked.behaviour, Behaviour::Faithful | Behaviour::Huge | Behaviour::Blocked);
+    let faithful = matches!(
+        asked.behaviour,
+        Behaviour::Faithful
+            | Behaviour::Cached
+            | Behaviour::Compatible
+            | Behaviour::Huge
+            | Behaviour::Blocked
+    );
     let asks = ["tools", "response_format"].into_iter().any(|name| !asked.body[name].is_null());
     let reports = asked.body["messages"]
         .as_array()
@@ -27,7 +35,7 @@ pub(in crate::simulator) fn is_plain(asked: &Asked) -> bool {
 pub(in crate::simulator) fn chat(state: &State, asked: &Asked) -> Result<Script, Refusal> {
     let prompt = prompt(asked)?;
     let turn = Turn::answering(&prompt, asked.behaviour);
-    let usage = turn.usage(read(state, &prompt));
+    let usage = turn.usage(read(state, asked, &prompt));
     Ok(Script {
         whole: whole(asked, &turn, usage).to_string(),
         events: events(asked, &turn, usage),
@@ -63,9 +71,19 @@ fn usage_object(usage: Usage) -> Value {
     })
 }
 
+/// Where servers that imitate OpenAI show what was thought.
+const THOUGHTS: &str = "reasoning_content";
+
+fn shows_thoughts(asked: &Asked, turn: &Turn) -> bool {
+    asked.behaviour == Behaviour::Compatible && !turn.thoughts.is_empty()
+}
+
 fn whole(asked: &Asked, turn: &Turn, usage: Usage) -> Value {
     let content = if turn.calls.is_empty() { Value::String(turn.text.concat()) } else { Value::Null };
     let mut message = json!({"role": "assistant", "content": content, "refusal": null, "annotations": []});
+    if shows_thoughts(asked, turn) {
+        message[THOUGHTS] = json!(turn.thoughts.concat());
+    }
     if !turn.calls.is_empty() {
         let call = |(index, call): (usize, &crate::simulator::model::Call)| {
             json!({"id": call_id(asked, index), "type": "function",
@@ -113,6 +131,9 @@ fn events(asked: &Asked, turn: &Turn, usage: Usage) -> Vec<String> {
     let content = if turn.calls.is_empty() { json!("") } else { Value::Null };
     let mut events =
         vec![delta(json!({"role": "assistant", "content": content, "refusal": null}), Value::Null)];
+    if shows_thoughts(asked, turn) {
+        events.extend(turn.thoughts.iter().map(|piece| delta(json!({THOUGHTS: piece}), Value::Null)));
+    }
     events.extend(turn.text.iter().map(|piece| delta(json!({"content": piece}), Value::Null)));
     for (index, call) in turn.calls.iter().enumerate() {
         let opened = json!({"index": index, "id": call_id(asked, index), "type": "function",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::fields::{cache, choice, only, text_of, tokens, within};
+use super::fields::{cache, choice, images, only, text_of, tokens, within};
 use crate::simulator::asked::Asked;
 use crate::simulator::error::Refusal;
 use crate::simulator::model::{Last, Prompt, Tool};
@@ -77,6 +77,7 @@ pub(super) fn prompt(asked: &Asked) -> Result<Prompt, Refusal> {
         choice: chosen,
         parallel: body["parallel_tool_calls"] != false,
         last,
+        images: images(messages, |part| part.pointer("/image_url/url")?.as_str())?,
         schema: schema(&body["response_format"])?,
         thinking: effort.is_some_and(|effort| effort != "none"),
         limit: body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64()),

@@ -4,8 +4,7 @@ use serde_json::Value;
 
 use crate::simulator::asked::Asked;
 use crate::simulator::error::Refusal;
-use crate::simulator::model::{Cache, Choice, Prompt, Usage, count_tokens};
-use crate::simulator::state::State;
+use crate::simulator::model::{Cache, Choice, Image, count_tokens};
 
 /// When every answer was made.
 pub(super) const CREATED: u64 = 1_764_000_000;
@@ -76,8 +75,17 @@ pub(super) fn tokens<'a>(parts: impl IntoIterator<Item = &'a Value>) -> u64 {
     parts.into_iter().map(count).sum()
 }
 
-/// What reading `prompt` took, the cache looked up.
-pub(super) fn read(state: &State, prompt: &Prompt) -> Usage {
-    let known = prompt.cache.as_ref().is_some_and(|cache| state.cached(&cache.key));
-    Usage::of(prompt, known)
+/// The images in messages or items, each of which `url` finds in its part.
+pub(super) fn images<'a>(
+    said: impl IntoIterator<Item = &'a Value>,
+    url: impl Fn(&'a Value) -> Option<&'a str>,
+) -> Result<Vec<Image>, Refusal> {
+    let parts = said.into_iter().filter_map(|said| said["content"].as_array()).flatten();
+    let read = |url: &str| {
+        Image::of_url(url).ok_or_else(|| Refusal {
+            code: Some("invalid_base64"),
+            ..Refusal::bad("Invalid base64 image_url: expected a data URL of base64.")
+        })
+    };
+    parts.filter_map(url).map(read).collect()
 }

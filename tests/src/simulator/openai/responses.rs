@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{CREATED, read};
+use super::fields::CREATED;
 use super::responses_prompt::prompt;
 use super::responses_stream::events;
 use crate::simulator::asked::Asked;
+use crate::simulator::cache::read;
 use crate::simulator::error::Refusal;
 use crate::simulator::model::{Finish, Seal, Turn, Usage};
 use crate::simulator::script::Script;
@@ -18,7 +19,7 @@ pub(super) const ENCRYPTED: Seal = Seal("openai reasoning");
 pub(in crate::simulator) fn responses(state: &State, asked: &Asked) -> Result<Script, Refusal> {
     let (prompt, mut items) = prompt(state, asked)?;
     let turn = Turn::answering(&prompt, asked.behaviour);
-    let usage = turn.usage(read(state, &prompt));
+    let usage = turn.usage(read(state, asked, &prompt));
     let output = output(asked, &turn);
     if asked.body["store"] != false {
         for item in &output {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::fields::{cache, choice, only, text_of, tokens, within};
+use super::fields::{cache, choice, images, only, text_of, tokens, within};
 use super::responses::{ENCRYPTED, reasoning_of};
 use crate::simulator::asked::Asked;
 use crate::simulator::error::Refusal;
@@ -98,6 +98,7 @@ pub(super) fn prompt(state: &State, asked: &Asked) -> Result<(Prompt, Vec<Value>
         choice: choice(&body["tool_choice"], "/name"),
         parallel: body["parallel_tool_calls"] != false,
         last,
+        images: images(&items, |part| part["image_url"].as_str())?,
         schema: schema(&body["text"]["format"])?,
         thinking,
         limit: body["max_output_tokens"].as_u64(),

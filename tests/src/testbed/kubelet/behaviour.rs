@@ -9,6 +9,14 @@ use serde::{Deserialize, Serialize};
 /// The namespace's annotation that holds the rules.
 pub const ANNOTATION: &str = "testbed.weighbridge.dev/behaviour";
 
+/// The namespace's annotation that gives its pods an address: a test that runs a pod's program itself says where.
+pub const ADDRESS: &str = "testbed.weighbridge.dev/address";
+
+/// The address that `namespace` gives its pods.
+pub fn address(namespace: &Namespace) -> Option<&String> {
+    namespace.annotations().get(ADDRESS)
+}
+
 /// What becomes of a pod on a simulated node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Behaviour {

@@ -1,7 +1,8 @@
 //! A simulated kubelet: it speaks for every pod that the scheduler binds to a simulated node.
 //!
 //! It does what controllers see of a kubelet (statuses and the end of deletions) and nothing more:
-//! no process runs and no address answers. What pods do is scripted per namespace, see [`Behaviour`].
+//! no process runs and no address answers, unless a test runs the process and says where. What pods do is scripted per
+//! namespace, see [`Behaviour`].
 
 use std::future::ready;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ mod behaviour;
 mod heartbeat;
 mod status;
 
-pub use behaviour::{ANNOTATION, Behaviour, Rule};
+pub use behaviour::{ADDRESS, ANNOTATION, Behaviour, Rule};
 
 /// Runs until its future is dropped.
 pub async fn run(client: Client) {
@@ -90,7 +91,7 @@ async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, Error
         ignore_gone(pods.delete(&name, &params).await.map(drop))?;
         return Ok(Action::await_change());
     }
-    let address = context.address(&pod);
+    let address = behaviour::address(&rules).cloned().unwrap_or_else(|| context.address(&pod));
     if let Some(patch) = status::patch(&pod, fare, &address, Timestamp::now()) {
         let params = PatchParams::default();
         ignore_gone(pods.patch_status(&name, &params, &Patch::Strategic(&patch)).await.map(drop))?;

@@ -53,9 +53,9 @@ pub(super) fn write(
     generation: Generation,
     losses: &mut Losses,
 ) -> Result<ThinkingConfig, Inexpressible> {
-    let ThinkingRequest { amount, shown } = thinking;
+    let ThinkingRequest { amount, shown: _ } = thinking;
     let mut config = ThinkingConfig {
-        include_thoughts: shown.map(|shown| match shown {
+        include_thoughts: thinking.shown_to(losses.origin()).map(|shown| match shown {
             ThinkingShown::Hidden => false,
             ThinkingShown::Shown | ThinkingShown::Concise | ThinkingShown::Detailed => true,
         }),

@@ -3,7 +3,7 @@
 use super::{Candidate, GenerateContentResponse, PromptFeedback, write_part};
 use crate::canonical::{
     Choice, Dialect, Envelope, Extra, ForeignField, Inexpressible, Logprobs, Losses, Part, Response, Stop,
-    Text, Translated, Unsupported, write_time,
+    Text, Translated, Unsupported,
 };
 use crate::gemini::content::Content;
 use crate::gemini::grounding::Citations;
@@ -21,7 +21,7 @@ pub fn from_canonical(
     policy: Unsupported,
 ) -> Result<Translated<GenerateContentResponse>, Inexpressible> {
     let Response { origin, id: _, created: _, model: _, choices, usage, foreign } = response;
-    let Envelope { id, created, model } = envelope;
+    let Envelope { id, created: _, model } = envelope;
     let mut losses = Losses::of_answer(policy, *origin, Dialect::Gemini);
     let own = Own::of(*origin, foreign, &mut losses);
     let mut usage_metadata = usage.as_ref().map(usage::from_canonical);
@@ -39,7 +39,8 @@ pub fn from_canonical(
         usage_metadata,
         model_version: Some(model.clone()),
         response_id: Some(id.clone()),
-        create_time: write_time(*created),
+        // Vertex's alone.
+        create_time: None,
         error: None,
         extra: own.take(""),
     };

@@ -55,9 +55,9 @@ fn foreign_keywords(schema: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// databricks/unity-gateway #491, OmniRoute #1421, freellmapi #97: one such keyword and the whole request is a 400.
+/// Bug 11 (databricks/unity-gateway #491, OmniRoute #1421, freellmapi #97): one such keyword and the whole request is a 400.
 #[test]
-fn gemini_schema_400s_no_keyword_outside_the_subset_gets_through() {
+fn bug_11_no_keyword_outside_geminis_subset_gets_through() {
     let schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": "x",

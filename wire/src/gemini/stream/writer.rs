@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::canonical::{
     CustomCall, Delta, Dialect, Envelope, Event, Extra, Inexpressible, Losses, Opening, Part, Sequencer,
-    Stop, Text, Thinking, ToolCall, Unsupported, Usage, WriteStream, write_time,
+    Stop, Text, Thinking, ToolCall, Unsupported, Usage, WriteStream,
 };
 use crate::gemini::content::{Content, Part as WirePart};
 use crate::gemini::error::{self, ErrorBody};
@@ -213,7 +213,8 @@ impl StreamWriter {
             usage_metadata,
             model_version: Some(self.envelope.model.clone()),
             response_id: Some(self.envelope.id.clone()),
-            create_time: write_time(self.envelope.created),
+            // Vertex's alone.
+            create_time: None,
             error: None,
             extra: self.repeated.clone(),
         };

@@ -1,5 +1,7 @@
 //! Messages, and their tokens counted.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -112,6 +114,7 @@ impl Anthropic {
     fn count(&mut self, usage: Option<&RawValue>, seen: &mut Seen) {
         // Figures that make no sense do not spoil the answer.
         if let Some(usage) = usage.and_then(|usage| serde_json::from_str::<Usage>(usage.get()).ok()) {
+            seen.place = place(&usage);
             self.usage.update(usage);
             seen.usage = Some(usage::to_canonical(&self.usage));
         }
@@ -133,9 +136,14 @@ pub(super) fn whole(operation: Operation, text: &str) -> Result<Seen, Failure> {
     let usage = usage.and_then(|usage| serde_json::from_str::<Usage>(usage.get()).ok());
     Ok(Seen {
         model: name_span(text, model),
+        place: usage.as_ref().and_then(place),
         usage: usage.as_ref().map(usage::to_canonical),
         ..Seen::default()
     })
+}
+
+fn place(usage: &Usage) -> Option<Arc<str>> {
+    usage.extra.get("inference_geo")?.as_str().map(Arc::from)
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {

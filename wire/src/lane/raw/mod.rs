@@ -7,6 +7,7 @@ mod openai;
 mod responses;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
@@ -27,6 +28,8 @@ pub(super) struct Seen {
     pub speaks: bool,
     /// What was used so far.
     pub usage: Option<Usage>,
+    /// Where the answer is made.
+    pub place: Option<Arc<str>>,
     /// It says the usage and nothing else.
     pub only_usage: bool,
     /// It ends the answer.

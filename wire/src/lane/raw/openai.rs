@@ -26,6 +26,7 @@ pub(super) fn event(data: &str, dialect: Dialect) -> Result<Seen, Failure> {
         meaningful: view.speaks() || view.stops(),
         speaks: view.speaks(),
         usage: view.counts(),
+        place: None,
         only_usage: view.is_usage_chunk(),
         ends: false,
     })

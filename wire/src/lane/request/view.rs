@@ -10,6 +10,7 @@ use crate::edit::{Edit, Object, ObjectError, Text, quoted, span};
 use crate::lane::Operation;
 use crate::openai::ApiError;
 use crate::openai::translate::error::of_ours;
+use crate::openai::translate::responses;
 
 /// What Google writes before a model's name in bodies.
 const PREFIX: &str = "models/";
@@ -65,6 +66,25 @@ pub(super) fn fields(operation: Operation) -> &'static [&'static str] {
     }
 }
 
+/// [`fields`], and those that no upstream may be asked for: what one account keeps, the next request's key may not know.
+fn looked_at(operation: Operation) -> &'static [&'static str] {
+    const RESPONSES: [&str; 6] =
+        ["model", "stream", "previous_response_id", "store", "background", "conversation"];
+    match operation {
+        Operation::Responses => &RESPONSES,
+        operation => fields(operation),
+    }
+}
+
+fn refuse_state(top: &Object<'_, '_>) -> Result<(), Failure> {
+    for name in responses::request::STATEFUL {
+        let Some(value) = top.get(name) else { continue };
+        let value = serde_json::from_str(value.get()).map_err(|error| not_json(&error.to_string()))?;
+        responses::request::refuse_state(name, &value).map_err(|bad| bad.to_failure())?;
+    }
+    Ok(())
+}
+
 impl<'a> View<'a> {
     /// Reads `body`.
     ///
@@ -74,7 +94,10 @@ impl<'a> View<'a> {
     pub(super) fn read(operation: Operation, body: &'a [u8]) -> Result<Self, Failure> {
         let text = std::str::from_utf8(body)
             .map_err(|error| not_json(&format!("not UTF-8 at byte {}", error.valid_up_to())))?;
-        let top = Object::read(text, fields(operation)).map_err(|error| refusal("", &error))?;
+        let top = Object::read(text, looked_at(operation)).map_err(|error| refusal("", &error))?;
+        if operation == Operation::Responses {
+            refuse_state(&top)?;
+        }
         let stream = match top.get("stream").filter(|_| operation.streams_by_body()) {
             None => None,
             Some(value) => serde_json::from_str::<Option<bool>>(value.get())

@@ -3,6 +3,8 @@
 mod raw;
 mod translated;
 
+use std::sync::Arc;
+
 use self::raw::Raw;
 use self::translated::Translated;
 use super::{Lane, Operation, Stamp};
@@ -32,6 +34,8 @@ pub struct Observed {
     pub pieces: u32,
     /// What was used, by the latest that the upstream said.
     pub usage: Option<Usage>,
+    /// Where the answer is made, by the latest that the upstream said.
+    pub place: Option<Arc<str>>,
     /// How it ended, once it has. Whatever comes after that is ignored.
     pub ended: Option<Ended>,
 }

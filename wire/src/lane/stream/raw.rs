@@ -246,6 +246,9 @@ impl Raw {
         observed.meaningful |= seen.meaningful;
         observed.pieces = observed.pieces.saturating_add(u32::from(seen.speaks));
         observed.usage = seen.usage.or(observed.usage);
+        if seen.place.is_some() {
+            observed.place.clone_from(&seen.place);
+        }
         Ok(seen)
     }
 

@@ -1,6 +1,7 @@
 //! A stream that is read in one dialect and written in another.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::Observed;
 use crate::canonical::{Delta, Dialect, Event, Failure, Opening, ReadStream, WriteStream};
@@ -93,8 +94,11 @@ fn observe(event: &Event, observed: &mut Observed) {
             observed.usage = Some(*usage);
             (false, false)
         }
-        Event::Start(_)
-        | Event::BlockStop { choice: _, block: _ }
+        Event::Start(start) => {
+            observed.place = anthropic::usage::inference_geo(&start.foreign).map(Arc::from);
+            (false, false)
+        }
+        Event::BlockStop { choice: _, block: _ }
         | Event::Logprobs { choice: _, logprobs: _ }
         | Event::Ping
         | Event::Error(_) => (false, false),

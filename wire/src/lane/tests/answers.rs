@@ -122,6 +122,20 @@ fn an_answer_says_the_same_through_every_door() {
     }
 }
 
+/// Who promised a place compares, whichever lane the answer takes.
+#[test]
+fn where_an_answer_was_made_is_observed_in_both_lanes() {
+    let speaks = native(Operation::Messages);
+    for (stated, place) in [(json!("us"), Some("us")), (Value::Null, None), (json!(7), None)] {
+        let mut said = answer(Operation::Messages);
+        said["usage"]["inference_geo"] = stated;
+        for door in [Operation::Messages, Operation::ChatCompletions, Operation::GenerateContent] {
+            let whole = lane(door, false, &speaks).whole(&stamp(), 200, said.to_string().as_bytes());
+            assert_eq!(whole.expect("an answer").place.as_deref(), place, "{door}");
+        }
+    }
+}
+
 #[test]
 fn counting_crosses_between_those_who_count() {
     for (door, speaks) in [
@@ -233,4 +247,55 @@ fn an_upstreams_error_is_read_in_its_dialect_and_told_in_the_doors() {
         let told = error(dialect, &failure);
         assert_eq!((told.status, told.retry_after_seconds), (status, Some(3)), "{dialect}");
     }
+}
+
+/// An upstream names the field at fault in its own dialect, and the caller may never have heard of it.
+#[test]
+fn a_field_that_the_upstream_refuses_has_the_callers_name() {
+    let refusal = |param: &str| {
+        json!({"error": {"message": format!("`{param}` is not supported by this server."), "param": param,
+            "type": "invalid_request_error", "code": "unsupported_parameter"}})
+        .to_string()
+    };
+    for (door, param, name) in [
+        (Operation::Messages, "response_format", "output_config.format"),
+        (Operation::Responses, "reasoning_effort", "reasoning.effort"),
+        (SSE, "max_completion_tokens", "generationConfig.maxOutputTokens"),
+        (Operation::Messages, "tools", "tools"),
+        (Operation::ChatCompletions, "response_format", "response_format"),
+        (Operation::Messages, "messages", "messages"),
+    ] {
+        let failure = lane(door, false, &Speaks::engine()).failure(400, None, refusal(param).as_bytes());
+        assert_eq!(failure.param.as_deref(), Some(name), "{door}");
+        assert!(failure.message.contains(&format!("`{name}`")), "{door}: {failure}");
+        assert_eq!(failure.message.contains("(It is your"), param != name, "{door}: {failure}");
+    }
+}
+
+/// The usage of Responses has every count that its clients' types ask for, and an answer no field that they do not know.
+#[test]
+fn a_responses_answer_has_what_openais_types_have() {
+    let whole = lane(Operation::Responses, false, &Speaks::engine())
+        .whole(&stamp(), 200, answer(Operation::ChatCompletions).to_string().as_bytes())
+        .expect("an answer");
+    let written: Value = serde_json::from_slice(&whole.body.expect("written")).expect("JSON");
+    let details = json!({"cached_tokens": 4, "cache_write_tokens": 0});
+    assert_eq!(written["usage"]["input_tokens_details"], details, "{written}");
+    assert_eq!(written.get("store"), None, "{written}");
+}
+
+/// In Anthropic's dialect a budget is asked for to see the thinking; elsewhere that has to be said.
+#[test]
+fn who_gives_a_budget_in_anthropics_dialect_is_shown_the_thinking_everywhere() {
+    let mut body = question(Operation::Messages, false);
+    body["max_tokens"] = json!(4096);
+    body["thinking"] = json!({"type": "enabled", "budget_tokens": 2048});
+    let written =
+        |body: &Value, speaks: &Speaks| sent(body, &ask(Operation::Messages, body, speaks).expect("a way"));
+    assert_eq!(written(&body, &Speaks::openai())["reasoning"]["summary"], "auto");
+    let config = |body: &Value| written(body, &native(SSE))["generationConfig"]["thinkingConfig"].clone();
+    assert_eq!(config(&body)["includeThoughts"], true);
+    body["thinking"]["display"] = json!("omitted");
+    assert_eq!(written(&body, &Speaks::openai())["reasoning"].get("summary"), None);
+    assert_eq!(config(&body)["includeThoughts"], false);
 }

@@ -394,3 +394,29 @@ fn nerve_393_pings_pass_and_a_stream_without_its_end_is_truncated() {
         assert_eq!(observed.ended, Some(Ended::Whole), "{door}: known before the connection closes");
     }
 }
+
+/// Bug 19 (higress #4688, vercel/ai #15308): what one account keeps was asked of another. It is refused by name in either
+/// lane, also where the upstream itself would take it.
+#[test]
+fn bug_19_what_one_account_keeps_is_refused_by_name() {
+    for speaks in upstreams() {
+        for (field, value) in [
+            ("previous_response_id", json!("resp_1")),
+            ("store", json!(true)),
+            ("background", json!(true)),
+            ("conversation", json!("conv_1")),
+        ] {
+            let mut body = question(Operation::Responses, true);
+            body[field] = value;
+            let refused = ask(Operation::Responses, &body, &speaks).expect_err("it needs a store");
+            assert_eq!((refused.class, refused.param.as_deref()), (FailureClass::BadRequest, Some(field)));
+            assert!(refused.message.contains("nothing is stored here"), "{refused}");
+            for nothing in [json!(null), json!(false)] {
+                body[field] = nothing;
+                if field != "previous_response_id" || body[field].is_null() {
+                    ask(Operation::Responses, &body, &speaks).expect("it asks for nothing");
+                }
+            }
+        }
+    }
+}

@@ -97,6 +97,21 @@ fn events_pass_byte_for_byte_but_for_the_models_name() {
     }
 }
 
+/// It is known before the first word, so that nothing of an answer from elsewhere has to go out.
+#[test]
+fn where_a_stream_is_made_is_observed_before_it_means_anything() {
+    let said = MESSAGES.replace("\"output_tokens\":1}", "\"output_tokens\":1,\"inference_geo\":\"us\"}");
+    let late = said.replace("\"output_tokens\":2}", "\"output_tokens\":2,\"inference_geo\":\"eu\"}");
+    let opening = said.find("event: content_block_start").expect("an opening");
+    for door in [Operation::Messages, Operation::ChatCompletions] {
+        let mut stream = lane(door, true, &native(Operation::Messages)).stream(&stamp(), super::LIMIT);
+        let begun = stream.push(&said.as_bytes()[..opening], &mut Vec::new());
+        assert_eq!((begun.place.as_deref(), begun.meaningful), (Some("us"), false), "{door}");
+    }
+    let raw = lane(Operation::Messages, true, &native(Operation::Messages));
+    assert_eq!(streamed(raw, &[late.as_bytes()]).1.place.as_deref(), Some("eu"), "the latest counts");
+}
+
 #[test]
 fn a_cut_at_every_byte_changes_nothing() {
     for (operation, stream) in all() {

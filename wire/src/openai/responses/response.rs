@@ -77,7 +77,7 @@ pub struct InputDetails {
     #[serde(default)]
     pub cached_tokens: u64,
     /// Into a cache.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub cache_write_tokens: u64,
     /// Fields not known here.
     #[serde(flatten)]
@@ -93,8 +93,4 @@ pub struct OutputDetails {
     /// Fields not known here.
     #[serde(flatten)]
     pub extra: Extra,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }

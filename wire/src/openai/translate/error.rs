@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::super::{ApiError, ErrorBody, ErrorObject};
 use crate::canonical::{Dialect, ErrorAnswer, Failure, FailureClass};
 
+/// By these words OpenAI refuses what a restricted key was not made for; it says no code for it.
+const MISSING_SCOPES: &str = "Missing scopes:";
+
 /// How much of a body that is not an error object is quoted, in characters.
 const QUOTED: usize = 200;
 
@@ -50,6 +53,11 @@ pub(super) fn read_object(error: ErrorObject, status: u16) -> Failure {
         // Servers that put the status into the code (`"code": 429`) mean it, under a 200 too.
         .or_else(|| code.as_deref()?.parse().ok().map(FailureClass::from_status))
         .unwrap_or_else(|| FailureClass::from_status(status));
+    // OpenAI knows the key, and says so with 401: it was made for less than this.
+    let class = match class {
+        FailureClass::Credential if message.contains(MISSING_SCOPES) => FailureClass::Forbidden,
+        class => class,
+    };
     let mut failure = Failure::new(class, message);
     (failure.param, failure.code) = (param, code);
     failure

@@ -86,6 +86,9 @@ fn an_open_model_answers_at_its_ready_engine_pods_only() {
     let [entry] = entries.as_slice() else { panic!("{entries:?}") };
     assert_eq!(addresses(entry), ["10.0.0.1:8000", "10.0.0.4:8000"]);
     assert_eq!(entry.endpoints[0].name, "m-a");
+    assert!(entry.endpoints.iter().all(|endpoint| {
+        endpoint.identity == Some(Identity::Engine { namespace: "team".into(), name: "m".into() })
+    }));
     assert_eq!((entry.world, entry.upstream_model.as_str()), (World::Open, "team/m"));
 }
 
@@ -103,11 +106,30 @@ fn an_external_model_answers_at_its_providers_proxy() {
     );
     let entries = entries(&facts);
     assert_eq!(addresses(&entries[0]), ["10.0.1.1:8000"]);
+    let proxy = Identity::Proxy { namespace: "team".into(), name: "acme".into() };
+    assert_eq!(entries[0].endpoints[0].identity, Some(proxy), "the provider's, whatever the model is called");
     assert_eq!((entries[0].provider.as_deref(), entries[0].upstream_model.as_str()), (Some("acme"), "gpt-x"));
     assert!(entries[1].endpoints.is_empty());
     assert!(
         entries[1].unready_reason.as_deref().is_some_and(|reason| reason.contains("`gone` does not exist"))
     );
+}
+
+#[test]
+fn what_a_providers_owner_demands_goes_with_its_models() {
+    let external = json!({"external": {"provider": "acme", "model": "gpt-x"}});
+    let mut facts = facts(vec![model("a", external)], vec![], vec![]);
+    assert_eq!(entries(&facts)[0].data_policy, None);
+    let demanding = json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
+        "metadata": {"name": "acme", "namespace": "team"},
+        "spec": {"kind": "Anthropic", "dataPolicy": {"region": "us"}, "apiKeys": [{"name": "s", "key": "k"}]},
+    });
+    facts.apply(Change::Provider(Event::Apply(guarded(demanding))));
+    let policy = entries(&facts)[0].data_policy.clone().expect("a policy");
+    let fields = policy.fields(weighbridge_wire::lane::Operation::Messages).expect("enforced");
+    assert_eq!(fields, [("inference_geo", json!("us"))]);
+    assert!(policy.withholds(), "unless its owner says otherwise");
 }
 
 #[test]

@@ -37,7 +37,6 @@ impl Echo {
         put("parallel_tool_calls", or("parallel_tool_calls", json!(true)));
         put("previous_response_id", Value::Null);
         put("reasoning", or("reasoning", json!({"effort": null, "summary": null})));
-        put("store", json!(false));
         put("temperature", json!(request.temperature));
         put("text", or("text", json!({"format": {"type": "text"}})));
         put("tool_choice", or("tool_choice", json!("auto")));

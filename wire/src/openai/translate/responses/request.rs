@@ -17,7 +17,10 @@ use crate::canonical::{
 
 const ORIGIN: Dialect = Dialect::OpenAiResponses;
 
-/// Fields that need a store, or a worker that goes on without the caller.
+/// Fields that go on from what one account keeps, or leave it to go on alone: another key may be of another account.
+pub(crate) const STATEFUL: [&str; 4] = ["previous_response_id", "store", "background", "conversation"];
+
+/// What needs a store, or a worker that goes on without the caller, and has no field of its own.
 const STORED: [&str; 3] = ["background", "conversation", "prompt"];
 
 /// Reads a request.
@@ -77,21 +80,27 @@ fn refuse_stored(
     previous_response_id: Option<String>,
     extra: &Extra,
 ) -> Result<(), Unreadable> {
-    if previous_response_id.is_some() {
-        let problem =
-            "names a stored answer, and nothing is stored here: send the whole conversation as `input`";
-        return Err(Unreadable::new("previous_response_id", problem));
+    refuse_state("previous_response_id", &previous_response_id.map_or(Value::Null, Value::String))?;
+    refuse_state("store", &store.map_or(Value::Null, Value::Bool))?;
+    STORED.iter().try_for_each(|name| refuse_state(name, extra.get(*name).unwrap_or(&Value::Null)))
+}
+
+/// Refuses what needs a store, unless `value` asks for nothing.
+///
+/// # Errors
+/// Names the field.
+pub(crate) fn refuse_state(name: &str, value: &Value) -> Result<(), Unreadable> {
+    if value.is_null() || *value == Value::Bool(false) {
+        return Ok(());
     }
-    if store == Some(true) {
-        return Err(Unreadable::new("store", "nothing is stored here: leave it out, or say false"));
-    }
-    for name in STORED {
-        let asked = extra.get(name).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
-        if asked {
-            return Err(Unreadable::new(name, "needs a store, and nothing is stored here: leave it out"));
+    let problem = match name {
+        "previous_response_id" => {
+            "names a stored answer, and nothing is stored here: send the whole conversation as `input`"
         }
-    }
-    Ok(())
+        "store" => "nothing is stored here: leave it out, or say false",
+        _ => "needs a store, and nothing is stored here: leave it out",
+    };
+    Err(Unreadable::new(name, problem))
 }
 
 /// Each item is a turn, so that errors name it; [`Request::joined`] puts the model's together for other dialects.

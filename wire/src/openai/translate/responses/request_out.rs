@@ -55,7 +55,7 @@ pub fn from_canonical(
     put("tool_choice", tool_choice.as_ref().map(choice));
     put("parallel_tool_calls", parallel_tool_calls.map(Value::Bool));
     put("text", text(output_format.as_ref(), verbosity.as_deref()));
-    put("reasoning", thinking.as_ref().and_then(reasoning));
+    put("reasoning", thinking.as_ref().and_then(|thinking| reasoning(thinking, *origin)));
     put("user", user.clone().map(Value::String));
     put("metadata", (!metadata.is_empty()).then(|| json!(metadata)));
     losses.waive_all(remarks);
@@ -160,10 +160,10 @@ fn format(format: &OutputFormat) -> Value {
     }
 }
 
-fn reasoning(thinking: &ThinkingRequest) -> Option<Value> {
+fn reasoning(thinking: &ThinkingRequest, origin: Dialect) -> Option<Value> {
     let mut reasoning = Extra::new();
     reasoning.extend(effort_word(thinking).map(|word| ("effort".to_owned(), json!(word))));
-    let summary = match thinking.shown {
+    let summary = match thinking.shown_to(origin) {
         // It is hidden where nobody asks for a summary.
         None | Some(ThinkingShown::Hidden) => None,
         Some(ThinkingShown::Shown) => Some("auto"),

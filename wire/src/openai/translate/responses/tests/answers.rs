@@ -110,7 +110,6 @@ fn an_answer_repeats_its_request_and_says_that_nothing_is_stored() {
         ("id", json!("resp_1")),
         ("status", json!("incomplete")),
         ("incomplete_details", json!({"reason": "max_output_tokens"})),
-        ("store", json!(false)),
         ("previous_response_id", Value::Null),
         ("instructions", json!("i")),
         ("temperature", json!(0.5)),

@@ -1,0 +1,338 @@
+//! One test for each bug of other gateways that takes a whole gateway to have (gateways.md, section 4; the table of all
+//! of them is in tests/README.md). Those of translation are in `wire`.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+use std::time::Duration;
+
+use http::Method;
+use tempfile::TempDir;
+use weighbridge_gateway::directory::{Directory, Entry, World};
+use weighbridge_gateway::{GatewayConfig, Limits};
+use weighbridge_tests::door::{Answer, Client, Door, Form, entry, proxy_config, write_keys};
+use weighbridge_tests::simulator::{HINT_SECONDS, Simulator};
+use weighbridge_wire::provider::Kind;
+
+/// Longer than anything here takes: what is still not there will not come.
+const NEVER: Duration = Duration::from_secs(30);
+
+/// What comes, or the test fails.
+async fn comes<T>(future: impl Future<Output = T>, what: &str) -> T {
+    match tokio::time::timeout(NEVER, future).await {
+        Ok(come) => come,
+        Err(_) => panic!("it never comes: {what}"),
+    }
+}
+
+/// A provider behind its proxy behind a gateway.
+struct TwoHops {
+    simulator: Simulator,
+    proxy: Door,
+    door: Door,
+    _folder: TempDir,
+}
+
+impl TwoHops {
+    async fn new(kind: Kind, models: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = write_keys(folder.path(), &[("sk-canary", 1)]).expect("written");
+        let simulator = Simulator::start().await.expect("a simulator");
+        // A version before every path: the simulator tells dialects apart by how a path ends.
+        let base_url = format!("http://{}/v1", simulator.address());
+        let proxy = Door::proxy(proxy_config(kind, &base_url, keys)).await.expect("a proxy");
+        let entry = |model: &&str| Entry {
+            speaks: kind.speaks(model),
+            ..entry(model, World::Closed, &[proxy.address])
+        };
+        let directory = Directory::from_entries(models.iter().map(entry).collect());
+        let door = Door::gateway(GatewayConfig::default(), directory).await.expect("a gateway");
+        Self { simulator, proxy, door, _folder: folder }
+    }
+}
+
+/// A model of open weights that answers as `model` does, at each of `simulators`.
+async fn open(models: &[&str], simulators: &[&Simulator], limits: Limits) -> Door {
+    let at: Vec<_> = simulators.iter().map(|simulator| simulator.address()).collect();
+    let entries = models.iter().map(|model| entry(model, World::Open, &at)).collect();
+    let config = GatewayConfig { limits, ..GatewayConfig::default() };
+    Door::gateway(config, Directory::from_entries(entries)).await.expect("a gateway")
+}
+
+async fn ask(door: &Door, form: Form, model: &str, stream: bool) -> Answer {
+    say(door, form, model, stream, "hi").await
+}
+
+async fn say(door: &Door, form: Form, model: &str, stream: bool, question: &str) -> Answer {
+    let mut client = Client::connect(door.address).await.expect("connected");
+    let body = form.body(model, stream, question);
+    client.post(&form.path(model, stream), body).await.expect("answered")
+}
+
+async fn metrics(door: &Door) -> String {
+    let mut client = Client::connect(door.admin).await.expect("connected");
+    client.get("/metrics").await.expect("metrics").text().expect("text").to_owned()
+}
+
+/// The sum of the series of `name` whose labels hold `label`.
+async fn metric(door: &Door, name: &str, label: &str) -> f64 {
+    let text = metrics(door).await;
+    let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum()
+}
+
+/// Bug 3 (litellm #29808): a stream that broke was either a success or begun again in the middle of an answer. Here it
+/// ends with an error, and no other attempt is made: not at another replica, and not at the provider.
+#[tokio::test]
+async fn bug_3_a_stream_that_breaks_is_told_of_and_never_begun_again() {
+    const BREAKING: [&str; 4] = ["cut", "truncated", "error-in-stream", "invalid-json"];
+    let (one, other) = (Simulator::start().await.expect("one"), Simulator::start().await.expect("another"));
+    let replicas = open(&BREAKING, &[&one, &other], Limits::default()).await;
+    for form in Form::ALL {
+        let provider = TwoHops::new(form.native(), &BREAKING).await;
+        for model in BREAKING {
+            let asked =
+                |all: &[&Simulator]| all.iter().map(|simulator| simulator.counts().requests).sum::<u64>();
+            for (door, simulators) in
+                [(&replicas, &[&one, &other][..]), (&provider.door, &[&provider.simulator][..])]
+            {
+                let before = asked(simulators);
+                let answer = ask(door, form, model, true).await;
+                let text = answer.text().expect("text");
+                assert_eq!(
+                    (answer.status.as_u16(), text.matches("Hello").count()),
+                    (200, 1),
+                    "{form:?} {text}"
+                );
+                let told = ["broke off", "out of luck", "upstream's answer"]
+                    .iter()
+                    .any(|words| text.contains(words));
+                assert!(told, "{form:?} {model}: {text}");
+                assert_eq!(asked(simulators), before + 1, "{form:?} {model}");
+            }
+        }
+        assert_eq!(
+            metric(&provider.door, "weighbridge_streams_cut_total", "").await,
+            BREAKING.len() as f64,
+            "{form:?}"
+        );
+    }
+}
+
+/// Bug 3, its other half: before the first token the failure is not shown, and the next attempt is the answer.
+#[tokio::test]
+async fn bug_3_a_stream_that_fails_before_its_first_token_is_tried_again() {
+    for form in [Form::Chat, Form::Responses] {
+        let bed = TwoHops::new(Kind::OpenAi, &["once-error-first"]).await;
+        let answer = ask(&bed.door, form, "once-error-first", true).await;
+        let text = answer.text().expect("text");
+        assert_eq!((answer.status.as_u16(), text.contains("Hello")), (200, true), "{form:?} {text}");
+        assert!(!text.contains("out of luck"), "{form:?}: {text}");
+        assert_eq!(bed.simulator.counts().requests, 2, "{form:?}");
+        assert_eq!(metric(&bed.door, "weighbridge_retries_total", "").await, 1.0, "{form:?}");
+    }
+}
+
+/// Bug 4 (litellm #13774, #30223): a caller left and the provider went on, at a price. Over both hops, in every dialect,
+/// before the first token and after it.
+#[tokio::test]
+async fn bug_4_a_caller_that_leaves_cancels_the_provider() {
+    for form in Form::ALL {
+        let bed = TwoHops::new(form.native(), &["gated"]).await;
+        let (path, body) = (form.path("gated", true), form.body("gated", true, "hi"));
+        // Before: the head has come, and no event.
+        let mut client = Client::connect(bed.door.address).await.expect("connected");
+        {
+            let mut begun = std::pin::pin!(client.open(Method::POST, &path, &[], body.clone()));
+            tokio::select! {
+                _ = &mut begun => panic!("{form:?} begins with nothing"),
+                () = bed.simulator.wait_for(|counts| counts.waiting == 1) => {}
+            }
+        }
+        drop(client);
+        let left = bed.simulator.wait_for(|counts| counts.abandoned == 1);
+        comes(left, "the provider's end before the first token").await;
+        // After.
+        bed.simulator.release(form.opening() + 1);
+        let mut client = Client::connect(bed.door.address).await.expect("connected");
+        let stream = client.open(Method::POST, &path, &[], body).await.expect("begun");
+        drop((stream, client));
+        let left = bed.simulator.wait_for(|counts| counts.abandoned == 2);
+        comes(left, "the provider's end after it").await;
+        for door in [&bed.door, &bed.proxy] {
+            let settled = async {
+                while metric(door, "weighbridge_", "code=\"499\"").await < 2.0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            comes(settled, "both requests counted as left").await;
+        }
+        assert_eq!(metric(&bed.door, "weighbridge_requests_in_flight", "").await, 0.0, "{form:?}");
+    }
+}
+
+/// Bug 7 (litellm #20722, #27823, #25507): what a provider says of when to come again was ignored or lost. Every way to
+/// say it comes to every dialect's own.
+#[tokio::test]
+async fn bug_7_when_to_come_again_is_told_in_every_dialect() {
+    for (kind, model, seconds) in [
+        (Kind::OpenAi, "limited-retry-after", HINT_SECONDS),
+        (Kind::OpenAi, "limited-openai-resets", HINT_SECONDS),
+        (Kind::OpenAi, "limited-retry-after-ms", 1),
+        (Kind::Anthropic, "limited-retry-after", HINT_SECONDS),
+        (Kind::Anthropic, "limited-anthropic-resets", HINT_SECONDS),
+        (Kind::Gemini, "limited-retry-info", HINT_SECONDS),
+    ] {
+        for form in Form::ALL {
+            let bed = TwoHops::new(kind, &[model]).await;
+            let answer = ask(&bed.door, form, model, true).await;
+            assert_eq!(answer.status, 429, "{kind} {form:?} {model}");
+            let told = answer.headers["retry-after"].to_str().expect("text");
+            let told: u64 = told.parse().expect("seconds");
+            // A time of day that lies between two seconds is not waited for too little.
+            let by_day = u64::from(model == "limited-anthropic-resets");
+            assert!((seconds..=seconds + by_day).contains(&told), "{kind} {form:?} {model}: {told}");
+            let body = answer.text().expect("text");
+            let in_body = body.contains(&format!("\"retryDelay\":\"{told}s\""));
+            assert_eq!(in_body, matches!(form, Form::Events | Form::Array), "{kind} {model}: {body}");
+        }
+    }
+}
+
+/// Bug 13 (Kong #12680, #14425, higress #2865): events were held back. Each is passed on before the next is made, as it
+/// comes and translated, over one hop and over two.
+#[tokio::test]
+async fn bug_13_no_event_is_held_back() {
+    for form in Form::ALL {
+        let native = TwoHops::new(form.native(), &["gated"]).await;
+        let simulator = Simulator::start().await.expect("a simulator");
+        let engine = open(&["gated"], &[&simulator], Limits::default()).await;
+        for (door, simulator, opening) in [
+            (&native.door, &native.simulator, form.opening()),
+            // Whatever the caller speaks, an engine speaks chat.
+            (&engine, &simulator, Form::Chat.opening()),
+        ] {
+            let passes = async {
+                simulator.release(opening + 1);
+                let mut client = Client::connect(door.address).await.expect("connected");
+                let body = form.body("gated", true, "hi");
+                let begun = client.open(Method::POST, &form.path("gated", true), &[], body).await;
+                let mut stream = begun.expect("begun");
+                let mut seen = String::new();
+                for word in ["Hello", ", w", "😀", "!"] {
+                    assert!(!seen.contains(word), "{form:?}: {seen}");
+                    while !seen.contains(word) {
+                        let piece = stream.piece().await.expect("not cut").expect("no end yet");
+                        seen.push_str(std::str::from_utf8(&piece).expect("whole characters"));
+                    }
+                    simulator.release(1);
+                }
+                simulator.release(100);
+                stream.whole().await.expect("it ends");
+            };
+            comes(passes, "an event that is held back").await;
+        }
+    }
+}
+
+/// Bug 16 (litellm #10595, PR #14929): labels that callers choose fill the memory of whoever scrapes.
+#[tokio::test]
+async fn bug_16_no_label_holds_what_a_caller_chooses() {
+    let simulator = Simulator::start().await.expect("a simulator");
+    let door = open(&["normal"], &[&simulator], Limits::default()).await;
+    let mut client = Client::connect(door.address).await.expect("connected");
+    let mut series = Vec::new();
+    for turn in 0..20 {
+        let chosen = format!("canary-{turn}");
+        for form in Form::ALL {
+            ask(&door, form, &chosen, false).await;
+        }
+        let body = format!(
+            r#"{{"model":"normal","user":"{chosen}","metadata":{{"x":"{chosen}"}},"messages":[{{"role":"user","content":"{chosen}"}}]}}"#
+        );
+        let headers = [("x-request-id", chosen.as_str()), ("user-agent", &chosen), ("x-api-key", &chosen)];
+        let method = Method::from_bytes(chosen.to_uppercase().as_bytes()).expect("a method");
+        client.open(Method::POST, "/v1/chat/completions", &headers, body).await.expect("answered");
+        client = Client::connect(door.address).await.expect("connected");
+        let unknown = client.open(method, &format!("/v1/{chosen}?{chosen}"), &headers, "").await;
+        unknown.expect("answered").whole().await.expect("whole");
+        client = Client::connect(door.address).await.expect("connected");
+        let metrics = metrics(&door).await;
+        assert!(!metrics.to_lowercase().contains("canary"), "{metrics}");
+        series.push(metrics.lines().count());
+    }
+    assert_eq!(series[1], series[19], "no caller adds a series: {series:?}");
+}
+
+/// Bug 21 (Envoy ai-gateway #1866, #1169): a limit that was configured did nothing.
+#[tokio::test]
+async fn bug_21_every_limit_that_is_set_holds() {
+    let simulator = Simulator::start().await.expect("a simulator");
+    let one_kilobyte = "x".repeat(1000);
+    // Without `..`: a limit more has to be tried here.
+    let Limits { body_bytes, buffered_bytes, connections, requests, answer_bytes, event_bytes } =
+        Limits::default();
+    let all = [body_bytes, buffered_bytes, connections, requests, answer_bytes, event_bytes];
+    assert!(all.iter().all(|limit| *limit > 1000));
+    for (limits, stream, status, said) in [
+        (Limits { body_bytes: 999, ..Limits::default() }, false, 413, "larger than the limit of 999 bytes"),
+        (Limits { buffered_bytes: 999, ..Limits::default() }, false, 503, "server_busy"),
+        (Limits { requests: 0, ..Limits::default() }, false, 503, "server_busy"),
+        (Limits { answer_bytes: 99, ..Limits::default() }, false, 502, "larger than 99 bytes"),
+        (Limits { event_bytes: 9, ..Limits::default() }, true, 502, "9 bytes"),
+    ] {
+        let door = open(&["normal"], &[&simulator], limits.clone()).await;
+        let answer = say(&door, Form::Chat, "normal", stream, &one_kilobyte).await;
+        let text = answer.text().expect("text");
+        assert_eq!(answer.status, status, "{limits:?}: {text}");
+        assert!(text.contains(said), "{limits:?}: {text}");
+    }
+    let door = open(&["normal"], &[&simulator], Limits::default()).await;
+    for stream in [false, true] {
+        assert_eq!(say(&door, Form::Chat, "normal", stream, &one_kilobyte).await.status, 200);
+    }
+    // Who finds no place among the connections waits for one.
+    let door = open(&["normal"], &[&simulator], Limits { connections: 1, ..Limits::default() }).await;
+    let mut first = Client::connect(door.address).await.expect("connected");
+    assert_eq!(first.get("/v1/models").await.expect("answered").status, 200);
+    let mut second = Client::connect(door.address).await.expect("connected");
+    let mut waits = std::pin::pin!(second.get("/v1/models"));
+    let full = async {
+        while metric(&door, "weighbridge_connections_full_total", "").await == 0.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answered = &mut waits => panic!("{answered:?}"),
+        () = full => {}
+    }
+    drop(first);
+    assert_eq!(waits.await.expect("answered").status, 200);
+}
+
+/// Bug 22 (Envoy ai-gateway #828, cluster-forge #832): a coding agent's turn of a megabyte was a 413. It passes both
+/// hops in every dialect, and what is too large is said as each dialect says it.
+#[tokio::test]
+async fn bug_22_a_turn_of_megabytes_passes_and_beyond_the_limit_is_413() {
+    let turn = "bug ".repeat(1 << 19);
+    for form in Form::ALL {
+        let bed = TwoHops::new(form.native(), &["faithful"]).await;
+        let answer = say(&bed.door, form, "faithful", true, &turn).await;
+        assert_eq!(answer.status, 200, "{form:?}");
+        let seen = bed.simulator.seen().remove(0);
+        assert_eq!(
+            std::str::from_utf8(&seen.body).expect("text").matches("bug ").count(),
+            1 << 19,
+            "{form:?}"
+        );
+
+        let limits = Limits { body_bytes: 1 << 20, ..Limits::default() };
+        let door = open(&["normal"], &[&bed.simulator], limits).await;
+        let answer = say(&door, form, "normal", true, &turn).await;
+        assert_eq!(answer.status, 413, "{form:?}");
+        let error = answer.json().expect("JSON")["error"].clone();
+        match form {
+            Form::Chat | Form::Responses => assert_eq!(error["code"], "payload_too_large"),
+            Form::Messages => assert_eq!(error["type"], "request_too_large"),
+            Form::Events | Form::Array => assert_eq!(error["status"], "INVALID_ARGUMENT"),
+        }
+    }
+}
