@@ -1,7 +1,7 @@
 //! The client.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::HOST;
 use http::{Request, Response, Uri};
@@ -91,7 +91,7 @@ where
         let destination =
             Destination::of(&uri).ok_or_else(|| ForwardError::Connect("the URL names no server".into()))?;
         // The other side may close an unused connection at any time. A request that it can't have seen takes the next.
-        while let Some(link) = self.pool.take(&destination) {
+        while let Some(link) = self.pool.take(&destination, Instant::now()) {
             match self.over(link, &destination, request).await {
                 Ok(response) => return Ok(response),
                 Err(mut error) => match error.take_message() {

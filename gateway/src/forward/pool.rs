@@ -1,5 +1,6 @@
 //! Connections kept for the next request.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ use super::connection::Connection;
 const UNUSED: Duration = Duration::from_secs(15);
 /// Unused connections kept for one endpoint: as many as it answers at once, and no heap of them.
 const MOST: usize = 256;
+/// How old a connection gets that is always in use: what a handshake was made with, a certificate or an address, may have
+/// been replaced since. One in ten minutes costs nothing.
+const OLDEST: Duration = Duration::from_secs(600);
 
 /// Where a connection leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +57,7 @@ impl Home {
     /// Keeps `connection` if it can take another request.
     pub(super) fn keep(self, mut connection: Box<Connection>) {
         if connection.is_free() {
-            self.pool.keep(self.destination, connection);
+            self.pool.keep(self.destination, connection, Instant::now());
         }
     }
 }
@@ -72,57 +76,86 @@ pub(super) struct Pool(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    /// By age, the latest last.
+    /// Each with the time of its last use, the latest last.
     http1: HashMap<Destination, VecDeque<(Instant, Box<Connection>)>>,
-    /// With the time of its last use.
-    http2: HashMap<Destination, (Instant, http2::SendRequest<Pieces>)>,
-    /// Whether a task ends what has grown old.
+    http2: HashMap<Destination, Shared>,
+    /// Whether a task ends what nobody uses.
     swept: bool,
+}
+
+/// A connection of HTTP/2.
+struct Shared {
+    sender: http2::SendRequest<Pieces>,
+    opened: Instant,
+    used: Instant,
+}
+
+impl Shared {
+    fn new(sender: http2::SendRequest<Pieces>) -> Self {
+        let now = Instant::now();
+        Self { sender, opened: now, used: now }
+    }
+
+    /// Whether new requests may use it. Those that it carries already are not cut.
+    fn is_open(&self, now: Instant) -> bool {
+        !self.sender.is_closed() && !is_past(self.opened, OLDEST, now)
+    }
+}
+
+fn is_past(since: Instant, time: Duration, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= time
 }
 
 impl Pool {
     /// A connection to `destination` that is open as far as anyone here knows; the latest used is the likeliest.
-    pub(super) fn take(&self, destination: &Destination) -> Option<Link> {
-        if let Some(shared) = self.shared(destination) {
+    pub(super) fn take(&self, destination: &Destination, now: Instant) -> Option<Link> {
+        if let Some(shared) = self.shared(destination, now) {
             return Some(Link::Http2(shared));
         }
         loop {
-            let (_, mut latest) = self.kept().http1.get_mut(destination)?.pop_back()?;
-            if latest.is_free() {
+            let (used, mut latest) = self.kept().http1.get_mut(destination)?.pop_back()?;
+            if !is_past(used, UNUSED, now) && latest.is_free() {
                 return Some(Link::Http1(latest));
             }
         }
     }
 
-    fn shared(&self, destination: &Destination) -> Option<http2::SendRequest<Pieces>> {
+    fn shared(&self, destination: &Destination, now: Instant) -> Option<http2::SendRequest<Pieces>> {
         let mut kept = self.kept();
-        let (used, sender) = kept.http2.get_mut(destination)?;
-        if sender.is_closed() {
+        let shared = kept.http2.get_mut(destination)?;
+        if !shared.is_open(now) {
             kept.http2.remove(destination);
             return None;
         }
-        *used = Instant::now();
-        Some(sender.clone())
+        shared.used = now;
+        Some(shared.sender.clone())
     }
 
-    /// Keeps a connection whose request is done.
-    fn keep(&self, destination: Destination, connection: Box<Connection>) {
+    /// Keeps a connection whose request is done, unless it is old.
+    fn keep(&self, destination: Destination, connection: Box<Connection>, now: Instant) {
+        if is_past(connection.opened, OLDEST, now) {
+            return;
+        }
         let mut kept = self.kept();
         self.sweep_from_now_on(&mut kept);
         let unused = kept.http1.entry(destination).or_default();
-        if unused.len() == MOST {
-            unused.pop_front();
-        }
-        unused.push_back((Instant::now(), connection));
+        let first = (unused.len() == MOST).then(|| unused.pop_front());
+        unused.push_back((now, connection));
+        drop(kept);
+        // Closed outside of the lock.
+        drop(first);
     }
 
     /// Lets every request to `destination` use `sender`, unless they have one.
     pub(super) fn share(&self, destination: Destination, sender: http2::SendRequest<Pieces>) {
         let mut kept = self.kept();
         self.sweep_from_now_on(&mut kept);
-        let (_, shared) = kept.http2.entry(destination).or_insert_with(|| (Instant::now(), sender.clone()));
-        if shared.is_closed() {
-            *shared = sender;
+        let new = Shared::new(sender);
+        match kept.http2.entry(destination) {
+            Entry::Occupied(place) if place.get().is_open(new.opened) => {}
+            place => {
+                place.insert_entry(new);
+            }
         }
     }
 
@@ -143,17 +176,16 @@ impl Pool {
         });
     }
 
-    /// Takes out what is old at `now`.
+    /// Takes out what nobody has used for too long at `now`.
     fn old(&self, now: Instant) -> Vec<Box<Connection>> {
-        let is_old = |since: &Instant| now.saturating_duration_since(*since) >= UNUSED;
         let mut kept = self.kept();
         let mut old = Vec::new();
         for unused in kept.http1.values_mut() {
-            let young = unused.partition_point(|(since, _)| is_old(since));
+            let young = unused.partition_point(|(used, _)| is_past(*used, UNUSED, now));
             old.extend(unused.drain(..young).map(|(_, connection)| connection));
         }
         kept.http1.retain(|_, unused| !unused.is_empty());
-        kept.http2.retain(|_, (used, sender)| !is_old(used) && !sender.is_closed());
+        kept.http2.retain(|_, shared| shared.is_open(now) && !is_past(shared.used, UNUSED, now));
         old
     }
 
@@ -168,3 +200,6 @@ impl std::fmt::Debug for Pool {
         f.debug_struct("Pool").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,37 +65,45 @@ impl Wake for Turns {
     }
 }
 
+/// Counts how often a task is woken.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Count(std::sync::atomic::AtomicUsize);
+
+#[cfg(test)]
+impl Count {
+    pub(super) fn woken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     #[test]
     fn the_task_is_woken_only_while_it_rests() {
-        let (turns, woken) = (Arc::new(Turns::default()), Arc::new(Count::default()));
-        let (inner, task) = (Waker::from(Arc::clone(&turns)), Waker::from(Arc::clone(&woken)));
-        turns.begin(&task);
+        let (turns, task) = (Arc::new(Turns::default()), Arc::new(Count::default()));
+        let (inner, waker) = (Waker::from(Arc::clone(&turns)), Waker::from(Arc::clone(&task)));
+        turns.begin(&waker);
         inner.wake_by_ref();
         assert!(!turns.end(), "there is another turn to take");
         assert!(turns.end());
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert_eq!(task.woken(), 0);
         inner.wake_by_ref();
         inner.wake_by_ref();
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "once, for the task polls all");
-        turns.begin(&task);
+        assert_eq!(task.woken(), 1, "once, for the task polls all");
+        turns.begin(&waker);
         assert!(turns.end(), "what woke before is done with");
         turns.forget();
         inner.wake_by_ref();
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(task.woken(), 1);
     }
 }

@@ -1,15 +1,25 @@
+use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body::Body as _;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::rt::ReadBufCursor;
+use hyper::server::conn::http2 as server;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::unbounded_channel;
 
+use super::super::Bounded;
 use super::*;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -54,7 +64,12 @@ fn client() -> Upstream<HttpConnector> {
     Upstream::plain(&Timeouts::default())
 }
 
-async fn whole(client: &Upstream<HttpConnector>, uri: &Uri) -> Bytes {
+async fn whole<C>(client: &Upstream<C>, uri: &Uri) -> Bytes
+where
+    C: Service<Uri> + Clone,
+    C::Response: Connected + Read + Write + Unpin + Send + 'static,
+    C::Error: Into<BoxError>,
+{
     let answer = client.send(request(uri)).await.expect("an answer");
     answer.into_body().collect().await.expect("whole").to_bytes()
 }
@@ -105,17 +120,284 @@ fn a_host_has_no_port_of_its_scheme() {
     assert_eq!(host("http://[::1]:8000/"), "[::1]:8000");
 }
 
-/// The upstream closed a connection that nobody used: the request takes another, and its sender sees nothing of it.
+/// Sends one request over the first connection, whose server is handed out.
+async fn first<C>(client: &Upstream<C>, listener: &TcpListener, uri: &Uri, answer: &[u8]) -> TcpStream
+where
+    C: Service<Uri> + Clone,
+    C::Response: Connected + Read + Write + Unpin + Send + 'static,
+    C::Error: Into<BoxError>,
+{
+    let answers = [answer];
+    let (read, served) = tokio::join!(whole(client, uri), serve(listener, &answers));
+    assert_eq!(read, "ok");
+    served.expect("served")
+}
+
+/// Lets the runtime hear of what has happened to its sockets.
+async fn heard() {
+    tokio::task::yield_now().await;
+}
+
+/// The upstream closed a connection that nobody used, or said on it what nobody asked for, or said that it would: the request
+/// takes another, and its sender sees nothing of it.
 #[tokio::test]
-async fn an_unused_connection_that_was_closed_is_not_used() {
+async fn an_unused_connection_that_is_done_is_not_used() {
+    let (listener, uri) = listener().await;
+    for (what, answer, afterwards) in [
+        ("closed", ANSWER, None),
+        ("closed for writing", ANSWER, Some(&b""[..])),
+        ("bytes left over", ANSWER, Some(ANSWER)),
+        ("to be closed", b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok", Some(b"")),
+        ("HTTP/1.0", b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", Some(b"")),
+        ("more than its length", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokay", Some(b"")),
+    ] {
+        let client = client();
+        let mut stream = first(&client, &listener, &uri, answer).await;
+        let kept = match afterwards {
+            None => None,
+            Some(b"") if what == "closed for writing" => {
+                stream.shutdown().await.expect("shut down");
+                Some(stream)
+            }
+            Some(more) => {
+                stream.write_all(more).await.expect("written");
+                Some(stream)
+            }
+        };
+        heard().await;
+        let (second, served) = tokio::join!(whole(&client, &uri), serve(&listener, &[ANSWER]));
+        assert_eq!(second, "ok", "{what}");
+        served.expect("served by a second connection");
+        drop(kept);
+    }
+}
+
+/// What the runtime lets a task do before others have their turn does not hide that a connection was closed.
+#[tokio::test]
+async fn a_task_that_has_done_much_sees_a_closed_connection() {
     let (listener, uri) = listener().await;
     let client = client();
-    let (first, served) = tokio::join!(whole(&client, &uri), serve(&listener, &[ANSWER]));
-    assert_eq!(first, "ok");
-    drop(served.expect("served"));
-    let (second, served) = tokio::join!(whole(&client, &uri), serve(&listener, &[ANSWER]));
-    assert_eq!(second, "ok");
-    served.expect("served by a second connection");
+    drop(first(&client, &listener, &uri, ANSWER).await);
+    heard().await;
+    let (sender, mut receiver) = unbounded_channel();
+    for sent in 0..10_000 {
+        sender.send(sent).expect("room");
+    }
+    let destination = Destination::of(&uri).expect("a server");
+    let taken = std::future::poll_fn(|context| {
+        while receiver.poll_recv(context).is_ready() {}
+        Poll::Ready(client.pool.take(&destination, Instant::now()).is_some())
+    });
+    assert!(!taken.await);
+    assert!(!receiver.is_empty(), "the task had done much");
+}
+
+/// The connection turns out to be closed just as a request is handed to it, which was not sent yet.
+#[tokio::test]
+async fn a_request_that_was_not_sent_takes_another_connection() {
+    let (listener, uri) = listener().await;
+    let connector = Bent::default();
+    let client = Upstream::new(connector.clone(), &Timeouts::default());
+    drop(first(&client, &listener, &uri, ANSWER).await);
+    heard().await;
+    connector.blind.store(1, Ordering::Relaxed);
+    drop(first(&client, &listener, &uri, ANSWER).await);
+    assert_eq!(connector.blind.load(Ordering::Relaxed), 0, "the pool did not see the end");
+}
+
+/// It may have been seen, and may be at work.
+#[tokio::test]
+async fn a_request_that_was_sent_is_not_sent_again() {
+    let (listener, uri) = listener().await;
+    let client = client();
+    let mut stream = first(&client, &listener, &uri, ANSWER).await;
+    let server = async {
+        next(&mut stream).await.expect("the second request");
+        drop(stream);
+        listener.accept().await
+    };
+    tokio::select! {
+        answer = client.send(request(&uri)) => assert!(matches!(answer, Err(ForwardError::Broken(_))), "{answer:?}"),
+        _ = server => panic!("it was sent again"),
+    }
+}
+
+#[tokio::test]
+async fn a_sender_that_leaves_before_the_answer_closes_its_connection() {
+    let (listener, uri) = listener().await;
+    let client = client();
+    let mut sending = Box::pin(client.send(request(&uri)));
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        next(&mut stream).await.expect("a request");
+        stream
+    };
+    let mut stream = tokio::select! {
+        _ = &mut sending => panic!("nobody answered"),
+        stream = server => stream,
+    };
+    drop(sending);
+    assert_eq!(next(&mut stream).await, None);
+}
+
+/// The rest of the request would be taken for the next one.
+#[tokio::test]
+async fn an_answer_before_the_whole_request_ends_the_connection() {
+    let (listener, uri) = listener().await;
+    let client = client();
+    let mut large = request(&uri);
+    *large.body_mut() = Pieces::from(Bytes::from(vec![b' '; 64 << 20]));
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        stream.read_exact(&mut [0; 16]).await.expect("a beginning");
+        stream.write_all(ANSWER).await.expect("written");
+        stream
+    };
+    let (answer, _open) = tokio::join!(client.send(large), server);
+    assert_eq!(answer.expect("an answer").into_body().collect().await.expect("whole").to_bytes(), "ok");
+    drop(first(&client, &listener, &uri, ANSWER).await);
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_nothing_is_given_up() {
+    let (listener, uri) = listener().await;
+    let client = Upstream::plain(&Timeouts { first_byte: Duration::from_millis(20), ..Timeouts::default() });
+    let (answer, _open) = tokio::join!(client.send(request(&uri)), listener.accept());
+    assert!(matches!(answer, Err(ForwardError::FirstByte(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_can_not_be_reached_in_time_was_sent_nothing() {
+    let timeouts = Timeouts { connect: Duration::from_millis(20), ..Timeouts::default() };
+    let client = Upstream::new(Bounded::new(Never, timeouts.connect), &timeouts);
+    let answer = client.send(request(&Uri::from_static("http://127.0.0.1:1/"))).await;
+    assert!(matches!(&answer, Err(error @ ForwardError::Connect(_)) if error.nothing_sent()), "{answer:?}");
+}
+
+/// Serves HTTP/2 on the next connection until its client leaves.
+async fn serve_http2(listener: &TcpListener) {
+    let (stream, _) = listener.accept().await.expect("a client");
+    let service = service_fn(|request: Request<Incoming>| async move {
+        assert_eq!(request.uri().path(), "/path");
+        assert!(request.uri().authority().is_some() && !request.headers().contains_key(HOST));
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+    });
+    server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_carries_many_requests_and_is_replaced_when_it_ends() {
+    let (listener, uri) = listener().await;
+    let client = Upstream::new(Bent { http2: true, ..Bent::default() }, &Timeouts::default());
+    for _ in 0..2 {
+        let requests = async {
+            assert_eq!(whole(&client, &uri).await, "ok");
+            let (one, other) = tokio::join!(whole(&client, &uri), whole(&client, &uri));
+            assert_eq!((&one[..], &other[..]), (&b"ok"[..], &b"ok"[..]));
+        };
+        // One connection is all that is served, and it ends with the requests.
+        tokio::select! {
+            () = requests => {}
+            () = serve_http2(&listener) => panic!("the client left"),
+        }
+        let Some(Link::Http2(mut sender)) =
+            client.pool.take(&Destination::of(&uri).expect("a server"), Instant::now())
+        else {
+            panic!("it is kept");
+        };
+        while sender.ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Connects, and bends what is seen of it.
+#[derive(Clone, Default)]
+struct Bent {
+    /// How many looks at a connection see nothing of what has come.
+    blind: Arc<AtomicUsize>,
+    /// Whether both sides agreed upon HTTP/2.
+    http2: bool,
+}
+
+struct BentStream {
+    inner: TokioIo<TcpStream>,
+    bent: Bent,
+}
+
+impl Service<Uri> for Bent {
+    type Response = BentStream;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<BentStream>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let bent = self.clone();
+        Box::pin(async move {
+            let address = uri.authority().map(ToString::to_string).unwrap_or_default();
+            Ok(BentStream { inner: TokioIo::new(TcpStream::connect(address).await?), bent })
+        })
+    }
+}
+
+impl Connected for BentStream {
+    fn connected(&self) -> hyper_util::client::legacy::connect::Connected {
+        let connected = self.inner.connected();
+        if self.bent.http2 { connected.negotiated_h2() } else { connected }
+    }
+}
+
+impl Read for BentStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let blind = &self.bent.blind;
+        if blind.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |looks| looks.checked_sub(1)).is_ok() {
+            return Poll::Pending;
+        }
+        pin!(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl Write for BentStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        pin!(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+/// Connects to nothing, and takes for ever.
+#[derive(Clone)]
+struct Never;
+
+impl Service<Uri> for Never {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = std::future::Pending<io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        std::future::pending()
+    }
 }
 
 #[tokio::test]
