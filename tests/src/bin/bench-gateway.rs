@@ -4,14 +4,20 @@
 //! the cluster that it follows is an apiserver of five fixed lists, in here. Upstream, gateways and load generator are
 //! processes of their own, so that memory and CPU time are the gateway's. Rounds are interleaved, and whoever has no turn
 //! is paused. Added time is that of a request less that of one sent to nginx straight, in the same round.
+//!
+//! Beside others' it calls its upstream as they do, by plain HTTP. As the operator sets it up there is mutual TLS between
+//! gateway, engine and proxy, which is measured apart (mTLS); two hops are the gateway and a provider's proxy, which calls
+//! nginx by TLS.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
+use weighbridge_tests::certificates::Installation;
 use weighbridge_tests::figures::Figures;
 use weighbridge_tests::gateways::{
-    Bench, Common, Latency, Load, Nginx, Ours, Program, Share, Table, Target, header, microseconds,
+    Bench, Common, Latency, Load, NAME_MUTUAL, Nginx, Ours, Program, Share, TWO_HOPS, TWO_HOPS_MUTUAL, Table,
+    Target, header, microseconds,
 };
 
 /// Requests of one round at one client.
@@ -50,8 +56,11 @@ async fn main() -> Result<()> {
     let Arguments { common } = Arguments::parse();
     let installed = common.installed(|_| Ok(()))?;
     let folder = tempfile::tempdir()?;
-    let nginx = Nginx::start(folder.path()).await?;
+    let installation = Installation::new()?;
+    let nginx = Nginx::start(folder.path(), &installation).await?;
     let ours = Ours::with_proxy(&nginx, folder.path()).await?;
+    let in_cluster = Ours::in_cluster(&nginx, &installation, folder.path()).await?;
+    in_cluster.pause()?;
     let bench = Bench::start(installed, nginx.plain, ours, folder).await?;
     header()?;
     let mut measured = Measured {
@@ -66,8 +75,9 @@ async fn main() -> Result<()> {
         })
         .await?;
     for _ in 0..common.rounds {
-        measured.round(&bench).await?;
+        measured.round(&bench, &in_cluster).await?;
     }
+    drop(in_cluster);
     measured.rates(&bench)?;
     measured.open_loop(&bench, common.rounds).await?;
     measured.megabyte(&bench, common.rounds).await?;
@@ -85,7 +95,7 @@ struct Measured {
 }
 
 impl Measured {
-    async fn round(&mut self, bench: &Bench) -> Result<()> {
+    async fn round(&mut self, bench: &Bench, in_cluster: &Ours) -> Result<()> {
         let base = self.direct.sequential(SEQUENTIAL).await?;
         self.table.add(DIRECT, ADDED_P50, base.p50_ms);
         self.table.add(DIRECT, ADDED_P99, base.p99_ms);
@@ -100,8 +110,17 @@ impl Measured {
                 Ok(())
             })
             .await?;
-        let far = bench.ours.two_hops();
-        bench.ours(async |ours| self.one(&far, &ours.gateway, &base, SEQUENTIAL).await).await?;
+        for (ours, target) in [
+            (&bench.ours, bench.ours.two_hops()),
+            (in_cluster, in_cluster.target.clone()),
+            (in_cluster, in_cluster.two_hops()),
+        ] {
+            let turn = async |ours: &Ours| {
+                Load::chat(&target, 0, false)?.warm(CLIENTS, "How can I assist").await?;
+                self.one(&target, &ours.gateway, &base, SEQUENTIAL).await
+            };
+            ours.turn(turn).await?;
+        }
         Ok(())
     }
 
@@ -135,14 +154,17 @@ impl Measured {
 
     fn rates(&mut self, bench: &Bench) -> Result<()> {
         self.table.print()?;
-        let (ours, far) = (bench.ours.target.name, bench.ours.two_hops().name);
+        let ours = bench.ours.target.name;
         let of = |row, column| self.table.median(row, column);
         let rate = of(ours, RATE);
         let fastest = bench.peers.iter().map(|peer| of(peer.target.name, RATE)).fold(0.0, f64::max);
         let figures = [
             ("gateway_added_p50_ms", of(ours, ADDED_P50), "ms"),
             ("gateway_added_p99_ms", of(ours, ADDED_P99), "ms"),
-            ("two_hop_added_p50_ms", of(far, ADDED_P50), "ms"),
+            ("mutual_added_p50_ms", of(NAME_MUTUAL, ADDED_P50), "ms"),
+            ("mutual_cpu_us", of(NAME_MUTUAL, CPU), "us"),
+            ("two_hop_added_p50_ms", of(TWO_HOPS_MUTUAL, ADDED_P50), "ms"),
+            ("two_hop_plain_added_p50_ms", of(TWO_HOPS, ADDED_P50), "ms"),
             ("gateway_cpu_us", of(ours, CPU), "us"),
             ("gateway_busy_cpu_us", of(ours, BUSY_CPU), "us"),
             ("gateway_rps", rate, "1/s"),
@@ -162,7 +184,7 @@ impl Measured {
         let mut open = Table::new(&["p50 ms", "p99 ms"]);
         for _ in 0..rounds {
             let latency =
-                bench.ours(async |_| load.open_loop(rate, OPEN_LOOP_CLIENTS, OPEN_LOOP).await).await?;
+                bench.ours.turn(async |_| load.open_loop(rate, OPEN_LOOP_CLIENTS, OPEN_LOOP).await).await?;
             open.add("open loop", "p50 ms", latency.p50_ms);
             open.add("open loop", "p99 ms", latency.p99_ms);
             self.sent += (rate * OPEN_LOOP.as_secs_f64()) as usize;
@@ -209,7 +231,7 @@ impl Measured {
                     self.sent += done;
                     Ok(())
                 };
-                bench.ours(turn).await?;
+                bench.ours.turn(turn).await?;
             }
         }
         table.print()?;
@@ -223,7 +245,7 @@ impl Measured {
             load.sequential(MANY.saturating_sub(self.sent)).await?;
             ours.gateway.rss_mb()
         };
-        let rss = bench.ours(turn).await?;
+        let rss = bench.ours.turn(turn).await?;
         self.figures.add("gateway_rss_mb", rss, "MB")
     }
 }

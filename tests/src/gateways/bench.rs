@@ -100,17 +100,6 @@ impl Bench {
         Ok(Self { ours, peers, _folder: folder })
     }
 
-    /// Lets ours run for its turn.
-    ///
-    /// # Errors
-    /// What `turn` says.
-    pub async fn ours<T>(&self, turn: impl AsyncFnOnce(&Ours) -> Result<T>) -> Result<T> {
-        self.ours.resume()?;
-        let done = turn(&self.ours).await;
-        self.ours.pause()?;
-        done
-    }
-
     /// Lets each gateway run for its turn, ours first; `turn` gets its share of a round.
     ///
     /// # Errors
@@ -119,7 +108,7 @@ impl Bench {
         &self,
         mut turn: impl AsyncFnMut(&Target, &Program, Share) -> Result<()>,
     ) -> Result<()> {
-        self.ours(async |ours| turn(&ours.target, &ours.gateway, Share(None)).await).await?;
+        self.ours.turn(async |ours| turn(&ours.target, &ours.gateway, Share(None)).await).await?;
         for RunningPeer { peer, target, program } in &self.peers {
             program.resume()?;
             let done = turn(target, program, Share(Some(*peer))).await;

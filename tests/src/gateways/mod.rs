@@ -19,7 +19,7 @@ pub use bench::{Bench, Common, Share, header, microseconds};
 pub use held::{Held, raise_open_files};
 pub use load::{Latency, Load};
 pub use nginx::Nginx;
-pub use ours::Ours;
+pub use ours::{NAME_MUTUAL, Ours, TWO_HOPS, TWO_HOPS_MUTUAL};
 pub use paced::{Paced, paced};
 pub use peers::{Peer, RunningPeer};
 pub use program::Program;

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use weighbridge_tls::Identity;
+
+use super::apiserver::{NAMESPACE, OPEN};
 use super::program::{Program, answers, free_port};
+use crate::certificates::Installation;
 use crate::testbed::Authority;
 
 /// What it answers.
@@ -19,25 +23,30 @@ const START: Duration = Duration::from_secs(30);
 pub struct Nginx {
     /// Where it speaks plain HTTP.
     pub plain: SocketAddr,
-    /// Where it speaks TLS.
+    /// Where it speaks TLS, as a provider does.
     pub tls: SocketAddr,
-    /// Who signed its certificate.
+    /// Who signed its certificate there.
     pub authority: PathBuf,
+    /// Where it lets in gateways of the installation alone, as an engine does.
+    pub mutual: SocketAddr,
     /// The program.
     pub program: Program,
 }
 
 impl Nginx {
-    /// Starts it, with all its files in `folder`.
+    /// Starts it, with all its files in `folder`, as an engine of `installation`.
     ///
     /// # Errors
     /// Where it is not installed, or does not start.
-    pub async fn start(folder: &Path) -> Result<Self> {
+    pub async fn start(folder: &Path, installation: &Installation) -> Result<Self> {
         install()?;
         let authority = Authority::create(folder)?;
         let pair = authority.server("nginx", &["127.0.0.1".to_owned()])?;
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let (plain, tls) = (address(free_port()?), address(free_port()?));
+        let (plain, tls, mutual) = (address(free_port()?), address(free_port()?), address(free_port()?));
+        let engine = Identity::Engine { namespace: NAMESPACE.to_owned(), name: OPEN.to_owned() };
+        let engine = installation.pod("engine", &engine)?;
+        let engine = engine.display();
         let config = folder.join("nginx.conf");
         let (here, certificate, key) = (folder.display(), pair.certificate.display(), pair.key.display());
         std::fs::write(
@@ -66,6 +75,14 @@ http {{
         ssl_certificate_key {key};
         location / {{ return 200 '{ANSWER}'; }}
     }}
+    server {{
+        listen {mutual} ssl;
+        ssl_certificate {engine}/tls.crt;
+        ssl_certificate_key {engine}/tls.key;
+        ssl_client_certificate {engine}/ca.crt;
+        ssl_verify_client on;
+        location / {{ return 200 '{ANSWER}'; }}
+    }}
 }}
 "#
             ),
@@ -75,7 +92,7 @@ http {{
         let mut program = Program::start("nginx", &mut command, folder)?;
         let ready = async |_: &str| answers(plain, "/").await.then_some(());
         program.until(START, ready).await?;
-        Ok(Self { plain, tls, authority: authority.certificate(), program })
+        Ok(Self { plain, tls, authority: authority.certificate(), mutual, program })
     }
 }
 

@@ -50,13 +50,13 @@ impl Table {
     /// Where standard output is closed.
     pub fn print(&self) -> Result<()> {
         let mut out = std::io::stdout();
-        write!(out, "\n{:22}", "median [quartiles]")?;
+        write!(out, "\n{:28}", "median [quartiles]")?;
         for column in self.columns {
             write!(out, " {column:>26}")?;
         }
         writeln!(out)?;
         for (name, columns) in &self.rows {
-            write!(out, "{name:22}")?;
+            write!(out, "{name:28}")?;
             for values in columns {
                 let mut values = values.clone();
                 let mut at = |share| quantile(&mut values, share);
