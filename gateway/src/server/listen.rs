@@ -33,6 +33,8 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 const MAX_STREAMS: u32 = 256;
 /// Pause after a failed accept (out of file descriptors): it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a client of HTTP/2 that was told nothing begins with (RFC 9113, section 3.4). No method of HTTP/1 begins like it.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Connections to the admin port: Prometheus and the kubelet need a handful.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -165,6 +167,9 @@ struct Accept<H> {
 /// What is still open once the listener is closed.
 struct Open {
     graceful: GracefulShutdown,
+    /// Ends those on which nothing was said yet.
+    closing: CancellationToken,
+    /// Ends all.
     cut: CancellationToken,
 }
 
@@ -182,12 +187,13 @@ impl<H: Handler> Accept<H> {
 
     /// Accepts until `stop`, then closes the listener.
     async fn run(self, stop: impl Future<Output = ()>) -> Open {
-        let (graceful, cut) = (GracefulShutdown::new(), CancellationToken::new());
+        let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
+        let open = Open { graceful: GracefulShutdown::new(), closing, cut };
         let accepting = async {
             loop {
                 let slot = self.slot().await;
                 match self.listener.accept().await {
-                    Ok((stream, _)) => self.spawn(stream, slot, &graceful, cut.clone()),
+                    Ok((stream, _)) => self.spawn(stream, slot, &open),
                     Err(error) => {
                         tracing::warn!(%error, "can't accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -199,7 +205,8 @@ impl<H: Handler> Accept<H> {
             () = accepting => {}
             () = stop => {}
         }
-        Open { graceful, cut }
+        open.closing.cancel();
+        open
     }
 
     /// Waits for a place. Those who find none wait in the kernel's backlog, which is bounded too.
@@ -212,24 +219,22 @@ impl<H: Handler> Accept<H> {
         Arc::clone(&self.slots).acquire_owned().await.ok()
     }
 
-    fn spawn(
-        &self,
-        stream: TcpStream,
-        slot: Option<OwnedSemaphorePermit>,
-        graceful: &GracefulShutdown,
-        cut: CancellationToken,
-    ) {
+    fn spawn(&self, stream: TcpStream, slot: Option<OwnedSemaphorePermit>, open: &Open) {
         if let Err(error) = tune(&stream, self.settings.write_stall) {
             tracing::debug!(%error, "the client left before its connection was set up");
             return;
         }
         let (handler, tls) = (Arc::clone(&self.handler), self.tls.clone());
-        let (headers, metrics, open) = (self.settings.headers, self.metrics.clone(), graceful.watcher());
+        let (headers, metrics, cut) = (self.settings.headers, self.metrics.clone(), open.cut.clone());
+        let (open, closing) = (open.graceful.watcher(), open.closing.clone());
         tokio::spawn(async move {
             metrics.connections.inc();
             let talk = async {
                 match tls {
-                    None => converse(stream, handler, headers, open).await,
+                    None => match first_word(&stream, headers, &closing).await? {
+                        Some(http1) => converse(stream, http1, handler, headers, open).await,
+                        None => Ok(()),
+                    },
                     // Boxed: what TLS adds is not to weigh on plain connections.
                     Some(tls) => Box::pin(converse_by_tls(&tls, stream, handler, headers, open)).await,
                 }
@@ -251,6 +256,27 @@ impl<H: Handler> Accept<H> {
     }
 }
 
+/// Whether it is HTTP/1 that the client speaks, once it says something; `None` where it does not in time, or before `closing`.
+async fn first_word(
+    stream: &TcpStream,
+    time: Duration,
+    closing: &CancellationToken,
+) -> io::Result<Option<bool>> {
+    tokio::select! {
+        biased;
+        http1 = speaks_http1(stream) => http1.map(Some),
+        () = closing.cancelled() => Ok(None),
+        () = tokio::time::sleep(time) => Ok(None),
+    }
+}
+
+/// Whether the client's first bytes are none of HTTP/2. Where too few have come to tell, hyper-util reads on.
+async fn speaks_http1(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    let seen = stream.peek(&mut first).await?;
+    Ok(first.get(..seen).is_some_and(|first| !PREFACE.starts_with(first)))
+}
+
 async fn converse_by_tls<H: Handler>(
     tls: &ServerTls,
     stream: TcpStream,
@@ -259,12 +285,15 @@ async fn converse_by_tls<H: Handler>(
     open: Watcher,
 ) -> Result<(), BoxError> {
     let stream = tls.accept(stream).await?;
-    converse(stream, handler, headers, open).await
+    let http1 = stream.get_ref().1.alpn_protocol() == Some(b"http/1.1");
+    converse(stream, http1, handler, headers, open).await
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. That it is HTTP/1 is better known before: to tell it from HTTP/2 hyper-util reads the
+/// first bytes apart, and hyper's buffer, which grows by doubling, is then twice as large for as long as the connection.
 async fn converse<H: Handler, S>(
     stream: S,
+    http1: bool,
     handler: Arc<H>,
     headers: Duration,
     open: Watcher,
@@ -278,10 +307,12 @@ where
         service_fn(move |request: Request<Incoming>| {
             began.store(true, Ordering::Relaxed);
             let handler = Arc::clone(&handler);
-            async move { Ok::<_, Infallible>(handler.handle(request).await) }
+            // Boxed: hyper keeps the room of a request's future as long as the connection, and a stream outlives its future.
+            Box::pin(async move { Ok::<_, Infallible>(handler.handle(request).await) })
         })
     };
-    let connection = builder(headers).serve_connection(TokioIo::new(stream), service).into_owned();
+    let builder = if http1 { builder(headers).http1_only() } else { builder(headers) };
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let connection = open.watch(connection);
     // hyper-util waits without limit for the bytes that tell HTTP/1 from HTTP/2.
     let silent = async {

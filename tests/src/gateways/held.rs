@@ -74,14 +74,21 @@ impl Held {
     }
 }
 
-/// Lets this process and those that it starts open as many files as the machine allows; how many streams of at most `wanted`
-/// one gateway can then hold, which needs two connections for each.
+/// Lets this process and those that it starts open as many files as `wanted` streams of one gateway need, which has two
+/// connections for each, or as many as the machine allows; how many streams that is.
 ///
 /// # Errors
 /// Where the limit can't be changed.
 pub fn raise_open_files(wanted: usize) -> Result<usize> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    let most = maximum.map_or(u64::MAX, |most| most.saturating_sub(OTHERS) / 2);
-    Ok(wanted.min(usize::try_from(most)?))
+    let needed = u64::try_from(wanted)?.saturating_mul(2).saturating_add(OTHERS);
+    let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    // Only root may go beyond.
+    for most in [allowed.max(needed), allowed] {
+        let raised = Rlimit { current: Some(most.min(needed)), maximum: Some(most) };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            let streams = usize::try_from(most.saturating_sub(OTHERS) / 2)?;
+            return Ok(wanted.min(streams));
+        }
+    }
+    anyhow::bail!("the limit of open files can't be raised to {allowed}")
 }

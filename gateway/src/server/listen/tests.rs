@@ -78,6 +78,41 @@ async fn a_client_that_never_finishes_its_headers_is_dropped() {
     }
 }
 
+/// HTTP/1 and HTTP/2 are told apart by what a client says first, however it comes.
+#[tokio::test]
+async fn both_protocols_are_spoken_on_one_port() {
+    let (address, _, _) = listening(settings(8, Duration::from_secs(30))).await;
+    for pieces in [&["GET / HTTP/1.1\r\nhost: x\r\n\r\n"][..], &["P", "UT / HTTP/1.1\r\nhost: x\r\n\r\n"]] {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        for piece in pieces {
+            stream.write_all(piece.as_bytes()).await.expect("written");
+            tokio::task::yield_now().await;
+        }
+        let mut begun = [0; 15];
+        stream.read_exact(&mut begun).await.expect("answered");
+        assert_eq!(&begun, b"HTTP/1.1 200 OK");
+    }
+    let stream = TokioIo::new(TcpStream::connect(address).await.expect("connected"));
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = Request::get("http://gateway.test/").body(Full::new(Bytes::new())).expect("a request");
+    assert_eq!(sender.send_request(request).await.expect("answered").status(), 200);
+}
+
+/// A connection that is kept ready and says nothing does not hold the end up.
+#[tokio::test]
+async fn a_silent_connection_ends_with_the_drain() {
+    let (address, metrics, shutdown) = listening(settings(8, Duration::from_secs(3600))).await;
+    let stream = TcpStream::connect(address).await.expect("connected");
+    while metrics.connections.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    shutdown.drain();
+    let closed = tokio::time::timeout(Duration::from_secs(60), until_closed(stream)).await;
+    assert_eq!(closed.expect("it is held open"), "");
+}
+
 #[tokio::test]
 async fn too_many_headers_are_refused() {
     let (address, _, _) = listening(settings(8, Duration::from_secs(30))).await;
