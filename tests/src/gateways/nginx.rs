@@ -77,6 +77,7 @@ http {{
     }}
     server {{
         listen {mutual} ssl;
+        ssl_protocols TLSv1.3;
         ssl_certificate {engine}/tls.crt;
         ssl_certificate_key {engine}/tls.key;
         ssl_client_certificate {engine}/ca.crt;

@@ -102,7 +102,7 @@ impl Peer {
         let probe = match self {
             Self::TensorZero => {
                 std::fs::write(&config, tensorzero(upstream))?;
-                command.arg(self::folder().join("tensorzero.py")).arg(&config);
+                command.arg(self::folder().join("serve_tensorzero.py")).arg(&config);
                 target.path = "/openai/v1/chat/completions";
                 target.model = "tensorzero::model_name::mock";
                 "/health"
