@@ -14,6 +14,9 @@ use super::target::Target;
 /// How long one may take to start: Python's imports alone take tens of seconds on a busy machine.
 const START: Duration = Duration::from_secs(180);
 
+/// Of the gateway that TensorZero's wheel holds.
+const NO_PROBE: &str = "";
+
 /// LiteLLM refuses to start with a short master key.
 const LITELLM_KEY: &str = "sk-bench-0123456789abcdef0123456789";
 
@@ -105,7 +108,7 @@ impl Peer {
                 command.arg(self::folder().join("serve_tensorzero.py")).arg(&config);
                 target.path = "/openai/v1/chat/completions";
                 target.model = "tensorzero::model_name::mock";
-                "/health"
+                NO_PROBE
             }
             Self::LitellmRs => {
                 std::fs::write(&config, litellm_rs(upstream, port))?;
@@ -139,9 +142,10 @@ impl Peer {
         };
         let mut program = Program::start(self.name(), &mut command, folder)?;
         let answered = async |log: &str| {
-            // It chooses its port itself, and says so.
-            let said = log.lines().find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
-            let address = if self == Self::TensorZero { said? } else { address };
+            if probe == NO_PROBE {
+                // It chooses its port itself, and says so once it answers there.
+                return log.lines().find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
+            }
             answers(address, probe).await.then_some(address)
         };
         target.address = program.until(START, answered).await?;
