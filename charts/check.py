@@ -58,6 +58,18 @@ def roles_name_what_they_mean():
                     yield f"{file.name} lets Secrets be written and has no policy that says which"
 
 
+def gateways_know_their_memory():
+    """Bounds follow from it within the gateway, which tests that they fit."""
+    for file in sorted((CHART / "golden").glob("*.yaml")):
+        documents = [text for text in file.read_text().split("\n---\n") if "name: gateway\n" in text]
+        if not documents:
+            yield f"{file.name} has no gateway"
+        for document in documents:
+            told = re.search(r"name: WEIGHBRIDGE_MEMORY_LIMIT\s+valueFrom: .*resource: limits.memory", document)
+            if not told or not re.search(r"limits:\s+memory: \S", document):
+                yield f"{file.name} has a gateway that is not told its memory limit, or has none"
+
+
 def panels_ask_for_metrics_that_the_gateway_has():
     """Without a cluster only the names can be held; the cluster demo runs the queries."""
     source = (ROOT / "gateway/src/metrics.rs").read_text()
@@ -78,6 +90,11 @@ def unknown_and_wrong_values_are_refused():
         ("images.pullSecrets[0].name=Not_A_Name", "pullSecrets"),
         ("gateway.drainTimeoutSeconds=5m", "drainTimeoutSeconds"),
         ("monitoring.podMonitor.interval=soon", "interval"),
+        ("gateway.limits.maxBodyBytes=0", "maxBodyBytes"),
+        ("gateway.limits.maxBodyBytes=64Mi", "maxBodyBytes"),
+        ("gateway.limits.maxBodyBytes=67108864", "gateway.resources.limits.memory"),
+        ("gateway.limits.maxConnections=-1", "maxConnections"),
+        ("gateway.timeouts.totalSeconds=0", "totalSeconds"),
     ):
         command = [os.environ["HELM"], "template", "w", str(CHART), "--kube-version", "1.34", "--set", value]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -90,6 +107,7 @@ def main():
         versions_agree,
         every_value_is_used,
         roles_name_what_they_mean,
+        gateways_know_their_memory,
         panels_ask_for_metrics_that_the_gateway_has,
         unknown_and_wrong_values_are_refused,
     )

@@ -7,7 +7,10 @@ shift
 case $name in
   cpu-decode | cpu-prefill | cpu-contention) examples/fetch-smollm2.sh >/dev/null; tests/peers/install.sh ;;
   coldstart) examples/fetch-smollm2.sh >/dev/null; cargo build --release --locked -p weighbridge ;;
-  gateway) cargo build --release --locked -p weighbridge-gateway ;;
+  gateway | gateway-stream | gateway-idle)
+    cargo build --release --locked -p weighbridge-gateway
+    cargo build --release --locked -p weighbridge-tests --bin gateway-upstream
+    ;;
   operator)
     tests/install-packages.sh
     tests/control-plane/build.sh >/dev/null
@@ -15,7 +18,7 @@ case $name in
     cargo build --release --locked -p weighbridge-tests --bin testbed --bin bench-operator
     exec target/release/testbed run -- target/release/bench-operator
     ;;
-  *) echo "no benchmark is called '$name': cpu-decode, cpu-prefill, cpu-contention, coldstart, gateway, operator" >&2; exit 2 ;;
+  *) echo "no benchmark is called '$name': cpu-decode, cpu-prefill, cpu-contention, coldstart, gateway, gateway-stream, gateway-idle, operator" >&2; exit 2 ;;
 esac
 cargo build --release --locked -p weighbridge-tests --bin "bench-$name"
 exec "target/release/bench-$name" "$@"

@@ -4,6 +4,7 @@
 #   install-packages.sh control-plane     etcd and setpriv: all that most tests need
 #   install-packages.sh images            what builds and checks container images
 #   install-packages.sh arm               what builds for 64-bit Arm and emulates it
+#   install-packages.sh gateways          the upstream that gateways are measured in front of
 #   install-packages.sh node              also a container runtime, its network plugins and tools
 set -euo pipefail
 
@@ -11,13 +12,14 @@ packages=(etcd-server util-linux)
 case ${1:-control-plane} in
 control-plane) ;;
 images) packages=(buildah binutils gcc) ;;
+gateways) packages=(nginx) ;;
 arm) packages=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user) ;;
 node)
     packages+=(containerd runc containernetworking-plugins iptables nftables conntrack socat
         iproute2 ipset buildah prometheus)
     ;;
 *)
-    echo "usage: install-packages.sh [control-plane|images|arm|node]" >&2
+    echo "usage: install-packages.sh [control-plane|images|gateways|arm|node]" >&2
     exit 2
     ;;
 esac

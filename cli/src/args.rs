@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
-use weighbridge_operator::plan::PullPolicy;
+use weighbridge_gateway::cli::{LimitArgs, TelemetryArgs, TimeoutArgs, TotalArgs};
+use weighbridge_operator::plan::{Bounds, PullPolicy};
 use weighbridge_tls::args::ServerArgs;
 
 /// Serves open weights and closed APIs behind one URL.
@@ -69,9 +70,18 @@ pub struct UpArgs {
     /// Seconds that open streams get to finish after Ctrl-C; a second Ctrl-C ends them at once.
     #[arg(long, default_value_t = 300)]
     pub drain_timeout: u64,
+    /// How much at once.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How long.
+    #[command(flatten)]
+    pub timeouts: TimeoutArgs,
+    /// How long in all.
+    #[command(flatten)]
+    pub total: TotalArgs,
     /// Where spans and metrics go.
     #[command(flatten)]
-    pub telemetry: weighbridge_gateway::cli::TelemetryArgs,
+    pub telemetry: TelemetryArgs,
 }
 
 /// Flags of `chat`.
@@ -152,6 +162,9 @@ pub struct PlanArgs {
     /// Namespace of the operator's pods. Default: the gateway's.
     #[arg(long)]
     pub operator_namespace: Option<String>,
+    /// What engines and proxies share with gateways, as the operator would be told.
+    #[command(flatten)]
+    pub bounds: Bounds,
 }
 
 /// Flags of `synth`.

@@ -43,6 +43,7 @@ pub fn plan(args: &PlanArgs, terminal: &Terminal) -> Result<(), PlanError> {
         pull_secrets: args.image_pull_secrets.clone(),
         gateway_namespace: args.gateway_namespace.clone(),
         operator_namespace: args.operator_namespace.as_ref().unwrap_or(&args.gateway_namespace).clone(),
+        bounds: args.bounds,
     };
     let planned = plan_offline(&manifests, &images).map_err(PlanError::Refused)?;
     if planned.is_empty() {

@@ -7,14 +7,23 @@ use weighbridge_tls::ClientTls;
 
 use crate::TelemetryConfig;
 
+/// Bytes of one request's headers, for both protocols, which is what a connection holds at worst while nothing has begun.
+/// Clients send 2 KB.
+pub(crate) const HEADER_BYTES: usize = 32 << 10;
+
+/// Bodies, connections and the process itself get a fifth of the memory each. Two fifths are for what is made of bodies
+/// for a moment, when they are translated: about twice their size.
+const SHARES: u64 = 5;
+
 /// What a role takes in at most.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one request body. Coding agents send megabytes; images as data URLs tens of them.
     pub body_bytes: usize,
-    /// Bytes of all request bodies held at once, so that many large ones can't exhaust the pod's memory.
+    /// Bytes held at once of request bodies, as they came and as they were translated, and of whole answers, so that many
+    /// large ones can't exhaust the pod's memory.
     pub buffered_bytes: usize,
-    /// Connections open at once. An idle stream costs about 20 KB, so this many fit 320 MB.
+    /// Connections open at once. An idle stream costs about 20 KB.
     pub connections: usize,
     /// Requests open at once, over all connections: as many as connections, for most carry one.
     pub requests: usize,
@@ -37,6 +46,45 @@ impl Default for Limits {
     }
 }
 
+/// Limits that can't hold together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "--max-body-bytes is {body} and --max-buffered-bytes {buffered}: a body that is translated is in memory twice, so the \
+     second must be twice the first or more. Lower --max-body-bytes, or give more memory: where it is not set, \
+     --max-buffered-bytes is a fifth of --memory-limit"
+)]
+pub struct LimitsError {
+    body: usize,
+    buffered: usize,
+}
+
+impl Limits {
+    /// The defaults, lowered to what fits `memory` bytes.
+    pub fn within(memory: u64) -> Self {
+        let most = Self::default();
+        let share = usize::try_from(memory / SHARES).unwrap_or(usize::MAX);
+        let buffered_bytes = most.buffered_bytes.min(share);
+        let connections = most.connections.min(share / HEADER_BYTES).max(1);
+        Self {
+            buffered_bytes,
+            connections,
+            requests: connections,
+            // As it came and as it was translated.
+            answer_bytes: most.answer_bytes.min(buffered_bytes / 2),
+            ..most
+        }
+    }
+
+    /// The same, if they hold together.
+    ///
+    /// # Errors
+    /// Where the largest body could never be translated.
+    pub fn checked(self) -> Result<Self, LimitsError> {
+        let (body, buffered) = (self.body_bytes, self.buffered_bytes);
+        if body > buffered / 2 { Err(LimitsError { body, buffered }) } else { Ok(self) }
+    }
+}
+
 /// How long each stage of a request may take, and how often a proxy looks after its provider.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
@@ -54,9 +102,13 @@ pub struct Timeouts {
     /// How long the caller of a begun stream hears nothing before it gets a sign of life: well below the 60 s after which
     /// common load balancers close an idle connection.
     pub keep_alive: Duration,
-    /// For a client to take what was written to it; a slower reader is dropped. Of HTTP/2 the connection is
-    /// watched, not each stream in it.
+    /// For a client to take something of what is written to it; who takes nothing is dropped, of HTTP/2 the one stream.
     pub write_stall: Duration,
+    /// For an upstream's error to arrive in full: it is a message, and all the while nothing else is tried.
+    pub error_body: Duration,
+    /// From a request's headers to the last byte of its answer, whatever comes meanwhile: a stream that never ends holds a
+    /// place for ever.
+    pub total: Duration,
     /// Of a proxy: between two questions for the provider's list of models with one key. A key that died while nobody
     /// called is known within this; and lists change by the week.
     pub probe: Duration,
@@ -74,6 +126,8 @@ impl Default for Timeouts {
             idle: Duration::from_secs(300),
             keep_alive: Duration::from_secs(15),
             write_stall: Duration::from_secs(60),
+            error_body: Duration::from_secs(10),
+            total: Duration::from_secs(3600),
             probe: Duration::from_secs(300),
             probe_again: Duration::from_secs(10),
         }
@@ -109,4 +163,36 @@ pub struct GatewayConfig {
     pub telemetry: Option<TelemetryConfig>,
     /// What engines and proxies are shown; `None` where they are called by plain HTTP.
     pub upstream: Option<Arc<ClientTls>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a pod may be given, to the smallest in which the default body passes.
+    #[test]
+    fn what_is_held_fits_the_memory_with_room_for_copies() {
+        for mebibytes in [320, 512, 1000, 4096, 1 << 20] {
+            let memory = mebibytes << 20;
+            let Limits { body_bytes, buffered_bytes, connections, requests, answer_bytes, event_bytes: _ } =
+                Limits::within(memory).checked().expect("they hold together");
+            // Beside what is held, its tree and what is written of it.
+            let bodies = 3 * buffered_bytes;
+            assert!((bodies + connections * HEADER_BYTES) as u64 <= memory / 5 * 4, "{mebibytes} MiB");
+            assert!(2 * body_bytes <= buffered_bytes && 2 * answer_bytes <= buffered_bytes);
+            assert_eq!(requests, connections);
+        }
+        assert_eq!(Limits::within(u64::MAX), Limits::default());
+        assert!(Limits::within(512 << 20).connections > 3000);
+    }
+
+    #[test]
+    fn a_body_that_could_never_be_translated_is_refused_by_its_flags() {
+        let error = Limits::within(256 << 20).checked().expect_err("32 MiB do not fit").to_string();
+        assert!(
+            error.contains("--max-body-bytes is 33554432") && error.contains("--memory-limit"),
+            "{error}"
+        );
+        assert!(Limits::within(0).checked().is_err());
+    }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use weighbridge_wire::canonical::{Failure, FailureClass};
 
+use crate::label::name;
+
 /// Any failure of ours. `code` is a fixed word for programs.
 fn ours(class: FailureClass, code: &str, message: impl Into<String>) -> Failure {
     let mut failure = Failure::new(class, message);
@@ -32,18 +34,22 @@ pub(crate) fn body_too_large(limit: usize) -> Failure {
 
 /// No such path.
 pub(crate) fn unknown_url(method: &str, path: &str) -> Failure {
-    ours(FailureClass::NotFound, "unknown_url", format!("Unknown request URL: {method} {path}"))
+    ours(
+        FailureClass::NotFound,
+        "unknown_url",
+        format!("Unknown request URL: {} {}", name(method), name(path)),
+    )
 }
 
 /// The path exists, for another method.
 pub(crate) fn method_not_allowed(method: &str, path: &str) -> Failure {
-    let message = format!("{path} does not take {method}");
+    let message = format!("{} does not take {}", name(path), name(method));
     Failure { status: Some(405), ..ours(FailureClass::BadRequest, "method_not_allowed", message) }
 }
 
 /// No such model.
 pub(crate) fn model_not_found(model: &str) -> Failure {
-    unknown_model(format!("The model `{model}` does not exist. GET /v1/models lists the models."))
+    unknown_model(format!("The model `{}` does not exist. GET /v1/models lists the models.", name(model)))
 }
 
 /// `model` is there and has no such adapter; `served` are the names of those that it has.
@@ -53,7 +59,7 @@ pub(crate) fn adapter_not_found(model: &str, adapter: &str, served: &[String]) -
     } else {
         format!("There are {}.", served.join(", "))
     };
-    unknown_model(format!("The model `{model}` has no adapter `{adapter}`. {there}"))
+    unknown_model(format!("The model `{}` has no adapter `{}`. {there}", name(model), name(adapter)))
 }
 
 fn unknown_model(message: String) -> Failure {
@@ -82,6 +88,11 @@ pub(crate) fn silent(model: &str, time: Duration) -> Failure {
     timeout(format!("`{model}` sent nothing for {} s.", time.as_secs()))
 }
 
+/// The answer of `model` was not whole within the time that a request has in all.
+pub(crate) fn overdue(model: &str, total: Duration) -> Failure {
+    timeout(format!("`{model}` did not finish within the {} s that a request may take.", total.as_secs()))
+}
+
 /// The upstream took too long; `message` says at which stage.
 pub(crate) fn timeout(message: impl Into<String>) -> Failure {
     ours(FailureClass::Timeout, "upstream_timeout", message)
@@ -90,4 +101,27 @@ pub(crate) fn timeout(message: impl Into<String>) -> Failure {
 /// A fault of ours; `message` carries no internals.
 pub(crate) fn internal(message: &str) -> Failure {
     ours(FailureClass::Internal, "internal_error", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_named_is_repeated_and_not_at_any_length() {
+        let long = "é".repeat(1 << 20);
+        for failure in [
+            unknown_url("GET", &long),
+            method_not_allowed("PUT", &long),
+            model_not_found(&long),
+            adapter_not_found(&long, &long, &[]),
+        ] {
+            assert!(
+                failure.message.contains("ééé…") && failure.message.len() < 1200,
+                "{}",
+                failure.message.len()
+            );
+        }
+        assert!(model_not_found("small").message.contains("`small`"));
+    }
 }

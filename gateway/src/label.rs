@@ -1,5 +1,7 @@
 //! A provider's words inside ours: always said to be the provider's, short, and on one line.
 
+use std::borrow::Cow;
+
 use weighbridge_wire::canonical::{Failure, FailureClass};
 
 use crate::directory::{Target, World};
@@ -10,6 +12,17 @@ const MAX_CHARACTERS: usize = 500;
 /// `text` with control characters as spaces, cut to a readable length.
 pub(crate) fn tidy(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARACTERS).collect()
+}
+
+/// Characters of a name that a caller chose which are repeated to it: more than any name of ours has.
+const NAME_CHARACTERS: usize = 256;
+
+/// `given`, a name or a path that a caller chose, cut to a readable length.
+pub(crate) fn name(given: &str) -> Cow<'_, str> {
+    match given.char_indices().nth(NAME_CHARACTERS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &given[..end])),
+        None => Cow::Borrowed(given),
+    }
 }
 
 /// What the upstream of `target` said in place of an answer, labelled as a provider's where it is one. A failure without an

@@ -20,7 +20,7 @@ pub mod runtime;
 mod server;
 mod telemetry;
 
-pub use config::{Drain, GatewayConfig, Limits, Timeouts};
+pub use config::{Drain, GatewayConfig, Limits, LimitsError, Timeouts};
 pub use forward::TrustError;
 pub use open_files::raise_open_files;
 pub use proxy::{

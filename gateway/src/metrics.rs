@@ -90,6 +90,8 @@ pub(crate) enum Cut {
     upstream_error,
     /// The upstream fell silent.
     idle,
+    /// It took longer than a request may in all.
+    overdue,
     /// The upstream said that it answers from elsewhere than it is to.
     residency,
 }

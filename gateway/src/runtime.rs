@@ -58,7 +58,7 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
 async fn run_proxy(args: ProxyArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let tls = args.tls.load(&[Identity::Gateway, Identity::Operator])?;
     let listeners = bind(args.listen, args.common.metrics_listen, tls).await?;
-    Ok(proxy::serve_proxy(args.config(), listeners, shutdown).await?)
+    Ok(proxy::serve_proxy(args.config()?, listeners, shutdown).await?)
 }
 
 async fn bind(public: SocketAddr, admin: SocketAddr, tls: Option<ServerTls>) -> anyhow::Result<Listeners> {

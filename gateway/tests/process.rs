@@ -176,6 +176,7 @@ async fn a_refused_configuration_says_which_flag() {
         ("http://api.example.com/v1", "--base-url is plain http"),
         ("https://10.0.0.1/v1", "--base-url names 10.0.0.1"),
         ("nonsense", "--base-url"),
+        ("https://api.example.com/v1 --memory-limit=1000000", "--max-buffered-bytes"),
     ] {
         let (base_url, more) =
             base_url.split_once(' ').map_or((base_url, None), |(url, flag)| (url, Some(flag)));

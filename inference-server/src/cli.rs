@@ -112,6 +112,9 @@ struct ServeArgs {
     /// Threads that compute [default: all cores].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
+    /// Largest request body, in bytes.
+    #[arg(long, default_value_t = ServerConfig::MAX_BODY_BYTES)]
+    max_body_bytes: usize,
     /// Seconds that open requests have to finish after SIGTERM.
     #[arg(long, default_value_t = 300)]
     drain_timeout: u64,
@@ -234,6 +237,7 @@ impl ServeArgs {
             kv_cache_type: self.kv_cache_type,
             quantize: self.quantize,
             threads: self.threads,
+            max_body_bytes: self.max_body_bytes,
             drain_timeout: Duration::from_secs(self.drain_timeout),
         })
     }

@@ -5,7 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use jiff::SignedDuration;
 
 use crate::certificates::{LifetimeError, Lifetimes, Places, lifetime};
-use crate::plan::{Images, PullPolicy};
+use crate::plan::{Bounds, Images, PullPolicy};
 
 /// Runs open weights and closed APIs as ModelDeployments ask for them.
 #[derive(Clone, Debug, Parser)]
@@ -52,6 +52,9 @@ pub struct Settings {
     /// How long an authority holds; the next one is made when two thirds are over.
     #[arg(long, value_name = "TIME", default_value = "1825d", value_parser = lifetime)]
     pub authority_lifetime: SignedDuration,
+    /// What engines and proxies share with gateways.
+    #[command(flatten)]
+    pub bounds: Bounds,
     /// Address of /metrics, /livez and /readyz.
     #[arg(long, default_value = "0.0.0.0:9090")]
     pub metrics_listen: SocketAddr,
@@ -101,6 +104,7 @@ impl Settings {
             pull_secrets: self.image_pull_secrets.clone(),
             gateway_namespace: self.gateway_namespace(),
             operator_namespace: self.namespace.clone(),
+            bounds: self.bounds,
         }
     }
 }

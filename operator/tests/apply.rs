@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use weighbridge_crds::ModelDeployment;
 use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
 use weighbridge_operator::leader::{Candidate, Leadership};
-use weighbridge_operator::plan::{self, Images, ModelPlan, ObservedModel, PullPolicy};
+use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, PullPolicy};
 use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place};
 use weighbridge_operator::{Events, Metrics, Owner};
 
@@ -93,6 +93,7 @@ fn images() -> Images {
         pull_secrets: Vec::new(),
         gateway_namespace: "c".into(),
         operator_namespace: "c".into(),
+        bounds: Bounds::default(),
     }
 }
 

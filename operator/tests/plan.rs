@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_crds::manifest::{Manifest, parse};
-use weighbridge_operator::plan::{Images, Planned, PullPolicy, plan_offline, restricted};
+use weighbridge_operator::plan::{Bounds, Images, Planned, PullPolicy, plan_offline, restricted};
 
 fn images() -> Images {
     Images {
@@ -16,6 +16,7 @@ fn images() -> Images {
         pull_secrets: Vec::new(),
         gateway_namespace: "weighbridge-system".to_owned(),
         operator_namespace: "weighbridge-system".to_owned(),
+        bounds: Bounds::default(),
     }
 }
 
@@ -153,6 +154,44 @@ fn a_registry_that_wants_a_secret_gets_it_for_engines_and_proxies() {
         let plain = deployments(&planned(text)).remove(0);
         let pod = plain.spec.and_then(|spec| spec.template.spec).expect("a pod");
         assert_eq!(pod.image_pull_secrets, None);
+    }
+}
+
+#[test]
+fn a_proxys_memory_holds_what_it_takes_in_and_its_bounds_follow_from_it() {
+    for (mebibytes, memory) in [(1, "512Mi"), (32, "512Mi"), (128, "1280Mi")] {
+        let bounds = Bounds { max_body_bytes: mebibytes << 20, idle_timeout: 7, ..Bounds::default() };
+        let with = Images { bounds, ..images() };
+        let pods = deployments(
+            &plan_offline(&parse(include_str!("fixtures/external.yaml")).expect("valid"), &with)
+                .expect("plannable"),
+        );
+        let pod = pods[0].spec.clone().and_then(|spec| spec.template.spec).expect("a pod");
+        let container = &pod.containers[0];
+        let limits =
+            container.resources.as_ref().and_then(|resources| resources.limits.as_ref()).expect("limits");
+        assert_eq!(limits["memory"].0, memory);
+        // The proxy itself derives its bounds, and tests that they fit: `Limits::within` of the gateway crate.
+        let told = container.env.iter().flatten().find(|env| env.name == "WEIGHBRIDGE_MEMORY_LIMIT");
+        let told =
+            told.and_then(|env| env.value_from.as_ref()?.resource_field_ref.as_ref()).expect("its limit");
+        assert_eq!(told.resource, "limits.memory");
+        let args = container.args.as_ref().expect("flags");
+        let said = args.iter().any(|flag| *flag == format!("--max-body-bytes={}", mebibytes << 20));
+        assert_eq!(said, mebibytes != 32, "the default is not said: {args:?}");
+        assert!(
+            args.contains(&"--idle-timeout=7".to_owned())
+                && !args.iter().any(|flag| flag.contains("first-byte"))
+        );
+        let engine = deployments(
+            &plan_offline(&parse(include_str!("fixtures/cpu.yaml")).expect("valid"), &with)
+                .expect("plannable"),
+        );
+        let args = engine[0].spec.clone().and_then(|spec| spec.template.spec).expect("a pod").containers[0]
+            .args
+            .clone();
+        let said = args.iter().flatten().any(|flag| *flag == format!("--max-body-bytes={}", mebibytes << 20));
+        assert_eq!(said, mebibytes != 32, "{args:?}");
     }
 }
 

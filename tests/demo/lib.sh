@@ -36,6 +36,14 @@ filled() { # FILE NAME…
     printf '%s\n' "$text"
 }
 
+# The example of a closed API, with $UPSTREAM for the API and $1 for its model: plain http and a private address have to be
+# allowed by name. It publishes `fast` of the provider `acme`, whose key is in the Secret `acme`.
+closed_api() { # MODEL
+    local example=examples/external-openai-compatible.yaml
+    [[ $(grep -cE '^  baseURL: |^    model: ' "$example") == 2 ]] || fail "$example is not what it was"
+    sed -E -e "s|^  baseURL: .*|  baseURL: $UPSTREAM\n  allowPrivate: true|" -e "s|^    model: .*|    model: $1|" "$example"
+}
+
 # The process on this machine that is the first container of a pod: the node is this machine.
 container_process() { # NAMESPACE POD
     local id

@@ -3,7 +3,7 @@
 
 dashboard=charts/weighbridge/dashboards/weighbridge.json
 counts=$work/counts.json
-models=(demo/smollm2 demo/elsewhere)
+models=(demo/smollm2 demo/fast)
 
 step "A real Prometheus scrapes operator, gateways, engine and proxy"
 prometheus=127.0.0.1:$(free_port 127.0.0.1)
@@ -74,7 +74,7 @@ panels show --since "$chats_begun" || fail "the dashboard doesn't say what happe
 
 step "The whole list of checks with the official OpenAI client"
 "$client" tests/clients/openai_client.py --base-url "http://$gateway/v1" --model demo/smollm2 --bare-model smollm2
-"$client" tests/clients/openai_client.py --base-url "http://$gateway/v1" --model demo/elsewhere --bare-model elsewhere \
+"$client" tests/clients/openai_client.py --base-url "http://$gateway/v1" --model demo/fast --bare-model fast \
     "${beyond_llama_cpp[@]/#/--skip=}"
 
 step "The provider's key is in its Secret and in the proxy, and nowhere else; the callers' key is nowhere"

@@ -12,10 +12,10 @@ show kubectl -n demo apply -f examples/smollm2.yaml
 await --for=condition=Ready modeldeployment/smollm2 --timeout=60s
 figure apply_to_ready_seconds "$(since "$begun")" s
 
-step "Apply a closed API, and a model at it"
+step "Apply a closed API, and a model at it: examples/external-openai-compatible.yaml, with its baseURL and model"
 begun=$(now)
-filled tests/peers/provider.yaml UPSTREAM | show kubectl -n demo apply -f -
-await --for=condition=Ready externalprovider/llama modeldeployment/elsewhere --timeout=60s
+closed_api smollm2-llama-cpp | show kubectl -n demo apply -f -
+await --for=condition=Ready externalprovider/acme modeldeployment/fast --timeout=60s
 figure external_apply_to_ready_seconds "$(since "$begun")" s
 
 step "What a platform engineer sees"

@@ -35,9 +35,9 @@ until_true 60 curl -fsS -H "authorization: Bearer $key" "$UPSTREAM/models"
 echo "$UPSTREAM answers with the key, and 401 without"
 
 step "weighbridge up: that API and our own engine behind one URL"
-{ cat examples/smollm2.yaml && echo --- && filled tests/peers/provider.yaml UPSTREAM; } >"$work/models.yaml"
+{ cat examples/smollm2.yaml && echo --- && closed_api smollm2-llama-cpp; } >"$work/models.yaml"
 LLAMA_KEY=$key "$weighbridge" up -f "$work/models.yaml" --claim models="$(dirname "$weights")" \
-    --secret llama/api-key=env:LLAMA_KEY --listen 127.0.0.1:0 >"$work/up.log" 2>&1 &
+    --secret acme/api-key=env:LLAMA_KEY --listen 127.0.0.1:0 >"$work/up.log" 2>&1 &
 door=$!
 until_true 60 grep -q 'serves at' "$work/up.log"
 url=$(sed -n 's/.*serves at //p' "$work/up.log")
@@ -47,7 +47,7 @@ step "The official OpenAI client, at our engine"
 "$client" tests/clients/openai_client.py --base-url "$url" --model default/smollm2 --bare-model smollm2
 
 step "The same client, the same URL, another model name: llama.cpp"
-"$client" tests/clients/openai_client.py --base-url "$url" --model default/elsewhere --bare-model elsewhere \
+"$client" tests/clients/openai_client.py --base-url "$url" --model default/fast --bare-model fast \
     "${beyond_llama_cpp[@]/#/--skip=}"
 ! grep -qF "$key" "$work/up.log" || fail "the key is in what weighbridge said"
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # `make peers`: installs the living peers, makes the goldens anew and says whether they are the committed ones, step by
 # step; then holds our quantised numbers to llama.cpp's (divergence/), and puts it behind our gateway as a provider
-# (provider.sh). Nothing in the repository is changed; to take new goldens of llama.cpp on purpose:
+# (provider.sh), and behind LiteLLM, which speaks other dialects (litellm.sh). Nothing in the repository is changed; to take
+# new goldens of llama.cpp on purpose:
 #
 #   tests/peers/run.sh --write          # families/, templates/ and embeddings/ have a run.sh --write of their own
 #
@@ -46,6 +47,7 @@ step "jinja2 as transformers has it, on 70 chat templates" "$HERE/templates/run.
 step "sentence-transformers on all-MiniLM-L6-v2" "$HERE/embeddings/run.sh"
 step "divergence from llama.cpp, type by type, and on Gemma 3" "$HERE/divergence/run.sh"
 step "llama.cpp's server as a provider behind our gateway" "$HERE/provider.sh"
+step "LiteLLM in front of it, which speaks Anthropic's and Gemini's dialects, as providers behind our gateway" "$HERE/litellm.sh"
 if [ -n "$FAILED" ]; then
     echo "peers: failed:$FAILED" >&2
     exit 1

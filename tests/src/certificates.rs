@@ -57,13 +57,21 @@ impl Installation {
         Ok(folder)
     }
 
+    /// The folder of `pod`, with a new certificate of `identity` and whom to trust.
+    ///
+    /// # Errors
+    /// Where the libraries or the file system refuse.
+    pub fn pod(&self, pod: &str, identity: &Identity) -> Result<PathBuf> {
+        let leaf = self.issuer.issue(identity, Timestamp::now())?;
+        self.mount(pod, &leaf, &self.issuer.trust().bundle)
+    }
+
     /// What a pod shows that is to be `identity`, and lets in: gateways of this installation, and a proxy its operator.
     ///
     /// # Errors
     /// Where the libraries or the file system refuse.
     pub fn server_files(&self, pod: &str, identity: &Identity) -> Result<ServerFiles> {
-        let leaf = self.issuer.issue(identity, Timestamp::now())?;
-        let folder = self.mount(pod, &leaf, &self.issuer.trust().bundle)?;
+        let folder = self.pod(pod, identity)?;
         let ca = NamedFile::new("--client-ca-file", &folder.join("ca.crt"));
         let identities = match identity {
             Identity::Proxy { .. } => vec![Identity::Gateway, Identity::Operator],

@@ -1,14 +1,16 @@
 //! Our inference server, in process, on a model that a test can load.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+use weighbridge_inference_server::gguf::TensorType;
 use weighbridge_inference_server::http::Phase;
 use weighbridge_inference_server::server::{ModelFile, ServeError, Server, ServerConfig};
+use weighbridge_inference_server::synth::{Family, Format, Shape, SynthSpec, WriteOptions};
 use weighbridge_tls::ServerFiles;
 
 const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -51,4 +53,14 @@ impl Engine {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/families").join(family);
         Self::start(ModelFile::Path(folder), family, tls).await
     }
+}
+
+/// Makes a model of random weights in `folder`, with a template for chats: what it says means nothing, and comes at once.
+///
+/// # Errors
+/// Where it can't be written.
+pub fn random_model(folder: &Path) -> Result<PathBuf> {
+    let shape = Shape::named("tiny", Family::Llama).context("the shape")?;
+    let spec = SynthSpec::new(Family::Llama, shape, Format::Gguf, TensorType::F32);
+    Ok(spec.write(&folder.join("model.gguf"), WriteOptions::default())?.path)
 }

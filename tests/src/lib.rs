@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod door;
 pub mod engine;
 pub mod figures;
+pub mod gateways;
 pub mod log;
 pub mod matrix;
 pub mod measured;

@@ -3,6 +3,9 @@
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Subscriber};
+
 /// Takes what a subscriber writes. Clones share one text; [`Log::writer`] is what `with_writer` wants.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
@@ -30,6 +33,23 @@ impl Log {
     pub fn writer(&self) -> impl Fn() -> Self + Send + Sync + 'static {
         let log = self.clone();
         move || log.clone()
+    }
+}
+
+/// Until it is dropped, this thread's logs go to a subscriber.
+#[derive(Debug)]
+pub struct OfThisThread {
+    _subscribed: DefaultGuard,
+    /// Where there is one subscriber alone, tracing-core asks that of the thread which first comes to a place in the code
+    /// what is wanted there, for all threads: those of other tests, which have none, would switch the place off.
+    _another: Dispatch,
+}
+
+impl OfThisThread {
+    /// They go to `subscriber`.
+    pub fn new(subscriber: impl Subscriber + Send + Sync + 'static) -> Self {
+        let another = Dispatch::new(tracing_subscriber::registry());
+        Self { _subscribed: tracing::subscriber::set_default(subscriber), _another: another }
     }
 }
 

@@ -10,7 +10,7 @@ use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_tests::door::{Answer, Client, Door, entry, model_access};
-use weighbridge_tests::log::Log;
+use weighbridge_tests::log::{Log, OfThisThread};
 use weighbridge_tests::simulator::Simulator;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -233,7 +233,8 @@ async fn no_key_gets_out_and_the_log_knows_the_caller_by_name() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.writer())
         .finish();
-    tracing::subscriber::set_global_default(everything).expect("the only subscriber of this binary");
+    // Of this thread, on which all of this test runs: what other tests are doing is not its affair.
+    let _logged = OfThisThread::new(everything);
     let access = Access::from_resources(&accesses());
     let bed = bed(access.clone()).await;
     let bearer = format!("Bearer {KEY}");

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use http::Method;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use weighbridge_gateway::access::{Access, Digest};
 use weighbridge_gateway::directory::{Directory, Entry, World};
-use weighbridge_gateway::{GatewayConfig, Limits};
-use weighbridge_tests::door::{Answer, Client, Door, Form, entry, proxy_config, write_keys};
+use weighbridge_gateway::{GatewayConfig, Limits, ProxyConfig};
+use weighbridge_tests::door::{Answer, Client, Door, Form, entry, model_access, proxy_config, write_keys};
 use weighbridge_tests::simulator::{HINT_SECONDS, Simulator};
 use weighbridge_wire::provider::Kind;
 
@@ -233,6 +236,130 @@ async fn bug_13_no_event_is_held_back() {
     }
 }
 
+/// How a request may end, each time that it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// As the model named so ends it.
+    Model(&'static str, bool),
+    /// With a body of which nothing is a request.
+    Body(&'static str),
+    /// With a body that is too large.
+    TooLarge,
+    /// The caller leaves before anything was answered.
+    LeftBefore,
+    /// The caller leaves in the middle of a stream.
+    LeftWithin,
+    /// The caller leaves in the middle of its own body.
+    LeftAsking,
+}
+
+/// Makes one request that ends so.
+async fn end_one(door: &Door, simulator: &Simulator, ending: Ending, form: Form) {
+    match ending {
+        Ending::Model(model, stream) => {
+            ask(door, form, model, stream).await;
+        }
+        Ending::Body(body) => {
+            let mut client = Client::connect(door.address).await.expect("connected");
+            client.post(&form.path("normal", false), body).await.expect("answered");
+        }
+        Ending::TooLarge => {
+            say(door, form, "normal", false, &"x".repeat(PLACE)).await;
+        }
+        Ending::LeftBefore => {
+            let mut client = Client::connect(door.address).await.expect("connected");
+            let (path, body) = (form.path("silent", false), form.body("silent", false, "hi"));
+            let asked = client.post(&path, body);
+            tokio::select! {
+                answered = asked => panic!("{form:?}: {answered:?}"),
+                () = simulator.wait_for(|counts| counts.waiting == 1) => {}
+            }
+        }
+        Ending::LeftWithin => {
+            simulator.release(form.opening() + 1);
+            let mut client = Client::connect(door.address).await.expect("connected");
+            let body = form.body("gated", true, "hi");
+            drop(client.open(Method::POST, &form.path("gated", true), &[], body).await.expect("begun"));
+            drop(client);
+            simulator.wait_for(|counts| counts.waiting == 0).await;
+        }
+        Ending::LeftAsking => {
+            let mut stream = TcpStream::connect(door.address).await.expect("connected");
+            let path = form.path("normal", false);
+            let half = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n{{\"model\":");
+            stream.write_all(half.as_bytes()).await.expect("written");
+        }
+    }
+}
+
+/// Bytes of all bodies that the bed of bug 15 holds at once, and of the largest.
+const PLACE: usize = 4096;
+
+/// Bug 15 (litellm #12685, #27954, #38193): memory that grew with every request until the pod was killed. What a request holds
+/// is behind a bound, so that what is not given back shuts the next one out: here far more are made than there are places,
+/// in every way that one ends, at a gateway and at a proxy.
+#[tokio::test]
+async fn bug_15_every_place_that_a_request_takes_comes_back() {
+    const MODELS: [&str; 10] = [
+        "normal",
+        "faithful",
+        "gated",
+        "silent",
+        "cut",
+        "truncated",
+        "error-in-stream",
+        "error-first",
+        "html",
+        "status-500",
+    ];
+    let mut endings: Vec<Ending> = MODELS
+        .iter()
+        .filter(|model| !["gated", "silent"].contains(model))
+        .flat_map(|model| [Ending::Model(model, false), Ending::Model(model, true)])
+        .collect();
+    endings.extend([Ending::Model("nobody", false), Ending::Body("{"), Ending::Body(""), Ending::Body("[]")]);
+    endings.extend([Ending::TooLarge, Ending::LeftBefore, Ending::LeftWithin, Ending::LeftAsking]);
+    let places = 3;
+    let limits =
+        Limits { requests: places, buffered_bytes: PLACE, body_bytes: PLACE / 2, ..Limits::default() };
+    for form in [Form::Chat, Form::Messages, Form::Events] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = write_keys(folder.path(), &[("sk-canary", 1)]).expect("written");
+        let simulator = Simulator::start().await.expect("a simulator");
+        let base_url = format!("http://{}/v1", simulator.address());
+        let config = ProxyConfig { limits: limits.clone(), ..proxy_config(form.native(), &base_url, keys) };
+        let proxy = Door::proxy(config).await.expect("a proxy");
+        let entry = |model: &&str| Entry {
+            speaks: form.native().speaks(model),
+            ..entry(model, World::Closed, &[proxy.address])
+        };
+        let directory = Directory::from_entries(MODELS.iter().map(entry).collect());
+        let config = GatewayConfig { limits: limits.clone(), ..GatewayConfig::default() };
+        let door = Door::gateway(config, directory).await.expect("a gateway");
+        for ending in &endings {
+            for _ in 0..2 * places {
+                end_one(&door, &simulator, *ending, form).await;
+                let settled = async {
+                    while metric(&door, "weighbridge_requests_in_flight", "").await > 0.0
+                        || metric(&proxy, "weighbridge_provider_requests_in_flight", "").await > 0.0
+                        || metric(&door, "weighbridge_connections ", "").await > 0.0
+                    {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                comes(settled, "the end of what was asked").await;
+            }
+            let answer = ask(&door, form, "normal", false).await;
+            assert_eq!(answer.status, 200, "{form:?}, after {ending:?}: {:?}", answer.text());
+        }
+        for (door, name) in
+            [(&door, "weighbridge_requests_full_total"), (&proxy, "weighbridge_requests_full_total")]
+        {
+            assert_eq!(metric(door, name, "").await, 0.0, "{form:?}: there was a place for everyone");
+        }
+    }
+}
+
 /// Bug 16 (litellm #10595, PR #14929): labels that callers choose fill the memory of whoever scrapes.
 #[tokio::test]
 async fn bug_16_no_label_holds_what_a_caller_chooses() {
@@ -260,6 +387,38 @@ async fn bug_16_no_label_holds_what_a_caller_chooses() {
         series.push(metrics.lines().count());
     }
     assert_eq!(series[1], series[19], "no caller adds a series: {series:?}");
+}
+
+/// Bug 17 (agentgateway #2171, TensorZero #4260): keys were a matter of the start. One that is made while the gateway runs calls
+/// its models, and no other, through every door; and it is out with the next request once it is taken away.
+#[tokio::test]
+async fn bug_17_a_key_comes_changes_and_goes_while_the_gateway_runs() {
+    const KEY: &str = "wb-bug-17";
+    let simulator = Simulator::start().await.expect("a simulator");
+    let entries =
+        ["normal", "faithful"].map(|model| entry(model, World::Open, &[simulator.address()])).into();
+    let access = Access::from_resources(&[]);
+    let directory = Directory::from_entries(entries);
+    let door = Door::guarded(GatewayConfig::default(), directory, access.clone()).await.expect("a gateway");
+    let team = |models: &[&str]| [model_access("team", "apps", &[("ci", KEY)], models)];
+    for (held, statuses) in [
+        (Vec::new(), [401, 401]),
+        (team(&["normal"]).into(), [200, 403]),
+        (team(&["faithful"]).into(), [403, 200]),
+        (team(&["*"]).into(), [200, 200]),
+        (vec![model_access("team", "apps", &[("ci", "another")], &["*"])], [401, 401]),
+    ] {
+        access.replace(&held);
+        for form in Form::ALL {
+            for (model, status) in ["normal", "faithful"].into_iter().zip(statuses) {
+                let mut client = Client::connect(door.address).await.expect("connected");
+                let (path, body) = (form.path(model, false), form.body(model, false, "hi"));
+                let asked = client.open(Method::POST, &path, &[("x-api-key", KEY)], body).await;
+                let answer = asked.expect("begun").whole().await.expect("answered");
+                assert_eq!(answer.status, status, "{form:?} {model}: {:?}", answer.text());
+            }
+        }
+    }
 }
 
 /// Bug 21 (Envoy ai-gateway #1866, #1169): a limit that was configured did nothing.
@@ -335,4 +494,153 @@ async fn bug_22_a_turn_of_megabytes_passes_and_beyond_the_limit_is_413() {
             Form::Events | Form::Array => assert_eq!(error["status"], "INVALID_ARGUMENT"),
         }
     }
+}
+
+/// A door for who has a key of it, and a key.
+async fn guarded() -> (Simulator, Door) {
+    let simulator = Simulator::start().await.expect("a simulator");
+    let access = Access::from_resources(&[model_access("team", "apps", &[("ci", GOOD)], &["*"])]);
+    let directory = Directory::from_entries(vec![entry("normal", World::Open, &[simulator.address()])]);
+    let door = Door::guarded(GatewayConfig::default(), directory, access).await.expect("a gateway");
+    (simulator, door)
+}
+
+const GOOD: &str = "wb-bug-23";
+
+/// The status of the answer to a request that is written by hand.
+async fn raw(door: &Door, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(door.address).await.expect("connected");
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut text = String::new();
+    // Who is not read to the end may be cut off.
+    let _ = stream.read_to_string(&mut text).await;
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no answer to {request:?}: {text:?}")), text)
+}
+
+/// Bug 23 (CVE-2026-49468): who named another host, or another path in a header, passed without a key. Here nothing that a
+/// caller says of hosts, of addresses or of the way decides: every path asks for a key, but for none that is served.
+#[tokio::test]
+async fn bug_23_no_host_no_path_and_no_header_opens_the_door() {
+    let (simulator, door) = guarded().await;
+    let body = r#"{"model":"normal","messages":[{"role":"user","content":"hi"}]}"#;
+    let (port, length) = (door.address.port(), body.len());
+    let mut tried = 0;
+    for (method, path) in [
+        ("POST", "/v1/chat/completions".to_owned()),
+        ("POST", "/v1/completions".to_owned()),
+        ("POST", "/v1/embeddings".to_owned()),
+        ("POST", "/v1/rerank".to_owned()),
+        ("POST", "/v1/responses".to_owned()),
+        ("POST", "/v1/messages".to_owned()),
+        ("POST", "/v1/messages/count_tokens".to_owned()),
+        ("POST", "/v1beta/models/normal:generateContent".to_owned()),
+        ("POST", "/v1beta/models/normal:streamGenerateContent?alt=sse".to_owned()),
+        ("POST", "/v1beta/models/normal:countTokens".to_owned()),
+        ("POST", "/v1beta/models/normal:embedContent".to_owned()),
+        ("GET", "/v1/models".to_owned()),
+        ("GET", "/v1/models/normal".to_owned()),
+        ("GET", "/v1beta/models".to_owned()),
+        ("POST", "/v1/chat/completions?path=/livez".to_owned()),
+        ("POST", format!("http://127.0.0.1:{port}/v1/chat/completions")),
+        ("POST", "http://localhost/v1/chat/completions".to_owned()),
+        ("POST", "http://user:pass@admin/v1/chat/completions".to_owned()),
+    ] {
+        for headers in [
+            "host: gateway.test".to_owned(),
+            format!("host: 127.0.0.1:{port}"),
+            "host: localhost".to_owned(),
+            "host: localhost:9090/livez?".to_owned(),
+            "host:".to_owned(),
+            "host: x\r\nx-forwarded-host: localhost\r\nx-forwarded-for: 127.0.0.1\r\nx-real-ip: ::1"
+                .to_owned(),
+            "host: x\r\nforwarded: for=127.0.0.1;host=localhost;proto=https".to_owned(),
+            "host: x\r\nx-original-url: /livez\r\nx-rewrite-url: /metrics\r\nx-forwarded-prefix: /livez"
+                .to_owned(),
+            "host: x\r\nx-forwarded-user: admin\r\nremote-user: admin\r\nx-weighbridge-host: localhost"
+                .to_owned(),
+        ] {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            let (status, text) = raw(&door, &request).await;
+            // What is no request at all is none for anybody.
+            assert!([400, 401].contains(&status), "{request}: {text}");
+            assert!(!text.contains("\"object\""), "{request}: {text}");
+            tried += usize::from(status == 401);
+        }
+    }
+    assert!(tried > 140, "{tried} of them asked for a key");
+    // What lies beside the doors is served to nobody, with a key or without.
+    for path in [
+        "//v1/models",
+        "/v1//models",
+        "/V1/models",
+        "/v1/./models",
+        "/livez/../v1/models",
+        "/%76%31/models",
+        "/v1/models%2f..%2f..%2flivez",
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/tokenize",
+        "/weighbridge/residency",
+        "/admin",
+        "/",
+    ] {
+        for key in ["", "x-api-key: wb-bug-23\r\n"] {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{key}connection: close\r\n\r\n");
+            let (status, text) = raw(&door, &request).await;
+            assert!([401, 403, 404, 405].contains(&status), "{request}: {text}");
+            assert!(!text.contains("weighbridge_requests"), "{text}");
+        }
+    }
+    assert_eq!(simulator.counts().requests, 0, "nobody came through");
+}
+
+/// Bug 23 again (CVE-2026-42208): what a caller sends for a key was read as more than a key. It is hashed, and the hash is
+/// looked for; nothing else that resembles it is let in, the hash itself least of all.
+#[tokio::test]
+async fn bug_23_nothing_but_the_key_is_a_key() {
+    let (simulator, door) = guarded().await;
+    let ask = async |header: &'static str, value: &str| {
+        let mut client = Client::connect(door.address).await.expect("connected");
+        let body = Form::Chat.body("normal", false, "hi");
+        let asked =
+            client.open(Method::POST, &Form::Chat.path("normal", false), &[(header, value)], body).await;
+        asked.expect("begun").whole().await.expect("answered").status.as_u16()
+    };
+    let hash = Digest::of(GOOD.as_bytes()).to_string();
+    let long = GOOD.repeat(1000);
+    let wrong = [
+        "' OR '1'='1",
+        "') OR 1=1 --",
+        "*",
+        "%",
+        "wb-bug-2",
+        "wb-bug-233",
+        "WB-BUG-23",
+        "null",
+        "undefined",
+        "true",
+        "{\"$ne\":\"\"}",
+        "wb-bug-23,",
+        "wb-bug-23,wb-bug-23",
+        "wb-bug-23 wb-bug-23",
+        &hash,
+        &long,
+    ];
+    for value in wrong {
+        for header in ["x-api-key", "x-goog-api-key", "api-key"] {
+            assert_eq!(ask(header, value).await, 401, "{header}: {value}");
+        }
+        assert_eq!(ask("authorization", &format!("Bearer {value}")).await, 401, "{value}");
+    }
+    for value in
+        ["Bearer", "Bearer ", "Basic d2ItYnVnLTIzOg==", "wb-bug-23", "Bearer: wb-bug-23", "Token wb-bug-23"]
+    {
+        assert_eq!(ask("authorization", value).await, 401, "{value}");
+    }
+    assert_eq!(simulator.counts().requests, 0, "nobody came through");
+    assert_eq!(ask("x-api-key", GOOD).await, 200);
 }

@@ -1,10 +1,11 @@
 //! Between our own parts: a gateway gets in, nobody else does, and a gateway talks to nobody but whom it means.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -12,6 +13,8 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
 use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::{Drain, GatewayConfig, KeySource, Limits, ProxyConfig, Timeouts};
@@ -237,6 +240,40 @@ async fn a_gateway_talks_to_nobody_but_whom_it_means() {
         let asked = provider.simulator.counts().requests - before;
         assert_eq!(asked, u64::from(status == 200), "{what}");
     }
+}
+
+/// Hands connections on to `to`, and counts them.
+async fn counting(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let (address, count) = (listener.local_addr().expect("its address"), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    let task = tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await.expect("connected");
+                // How it ends is the affair of the two.
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    (address, count, AbortOnDropHandle::new(task))
+}
+
+/// A handshake costs more than a request.
+#[tokio::test]
+async fn a_connection_to_a_pod_is_kept_for_the_next_request() {
+    let ours = Installation::new().expect("an installation");
+    let provider = provider(ours.server("proxy", &proxy("acme")).expect("a certificate")).await;
+    let upstream = ours.client("gateway", &Identity::Gateway).expect("a certificate");
+    let (address, connections, _task) = counting(provider.door.address).await;
+    let door = gateway(upstream, vec![at("normal", World::Closed, address, proxy("acme"))]).await;
+    let mut client = Client::connect(door.address).await.expect("connected");
+    for more in ["", r#","stream":true"#, ""] {
+        let answer = client.post(CHAT, ask("normal", more)).await.expect("answered");
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
 
 /// A caller's streams, all open.

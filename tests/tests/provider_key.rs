@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::Response;
-use provider_script::{Provider, Seen, a_path, config, json, write_keys};
-use weighbridge_tests::door::{Answer, Client, Door};
+use http::Method;
+use provider_script::{LEAKS, Provider, Seen, a_path, config, leaky, write_keys};
+use weighbridge_gateway::GatewayConfig;
+use weighbridge_gateway::directory::{Directory, Entry, World};
+use weighbridge_tests::door::{Answer, Client, Door, Form, entry};
 use weighbridge_tests::log::Log;
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_wire::provider::Kind;
@@ -45,50 +47,61 @@ fn written() -> Vec<String> {
     KEYS.iter().flat_map(ways).collect()
 }
 
-/// Says every key in every way, in body and headers, as the answer that `turn` stands for.
-fn leaky(turn: usize) -> Response<String> {
-    let said = written();
-    let body =
-        serde_json::json!({"type": "error", "error": {"message": said, "code": KEYS[0], "param": KEYS[1]}});
-    let headers = [("x-request-id", KEYS[0]), ("request-id", said[3].as_str()), ("retry-after", KEYS[0])];
-    match turn {
-        0 => json(400, &headers, &body.to_string()),
-        1 => json(500, &headers, &body.to_string()),
-        2 => json(529, &headers, &body.to_string()),
-        3 => Response::builder()
-            .status(302)
-            .header("location", format!("https://evil.test/{}", PLAIN[0]))
-            .body(said.concat())
-            .expect("an answer"),
-        4 => Response::builder().header("content-type", "text/html").body(said.concat()).expect("an answer"),
-        5 => json(429, &[("retry-after-ms", "0"), ("x-request-id", KEYS[0])], &body.to_string()),
-        _ => json(401, &headers, &body.to_string()),
+/// Everything that a caller is shown, of an answer that is broken off as well.
+async fn shown(door: &Door, path: &str, body: &str) -> String {
+    let mut client = Client::connect(door.address).await.expect("connected");
+    let json = [("content-type", "application/json")];
+    let mut answer = match client.open(Method::POST, path, &json, body.to_owned()).await {
+        Ok(answer) => answer,
+        Err(error) => return format!("{error:?}"),
+    };
+    let mut shown = format!("{:?}", answer.headers).into_bytes();
+    loop {
+        match answer.piece().await {
+            Ok(Some(piece)) => shown.extend_from_slice(&piece),
+            Ok(None) => break,
+            Err(error) => {
+                shown.extend_from_slice(format!("{error:?}").as_bytes());
+                break;
+            }
+        }
     }
+    String::from_utf8_lossy(&shown).into_owned()
 }
-const TURNS: usize = 10;
 
 async fn surfaces_of(kind: Kind) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let turn = Arc::new(Mutex::new(0));
     let now = Arc::clone(&turn);
     let of_list = Arc::clone(&turn);
-    let leaks = move |_: &Seen| leaky(*now.lock().expect("unpoisoned"));
-    let lists = move |_: &Seen| leaky(*of_list.lock().expect("unpoisoned"));
-    let provider = Provider::listing(kind, leaks, lists).await;
+    let said = written();
+    let leaks = move |turn: &Mutex<usize>| leaky(kind, *turn.lock().expect("unpoisoned"), &KEYS, &said);
+    let of_calls = leaks.clone();
+    let calls = move |_: &Seen| of_calls(&now);
+    let lists = move |_: &Seen| leaks(&of_list);
+    let provider = Provider::listing(kind, calls, lists).await;
     let keys = write_keys(folder.path(), &KEYS.map(|key| (key, 1)));
     let config = config(kind, provider.address, keys);
     let mut surfaces = format!("{config:?}");
     let door = Door::proxy(config).await.expect("a proxy");
-    let mut client = Client::connect(door.address).await.expect("connected");
-    for next in 0..TURNS {
+    let entry = Entry { speaks: kind.speaks("m"), ..entry("m", World::Closed, &[door.address]) };
+    let front = Door::gateway(GatewayConfig::default(), Directory::from_entries(vec![entry])).await;
+    let front = front.expect("a gateway");
+    for next in 0..LEAKS {
         *turn.lock().expect("unpoisoned") = next;
         // The caller's own attempt to have a key shown is on the way too.
-        let answer = client.post(a_path(kind), "{}").await.expect("answered");
-        surfaces += &format!("{answer:?}{}", String::from_utf8_lossy(&answer.body));
+        surfaces += &shown(&door, a_path(kind), "{}").await;
+        for form in Form::ALL {
+            for stream in [false, true] {
+                surfaces += &shown(&front, &form.path("m", stream), &form.body("m", stream, "hi")).await;
+            }
+        }
     }
+    surfaces += admin(&front, "/metrics").await.text().expect("text");
     surfaces += admin(&door, "/metrics").await.text().expect("text");
     surfaces += admin(&door, "/readyz").await.text().expect("text");
-    surfaces += client.get("/state").await.expect("answered").text().expect("text");
+    let mut operator = Client::connect(door.address).await.expect("connected");
+    surfaces += operator.get("/state").await.expect("answered").text().expect("text");
     let seen = provider.seen();
     assert!(
         seen.iter().all(|seen| seen.path.starts_with("/base/") && seen.headers.contains_key("user-agent"))
@@ -156,6 +169,7 @@ async fn the_keys_are_on_no_surface() {
     surfaces += &panics.text();
     assert!(surfaces.contains("weighbridge_provider_requests_total"), "the metrics are there");
     assert!(surfaces.contains("the provider answered with an error"), "no log");
+    assert!(surfaces.contains("the provider's answer holds its key"), "no answer had one");
     let shown = |text: &str| {
         surfaces
             .find(text)

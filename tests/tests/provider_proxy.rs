@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use futures::FutureExt as _;
 use http::{Method, StatusCode};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use weighbridge_gateway::directory::{Directory, World};
 use weighbridge_gateway::{GatewayConfig, KeySource, ProxyConfig};
@@ -281,4 +282,43 @@ async fn two_hops_stream_cut_and_count_like_one() {
     let metrics = metrics.text().expect("text");
     let labels = r#"namespace="team",model="status-429",world="closed",provider="acme",code="429""#;
     assert!(metrics.contains(&format!("weighbridge_requests_total{{{labels}}} 1")), "{metrics}");
+}
+
+/// What a provider said before its connection broke reaches the caller, though both come at once.
+#[tokio::test]
+async fn what_came_with_the_break_goes_out_before_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("its address");
+    let event = r#"data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"Hello"}}]}"#;
+    let said = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\n\n\r\n",
+        event.len() + 2
+    );
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let said = said.clone();
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !String::from_utf8_lossy(&request).contains("\"stream\":true") {
+                    if stream.read_buf(&mut request).await.expect("read") == 0 {
+                        return;
+                    }
+                }
+                stream.write_all(said.as_bytes()).await.expect("written");
+            });
+        }
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("key");
+    std::fs::write(&key, KEY).expect("written");
+    let proxy = Door::proxy(config(&format!("http://{at}/v1"), key)).await.expect("a proxy");
+    let entries = vec![entry("m", World::Closed, &[proxy.address])];
+    let door = Door::gateway(GatewayConfig::default(), Directory::from_entries(entries)).await;
+    let door = door.expect("a gateway");
+    let mut client = Client::connect(door.address).await.expect("connected");
+    for _ in 0..32 {
+        let answer = client.post(CHAT, ask("m", r#","stream":true"#)).await.expect("a clean end");
+        let text = answer.text().expect("text");
+        assert!(text.contains("Hello") && text.contains("upstream_truncated"), "{text}");
+    }
 }

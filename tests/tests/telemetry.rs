@@ -1,6 +1,8 @@
 //! OpenTelemetry of the gateway, as a collector gets it: spans, their parents, GenAI's metrics, and no content.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
+mod provider_script;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,12 +21,14 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use provider_script::{LEAKS, Provider, Seen, config, leaky, write_keys};
 use serde_json::json;
 use tokio::net::TcpListener;
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::{GatewayConfig, TelemetryConfig};
-use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, entry};
+use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, Form, entry};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator};
+use weighbridge_wire::provider::Kind;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -262,6 +266,43 @@ async fn nothing_that_was_said_is_exported() {
         for kept_back in [SECRET, answer.as_str()] {
             let leaked = body.windows(kept_back.len()).any(|window| window == kept_back.as_bytes());
             assert!(!leaked, "{path} holds {kept_back:?}");
+        }
+    }
+}
+
+/// A provider that says its key in every answer, in headers and bodies, with and without an error's status.
+#[tokio::test]
+async fn no_key_that_a_provider_says_is_exported() {
+    const KEYS: [&str; 3] = ["sk-canary-5a1c", "sk-canary-77b0", "sk-canary-e03d"];
+    let said = KEYS.map(|key| [key.to_owned(), format!("Bearer {key}")]).concat();
+    for kind in [Kind::OpenAi, Kind::Anthropic, Kind::Gemini] {
+        let (collector, folder) = (Collector::start().await, tempfile::tempdir().expect("a folder"));
+        let turn = Arc::new(Mutex::new(0));
+        let (now, said) = (Arc::clone(&turn), said.clone());
+        let script = move |_: &Seen| leaky(kind, *now.lock().expect("unpoisoned"), &KEYS, &said);
+        let provider = Provider::start(kind, script).await;
+        let keys = write_keys(folder.path(), &KEYS.map(|key| (key, 1)));
+        let proxy = Door::proxy(config(kind, provider.address, keys)).await.expect("a proxy");
+        let entry = Entry { speaks: kind.speaks("m"), ..entry("m", World::Closed, &[proxy.address]) };
+        let door = door(Some(&collector), vec![entry]).await;
+        let mut asked = 0;
+        for next in 0..LEAKS {
+            *turn.lock().expect("unpoisoned") = next;
+            for (form, stream) in Form::ALL.into_iter().flat_map(|form| [(form, false), (form, true)]) {
+                let mut client = Client::connect(door.address).await.expect("connected");
+                // An answer may be broken off for what it says.
+                let _ = client.post(&form.path("m", stream), form.body("m", stream, "hi")).await;
+                asked += 1;
+            }
+        }
+        end(door).await;
+        assert!(!provider.seen().is_empty(), "{kind}");
+        let spans = collector.spans();
+        assert_eq!(spans.iter().filter(|span| span.kind == SERVER).count(), asked, "{kind}");
+        let failed = spans.iter().any(|span| text(&span.attributes, "error.type").is_some());
+        assert!(failed, "{kind}: spans tell of failures");
+        for (path, body) in collector.received.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            assert!(!body.windows(6).any(|window| window == b"canary"), "{kind}: {path} holds a key");
         }
     }
 }

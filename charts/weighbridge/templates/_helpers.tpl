@@ -86,3 +86,20 @@ tolerations:
 priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
+
+{{/*
+Refuses a largest body that a gateway could not translate: bodies get a fifth of its memory, and one that is translated is held
+twice. The gateway says the same, when it is too late.
+*/}}
+{{- define "weighbridge.memorySuffices" -}}
+{{- $memory := ((.Values.gateway.resources).limits).memory -}}
+{{- if and $memory (not (int64 .Values.gateway.limits.maxBufferedBytes)) -}}
+{{- $text := ternary $memory (printf "%d" (int64 $memory)) (kindIs "string" $memory) -}}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $bytes := mulf (regexFind "^[0-9.]+" $text | float64) (get $units (regexFind "[A-Za-z]*$" $text) | float64) -}}
+{{- $needed := mul 10 (int64 .Values.gateway.limits.maxBodyBytes) -}}
+{{- if lt $bytes (float64 $needed) -}}
+{{- fail (printf "gateway.limits.maxBodyBytes of %d needs %d bytes of memory, ten times as much: raise gateway.resources.limits.memory, which is %s" (int64 .Values.gateway.limits.maxBodyBytes) $needed $text) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use weighbridge_gateway::ServeError as DoorError;
+use weighbridge_gateway::{LimitsError, ServeError as DoorError};
 use weighbridge_inference_server::artifact::InvalidToken;
 use weighbridge_inference_server::backend::cpu::LoadError;
 use weighbridge_inference_server::server::{ServeError as EngineError, ServerConfig};
@@ -76,6 +76,9 @@ pub enum UpError {
     /// No certificate to serve with.
     #[error(transparent)]
     Tls(Box<TlsError>),
+    /// Bounds that contradict each other.
+    #[error(transparent)]
+    Limits(LimitsError),
     /// Ctrl-C would not be heard.
     #[error("can't listen for signals")]
     Signals(#[source] io::Error),

@@ -58,9 +58,15 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
     let drain = Drain { delay: Duration::ZERO, timeout: Duration::from_secs(args.drain_timeout) };
     // Each engine becomes ready once in its life, so that there is room for whatever can be said.
     let (ready, becomes_ready) = mpsc::channel(local.engines.len().max(1));
-    let (parts, models, addresses) = start(local, drain.timeout, terminal, ready).await?;
+    let config = GatewayConfig {
+        limits: args.limits.limits().map_err(UpError::Limits)?,
+        timeouts: args.total.within(args.timeouts.timeouts()),
+        drain,
+        telemetry: args.telemetry.config(),
+        upstream: None,
+    };
+    let (parts, models, addresses) = start(local, &config, terminal, ready).await?;
     let directory = Directory::from_entries(models.iter().map(Model::entry).collect());
-    let config = GatewayConfig { drain, telemetry: args.telemetry.config(), ..GatewayConfig::default() };
     let door =
         weighbridge_gateway::serve(config, listeners, directory.clone(), access.clone(), shutdown.clone());
     let serving = Serving {
@@ -180,12 +186,12 @@ impl Serving {
 /// Starts every engine and proxy; the engines load from here on.
 async fn start(
     local: Local,
-    drain_timeout: Duration,
+    config: &GatewayConfig,
     terminal: &Terminal,
     ready: mpsc::Sender<(Name, Task)>,
 ) -> Result<(Parts, Vec<Model>, BTreeMap<Name, SocketAddr>), UpError> {
     let Local { engines, asleep, externals, proxies, accesses: _, notices: _ } = local;
-    let (mut parts, mut models, mut addresses) = (Parts::new(drain_timeout), Vec::new(), BTreeMap::new());
+    let (mut parts, mut models, mut addresses) = (Parts::new(config), Vec::new(), BTreeMap::new());
     for engine in engines {
         models.push(Model::open(&engine));
         let name = engine.name.clone();

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_gateway::{
-    Drain, KeySource, Limits, Listeners, ProviderFeed, ProxyConfig, Shutdown, Timeouts, serve_proxy_telling,
+    Drain, GatewayConfig, KeySource, Limits, Listeners, ProviderFeed, ProxyConfig, Shutdown, Timeouts,
+    serve_proxy_telling,
 };
 use weighbridge_inference_server::http::{Phase, Task};
 use weighbridge_inference_server::server::{ModelFile, Server, ServerConfig};
@@ -37,14 +38,21 @@ pub struct Parts {
     stop_engines: CancellationToken,
     stop_proxies: Shutdown,
     drain_timeout: Duration,
+    limits: Limits,
+    timeouts: Timeouts,
 }
 
 impl Parts {
-    /// Nothing runs yet.
-    pub fn new(drain_timeout: Duration) -> Self {
-        let (running, stop_engines, stop_proxies) =
-            (JoinSet::new(), CancellationToken::new(), Shutdown::new());
-        Self { running, stop_engines, stop_proxies, drain_timeout }
+    /// Nothing runs yet. What will shares the bounds of the `door`.
+    pub fn new(door: &GatewayConfig) -> Self {
+        Self {
+            running: JoinSet::new(),
+            stop_engines: CancellationToken::new(),
+            stop_proxies: Shutdown::new(),
+            drain_timeout: door.drain.timeout,
+            limits: door.limits.clone(),
+            timeouts: door.timeouts.clone(),
+        }
     }
 
     /// Starts an engine; its name, and what it is for, are sent to `ready` once it answered something itself. Returns
@@ -74,6 +82,7 @@ impl Parts {
         config.kv_cache_type = kv_cache_type;
         config.quantize = quantize;
         config.threads = threads;
+        config.max_body_bytes = self.limits.body_bytes;
         config.drain_timeout = self.drain_timeout;
         let failed = {
             let name = name.clone();
@@ -124,8 +133,8 @@ impl Parts {
                 .collect(),
             allow_private,
             ca_file: None,
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
+            limits: self.limits.clone(),
+            timeouts: self.timeouts.clone(),
             drain: Drain { delay: Duration::ZERO, timeout: self.drain_timeout },
         };
         let (stop, served) = (self.stop_proxies.clone(), name.clone());

@@ -5,6 +5,8 @@ mod access;
 mod adapters;
 mod bad_input;
 mod chat;
+mod drain;
+mod external;
 mod families;
 mod hub;
 mod official_client;

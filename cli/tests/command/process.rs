@@ -114,6 +114,10 @@ impl Up {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
     }
 
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
     /// Waits until a line of stderr holds `words`.
     pub fn hear(&mut self, words: &str) {
         while !self.heard.contains(words) {

@@ -39,6 +39,20 @@ fn the_example_answers_by_both_of_its_names_and_says_how_to_ask() {
 }
 
 #[test]
+fn the_largest_body_is_what_a_flag_says() {
+    let flags = ["--claim", &claim(), "--max-body-bytes", "400"];
+    let up = Up::start(&examples().join("smollm2.yaml"), &flags, &[]);
+    let asked = |spaces: usize| {
+        let question = question("smollm2", 1, false).replacen('{', &format!("{{{}", " ".repeat(spaces)), 1);
+        up.post("/v1/chat/completions", &question)
+    };
+    assert_eq!(asked(0).status, 200);
+    let refused = asked(400);
+    assert_eq!(refused.status, 413);
+    assert!(refused.text().contains("larger than the limit of 400 bytes"));
+}
+
+#[test]
 fn a_model_without_a_chat_template_is_offered_for_completions_alone() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");

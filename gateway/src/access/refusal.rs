@@ -4,6 +4,8 @@ use k8s_openapi::jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use weighbridge_wire::canonical::{Failure, FailureClass};
 
+use crate::label;
+
 /// `Retry-After` until the cluster's keys are listed, which takes a moment at the start of a gateway.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -91,8 +93,9 @@ impl Refusal {
             Self::Model { key, name } => Failure::new(
                 FailureClass::Forbidden,
                 format!(
-                    "{key} may not call the model `{name}`, if there is one. GET /v1/models lists what it may call; \
-                     `spec.models` of the ModelAccess decides."
+                    "{key} may not call the model `{}`, if there is one. GET /v1/models lists what it may call; \
+                     `spec.models` of the ModelAccess decides.",
+                    label::name(&name)
                 ),
             ),
         }

@@ -7,29 +7,55 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
-use crate::server::BodyError;
+use super::connection::Connection;
+use super::pool::Home;
+use crate::server::{BodyError, Silence};
 
-/// Dropping it closes the connection to the upstream, unless the answer was read to its end.
-#[derive(Debug)]
+/// Dropping it closes the connection to the upstream, unless the answer was read to its end or the connection carries
+/// others too.
 pub(crate) struct UpstreamBody {
     inner: Incoming,
-    idle: Duration,
-    timer: Pin<Box<Sleep>>,
-    /// Whether the timer counts the present silence; it is set only when nothing is there to be read.
-    waiting: bool,
+    /// What `inner` comes over, where it has no task of its own.
+    connection: Option<(Box<Connection>, Home)>,
+    silence: Silence,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(inner: Incoming, idle: Duration) -> Self {
-        Self { inner, idle, timer: Box::pin(tokio::time::sleep(idle)), waiting: false }
+    /// The body of an answer that comes over `connection`, which goes home at its end.
+    pub(super) fn driven(inner: Incoming, connection: Box<Connection>, home: Home, idle: Duration) -> Self {
+        let mut body = Self::shared(inner, idle);
+        body.connection = Some((connection, home));
+        body.leave_if_done();
+        body
+    }
+
+    /// The body of an answer that comes over a connection with a task of its own.
+    pub(super) fn shared(inner: Incoming, idle: Duration) -> Self {
+        Self { inner, connection: None, silence: Silence::new(idle) }
     }
 
     /// Changes the bound from the next silence on.
     pub(crate) fn set_idle(&mut self, idle: Duration) {
-        self.idle = idle;
-        self.waiting = false;
+        self.silence.set_bound(idle);
+    }
+
+    fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { inner, connection, .. } = self;
+        let mut poll_frame = |context: &mut Context<'_>| Pin::new(&mut *inner).poll_frame(context);
+        match connection {
+            Some((connection, _)) => connection.poll_with(context, poll_frame),
+            None => poll_frame(context),
+        }
+    }
+
+    /// The connection is free for the next request as soon as the last byte is read.
+    fn leave_if_done(&mut self) {
+        if self.inner.is_end_stream()
+            && let Some((connection, home)) = self.connection.take()
+        {
+            home.keep(connection);
+        }
     }
 }
 
@@ -41,17 +67,21 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
-            self.waiting = false;
+        if let Poll::Ready(frame) = self.poll_inner(context) {
+            self.silence.broken();
+            match &frame {
+                Some(Ok(_)) => self.leave_if_done(),
+                Some(Err(_)) => self.connection = None,
+                None => {
+                    if let Some((connection, home)) = self.connection.take() {
+                        home.keep(connection);
+                    }
+                }
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
-        if !self.waiting {
-            self.waiting = true;
-            let deadline = Instant::now() + self.idle;
-            self.timer.as_mut().reset(deadline);
-        }
-        ready!(self.timer.as_mut().poll(context));
-        Poll::Ready(Some(Err(BodyError::Idle(self.idle))))
+        ready!(self.silence.poll(context));
+        Poll::Ready(Some(Err(BodyError::Idle(self.silence.bound()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -60,5 +90,11 @@ impl Body for UpstreamBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl std::fmt::Debug for UpstreamBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpstreamBody").field("inner", &self.inner).finish_non_exhaustive()
     }
 }

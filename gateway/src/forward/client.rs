@@ -1,33 +1,35 @@
 //! The client.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::client::legacy::{Builder, Client};
+use http::header::HOST;
+use http::{Request, Response, Uri};
+use hyper::client::conn::{TrySendError, http2};
+use hyper::rt::{Read, Write};
+use hyper_util::client::legacy::connect::{Connection as Connected, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower::Service;
 
+use super::connection::Connection;
+use super::pool::{Destination, Home, Link, Pool};
 use super::{Pieces, UpstreamBody};
 use crate::Timeouts;
 
-/// How long an unused connection is kept. Shorter than the servers' own limit (ours: 30 s), so that the
-/// client closes first and no request meets a connection that is just being closed.
-const POOL_IDLE: Duration = Duration::from_secs(15);
-/// Unused connections kept for one endpoint: as many as it answers at once, and no heap of them.
-const POOL_SIZE: usize = 256;
 /// Probes of a silent connection, so that a vanished node is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A request did not get as far as an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForwardError {
     /// No connection: nothing was sent.
     #[error("can't connect")]
-    Connect(#[source] Box<dyn Error + Send + Sync>),
+    Connect(#[source] BoxError),
     /// The connection broke before an answer; the upstream may have seen the request.
     #[error("the connection broke before an answer")]
-    Broken(#[source] Box<dyn Error + Send + Sync>),
+    Broken(#[source] BoxError),
     /// No answer began within the limit.
     #[error("no answer within {0:?}")]
     FirstByte(Duration),
@@ -43,7 +45,8 @@ impl ForwardError {
 /// One pooled client over the connector `C`.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream<C> {
-    client: Client<C, Pieces>,
+    connector: C,
+    pool: Pool,
     first_byte: Duration,
     idle: Duration,
 }
@@ -64,15 +67,14 @@ pub(crate) fn connector<R>(mut connector: HttpConnector<R>, timeouts: &Timeouts)
     connector
 }
 
-impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
+impl<C> Upstream<C>
+where
+    C: Service<Uri> + Clone,
+    C::Response: Connected + Read + Write + Unpin + Send + 'static,
+    C::Error: Into<BoxError>,
+{
     pub(crate) fn new(connector: C, timeouts: &Timeouts) -> Self {
-        let client = Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_SIZE)
-            .build(connector);
-        Self { client, first_byte: timeouts.first_byte, idle: timeouts.idle }
+        Self { connector, pool: Pool::default(), first_byte: timeouts.first_byte, idle: timeouts.idle }
     }
 
     /// Sends `request` and waits for the head of its answer. Dropping the future cancels the request.
@@ -80,11 +82,70 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         &self,
         request: Request<Pieces>,
     ) -> Result<Response<UpstreamBody>, ForwardError> {
-        match tokio::time::timeout(self.first_byte, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response.map(|body| UpstreamBody::new(body, self.idle))),
-            Ok(Err(error)) if error.is_connect() => Err(ForwardError::Connect(error.into())),
-            Ok(Err(error)) => Err(ForwardError::Broken(error.into())),
-            Err(_) => Err(ForwardError::FirstByte(self.first_byte)),
+        let answer = tokio::time::timeout(self.first_byte, self.exchange(request)).await;
+        answer.unwrap_or(Err(ForwardError::FirstByte(self.first_byte)))
+    }
+
+    async fn exchange(&self, mut request: Request<Pieces>) -> Result<Response<UpstreamBody>, ForwardError> {
+        let uri = request.uri().clone();
+        let destination =
+            Destination::of(&uri).ok_or_else(|| ForwardError::Connect("the URL names no server".into()))?;
+        // The other side may close an unused connection at any time. A request that it can't have seen takes the next.
+        while let Some(link) = self.pool.take(&destination, Instant::now()) {
+            match self.over(link, &destination, request).await {
+                Ok(response) => return Ok(response),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(ForwardError::Broken(error.into_error().into())),
+                },
+            }
+            request.uri_mut().clone_from(&uri);
+        }
+        let link = self.connect(&destination).await.map_err(ForwardError::Connect)?;
+        let answer = self.over(link, &destination, request).await;
+        answer.map_err(|error| ForwardError::Broken(error.into_error().into()))
+    }
+
+    async fn connect(&self, destination: &Destination) -> Result<Link, BoxError> {
+        let Destination { scheme, authority } = destination.clone();
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build()?;
+        let mut connector = self.connector.clone();
+        std::future::poll_fn(|context| connector.poll_ready(context)).await.map_err(Into::into)?;
+        let io = connector.call(uri).await.map_err(Into::into)?;
+        if !io.connected().is_negotiated_h2() {
+            return Ok(Link::Http1(Box::new(Connection::open(io).await?)));
+        }
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let (sender, driver) = builder.timer(TokioTimer::new()).handshake(io).await?;
+        tokio::spawn(async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, "a connection to an upstream ended early");
+            }
+        });
+        self.pool.share(destination.clone(), sender.clone());
+        Ok(Link::Http2(sender))
+    }
+
+    async fn over(
+        &self,
+        link: Link,
+        destination: &Destination,
+        mut request: Request<Pieces>,
+    ) -> Result<Response<UpstreamBody>, TrySendError<Request<Pieces>>> {
+        match link {
+            Link::Http1(mut connection) => {
+                request.headers_mut().insert(HOST, destination.host());
+                *request.uri_mut() =
+                    request.uri().path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+                let (head, body) = connection.send(request).await?.into_parts();
+                let home = Home { pool: self.pool.clone(), destination: destination.clone() };
+                Ok(Response::from_parts(head, UpstreamBody::driven(body, connection, home, self.idle)))
+            }
+            Link::Http2(mut sender) => {
+                request.headers_mut().remove(HOST);
+                let response = sender.try_send_request(request).await?;
+                Ok(response.map(|body| UpstreamBody::shared(body, self.idle)))
+            }
         }
     }
 }
@@ -102,18 +163,4 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use tower::Service;
-
-    use super::*;
-
-    /// The other half of the known bug: a request's body must not wait for the upstream's delayed ACK.
-    #[tokio::test]
-    async fn connections_to_upstreams_do_not_wait_for_acks() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let uri = format!("http://{}/", listener.local_addr().expect("its address")).parse().expect("a URI");
-        let mut connector = connector(HttpConnector::new(), &Timeouts::default());
-        let connected = connector.call(uri).await.expect("connected");
-        assert!(connected.inner().nodelay().expect("readable"));
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use crate::access::Caller;
 use crate::directory::{Target, World};
 use crate::failure;
 use crate::forward::{Pieces, unix_seconds};
-use crate::server::{Received, receive};
+use crate::server::receive;
 
 /// An admitted request.
 #[derive(Debug)]
@@ -34,8 +34,6 @@ pub(super) struct Call {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Pieces,
-    /// Keeps the body's place in the budget.
-    pub _received: Received,
 }
 
 impl Pipeline {
@@ -51,7 +49,7 @@ impl Pipeline {
             receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
         let said =
             head.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let inbound = lane::read(door, &received.bytes)?.with_headers(said);
+        let inbound = lane::read(door, &received)?.with_headers(said);
         self.permit(caller, inbound.model())?;
         let snapshot = self.directory.snapshot();
         let target = snapshot
@@ -65,8 +63,9 @@ impl Pipeline {
         let outbound = inbound.outbound(&target.speaks, &target.upstream_model, unsupported, &set)?;
         let headers = headers::upstream(&head.headers, &outbound.lane);
         let body = match outbound.body {
-            Body::Edited(edits) => Pieces::edited(&received.bytes, edits),
-            Body::Written(bytes) => Pieces::from(bytes::Bytes::from(bytes)),
+            Body::Edited(edits) => Pieces::edited(&received, edits),
+            // What came is dropped with this function; both are in memory until then.
+            Body::Written(bytes) => Pieces::from(self.bodies.keep(bytes.into())?),
         };
         let estimated_input = (target.world == World::Closed).then(|| inbound.estimated_input_tokens());
         Ok(Call {
@@ -78,7 +77,6 @@ impl Pipeline {
             dropped: outbound.dropped,
             headers,
             body,
-            _received: received,
         })
     }
 }

@@ -11,6 +11,8 @@ use crate::forward::{COMMON_REQUEST_HEADERS, REQUEST_HEADERS, RESPONSE_HEADERS, 
 /// How a caller says what is to become of what another dialect can't express: `refuse` or `drop`.
 pub(super) const UNSUPPORTED: HeaderName = HeaderName::from_static("x-weighbridge-unsupported");
 const DROPPED: HeaderName = HeaderName::from_static("x-weighbridge-dropped");
+/// Bytes of that list: proxies in between take headers of 4 KiB in all, the strictest ones.
+const LISTED_BYTES: usize = 2 << 10;
 const MODEL: HeaderName = HeaderName::from_static("x-weighbridge-model");
 const WORLD: HeaderName = HeaderName::from_static("x-weighbridge-world");
 const ENDPOINT: HeaderName = HeaderName::from_static("x-weighbridge-endpoint");
@@ -51,7 +53,7 @@ pub(super) fn prompt_tokens(headers: &HeaderMap) -> Option<u64> {
 /// Says who answered, and what was left out of the request or of the answer.
 pub(super) fn name(headers: &mut HeaderMap, target: &Target, endpoint: Option<&str>, dropped: &[String]) {
     headers.insert(WORLD, HeaderValue::from_static(target.world.as_str()));
-    let dropped = (!dropped.is_empty()).then(|| dropped.join(", "));
+    let dropped = (!dropped.is_empty()).then(|| listed(dropped));
     let named =
         [(MODEL, Some(target.canonical.as_str())), (ENDPOINT, endpoint), (DROPPED, dropped.as_deref())];
     for (name, value) in named {
@@ -59,6 +61,30 @@ pub(super) fn name(headers: &mut HeaderMap, target: &Target, endpoint: Option<&s
             headers.insert(name, value);
         }
     }
+}
+
+/// `names` as one header's value: fields of a request may be called anything. What no header takes, and what would look like
+/// two names, is percent-encoded (RFC 3986, section 2.1); of very many, how many more there are is said.
+fn listed(names: &[String]) -> String {
+    let mut list = String::new();
+    for (index, name) in names.iter().enumerate() {
+        let mut encoded = String::new();
+        for byte in name.bytes() {
+            match byte {
+                b' '..=b'~' if !matches!(byte, b'%' | b',') => encoded.push(char::from(byte)),
+                _ => encoded.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        if list.len() + encoded.len() > LISTED_BYTES {
+            let more = format!("and {} more", names.len() - index);
+            return if list.is_empty() { more } else { format!("{list}, {more}") };
+        }
+        if index > 0 {
+            list.push_str(", ");
+        }
+        list.push_str(&encoded);
+    }
+    list
 }
 
 /// Keeps whatever stands between us and the caller from holding events back.
@@ -76,4 +102,24 @@ pub(super) fn is_stream(headers: &HeaderMap, lane: &Lane) -> bool {
 pub(super) fn media_type(headers: &HeaderMap) -> &str {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_is_listed_whatever_it_is_called() {
+        let names = |names: &[&str]| listed(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(names(&["logit_bias", "a b"]), "logit_bias, a b");
+        assert_eq!(names(&["größe", "a,b", "50%", "x\r\ny"]), "gr%C3%B6%C3%9Fe, a%2Cb, 50%25, x%0D%0Ay");
+        assert!(HeaderValue::from_str(&names(&["größe\0"])).is_ok());
+        let many: Vec<String> = (0..10_000).map(|n| format!("field_{n}")).collect();
+        let list = listed(&many);
+        assert!(
+            list.len() < LISTED_BYTES + 32 && list.starts_with("field_0, ") && list.ends_with(" more"),
+            "{list}"
+        );
+        assert_eq!(listed(&["x".repeat(1 << 20)]), "and 1 more");
+    }
 }

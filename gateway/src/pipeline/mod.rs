@@ -5,6 +5,7 @@
 
 mod admit;
 mod answer;
+mod aside;
 mod authenticate;
 mod forward;
 mod headers;
@@ -19,11 +20,12 @@ use std::sync::Arc;
 use http::header::HeaderValue;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use weighbridge_wire::canonical::{Dialect, Failure, FailureClass};
 use weighbridge_wire::lane::{self, Door};
 
 use self::admit::Call;
-use self::answer::NoAnswer;
+use self::answer::{Answer, NoAnswer, Pace};
 use self::record::Record;
 use self::residency::Residency;
 use crate::access::Access;
@@ -81,9 +83,11 @@ impl Pipeline {
     async fn answer(&self, door: Door<'_>, request: Request<Incoming>) -> Response<Body> {
         let trace = Trace::begin(&self.telemetry, door.operation, request.headers());
         let mut record = Record::begin(&self.metrics, door.operation, trace);
+        let Timeouts { total, keep_alive, .. } = self.timeouts;
+        let pace = Pace { keep_alive, ends: Instant::now() + total, total };
         let refused = match self.admitted(&door, request, &mut record).await {
-            Ok(call) => match self.forward(&call, &mut record).await {
-                Ok(answer) => return answer.deliver(&call, self.timeouts.keep_alive, record),
+            Ok(call) => match self.forward_within(pace, &call, &mut record).await {
+                Ok(answer) => return answer.deliver(&call, pace, record),
                 Err(NoAnswer::Refused(refused)) => {
                     record.fail(refused.status.as_u16());
                     return refused.deliver(&call, record.endpoint_name());
@@ -106,6 +110,14 @@ impl Pipeline {
         response
     }
 
+    async fn forward_within(&self, pace: Pace, call: &Call, record: &mut Record) -> Result<Answer, NoAnswer> {
+        let forwarded = tokio::time::timeout_at(pace.ends, self.forward(call, record)).await;
+        match forwarded {
+            Ok(answer) => answer,
+            Err(_) => Err(failure::overdue(&call.target.canonical, pace.total).into()),
+        }
+    }
+
     async fn admitted(
         &self,
         door: &Door<'_>,
@@ -121,28 +133,28 @@ impl Pipeline {
     }
 }
 
-/// A failure where no operation says whose dialect is spoken.
-fn refuse(dialect: Dialect, failure: &Failure) -> Response<Body> {
-    refusal(lane::error(dialect, failure))
-}
-
 impl Handler for Pipeline {
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let method = request.method().clone();
         let uri = request.uri().clone();
         let (path, query) = (uri.path(), uri.query());
         if let Some(door) = lane::door(path, query) {
-            return match method {
-                Method::POST => self.answer(door, request).await,
-                method => {
-                    refuse(door.operation.dialect(), &failure::method_not_allowed(method.as_str(), path))
-                }
-            };
+            if method == Method::POST {
+                return self.answer(door, request).await;
+            }
+            let failure = failure::method_not_allowed(method.as_str(), path);
+            return self.aside("method_not_allowed").refuse(door.operation.dialect(), &failure);
         }
         match models::asked(path, request.headers()) {
             Some(asked) if method == Method::GET => self.models(&asked, query, request).await,
-            Some(asked) => refuse(asked.dialect, &failure::method_not_allowed(method.as_str(), path)),
-            None => refuse(Dialect::OpenAiChat, &failure::unknown_url(method.as_str(), path)),
+            Some(asked) => {
+                let failure = failure::method_not_allowed(method.as_str(), path);
+                self.aside("method_not_allowed").refuse(asked.dialect, &failure)
+            }
+            None => {
+                let failure = failure::unknown_url(method.as_str(), path);
+                self.aside("unknown_url").refuse(Dialect::OpenAiChat, &failure)
+            }
         }
     }
 }

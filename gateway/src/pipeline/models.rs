@@ -5,7 +5,7 @@ use hyper::body::Incoming;
 use weighbridge_wire::canonical::Failure;
 use weighbridge_wire::models::{self, Asked, Listed, Page};
 
-use super::{Pipeline, refuse};
+use super::Pipeline;
 use crate::access::Caller;
 use crate::directory::Target;
 use crate::server::{Body, json_response};
@@ -23,13 +23,17 @@ impl Pipeline {
         query: Option<&str>,
         request: Request<Incoming>,
     ) -> Response<Body> {
+        let mut aside = self.aside("models");
         let body = match self.authenticate(request).await {
-            Ok((caller, _)) => self.listing(asked, query, &caller),
+            Ok((caller, _)) => {
+                aside.caller(&caller);
+                self.listing(asked, query, &caller)
+            }
             Err(failure) => Err(failure),
         };
         match body {
-            Ok(body) => json_response(StatusCode::OK, body),
-            Err(failure) => refuse(asked.dialect, &failure),
+            Ok(body) => aside.answer(json_response(StatusCode::OK, body)),
+            Err(failure) => aside.refuse(asked.dialect, &failure),
         }
     }
 

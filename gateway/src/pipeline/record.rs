@@ -22,6 +22,11 @@ const CLIENT_LEFT: u16 = 499;
 /// Of one answer and direction: more is no count, and a counter must not wrap.
 const MOST_TOKENS: u64 = 1 << 40;
 
+/// The code of a request that nobody answered: the client left, unless we failed.
+pub(super) fn unanswered() -> u16 {
+    if std::thread::panicking() { 500 } else { CLIENT_LEFT }
+}
+
 /// The record of one request. It settles when dropped: metrics are counted and one line is logged. Where
 /// nothing else was said before, the client left.
 pub(super) struct Record {
@@ -189,6 +194,9 @@ impl Record {
     }
 
     fn settle(&mut self) {
+        if self.code == CLIENT_LEFT {
+            self.code = unanswered();
+        }
         if self.stream && self.code == CLIENT_LEFT {
             self.cut = Some(Cut::client);
         }

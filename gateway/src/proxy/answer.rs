@@ -35,11 +35,13 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Reads an error's body, so that its connection serves the next request.
-    pub(super) async fn read(kind: Kind, response: Response<UpstreamBody>) -> Self {
+    /// Reads an error's body, so that its connection serves the next request; one that is not there within `time` says
+    /// nothing.
+    pub(super) async fn read(kind: Kind, response: Response<UpstreamBody>, time: Duration) -> Self {
         let (head, body) = response.into_parts();
         let compressed = head.headers.contains_key(CONTENT_ENCODING);
-        let read = Limited::new(body, ERROR_BYTES).collect().await.ok().map(|body| body.to_bytes());
+        let read = tokio::time::timeout(time, Limited::new(body, ERROR_BYTES).collect()).await;
+        let read = read.ok().and_then(Result::ok).map(|body| body.to_bytes());
         let is_json = |body: &Bytes| serde_json::from_slice::<IgnoredAny>(body).is_ok();
         let body = read.filter(|body| !compressed && !head.status.is_redirection() && is_json(body));
         let (status, profile) = (head.status, kind.profile());

@@ -159,7 +159,7 @@ impl Proxy {
         let received =
             receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
         self.is_called_where_demanded(&head.headers)?;
-        let outgoing = self.outgoing(path, &head.headers, received.bytes.clone())?;
+        let outgoing = self.outgoing(path, &head.headers, received.clone())?;
         let most = attempts(&head.headers);
         let (mut tried, mut heard) = (Vec::<Chosen>::new(), Heard::default());
         loop {
@@ -265,7 +265,7 @@ impl Proxy {
             failed
         })?;
         if !response.status().is_success() {
-            let said = Said::read(self.kind, response).await;
+            let said = Said::read(self.kind, response, self.timeouts.error_body).await;
             self.watch.said(&said.failure, &self.keys.redactor(sent), asker);
             return Ok(Outcome::Error(said));
         }
@@ -372,7 +372,7 @@ impl Proxy {
     async fn told_of_residency(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
         let received =
             receive(request.into_body(), REPORT_BYTES, self.timeouts.request_body, &self.bodies).await?;
-        let Ok(Residency { required, stated }) = serde_json::from_slice(&received.bytes) else {
+        let Ok(Residency { required, stated }) = serde_json::from_slice(&received) else {
             return Err(crate::failure::bad_request(None, "this is no report of a mismatch").into());
         };
         tracing::warn!(required, stated, "an answer did not come from where it was to");

@@ -38,7 +38,7 @@ impl Counted {
     pub(super) fn follow(self, response: Response<UpstreamBody>, guard: Guard) -> Response<Body> {
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
-        let mut body = CountedBody { inner: body, counted: self, guard, status };
+        let mut body = CountedBody { inner: body, counted: self, guard, status, broken: None };
         if body.inner.is_end_stream() {
             // hyper never polls an empty body.
             body.counted.code = status;
@@ -50,17 +50,35 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
-        self.metrics.count(self.code);
+        let failed = self.code == CALLER_LEFT && std::thread::panicking();
+        self.metrics.count(if failed { 500 } else { self.code });
     }
 }
 
-/// The provider's body, passed on unread but for its own key, which no caller may see. Broken or silent, it breaks the connection to the gateway, which
-/// then tells its client in the client's dialect.
+/// The provider's body, passed on unread but for its own key, which no caller may see. Broken or silent, it breaks the
+/// connection to the gateway, which then tells its client in the client's dialect.
 struct CountedBody {
     inner: UpstreamBody,
     counted: Counted,
     guard: Guard,
     status: u16,
+    /// How it broke off, where what came before is still to go out.
+    broken: Option<BodyError>,
+}
+
+impl CountedBody {
+    /// hyper closes a connection whose body fails with what it has not yet written: between what came and the failure it
+    /// needs a moment to write.
+    fn break_off(
+        &mut self,
+        error: BodyError,
+        context: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.counted.code = if matches!(error, BodyError::Idle(_)) { 504 } else { 502 };
+        self.broken = Some(error);
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 impl HttpBody for CountedBody {
@@ -71,27 +89,28 @@ impl HttpBody for CountedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(|frame| frame.data_ref()))
-            && data.is_some_and(|data| self.guard.sees(data))
-        {
-            tracing::warn!("the provider's answer holds its key, and ends here");
-            frame = Some(Err(BodyError::Leaking));
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
         }
-        match &frame {
-            Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                self.counted.metrics.answer_bytes.inc_by(bytes as u64);
-                if self.inner.is_end_stream() {
-                    self.counted.code = self.status;
-                }
+        let frame = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+            None => {
+                self.counted.code = self.status;
+                return Poll::Ready(None);
             }
-            Some(Err(error)) => {
-                self.counted.code = if matches!(error, BodyError::Idle(_)) { 504 } else { 502 };
+            Some(Err(error)) => return self.break_off(error, context),
+            Some(Ok(frame)) => frame,
+        };
+        if let Some(data) = frame.data_ref() {
+            if self.guard.sees(data) {
+                tracing::warn!("the provider's answer holds its key, and ends here");
+                return self.break_off(BodyError::Leaking, context);
             }
-            None => self.counted.code = self.status,
+            self.counted.metrics.answer_bytes.inc_by(data.len() as u64);
         }
-        Poll::Ready(frame)
+        if self.inner.is_end_stream() {
+            self.counted.code = self.status;
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,40 +1,33 @@
 //! The accept loop: hyper with timers on, bounded connections, graceful end.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use weighbridge_tls::{Accepted, Identity, ServerTls};
 
+use super::connection::{self, BoxError};
+use super::protocol::{Protocol, first_word};
+use super::stall::Stalled;
 use super::{Admin, Body, ServerMetrics, Shutdown};
 use crate::forward::chain;
 use crate::{Drain, Limits, Timeouts};
 
-type BoxError = Box<dyn Error + Send + Sync>;
-
-/// Headers of one request. Clients send about 20; far more is an attack on the parser.
-const MAX_HEADERS: usize = 100;
-/// Bytes of one request's headers, for both protocols.
-const MAX_HEADER_BYTES: usize = 64 << 10;
-/// Streams of one HTTP/2 connection: more than an SDK opens, few enough that one client can't hold all.
-const MAX_STREAMS: u32 = 256;
 /// Pause after a failed accept (out of file descriptors): it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections to the admin port: Prometheus and the kubelet need a handful.
 const ADMIN_CONNECTIONS: usize = 64;
+/// Bytes that the kernel holds for a client beyond what is on its way. More of them, and a client that reads slowly would
+/// look like one that reads nothing for minutes.
+const UNSENT_BYTES: u32 = 32 << 10;
 
 /// Who called, as the certificate says: in a request's extensions, where callers show one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,8 +136,9 @@ async fn serve_public<H: Handler>(
         })
         .await;
     let timeout = settings.drain.timeout;
+    open.drain.cancel();
     tokio::select! {
-        () = open.graceful.shutdown() => Ok(()),
+        () = open.connections.wait() => Ok(()),
         () = shutdown.aborted() => {
             open.cut.cancel();
             Ok(())
@@ -168,7 +162,11 @@ struct Accept<H> {
 
 /// What is still open once the listener is closed.
 struct Open {
-    graceful: GracefulShutdown,
+    /// Closed, so that it can be waited for.
+    connections: TaskTracker,
+    /// Lets each finish what is open.
+    drain: CancellationToken,
+    /// Ends each at once.
     cut: CancellationToken,
 }
 
@@ -186,12 +184,16 @@ impl<H: Handler> Accept<H> {
 
     /// Accepts until `stop`, then closes the listener.
     async fn run(self, stop: impl Future<Output = ()>) -> Open {
-        let (graceful, cut) = (GracefulShutdown::new(), CancellationToken::new());
+        let open = Open {
+            connections: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        };
         let accepting = async {
             loop {
                 let slot = self.slot().await;
                 match self.listener.accept().await {
-                    Ok((stream, _)) => self.spawn(stream, slot, &graceful, cut.clone()),
+                    Ok((stream, _)) => self.spawn(stream, slot, &open),
                     Err(error) => {
                         tracing::warn!(%error, "can't accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -203,7 +205,8 @@ impl<H: Handler> Accept<H> {
             () = accepting => {}
             () = stop => {}
         }
-        Open { graceful, cut }
+        open.connections.close();
+        open
     }
 
     /// Waits for a place. Those who find none wait in the kernel's backlog, which is bounded too.
@@ -216,26 +219,29 @@ impl<H: Handler> Accept<H> {
         Arc::clone(&self.slots).acquire_owned().await.ok()
     }
 
-    fn spawn(
-        &self,
-        stream: TcpStream,
-        slot: Option<OwnedSemaphorePermit>,
-        graceful: &GracefulShutdown,
-        cut: CancellationToken,
-    ) {
+    fn spawn(&self, stream: TcpStream, slot: Option<OwnedSemaphorePermit>, open: &Open) {
         if let Err(error) = tune(&stream, self.settings.write_stall) {
             tracing::debug!(%error, "the client left before its connection was set up");
             return;
         }
-        let (handler, tls) = (Arc::clone(&self.handler), self.tls.clone());
-        let (headers, metrics, open) = (self.settings.headers, self.metrics.clone(), graceful.watcher());
-        tokio::spawn(async move {
-            metrics.connections.inc();
+        let (handler, tls, metrics) = (Arc::clone(&self.handler), self.tls.clone(), self.metrics.clone());
+        let bounds = connection::Bounds {
+            headers: self.settings.headers,
+            write_stall: self.settings.write_stall,
+            metrics: self.metrics.clone(),
+            drain: open.drain.clone(),
+        };
+        let cut = open.cut.clone();
+        open.connections.spawn(async move {
+            let _counted = Counted::begin(&metrics.connections);
             let talk = async {
                 match tls {
-                    None => converse(stream, None, handler, headers, open).await,
+                    None => match first_word(&stream, bounds.headers, &bounds.drain).await? {
+                        Some(protocol) => connection::converse(stream, protocol, None, handler, bounds).await,
+                        None => Ok(()),
+                    },
                     // Boxed: what TLS adds is not to weigh on plain connections.
-                    Some(tls) => Box::pin(converse_by_tls(&tls, stream, handler, headers, open)).await,
+                    Some(tls) => Box::pin(converse_by_tls(&tls, stream, handler, bounds)).await,
                 }
             };
             tokio::select! {
@@ -249,9 +255,24 @@ impl<H: Handler> Accept<H> {
                 }
                 () = cut.cancelled() => {}
             }
-            metrics.connections.dec();
             drop(slot);
         });
+    }
+}
+
+/// One more, until it is dropped, whatever ends it.
+struct Counted(Gauge);
+
+impl Counted {
+    fn begin(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -259,80 +280,28 @@ async fn converse_by_tls<H: Handler>(
     tls: &ServerTls,
     stream: TcpStream,
     handler: Arc<H>,
-    headers: Duration,
-    open: Watcher,
+    bounds: connection::Bounds,
 ) -> Result<(), BoxError> {
     let Accepted { stream, caller } = tls.accept(stream).await?;
-    converse(stream, caller.map(CalledBy), handler, headers, open).await
-}
-
-/// Serves one connection to its end.
-async fn converse<H: Handler, S>(
-    stream: S,
-    caller: Option<CalledBy>,
-    handler: Arc<H>,
-    headers: Duration,
-    open: Watcher,
-) -> Result<(), BoxError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let began = Arc::new(AtomicBool::new(false));
-    let service = {
-        let began = Arc::clone(&began);
-        service_fn(move |mut request: Request<Incoming>| {
-            began.store(true, Ordering::Relaxed);
-            if let Some(caller) = &caller {
-                request.extensions_mut().insert(caller.clone());
-            }
-            let handler = Arc::clone(&handler);
-            async move { Ok::<_, Infallible>(handler.handle(request).await) }
-        })
-    };
-    let connection = builder(headers).serve_connection(TokioIo::new(stream), service).into_owned();
-    let connection = open.watch(connection);
-    // hyper-util waits without limit for the bytes that tell HTTP/1 from HTTP/2.
-    let silent = async {
-        tokio::time::sleep(headers).await;
-        if began.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        ended = connection => ended,
-        () = silent => Ok(()),
-    }
-}
-
-fn builder(headers: Duration) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    // Without a timer hyper silently ignores the header timeout.
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(headers)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES as u32)
-        .keep_alive_interval(headers);
-    builder
+    let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
+    connection::converse(stream, protocol, caller.map(CalledBy), handler, bounds).await
 }
 
 /// Sends each chunk at once, and gives up on a client that takes nothing for `write_stall`.
 fn tune(stream: &TcpStream, write_stall: Duration) -> io::Result<()> {
     // Nagle's algorithm would hold small chunks back for the client's delayed ACK: 40 ms a stream.
     stream.set_nodelay(true)?;
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(write_stall))
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+    socket.set_tcp_user_timeout(Some(write_stall))
 }
 
-/// Whether the kernel gave the connection up, because its client took nothing for too long.
+/// Whether the connection was given up, by us or by the kernel, because its client took nothing for too long.
 fn is_stall(error: &(dyn Error + 'static)) -> bool {
     let cause = error.downcast_ref::<io::Error>();
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) || error.source().is_some_and(is_stall)
+    error.is::<Stalled>()
+        || cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+        || error.source().is_some_and(is_stall)
 }
 
 #[cfg(test)]

@@ -15,8 +15,10 @@ pub(crate) struct ServerMetrics {
     pub connections: Gauge,
     /// Times that a connection had to wait because as many as allowed were open.
     pub connections_full: Counter,
-    /// Connections given up because the client took nothing.
+    /// Connections, or streams of one, given up because the client took nothing.
     pub write_stalls: Counter,
+    /// Requests whose handling failed in a way that is a defect of ours.
+    pub panics: Counter,
     /// Requests refused because as many as allowed were open.
     pub requests_full: Counter,
     /// Requests refused because the bodies held at once reached their bound.
@@ -26,7 +28,8 @@ pub(crate) struct ServerMetrics {
 impl ServerMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { connections, connections_full, write_stalls, requests_full, bodies_full } = &metrics;
+        let Self { connections, connections_full, write_stalls, panics, requests_full, bodies_full } =
+            &metrics;
         registry.register("weighbridge_connections", "Connections open now", connections.clone());
         registry.register(
             "weighbridge_connections_full",
@@ -35,8 +38,13 @@ impl ServerMetrics {
         );
         registry.register(
             "weighbridge_write_stalls",
-            "Connections given up because the client took nothing of what was written to it",
+            "Connections, or streams of one, given up because the client took nothing of what was written to it",
             write_stalls.clone(),
+        );
+        registry.register(
+            "weighbridge_panics",
+            "Requests answered 500 because a defect of the program showed itself: the log says where",
+            panics.clone(),
         );
         registry.register(
             "weighbridge_requests_full",

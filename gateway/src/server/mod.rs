@@ -4,17 +4,22 @@
 
 mod admin;
 mod body;
+mod connection;
 mod listen;
 mod metrics;
+mod protocol;
 mod receive;
 mod shutdown;
+mod silence;
 mod slots;
+mod stall;
 
 pub(crate) use admin::Admin;
 pub(crate) use body::{Body, BodyError, error_response, json_response, refusal};
 pub(crate) use listen::{CalledBy, Handler, Settings, serve};
 pub use listen::{Listeners, ServeError};
 pub(crate) use metrics::{ServerMetrics, register_certificates};
-pub(crate) use receive::{BodyBudget, Received, discard, receive};
+pub(crate) use receive::{BodyBudget, GatherError, discard, gather, receive};
 pub use shutdown::Shutdown;
+pub(crate) use silence::Silence;
 pub(crate) use slots::{RequestSlot, RequestSlots};

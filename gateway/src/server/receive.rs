@@ -1,11 +1,11 @@
-//! Reading a request's body within bounds of size, number and time.
+//! Reading bodies within bounds of size, number and time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
+use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
@@ -19,7 +19,7 @@ const DRAIN_FACTOR: usize = 4;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// Bounds the bytes of all request bodies held at once.
+/// Bounds the bytes held at once: of request bodies, of what they are translated into, and of whole answers.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     used: AtomicUsize,
@@ -30,6 +30,16 @@ pub(crate) struct BodyBudget {
 impl BodyBudget {
     pub(crate) fn new(most: usize, full: Counter) -> Arc<Self> {
         Arc::new(Self { used: AtomicUsize::new(0), most, full })
+    }
+
+    /// `bytes` as ones that count against the budget until the last view of them is dropped.
+    ///
+    /// # Errors
+    /// 503 where the budget is spent.
+    pub(crate) fn keep(self: &Arc<Self>, bytes: Bytes) -> Result<Bytes, Failure> {
+        let mut held = Held::none(self);
+        held.more(bytes.len())?;
+        Ok(held.keep(bytes))
     }
 
     fn take(&self, bytes: usize) -> Result<(), Failure> {
@@ -43,24 +53,44 @@ impl BodyBudget {
     }
 }
 
-/// A body that was read; its bytes count against the budget until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Received {
-    /// The body.
-    pub bytes: Bytes,
-    /// Keeps the place in the budget.
-    _held: Held,
-}
-
+/// A place in the budget.
 #[derive(Debug)]
 struct Held {
     budget: Arc<BodyBudget>,
     bytes: usize,
 }
 
+impl Held {
+    fn none(budget: &Arc<BodyBudget>) -> Self {
+        Self { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    fn more(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.budget.take(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// `bytes`, which keep the place.
+    fn keep(self, bytes: Bytes) -> Bytes {
+        if bytes.is_empty() { bytes } else { Bytes::from_owner(Kept { bytes, _held: self }) }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+struct Kept {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -73,51 +103,65 @@ pub(crate) async fn receive(
     limit: usize,
     time: Duration,
     budget: &Arc<BodyBudget>,
-) -> Result<Received, Failure> {
-    let read = if body.size_hint().lower() > limit as u64 {
-        Err(ReadError::TooLarge)
-    } else {
-        tokio::time::timeout(time, read(&mut body, limit, budget)).await.unwrap_or(Err(ReadError::TooSlow))
+) -> Result<Bytes, Failure> {
+    let Ok(gathered) = tokio::time::timeout(time, gather(&mut body, limit, budget)).await else {
+        return Err(failure::request_timeout(time));
     };
-    match read {
-        Ok(received) => Ok(received),
-        Err(ReadError::Answer(answer)) => Err(answer),
-        Err(ReadError::TooSlow) => Err(failure::request_timeout(time)),
-        Err(ReadError::TooLarge) => {
+    match gathered {
+        Ok(bytes) => Ok(bytes),
+        Err(GatherError::Full(failure)) => Err(failure),
+        Err(GatherError::Body(_)) => {
+            Err(failure::bad_request(None, "The request body ended before its length."))
+        }
+        Err(GatherError::TooLarge) => {
             discard(body, limit.saturating_mul(DRAIN_FACTOR)).await;
             Err(failure::body_too_large(limit))
         }
     }
 }
 
-enum ReadError {
+/// A body is not had whole.
+#[derive(Debug)]
+pub(crate) enum GatherError<E> {
+    /// It is larger than the limit.
     TooLarge,
-    TooSlow,
-    Answer(Failure),
+    /// The budget is spent.
+    Full(Failure),
+    /// It broke off.
+    Body(E),
 }
 
-async fn read(body: &mut Incoming, limit: usize, budget: &Arc<BodyBudget>) -> Result<Received, ReadError> {
-    let mut held = Held { budget: Arc::clone(budget), bytes: 0 };
+/// All of `body`, at most `limit` bytes, which count against `budget` until they are dropped.
+///
+/// # Errors
+/// Where it is too large, finds no room, or breaks off.
+pub(crate) async fn gather<B>(
+    body: &mut B,
+    limit: usize,
+    budget: &Arc<BodyBudget>,
+) -> Result<Bytes, GatherError<B::Error>>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > limit as u64 {
+        return Err(GatherError::TooLarge);
+    }
+    let mut held = Held::none(budget);
     let mut whole = Gathered::Nothing;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            ReadError::Answer(failure::bad_request(None, "The request body ended before its length."))
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.map_err(GatherError::Body)?.into_data() else { continue };
         if held.bytes + data.len() > limit {
-            return Err(ReadError::TooLarge);
+            return Err(GatherError::TooLarge);
         }
-        budget.take(data.len()).map_err(ReadError::Answer)?;
-        held.bytes += data.len();
+        held.more(data.len()).map_err(GatherError::Full)?;
         // A declared length was checked against the limit, so reserving it is safe.
         whole = whole.add(data, body.size_hint().lower() as usize);
     }
-    let bytes = match whole {
+    Ok(held.keep(match whole {
         Gathered::Nothing => Bytes::new(),
         Gathered::One(bytes) => bytes,
         Gathered::Many(bytes) => bytes.freeze(),
-    };
-    Ok(Received { bytes, _held: held })
+    }))
 }
 
 /// A small body arrives in one piece and is not copied.
@@ -157,4 +201,41 @@ pub(crate) async fn discard(mut body: Incoming, most: usize) {
         }
     };
     let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    fn used(budget: &BodyBudget) -> usize {
+        budget.used.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn bytes_count_until_the_last_view_of_them_is_gone() {
+        let budget = BodyBudget::new(10, Counter::default());
+        let bytes = gather(&mut Full::new(Bytes::from_static(b"12345")), 8, &budget).await.expect("room");
+        let view = bytes.slice(1..2);
+        drop(bytes);
+        assert_eq!((view.as_ref(), used(&budget)), (b"2".as_slice(), 5));
+        let translated = budget.keep(Bytes::from_static(b"12345")).expect("room");
+        assert!(budget.keep(Bytes::from_static(b"1")).is_err());
+        assert!(matches!(
+            gather(&mut Full::new(Bytes::from_static(b"1")), 8, &budget).await,
+            Err(GatherError::Full(_))
+        ));
+        assert_eq!((used(&budget), budget.full.get()), (10, 2));
+        drop((view, translated));
+        assert_eq!(used(&budget), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_takes_no_room() {
+        let budget = BodyBudget::new(10, Counter::default());
+        let refused = gather(&mut Full::new(Bytes::from_static(b"123456789")), 8, &budget).await;
+        assert!(matches!(refused, Err(GatherError::TooLarge)));
+        assert_eq!(used(&budget), 0);
+    }
 }

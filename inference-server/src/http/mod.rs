@@ -34,6 +34,7 @@ use axum::routing::{get, post};
 use weighbridge_wire::openai::ApiError;
 
 pub(crate) use answer::unix_seconds;
+pub(crate) use body::DEFAULT_MOST as DEFAULT_MAX_BODY_BYTES;
 pub use listener::{Listener, ListenerError};
 pub use model::{Encoding, Generation, ServedModel, Serves, Task};
 pub use state::{AppState, Phase};

@@ -8,12 +8,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use weighbridge_wire::openai::ApiError;
 
+use super::body::{self, BodyMemory};
 use super::{ServedModel, error};
 use crate::metrics::Metrics;
-
-/// KiB of request bodies that may be in memory at once: eight of the largest. Callers beyond that wait
-/// with their bodies unread.
-const BODY_MEMORY_KIB: usize = 256 << 10;
 
 /// How far the server is. Its text is what `/readyz` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +70,7 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     /// Requests that tokenise or render at once: the machine's cores, or the engine would starve.
     pub(super) cpu_work: Semaphore,
-    pub(super) body_memory: Arc<Semaphore>,
+    pub(super) body_memory: BodyMemory,
     /// Requests not yet answered to the end.
     pub(super) requests: TaskTracker,
 }
@@ -87,9 +84,14 @@ impl AppState {
             model: OnceLock::new(),
             metrics,
             cpu_work: Semaphore::new(cores),
-            body_memory: Arc::new(Semaphore::new(BODY_MEMORY_KIB)),
+            body_memory: BodyMemory::new(body::DEFAULT_MOST),
             requests: TaskTracker::new(),
         }
+    }
+
+    /// The same, for bodies of at most `bytes` each.
+    pub fn with_max_body(self, bytes: usize) -> Self {
+        Self { body_memory: BodyMemory::new(bytes), ..self }
     }
 
     /// Moves to `phase`. Draining and failure are final.

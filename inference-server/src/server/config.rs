@@ -12,6 +12,7 @@ use weighbridge_tls::ServerFiles;
 use super::ServeError;
 use crate::artifact::ArtifactRequest;
 use crate::backend::cpu::KvKind;
+use crate::http;
 
 /// The longest context taken from a model without being asked for it: some claim millions, and KV memory
 /// for that is seldom meant.
@@ -19,6 +20,9 @@ pub(super) const DEFAULT_CONTEXT: usize = 8192;
 
 /// Tokens of KV memory for each sequence beyond the first, unless told otherwise.
 const TOKENS_PER_FURTHER_SEQUENCE: usize = 512;
+
+/// Beyond that no prompt is text.
+const LARGEST_BODY: usize = 1 << 30;
 
 /// Where the model file comes from.
 #[derive(Clone, Debug)]
@@ -69,6 +73,8 @@ pub struct ServerConfig {
     pub quantize: Option<Quantization>,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
+    /// Bytes of a request's body.
+    pub max_body_bytes: usize,
     /// How long open requests have to finish after the first signal.
     pub drain_timeout: Duration,
 }
@@ -91,6 +97,9 @@ impl ServerConfig {
     /// Name of the quantisation's setting there.
     pub const QUANTIZE: &str = "quantize";
 
+    /// The largest body of a request where nothing else is said.
+    pub const MAX_BODY_BYTES: usize = http::DEFAULT_MAX_BODY_BYTES;
+
     /// The usual settings for `model` under `name`, on `listen`.
     pub fn new(listen: SocketAddr, model: ModelFile, name: impl Into<String>) -> Self {
         Self {
@@ -108,6 +117,7 @@ impl ServerConfig {
             kv_cache_type: KvCacheType::Auto,
             quantize: None,
             threads: None,
+            max_body_bytes: Self::MAX_BODY_BYTES,
             drain_timeout: Duration::from_secs(300),
         }
     }
@@ -122,6 +132,9 @@ impl ServerConfig {
         }
         if self.max_sequences == 0 {
             return wrong("max sequences", "0 serves nobody; it must be at least 1");
+        }
+        if !(1..=LARGEST_BODY).contains(&self.max_body_bytes) {
+            return wrong("max body bytes", "it must be 1 to 1073741824 (1 GiB)");
         }
         if self.max_waiting == 0 {
             return wrong("max waiting", "0 lets nobody in; it must be at least 1");

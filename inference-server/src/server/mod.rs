@@ -56,7 +56,8 @@ impl Server {
         let tls = config.tls.clone().map(|files| ServerTls::load(files, Handshakes::default()));
         let tls = tls.transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(&engine_metrics).with_tls(tls.as_ref()));
-        let state = Arc::new(AppState::new(Arc::clone(&metrics)));
+        let state = AppState::new(Arc::clone(&metrics)).with_max_body(config.max_body_bytes);
+        let state = Arc::new(state);
         let api = Listener::bind(config.listen, Arc::clone(&metrics)).await?.with_tls(tls);
         let admin = match config.admin_listen {
             Some(address) => Some(Listener::bind(address, metrics).await?),

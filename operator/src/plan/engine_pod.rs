@@ -37,7 +37,10 @@ pub fn template(
         name: "engine".to_owned(),
         image: Some(images.inference_server.clone()),
         image_pull_policy: Some(images.pull_policy.as_str().to_owned()),
-        args: Some([arguments(owner, open, &weights), adapters, certificate.arguments].concat()),
+        args: Some(
+            [arguments(owner, open, &weights), images.bounds.of_engine(), adapters, certificate.arguments]
+                .concat(),
+        ),
         env: weights.env,
         ports: Some(pod::ports()),
         resources: Some(hardware.resources),

@@ -1,6 +1,6 @@
 use k8s_openapi::api::core::v1::LocalObjectReference;
 
-use super::Decision;
+use super::{Bounds, Decision};
 
 /// What the operator was started with and every plan leans on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Images {
     pub gateway_namespace: String,
     /// Namespace of the operator's pods, which ask a proxy how things stand.
     pub operator_namespace: String,
+    /// What engines and proxies share with the gateways in front of them.
+    pub bounds: Bounds,
 }
 
 /// When a node pulls an image.

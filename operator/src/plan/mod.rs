@@ -4,6 +4,7 @@
 //! No client, no clock, no randomness: the same facts give the same bytes. Where time decides, it is one of the facts. What goes is decided here too;
 //! `apply` only carries out.
 
+mod bounds;
 pub mod certificate;
 mod engine_pod;
 mod images;
@@ -24,6 +25,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+pub use bounds::{Bounds, DEFAULT_BODY_BYTES};
 pub use engine_pod::GPU_NOT_USED;
 pub use images::{Images, PullPolicy};
 pub use model::{ModelPlan, ObservedModel, model};

@@ -1,6 +1,6 @@
 use k8s_openapi::api::core::v1::{
-    Capabilities, ContainerPort, HTTPGetAction, KeyToPath, PodSecurityContext, Probe, SeccompProfile,
-    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Capabilities, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, PodSecurityContext, Probe,
+    ResourceFieldSelector, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use weighbridge_crds::labels;
@@ -48,6 +48,17 @@ pub fn ports() -> Vec<ContainerPort> {
             ..ContainerPort::default()
         })
         .collect()
+}
+
+/// Tells a gateway or proxy its memory limit, whatever the pod's template says, so that its own bounds follow from it.
+pub fn memory_limit() -> EnvVar {
+    let limit =
+        ResourceFieldSelector { resource: "limits.memory".to_owned(), ..ResourceFieldSelector::default() };
+    EnvVar {
+        name: "WEIGHBRIDGE_MEMORY_LIMIT".to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource { resource_field_ref: Some(limit), ..EnvVarSource::default() }),
+    }
 }
 
 /// A probe of the admin port.

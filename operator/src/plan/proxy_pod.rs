@@ -53,6 +53,7 @@ pub fn template(
     if *allow_private {
         arguments.push("--allow-private".to_owned());
     }
+    arguments.extend(images.bounds.of_proxy());
     let certificate = pod::certificate(labels::proxy_certificate(owner.name()), decisions);
     arguments.extend(certificate.arguments);
     let keys_mount = VolumeMount {
@@ -61,13 +62,22 @@ pub fn template(
         read_only: Some(true),
         ..VolumeMount::default()
     };
+    let memory = format!("{}Mi", images.bounds.proxy_memory_mebibytes());
+    decisions.push(Decision::new(
+        format!("{memory} of memory at most"),
+        format!(
+            "what the proxy takes in at once follows from it, and two bodies of {} bytes must fit a fifth",
+            images.bounds.max_body_bytes
+        ),
+    ));
     let container = Container {
         name: "proxy".to_owned(),
         image: Some(images.gateway.clone()),
         image_pull_policy: Some(images.pull_policy.as_str().to_owned()),
         args: Some(arguments),
         ports: Some(pod::ports()),
-        resources: Some(resources()),
+        env: Some(vec![pod::memory_limit()]),
+        resources: Some(resources(&memory)),
         volume_mounts: Some(vec![keys_mount, certificate.mount]),
         security_context: Some(pod::container_security()),
         startup_probe: Some(pod::probe("/readyz", 1, 60, 5)),
@@ -118,7 +128,7 @@ fn key_volume(keys: &[ProviderKey]) -> Volume {
 }
 
 /// A proxy copies bytes: small, with room for many open streams.
-fn resources() -> ResourceRequirements {
+fn resources(memory: &str) -> ResourceRequirements {
     let amounts = |pairs: &[(&str, &str)]| {
         let map: BTreeMap<_, _> =
             pairs.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect();
@@ -126,7 +136,7 @@ fn resources() -> ResourceRequirements {
     };
     ResourceRequirements {
         requests: amounts(&[("cpu", "50m"), ("memory", "64Mi")]),
-        limits: amounts(&[("memory", "256Mi")]),
+        limits: amounts(&[("memory", memory)]),
         claims: None,
     }
 }

@@ -44,6 +44,8 @@ pub(super) enum Method {
     Completions,
     Responses,
     Embeddings,
+    /// Of compatible APIs alone.
+    Rerank,
     Messages,
     CountMessages,
     Generate,
@@ -111,6 +113,8 @@ impl Method {
             Self::Responses
         } else if end("/embeddings") {
             Self::Embeddings
+        } else if end("/rerank") {
+            Self::Rerank
         } else if end("/messages") {
             Self::Messages
         } else if end("/messages/count_tokens") {
@@ -123,7 +127,9 @@ impl Method {
 
     pub(super) fn dialect(self) -> Dialect {
         match self {
-            Self::Chat | Self::Completions | Self::Responses | Self::Embeddings => Dialect::OpenAi,
+            Self::Chat | Self::Completions | Self::Responses | Self::Embeddings | Self::Rerank => {
+                Dialect::OpenAi
+            }
             Self::Messages
             | Self::CountMessages
             | Self::RawPredict
@@ -153,6 +159,7 @@ impl Method {
             | Self::ConverseStream => true,
             Self::Chat | Self::Completions | Self::Responses | Self::Messages => body["stream"] == true,
             Self::Embeddings
+            | Self::Rerank
             | Self::CountMessages
             | Self::Generate
             | Self::CountContents

@@ -195,6 +195,8 @@ fn script(state: &State, asked: &Asked) -> Result<Script, Refusal> {
             Ok(answer::script(asked))
         }
         Method::Embeddings => openai::embeddings(asked),
+        Method::Rerank if asked.behaviour != Behaviour::Faithful => Ok(answer::script(asked)),
+        Method::Rerank => openai::rerank(asked),
         Method::Messages => anthropic::messages(state, asked),
         Method::CountMessages => anthropic::count(asked),
         Method::Generate | Method::StreamEvents | Method::StreamArray => gemini::generate(state, asked),

@@ -1,8 +1,10 @@
 //! What the simulator has seen and done.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -27,6 +29,8 @@ pub struct Counts {
     pub abandoned: u64,
     /// Answers that wait for the test to release them.
     pub waiting: u64,
+    /// Steps that the test released and an answer took.
+    pub taken: u64,
     /// Prompt tokens reported, cached ones included.
     pub input_tokens: u64,
     /// Completion tokens reported, reasoning included.
@@ -218,12 +222,20 @@ impl State {
 
     /// Waits until the test lets one more step pass.
     pub(super) async fn pass_gate(&self) {
-        self.count(|counts| counts.waiting += 1);
-        let waiting = Waiting(self);
-        if let Ok(permit) = self.gate.acquire().await {
+        let mut permit = pin!(self.gate.acquire());
+        // In the queue before it is counted: those that a test has counted are released in turn.
+        let permit = match futures::poll!(permit.as_mut()) {
+            Poll::Ready(permit) => permit,
+            Poll::Pending => {
+                self.count(|counts| counts.waiting += 1);
+                let _waiting = Waiting(self);
+                permit.await
+            }
+        };
+        if let Ok(permit) = permit {
             permit.forget();
+            self.count(|counts| counts.taken += 1);
         }
-        drop(waiting);
     }
 }
 

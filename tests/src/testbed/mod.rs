@@ -31,6 +31,7 @@ pub use control_plane::{ControlPlane, Options};
 pub use kubelet::{Behaviour, Rule};
 pub use namespace::TestNamespace;
 pub use nodes::{Gpu, H100, L4, SimulatedNode};
+pub use pki::Authority;
 pub use programs::{Level, Programs};
 
 /// Names the kubeconfig of the cluster to test against.

@@ -1,6 +1,6 @@
 //! What a cloud's keys are made of, and what is got for them, is on no surface: answers, errors, logs at every level, metrics.
 
-use weighbridge_tests::log::Log;
+use weighbridge_tests::log::{Log, OfThisThread};
 use weighbridge_tests::simulator::{Seen, Simulator, bedrock};
 use weighbridge_wire::provider::Kind;
 
@@ -29,7 +29,7 @@ async fn no_surface_shows_a_secret_of_a_cloud() {
         .with_writer(log.writer())
         .finish();
     // Everything of this test runs on its own thread.
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let _logging = OfThisThread::new(subscriber);
     let mut surfaces = String::new();
     let mut sent = Vec::new();
     let keys: [(Kind, Written); 4] = [

@@ -6,7 +6,7 @@ use weighbridge_crds::manifest::{Manifest, parse};
 use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::cli::{Cli, Role};
 use weighbridge_gateway::directory::{Directory, Entry, World, kind};
-use weighbridge_operator::plan::{Images, PullPolicy, plan_offline};
+use weighbridge_operator::plan::{Bounds, Images, PullPolicy, plan_offline};
 use weighbridge_tests::door::{Client, Door, entry};
 use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
 
@@ -25,6 +25,7 @@ fn images() -> Images {
         pull_secrets: Vec::new(),
         gateway_namespace: "weighbridge-system".to_owned(),
         operator_namespace: "weighbridge-system".to_owned(),
+        bounds: Bounds::default(),
     }
 }
 
@@ -78,7 +79,7 @@ async fn an_example_is_served_as_it_is_planned() {
         });
         let cli = Cli::try_parse_from(std::iter::once("weighbridge-gateway".to_owned()).chain(arguments));
         let Role::Proxy(flags) = cli.expect("flags of the proxy").role else { panic!("another role") };
-        let proxy = Door::proxy(flags.config()).await.expect("a proxy");
+        let proxy = Door::proxy(flags.config().expect("bounds")).await.expect("a proxy");
         for model in models {
             // Its dialect is by the example's name; who answers is the simulator's.
             let speaks = of.speaks(&model);

@@ -4,22 +4,33 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use clap::Parser;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use weighbridge_crds::{ExternalProvider, KeyCondition, ModelDeployment, labels};
 use weighbridge_gateway::cli::{Cli, Role};
 use weighbridge_gateway::{Listeners, ServeError, Shutdown, serve_proxy};
+use weighbridge_tests::door::Client;
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_tests::testbed::wait;
-use weighbridge_tls::Identity;
+use weighbridge_tls::{Identity, client_of_pem};
 
 use super::harness::{Bench, apply};
 
@@ -62,7 +73,7 @@ async fn run(bench: &Bench, address: IpAddr, folder: &Path) -> Result<Proxy> {
     let tls = arguments.tls.load(&[Identity::Gateway, Identity::Operator])?.map(Arc::new);
     assert!(tls.is_some(), "it shows a certificate");
     let listeners = Listeners { public, tls, admin: Some(admin) };
-    let task = tokio::spawn(serve_proxy(arguments.config(), listeners, shutdown.clone()));
+    let task = tokio::spawn(serve_proxy(arguments.config()?, listeners, shutdown.clone()));
     Ok(Proxy { shutdown, _task: task })
 }
 
@@ -85,7 +96,7 @@ async fn secret(bench: &Bench, key: &str) -> Result<()> {
 fn address() -> IpAddr {
     let [.., high, low] = std::process::id().to_be_bytes();
     static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(64);
-    let test = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let test = NEXT.fetch_add(1, Ordering::Relaxed);
     Ipv4Addr::new(127, test, high, low).into()
 }
 
@@ -221,4 +232,119 @@ async fn a_model_that_the_provider_does_not_list_is_named_and_an_operator_that_s
         })
         .await?;
     Ok(())
+}
+
+/// A provider that says the key back, in every answer: of that key nothing is in a status, an Event or a log.
+#[tokio::test]
+async fn a_key_that_the_provider_says_back_is_in_no_status_and_no_event() -> Result<()> {
+    let bench = Bench::new("echo").await?;
+    let address = address();
+    bench.namespace.pods_at(address).await?;
+    let provider = Echo::start().await?;
+    secret(&bench, DEAD).await?;
+    let spec = json!({"kind": "OpenAICompatible", "baseURL": format!("http://{}/v1", provider.address),
+        "allowPrivate": true, "apiKeys": [{"name": "account", "key": "token"}]});
+    bench.provider("acme", spec).await?;
+    bench.model("m", json!({"external": {"provider": "acme", "model": "m"}})).await?;
+    let folder = tempfile::tempdir()?;
+    project(&bench, folder.path()).await?;
+    let _proxy = run(&bench, address, folder.path()).await?;
+
+    let told = bench
+        .provider_says("acme", "CredentialsValid", "the key is refused", |condition| {
+            condition.status == "False" && condition.reason == "CredentialsInvalid"
+        })
+        .await?;
+    let error = told.status.and_then(|status| status.last_upstream_error).context("an error")?;
+    assert!(error.message.contains("Incorrect API key"), "the provider's words are told: {error:?}");
+    bench
+        .model_says("m", "Ready", "as its provider", |condition| {
+            condition.status == "False" && condition.reason == "CredentialsInvalid"
+        })
+        .await?;
+    // Callers have it said back too, and what they meet is told of as well.
+    let mut client = as_gateway(&bench, address).await?;
+    let call = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+    let answer = client.post("/v1/chat/completions", call).await?;
+    assert!(!format!("{answer:?}").contains("canary"), "{answer:?}");
+
+    let events = bench.api::<Event>().list(&ListParams::default()).await?.items;
+    assert!(!events.is_empty(), "the operator tells of it");
+    let mut everything = bench.operator.said();
+    everything += &serde_json::to_string(&events)?;
+    everything +=
+        &serde_json::to_string(&bench.api::<ExternalProvider>().list(&ListParams::default()).await?)?;
+    everything +=
+        &serde_json::to_string(&bench.api::<ModelDeployment>().list(&ListParams::default()).await?)?;
+    everything += &serde_json::to_string(&bench.api::<Deployment>().list(&ListParams::default()).await?)?;
+    everything += &serde_json::to_string(&bench.api::<Pod>().list(&ListParams::default()).await?)?;
+    let at =
+        everything.find("canary").map(|at| everything[at.saturating_sub(200)..].chars().take(300).collect());
+    assert_eq!(at, None::<String>, "a key leaked");
+    assert!(provider.asked() > 0, "the key was sent");
+    Ok(())
+}
+
+/// A connection to acme's proxy, as a gateway of the installation makes it.
+async fn as_gateway(bench: &Bench, address: IpAddr) -> Result<Client> {
+    let secret: Secret = bench.api().get("weighbridge-gateway-certificate").await?;
+    let data = secret.data.context("a certificate")?;
+    let pem = |name: &str| Ok::<_, anyhow::Error>(std::str::from_utf8(&data.get(name).context("a file")?.0)?);
+    let config = client_of_pem(pem("tls.crt")?, pem("tls.key")?, pem("ca.crt")?)?;
+    let proxy = Identity::Proxy { namespace: bench.namespace.name().to_owned(), name: "acme".to_owned() };
+    let address = SocketAddr::new(address, labels::SERVING_PORT);
+    Client::connect_tls(address, Arc::new(config), &proxy.to_string()).await
+}
+
+/// A provider that refuses every request with the key in its words and in its headers.
+struct Echo {
+    address: SocketAddr,
+    asked: Arc<AtomicU64>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Echo {
+    async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (address, asked) = (listener.local_addr()?, Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&asked);
+        let serve = async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let counted = Arc::clone(&counted);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let counted = Arc::clone(&counted);
+                    async move {
+                        let key = request.headers().get("authorization").cloned();
+                        if key.is_some() {
+                            counted.fetch_add(1, Ordering::Relaxed);
+                        }
+                        let key =
+                            key.as_ref().and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
+                        request.into_body().collect().await?;
+                        let words =
+                            format!("Incorrect API key provided: {key}. Find yours in your settings.");
+                        let error =
+                            json!({"error": {"message": words, "code": "invalid_api_key", "param": key}});
+                        let answer = Response::builder()
+                            .status(401)
+                            .header("content-type", "application/json")
+                            .header("x-request-id", key)
+                            .body(Full::new(Bytes::from(error.to_string())));
+                        answer.map_err(anyhow::Error::from)
+                    }
+                });
+                tokio::spawn(async move {
+                    let _ = Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        };
+        Ok(Self { address, asked, _task: AbortOnDropHandle::new(tokio::spawn(serve)) })
+    }
+
+    /// Requests that came with a key.
+    fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
 }

@@ -141,3 +141,111 @@ pub fn a_path(kind: Kind) -> &'static str {
         Kind::Vertex | Kind::Bedrock => panic!("a cloud has its own simulator"),
     }
 }
+
+/// Answers of which each says `keys`, errors, redirects and pages in the ways `said` too, in its body, its headers or both,
+/// and successes of every kind. The last ones refuse the key.
+pub fn leaky(kind: Kind, turn: usize, keys: &[&str], said: &[String]) -> Response<String> {
+    let error = serde_json::json!({"message": said, "code": keys[0], "param": keys[1]});
+    let body = serde_json::json!({"type": "error", "error": error}).to_string();
+    // What an answer says that is one is not read, so that a key is known there as it is written in its file.
+    let plain = keys.join(" ");
+    let echoed =
+        serde_json::json!({"type": "error", "error": {"message": plain, "code": keys[0]}}).to_string();
+    let headers = [("x-request-id", keys[0]), ("request-id", said[3].as_str()), ("retry-after", keys[0])];
+    let of_type = |media_type: &str, body: String| {
+        let response = Response::builder().header("content-type", media_type);
+        response.header("x-request-id", keys[0]).header("request-id", keys[0]).body(body).expect("an answer")
+    };
+    match turn {
+        0 => json(400, &headers, &body),
+        1 => json(500, &headers, &body),
+        2 => json(529, &headers, &body),
+        3 => Response::builder()
+            .status(302)
+            .header("location", format!("https://evil.test/{}", keys[0]))
+            .body(said.concat())
+            .expect("an answer"),
+        4 => Response::builder().header("content-type", "text/html").body(said.concat()).expect("an answer"),
+        // An error under a 200, whole and as an event.
+        5 => of_type(
+            "application/json",
+            format!(r#"{{"error":{{"message":"Incorrect API key: {}"}}}}"#, keys[0]),
+        ),
+        6 => of_type("application/json", echoed),
+        7 => of_type("text/event-stream", format!("event: error\ndata: {echoed}\n\n")),
+        8 => of_type("text/event-stream", format!("data: {{\"error\":{{\"message\":\"{}\"}}}}\n\n", keys[0])),
+        // An answer that is one, and says the keys where the model's words stand.
+        9 => of_type("application/json", whole(kind, keys[0])),
+        10 => of_type("application/json", whole(kind, &plain)),
+        11 => of_type("text/event-stream", format!(": {}\n\n{}", keys[0], events(kind, keys[0]))),
+        12 => of_type("text/event-stream", events(kind, &plain)),
+        // From here on keys rest, and then are refused.
+        13 => json(429, &[("retry-after-ms", "0"), ("x-request-id", keys[0])], &body),
+        _ => json(401, &headers, &body),
+    }
+}
+
+/// How many such answers there are, three that refuse the key among them.
+pub const LEAKS: usize = 18;
+
+/// The header that shows a key.
+fn header_of(kind: Kind) -> &'static str {
+    match kind.profile().credential {
+        Credential::Header(header) => header.name,
+        Credential::ServiceAccount | Credential::Aws { service: _ } => {
+            panic!("a cloud has its own simulator")
+        }
+    }
+}
+
+/// An answer of `kind`'s with `text` for its words.
+fn whole(kind: Kind, text: &str) -> String {
+    match header_of(kind) {
+        "x-api-key" => serde_json::json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
+            "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "stop_sequence": null,
+            "usage": {"input_tokens": 1, "output_tokens": 1}}),
+        "x-goog-api-key" => serde_json::json!({"candidates": [{"content": {"role": "model",
+            "parts": [{"text": text}]}, "finishReason": "STOP", "index": 0}],
+            "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}}),
+        _ => serde_json::json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}),
+    }
+    .to_string()
+}
+
+/// The same as a stream.
+fn events(kind: Kind, text: &str) -> String {
+    let named = |events: &[serde_json::Value]| -> String {
+        let event = |event: &serde_json::Value| {
+            format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())
+        };
+        events.iter().map(event).collect()
+    };
+    match header_of(kind) {
+        "x-api-key" => named(&[
+            serde_json::json!({"type": "message_start", "message": {"id": "msg_1", "type": "message",
+                "role": "assistant", "model": "m", "content": [], "stop_reason": null, "stop_sequence": null,
+                "usage": {"input_tokens": 1, "output_tokens": 1}}}),
+            serde_json::json!({"type": "content_block_start", "index": 0,
+                "content_block": {"type": "text", "text": ""}}),
+            serde_json::json!({"type": "content_block_delta", "index": 0,
+                "delta": {"type": "text_delta", "text": text}}),
+            serde_json::json!({"type": "content_block_stop", "index": 0}),
+            serde_json::json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null},
+                "usage": {"output_tokens": 1}}),
+            serde_json::json!({"type": "message_stop"}),
+        ]),
+        "x-goog-api-key" => format!("data: {}\n\n", whole(kind, text)),
+        _ => {
+            let chunk = |delta: serde_json::Value, end: serde_json::Value| {
+                let chunk = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "created": 1,
+                    "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]});
+                format!("data: {chunk}\n\n")
+            };
+            let words =
+                chunk(serde_json::json!({"role": "assistant", "content": text}), serde_json::Value::Null);
+            format!("{words}{}data: [DONE]\n\n", chunk(serde_json::json!({}), serde_json::json!("stop")))
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use memchr::memchr2;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -86,7 +87,7 @@ impl Decoder {
     fn next_line(&mut self) -> Option<Line> {
         let from = self.searched.max(self.scanned);
         let rest = self.buffer.get(from..)?;
-        let Some(length) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+        let Some(length) = memchr2(b'\r', b'\n', rest) else {
             self.searched = self.buffer.len();
             return None;
         };
@@ -127,7 +128,7 @@ impl Frame {
         let (mut name, mut data, mut more) = (None, None, Vec::new());
         let mut start = skip;
         while let Some(rest) = raw.get(start..).filter(|rest| !rest.is_empty()) {
-            let length = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
+            let length = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
             let end = start + length;
             let line = raw.get(start..end).unwrap_or_default();
             if let Some(offset) = value_offset(line, b"data") {

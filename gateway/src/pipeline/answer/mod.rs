@@ -9,14 +9,13 @@ mod relay;
 mod stream;
 mod whole;
 
-use std::time::Duration;
-
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use weighbridge_wire::canonical::{Failure, FailureClass, Usage};
 
 use self::refused::Refused;
 use self::relay::Relay;
+pub(super) use self::stream::Pace;
 use self::stream::StreamBody;
 use self::whole::Whole;
 use super::Pipeline;
@@ -98,7 +97,7 @@ impl Pipeline {
             return Err(invalid("sent a compressed answer, which was not asked for").into());
         }
         if !head.status.is_success() {
-            let refused = refused::read(call, &head, body).await;
+            let refused = refused::read(call, &head, body, (&self.bodies, self.timeouts.error_body)).await;
             check.refused(refused.failure());
             return Err(refused);
         }
@@ -109,7 +108,7 @@ impl Pipeline {
             let relay = Relay::open(call, &head, body, &self.limits, check).await?;
             return Ok(Answer::Stream(Box::new(relay)));
         }
-        Ok(Answer::Whole(Box::new(whole::read(call, &head, body, &self.limits, check).await?)))
+        Ok(Answer::Whole(Box::new(whole::read(call, &head, body, &self.limits, &self.bodies, check).await?)))
     }
 }
 
@@ -120,7 +119,7 @@ fn invalid(canonical: &str, what: &str) -> Failure {
 
 impl Answer {
     /// The response; `record` settles when its body is done.
-    pub(super) fn deliver(self, call: &Call, keep_alive: Duration, mut record: Record) -> Response<Body> {
+    pub(super) fn deliver(self, call: &Call, pace: Pace, mut record: Record) -> Response<Body> {
         match self {
             Self::Whole(whole) => {
                 let Whole { status, headers, body, usage, mut dropped } = *whole;
@@ -131,14 +130,13 @@ impl Answer {
                 headers::name(response.headers_mut(), &call.target, record.endpoint_name(), &dropped);
                 response
             }
-            Self::Stream(relay) => {
+            Self::Stream(mut relay) => {
                 record.stream_began(relay.prompt_tokens());
-                let mut headers = relay.headers();
+                let mut headers = relay.take_headers();
                 headers::name(&mut headers, &call.target, record.endpoint_name(), &call.dropped);
                 headers::unbuffered(&mut headers);
-                let mut response = Response::new(
-                    StreamBody::new(relay, call.lane.door(), keep_alive, record).boxed_unsync(),
-                );
+                let mut response =
+                    Response::new(StreamBody::new(relay, call.lane.door(), pace, record).boxed_unsync());
                 *response.headers_mut() = headers;
                 response
             }

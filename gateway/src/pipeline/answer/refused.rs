@@ -1,5 +1,8 @@
 //! An upstream that answered with an error.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -13,7 +16,7 @@ use super::{NoAnswer, invalid, whole};
 use crate::directory::World;
 use crate::forward::{FAILURE, UpstreamBody, asked_wait, error_type};
 use crate::label;
-use crate::server::{Body, json_response};
+use crate::server::{Body, BodyBudget, json_response};
 
 /// Bytes of an upstream's error that are read: a message, not a page.
 const ERROR_BYTES: usize = 64 << 10;
@@ -27,10 +30,16 @@ pub(in super::super) struct Refused {
     body: Bytes,
 }
 
-/// Reads an answer with a status of failure.
-pub(super) async fn read(call: &Call, head: &Parts, body: UpstreamBody) -> NoAnswer {
+/// Reads an answer with a status of failure, whose body has so long to arrive.
+pub(super) async fn read(
+    call: &Call,
+    head: &Parts,
+    body: UpstreamBody,
+    (bodies, time): (&Arc<BodyBudget>, Duration),
+) -> NoAnswer {
     let canonical = &call.target.canonical;
-    let Ok(bytes) = whole::collect(body, ERROR_BYTES, canonical).await else {
+    let reading = whole::collect(body, ERROR_BYTES, bodies, canonical);
+    let Ok(Ok(bytes)) = tokio::time::timeout(time, reading).await else {
         return invalid(canonical, &format!("answered {} with no readable error", class(head.status))).into();
     };
     if let Some(class) = proxys_own(&head.headers) {

@@ -31,6 +31,9 @@ const CLOSE: Duration = Duration::from_secs(1);
 const OPENING_EVENTS: u32 = 64;
 const OPENING_BYTES: usize = 256 << 10;
 
+/// What goes to the caller in one piece at most, of what arrived together: a hundred tokens.
+const TOGETHER_BYTES: usize = 32 << 10;
+
 /// Turns the upstream's bytes into the caller's.
 pub(in super::super) struct Relay {
     body: UpstreamBody,
@@ -153,18 +156,33 @@ impl Relay {
     }
 
     /// Headers of the upstream that go with it.
-    pub(super) fn headers(&self) -> HeaderMap {
-        self.headers.clone()
+    pub(super) fn take_headers(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.headers)
     }
 
     pub(super) fn prompt_tokens(&self) -> Option<u64> {
         self.prompt_tokens
     }
 
-    /// What has come since, once something has come.
+    /// The end, where the time is up.
+    pub(super) fn overdue(&mut self, total: Duration) -> Passed {
+        let mut passed = std::mem::take(&mut self.passed);
+        let failure = failure::overdue(&self.target.canonical, total);
+        let cut = End::Cut { cut: Cut::overdue, failure };
+        passed.ended = passed.ended.or(Some(if self.done { End::Whole } else { cut }));
+        passed
+    }
+
+    /// What has come since, once something has come. What arrived together goes on together; nothing waits for what has
+    /// not arrived.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Passed> {
-        while self.passed.out.is_empty() && self.passed.ended.is_none() {
-            ready!(self.poll_chunk(context));
+        while self.passed.ended.is_none() && self.passed.out.len() < TOGETHER_BYTES {
+            if self.poll_chunk(context).is_pending() {
+                if self.passed.out.is_empty() {
+                    return Poll::Pending;
+                }
+                break;
+            }
         }
         Poll::Ready(std::mem::take(&mut self.passed))
     }

@@ -6,30 +6,43 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use weighbridge_wire::lane::{self, Operation};
 
 use super::super::record::Record;
 use super::relay::{End, Passed, Relay};
-use crate::server::BodyError;
+use crate::server::{BodyError, Silence};
+
+/// What a stream's caller hears whatever the upstream says.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Pace {
+    /// How long a silence lasts before the caller gets a sign of life.
+    pub keep_alive: Duration,
+    /// When the stream ends at the latest, which is so long after the request began.
+    pub ends: Instant,
+    pub total: Duration,
+}
+
+impl Pace {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.ends
+    }
+}
 
 /// A relay with the record that its passing fills. Dropped before the end, it cancels the upstream.
 pub(super) struct StreamBody {
     relay: Box<Relay>,
     operation: Operation,
     record: Record,
-    silence: Pin<Box<Sleep>>,
-    /// How long one lasts before the caller gets a sign of life.
-    keep_alive: Duration,
-    /// Whether `silence` counts the caller's present one; it is set only where there is one.
-    waiting: bool,
+    /// The caller's, which gets a sign of life when it has lasted.
+    silence: Silence,
+    pace: Pace,
     ended: bool,
 }
 
 impl StreamBody {
-    pub(super) fn new(relay: Box<Relay>, operation: Operation, keep_alive: Duration, record: Record) -> Self {
-        let silence = Box::pin(tokio::time::sleep(keep_alive));
-        Self { relay, operation, record, silence, keep_alive, waiting: false, ended: false }
+    pub(super) fn new(relay: Box<Relay>, operation: Operation, pace: Pace, record: Record) -> Self {
+        Self { relay, operation, record, silence: Silence::new(pace.keep_alive), pace, ended: false }
     }
 
     fn pass(&mut self, passed: Passed) -> Option<Bytes> {
@@ -58,18 +71,10 @@ impl StreamBody {
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
-    /// A sign of life, once the silence has lasted.
-    fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
-        if !self.waiting {
-            self.waiting = true;
-            let deadline = Instant::now() + self.keep_alive;
-            self.silence.as_mut().reset(deadline);
-        }
-        ready!(self.silence.as_mut().poll(context));
-        self.waiting = false;
+    fn sign_of_life(&self) -> Bytes {
         let mut out = Vec::new();
         lane::keep_alive(self.operation, &mut out);
-        Poll::Ready(Bytes::from(out))
+        Bytes::from(out)
     }
 }
 
@@ -84,12 +89,28 @@ impl Body for StreamBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        let bytes = match self.relay.poll_next(context) {
+        let total = self.pace.total;
+        let next = match self.pace.is_over() {
+            true => Poll::Ready(self.relay.overdue(total)),
+            false => self.relay.poll_next(context),
+        };
+        let bytes = match next {
             Poll::Ready(passed) => {
-                self.waiting = false;
+                self.silence.broken();
                 self.pass(passed)
             }
-            Poll::Pending => Some(ready!(self.poll_keep_alive(context))),
+            Poll::Pending => {
+                let ends = self.pace.ends;
+                ready!(self.silence.poll_before(ends, context));
+                self.silence.broken();
+                match self.pace.is_over() {
+                    true => {
+                        let passed = self.relay.overdue(total);
+                        self.pass(passed)
+                    }
+                    false => Some(self.sign_of_life()),
+                }
+            }
         };
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }

@@ -1,10 +1,11 @@
 //! An answer that is not a stream.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use weighbridge_wire::canonical::{Failure, Usage};
+use weighbridge_wire::canonical::Usage;
 use weighbridge_wire::lane;
 
 use super::super::admit::Call;
@@ -15,7 +16,7 @@ use crate::Limits;
 use crate::failure;
 use crate::forward::UpstreamBody;
 use crate::label;
-use crate::server::BodyError;
+use crate::server::{BodyBudget, BodyError, GatherError, gather};
 
 /// A whole answer as the caller is to see it.
 #[derive(Debug)]
@@ -37,13 +38,14 @@ pub(super) async fn read(
     head: &Parts,
     body: UpstreamBody,
     limits: &Limits,
+    bodies: &Arc<BodyBudget>,
     mut check: Check,
 ) -> Result<Whole, NoAnswer> {
     let canonical = &call.target.canonical;
     if !headers::media_type(&head.headers).eq_ignore_ascii_case("application/json") {
         return Err(invalid(canonical, "sent an answer that is not JSON").into());
     }
-    let bytes = collect(body, limits.answer_bytes, canonical).await?;
+    let bytes = collect(body, limits.answer_bytes, bodies, canonical).await?;
     let read = call
         .lane
         .whole(&call.stamp, head.status.as_u16(), &bytes)
@@ -52,20 +54,30 @@ pub(super) async fn read(
     let checked = check.head(&head.headers).and_then(|()| check.said(place.as_ref()));
     checked.and_then(|()| check.delivered()).map_err(|failure| NoAnswer::Withheld(failure, usage))?;
     let headers = if call.lane.translates() { HeaderMap::new() } else { headers::answered(&head.headers) };
-    Ok(Whole { status: head.status, headers, body: body.map_or(bytes, Bytes::from), usage, dropped })
+    let body = match body {
+        None => bytes,
+        Some(written) => bodies.keep(written.into()).map_err(NoAnswer::Settled)?,
+    };
+    Ok(Whole { status: head.status, headers, body, usage, dropped })
 }
 
 /// The whole of `body`, at most `limit` bytes.
-pub(super) async fn collect(body: UpstreamBody, limit: usize, canonical: &str) -> Result<Bytes, Failure> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(failure::upstream(
+pub(super) async fn collect(
+    mut body: UpstreamBody,
+    limit: usize,
+    bodies: &Arc<BodyBudget>,
+    canonical: &str,
+) -> Result<Bytes, NoAnswer> {
+    gather(&mut body, limit, bodies).await.map_err(|error| match error {
+        GatherError::TooLarge => NoAnswer::from(failure::upstream(
             "upstream_response_too_large",
             format!("`{canonical}` sent an answer larger than {limit} bytes."),
         )),
-        Err(error) => Err(match error.downcast_ref::<BodyError>() {
-            Some(BodyError::Idle(time)) => failure::silent(canonical, *time),
-            _ => failure::upstream("upstream_broken", format!("The answer of `{canonical}` was cut off.")),
-        }),
-    }
+        // It is we who have no room: another replica's answer would be as large.
+        GatherError::Full(failure) => NoAnswer::Settled(failure),
+        GatherError::Body(BodyError::Idle(time)) => failure::silent(canonical, time).into(),
+        GatherError::Body(BodyError::Broken(_) | BodyError::Leaking) => {
+            failure::upstream("upstream_broken", format!("The answer of `{canonical}` was cut off.")).into()
+        }
+    })
 }

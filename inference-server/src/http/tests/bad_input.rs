@@ -8,10 +8,9 @@ use axum::http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use super::support::{MODEL, TestServer, chat, completion, text};
-use crate::http::body;
+use crate::http::body::{self, BodyMemory};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -115,6 +114,130 @@ async fn numbers_out_of_range_name_the_field() {
     }
 }
 
+/// The ends of what integers are read into, one beyond each, and what is no integer.
+const NUMBERS: [&str; 15] = [
+    "-9223372036854775808",
+    "-9223372036854775809",
+    "-2147483648",
+    "-1",
+    "0",
+    "1",
+    "2147483647",
+    "4294967295",
+    "4294967296",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "1e400",
+    "-1e400",
+];
+
+/// llama.cpp CVE-2026-21869: a negative count from JSON was written behind a buffer. Whatever number stands in a field, it is
+/// enforced or refused, and the next request is answered.
+#[tokio::test]
+async fn cve_2026_21869_every_integer_at_its_ends_is_answered_or_refused() {
+    let server = TestServer::start().await;
+    let user = json!([{"role": "user", "content": "y"}]);
+    let chat = |more: &str| format!(r#"{{"model":"{MODEL}","messages":{user},"temperature":0,{more}}}"#);
+    let completion = |more: &str| format!(r#"{{"model":"{MODEL}","prompt":"y","temperature":0,{more}}}"#);
+    let greedy = |more: &str| format!(r#"{{"model":"{MODEL}","temperature":0,{more}}}"#);
+    let bare = |more: &str| format!(r#"{{"model":"{MODEL}",{more}}}"#);
+    type Body<'a> = &'a dyn Fn(&str) -> String;
+    let ways: [(&str, Body<'_>, &[&str]); 4] = [
+        (
+            CHAT,
+            &chat,
+            &[
+                r#""max_tokens":@"#,
+                r#""max_completion_tokens":@"#,
+                r#""n":@"#,
+                r#""seed":@"#,
+                r#""top_k":@"#,
+                r#""logprobs":true,"top_logprobs":@"#,
+                r#""logprobs":@"#,
+                r#""best_of":@"#,
+                r#""logit_bias":{"1":@}"#,
+                r#""logit_bias":{"@":1}"#,
+                r#""min_p":@"#,
+                r#""repetition_penalty":@"#,
+                r#""top_p":@"#,
+                r#""presence_penalty":@"#,
+            ],
+        ),
+        (
+            "/v1/completions",
+            &completion,
+            &[
+                r#""max_tokens":@"#,
+                r#""n":@"#,
+                r#""best_of":@"#,
+                r#""logprobs":@"#,
+                r#""seed":@"#,
+                r#""top_k":@"#,
+                r#""echo":true,"logprobs":@"#,
+            ],
+        ),
+        ("/v1/completions", &greedy, &[r#""prompt":[@]"#, r#""prompt":[[@]]"#, r#""prompt":@"#]),
+        ("/tokenize", &bare, &[r#""prompt":@"#, r#""prompt":"y","max_tokens":@"#]),
+    ];
+    for (path, body, fields) in ways {
+        for field in fields {
+            for number in NUMBERS {
+                for stream in ["", r#","stream":true"#] {
+                    let body = body(&format!("{}{stream}", field.replace('@', number)));
+                    let response = server.send("POST", path, body.clone().into_bytes()).await;
+                    let status = response.status().as_u16();
+                    let answer = text(response).await;
+                    match status {
+                        200 => assert!(!answer.contains("\"error\""), "{body}: {answer}"),
+                        400 => {
+                            let answer: Value = serde_json::from_str(&answer).unwrap();
+                            assert!(answer["error"]["message"].is_string(), "{body}: {answer}");
+                        }
+                        other => panic!("{body}: {other} {answer}"),
+                    }
+                }
+            }
+        }
+    }
+    server.until(|load| load.used_blocks == 0 && load.running == 0).await;
+    let (status, _) = server.post(CHAT, &super::support::chat("y", json!({}))).await;
+    assert_eq!(status, 200);
+}
+
+/// A parser that recurses ends the process: nothing of the kind reaches one, wherever in a request it stands.
+#[tokio::test]
+async fn json_that_is_nested_without_end_is_a_400() {
+    const DEPTH: usize = 10_000;
+    let server = TestServer::start().await;
+    let nest = |open: &str, close: &str| format!("{}1{}", open.repeat(DEPTH), close.repeat(DEPTH));
+    for nest in [nest("[", "]"), nest("{\"a\":", "}"), nest("[{\"a\":", "}]")] {
+        for (path, fields) in [
+            (CHAT, r#""messages":@"#),
+            (CHAT, r#""messages":[{"role":"user","content":@}]"#),
+            (CHAT, r#""messages":[{"role":"user","content":"y","x":@}]"#),
+            (CHAT, r#""messages":[{"role":"user","content":"y"}],"tools":[{"function":{"parameters":@}}]"#),
+            (CHAT, r#""messages":[{"role":"user","content":"y"}],"metadata":@"#),
+            (CHAT, r#""messages":[{"role":"user","content":"y"}],"x":@"#),
+            ("/v1/completions", r#""prompt":@"#),
+            ("/v1/completions", r#""prompt":"y","x":@"#),
+            ("/v1/embeddings", r#""input":@"#),
+            ("/v1/rerank", r#""query":"y","documents":@"#),
+            ("/tokenize", r#""prompt":@"#),
+            ("/tokenize", r#""messages":@"#),
+        ] {
+            let body = format!(r#"{{"model":"{MODEL}",{}}}"#, fields.replace('@', &nest));
+            let response = server.send("POST", path, body.into_bytes()).await;
+            assert_eq!(response.status(), 400, "{path} {fields}");
+            let answer: Value = serde_json::from_str(&text(response).await).unwrap();
+            assert!(answer["error"]["message"].is_string(), "{path} {fields}: {answer}");
+        }
+    }
+    let (status, _) = server.post(CHAT, &chat("y", json!({}))).await;
+    assert_eq!(status, 200);
+}
+
 #[tokio::test]
 async fn fields_that_are_not_served_are_refused_by_name() {
     let server = TestServer::start().await;
@@ -178,7 +301,16 @@ async fn a_body_of_100_mb_is_a_413_and_nothing_else_suffers() {
     assert_eq!(status, 200);
 }
 
-/// llama.cpp GHSA-7rxv-5jhh-j6xx: a text of more than 2^31 bytes overran what its tokens were put into. Guard: `MAX_BODY`,
+#[tokio::test]
+async fn the_largest_body_is_what_the_server_was_told() {
+    let headers = HeaderMap::new();
+    for (most, size, status) in [(10, 10, None), (10, 11, Some(413)), (400 << 20, 11, None)] {
+        let read = body::read(&headers, Body::from(vec![b' '; size]), &BodyMemory::new(most)).await;
+        assert_eq!(read.err().map(|refused| refused.status), status, "{most}");
+    }
+}
+
+/// llama.cpp GHSA-7rxv-5jhh-j6xx: a text of more than 2^31 bytes overran what its tokens were put into. Guard: the largest body,
 /// whatever a request announces, and before anything is parsed.
 #[tokio::test]
 async fn ghsa_7rxv_a_text_of_2_gib_is_refused_before_it_is_read() {
@@ -191,7 +323,7 @@ async fn ghsa_7rxv_a_text_of_2_gib_is_refused_before_it_is_read() {
         Ok::<_, Infallible>(chunk.clone())
     });
     let body = Body::from_stream(futures::stream::iter(chunks.take((1 << 11) + 1)));
-    let refusal = body::read(&headers, body, &Arc::new(Semaphore::new(1 << 16))).await.unwrap_err();
+    let refusal = body::read(&headers, body, &BodyMemory::of_kib(32 << 20, 1 << 16)).await.unwrap_err();
     assert_eq!(refusal.status, 413);
     assert!(taken.load(Ordering::Relaxed) < 300, "{taken:?} MiB were taken in");
 }

@@ -13,10 +13,11 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Event, EventStream, Finished, StopCause, TokenEvent};
+use crate::http::body::BodyMemory;
 use crate::http::choices::Choices;
 use crate::http::listener::{self, Patience};
 use crate::http::record::Record;
@@ -93,17 +94,17 @@ async fn an_idle_connection_gives_its_place_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_ends_is_a_408() {
-    let memory = Arc::new(Semaphore::new(1 << 20));
+    let memory = BodyMemory::of_kib(32 << 20, 1 << 20);
     let endless = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) })
         .chain(futures::stream::pending());
     let refused = body::read(&HeaderMap::new(), Body::from_stream(endless), &memory).await.unwrap_err();
     assert_eq!(refused.status, 408);
-    assert_eq!(memory.available_permits(), 1 << 20, "its share of the memory is free again");
+    assert_eq!(memory.free_kib(), 1 << 20, "its share of the memory is free again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn bodies_wait_for_memory_and_not_for_ever() {
-    let memory = Arc::new(Semaphore::new(40 << 10));
+    let memory = BodyMemory::of_kib(32 << 20, 40 << 10);
     let held = body::read(&HeaderMap::new(), Body::from("{}"), &memory).await.unwrap();
     let refused = body::read(&HeaderMap::new(), Body::from("{}"), &memory).await.unwrap_err();
     assert_eq!(refused.status, 408);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::fields::{get, list, only};
 use crate::simulator::asked::{Asked, Method};
 use crate::simulator::error::Refusal;
-use crate::simulator::model::{Usage, count_tokens, vector};
+use crate::simulator::model::{MOST_DIMENSIONS, Usage, count_tokens, vector};
 use crate::simulator::script::Script;
 
 const KNOWN: [&str; 6] =
@@ -55,7 +55,11 @@ fn one(request: &Value) -> Result<(Vec<f32>, u64), Refusal> {
         return Err(Refusal::bad("* EmbedContentRequest.content: contents is not specified"));
     }
     let config = get(request, "embedContentConfig");
-    let dimensions =
-        [request, config].into_iter().find_map(|place| get(place, "outputDimensionality").as_u64());
+    let asked = [request, config].map(|place| get(place, "outputDimensionality"));
+    let asked = asked.into_iter().find(|asked| !asked.is_null());
+    if asked.and_then(Value::as_f64).is_some_and(|asked| !(1.0..=MOST_DIMENSIONS).contains(&asked)) {
+        return Err(Refusal::bad("* EmbedContentRequest.output_dimensionality: out of range"));
+    }
+    let dimensions = asked.and_then(Value::as_u64);
     Ok((vector(&text, dimensions), count_tokens(&text)))
 }

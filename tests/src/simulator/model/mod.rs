@@ -12,4 +12,4 @@ pub(super) use prompt::{Cache, Choice, Image, Last, Prompt, Tool, count_tokens};
 pub(super) use seal::Seal;
 pub(super) use turn::{Call, Finish, Turn, fragments};
 pub(super) use usage::{Cached, Usage};
-pub(super) use vector::vector;
+pub(super) use vector::{MOST_DIMENSIONS, vector};

@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Where nothing else is asked for.
 const DIMENSIONS: u64 = 8;
+/// What may be asked for.
+pub(in crate::simulator) const MOST_DIMENSIONS: f64 = 3072.0;
 
 /// The vector of `text`.
 pub(in crate::simulator) fn vector(text: &str, dimensions: Option<u64>) -> Vec<f32> {

@@ -4,10 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::fields::only;
+use super::fields::{only, within};
 use crate::simulator::asked::Asked;
 use crate::simulator::error::Refusal;
-use crate::simulator::model::{Usage, count_tokens, vector};
+use crate::simulator::model::{MOST_DIMENSIONS, Usage, count_tokens, vector};
 use crate::simulator::script::Script;
 
 const KNOWN: [&str; 5] = ["dimensions", "encoding_format", "input", "model", "user"];
@@ -23,6 +23,7 @@ pub(in crate::simulator) fn embeddings(asked: &Asked) -> Result<Script, Refusal>
         Value::String(text) if !text.is_empty() => vec![body["input"].clone()],
         _ => return Err(Refusal::at("'$.input' is invalid. Please check the API reference.", "input")),
     };
+    within(body, "dimensions", 1.0..=MOST_DIMENSIONS)?;
     let dimensions = body["dimensions"].as_u64();
     let floats = match body["encoding_format"].as_str() {
         None | Some("float") => true,

@@ -50,7 +50,7 @@ pub(super) fn whole(operation: Operation, text: &str) -> Result<Seen, Failure> {
 }
 
 fn parse(text: &str, dialect: Dialect) -> Result<ResponseView<'_>, Failure> {
-    let view = ResponseView::parse(text.as_bytes());
+    let view = ResponseView::read(text);
     let view = view.ok_or_else(|| unreadable(dialect, "it is not a JSON object"))?;
     match view.error() {
         None => Ok(view),

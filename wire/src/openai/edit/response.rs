@@ -63,14 +63,18 @@ enum Choices {
 impl<'a> ResponseView<'a> {
     /// Reads `body`; `None` where it is not a JSON object in UTF-8.
     pub fn parse(body: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(body).ok()?;
+        Self::read(std::str::from_utf8(body).ok()?)
+    }
+
+    /// Reads `text`; `None` where it is not a JSON object.
+    pub(crate) fn read(text: &'a str) -> Option<Self> {
         let top: Top<'a> = serde_json::from_str(text).ok()?;
         let (choices, stops) = top.choices.map_or((Choices::Absent, false), choices);
         Some(Self {
             text,
             model_span: top.model.filter(|value| value.get().starts_with('"')).map(|value| span(text, value)),
-            usage: top.usage,
-            error: top.error.filter(|value| value.get() != "null"),
+            usage: top.usage.filter(is_said),
+            error: top.error.filter(is_said),
             choices,
             stops,
         })
@@ -147,6 +151,11 @@ fn choices(value: &RawValue) -> (Choices, bool) {
     } else {
         (Choices::Silent, stops)
     }
+}
+
+/// Whether it is more than `null`, which every chunk but the last has for its usage.
+fn is_said(value: &&RawValue) -> bool {
+    value.get() != "null"
 }
 
 fn says(value: Option<&RawValue>) -> bool {
