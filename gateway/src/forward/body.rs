@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::connection::Connection;
-use super::pool::Home;
+use super::pool::{Carried, Home};
 use crate::server::{BodyError, Silence};
 
 /// Dropping it closes the connection to the upstream, unless the answer was read to its end or the connection carries
@@ -18,21 +18,23 @@ pub(crate) struct UpstreamBody {
     inner: Incoming,
     /// What `inner` comes over, where it has no task of its own.
     connection: Option<(Box<Connection>, Home)>,
+    /// Its place in a connection that carries others too.
+    _carried: Option<Carried>,
     silence: Silence,
 }
 
 impl UpstreamBody {
     /// The body of an answer that comes over `connection`, which goes home at its end.
     pub(super) fn driven(inner: Incoming, connection: Box<Connection>, home: Home, idle: Duration) -> Self {
-        let mut body = Self::shared(inner, idle);
-        body.connection = Some((connection, home));
+        let connection = Some((connection, home));
+        let mut body = Self { inner, connection, _carried: None, silence: Silence::new(idle) };
         body.leave_if_done();
         body
     }
 
     /// The body of an answer that comes over a connection with a task of its own.
-    pub(super) fn shared(inner: Incoming, idle: Duration) -> Self {
-        Self { inner, connection: None, silence: Silence::new(idle) }
+    pub(super) fn shared(inner: Incoming, carried: Carried, idle: Duration) -> Self {
+        Self { inner, connection: None, _carried: Some(carried), silence: Silence::new(idle) }
     }
 
     /// Changes the bound from the next silence on.

@@ -122,8 +122,8 @@ where
                 tracing::debug!(%error, "a connection to an upstream ended early");
             }
         });
-        self.pool.share(destination.clone(), sender.clone());
-        Ok(Link::Http2(sender))
+        let carried = self.pool.share(destination.clone(), sender.clone());
+        Ok(Link::Http2(sender, carried))
     }
 
     async fn over(
@@ -141,10 +141,10 @@ where
                 let home = Home { pool: self.pool.clone(), destination: destination.clone() };
                 Ok(Response::from_parts(head, UpstreamBody::driven(body, connection, home, self.idle)))
             }
-            Link::Http2(mut sender) => {
+            Link::Http2(mut sender, carried) => {
                 request.headers_mut().remove(HOST);
                 let response = sender.try_send_request(request).await?;
-                Ok(response.map(|body| UpstreamBody::shared(body, self.idle)))
+                Ok(response.map(|body| UpstreamBody::shared(body, carried, self.idle)))
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Connections kept for the next request.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +16,9 @@ use super::connection::Connection;
 const UNUSED: Duration = Duration::from_secs(15);
 /// Unused connections kept for one endpoint: as many as it answers at once, and no heap of them.
 const MOST: usize = 256;
+/// Requests that one connection of HTTP/2 carries at once. Servers take as many at least (RFC 9113, section 6.5.2), and
+/// what is more waits in the client, unseen and uncounted.
+pub(super) const STREAMS: usize = 100;
 /// How old a connection gets that is always in use: what a handshake was made with, a certificate or an address, may have
 /// been replaced since. One in ten minutes costs nothing.
 const OLDEST: Duration = Duration::from_secs(600);
@@ -66,9 +68,13 @@ impl Home {
 pub(super) enum Link {
     /// For one request at a time.
     Http1(Box<Connection>),
-    /// For any number, driven by a task of its own.
-    Http2(http2::SendRequest<Pieces>),
+    /// For several, driven by a task of its own.
+    Http2(http2::SendRequest<Pieces>, Carried),
 }
+
+/// One request's place in a connection of HTTP/2, as long as it lasts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Carried(Arc<()>);
 
 /// The unused connections of one client. Clones share them.
 #[derive(Clone, Default)]
@@ -78,7 +84,7 @@ pub(super) struct Pool(Arc<Mutex<Kept>>);
 struct Kept {
     /// Each with the time of its last use, the latest last.
     http1: HashMap<Destination, VecDeque<(Instant, Box<Connection>)>>,
-    http2: HashMap<Destination, Shared>,
+    http2: HashMap<Destination, Vec<Shared>>,
     /// Whether a task ends what nobody uses.
     swept: bool,
 }
@@ -86,14 +92,22 @@ struct Kept {
 /// A connection of HTTP/2.
 struct Shared {
     sender: http2::SendRequest<Pieces>,
+    /// Shared with the requests that it carries.
+    carried: Carried,
     opened: Instant,
     used: Instant,
 }
 
 impl Shared {
-    fn new(sender: http2::SendRequest<Pieces>) -> Self {
+    fn new(sender: http2::SendRequest<Pieces>, carried: Carried) -> Self {
         let now = Instant::now();
-        Self { sender, opened: now, used: now }
+        Self { sender, carried, opened: now, used: now }
+    }
+
+    /// Whether it can carry one request more.
+    fn has_room(&self) -> bool {
+        // One of the clones is this.
+        Arc::strong_count(&self.carried.0) <= STREAMS
     }
 
     /// Whether new requests may use it. Those that it carries already are not cut.
@@ -110,7 +124,7 @@ impl Pool {
     /// A connection to `destination` that is open as far as anyone here knows; the latest used is the likeliest.
     pub(super) fn take(&self, destination: &Destination, now: Instant) -> Option<Link> {
         if let Some(shared) = self.shared(destination, now) {
-            return Some(Link::Http2(shared));
+            return Some(shared);
         }
         loop {
             let (used, mut latest) = self.kept().http1.get_mut(destination)?.pop_back()?;
@@ -120,15 +134,14 @@ impl Pool {
         }
     }
 
-    fn shared(&self, destination: &Destination, now: Instant) -> Option<http2::SendRequest<Pieces>> {
+    /// The first that has room: those behind it become unused, and end, when there is less to carry.
+    fn shared(&self, destination: &Destination, now: Instant) -> Option<Link> {
         let mut kept = self.kept();
-        let shared = kept.http2.get_mut(destination)?;
-        if !shared.is_open(now) {
-            kept.http2.remove(destination);
-            return None;
-        }
+        let all = kept.http2.get_mut(destination)?;
+        all.retain(|shared| shared.is_open(now));
+        let shared = all.iter_mut().find(|shared| shared.has_room())?;
         shared.used = now;
-        Some(shared.sender.clone())
+        Some(Link::Http2(shared.sender.clone(), shared.carried.clone()))
     }
 
     /// Keeps a connection whose request is done, unless it is old.
@@ -146,17 +159,17 @@ impl Pool {
         drop(first);
     }
 
-    /// Lets every request to `destination` use `sender`, unless they have one.
-    pub(super) fn share(&self, destination: Destination, sender: http2::SendRequest<Pieces>) {
+    /// Lets every request to `destination` use `sender`, unless there is room in another. The place is its opener's.
+    pub(super) fn share(&self, destination: Destination, sender: http2::SendRequest<Pieces>) -> Carried {
+        let carried = Carried::default();
         let mut kept = self.kept();
         self.sweep_from_now_on(&mut kept);
-        let new = Shared::new(sender);
-        match kept.http2.entry(destination) {
-            Entry::Occupied(place) if place.get().is_open(new.opened) => {}
-            place => {
-                place.insert_entry(new);
-            }
+        let new = Shared::new(sender, carried.clone());
+        let all = kept.http2.entry(destination).or_default();
+        if !all.iter().any(|shared| shared.is_open(new.opened) && shared.has_room()) {
+            all.push(new);
         }
+        carried
     }
 
     /// Ends what nobody has used for a while: endpoints go away, and so would nobody else.
@@ -185,7 +198,10 @@ impl Pool {
             old.extend(unused.drain(..young));
         }
         kept.http1.retain(|_, unused| !unused.is_empty());
-        kept.http2.retain(|_, shared| shared.is_open(now) && !is_past(shared.used, UNUSED, now));
+        kept.http2.retain(|_, all| {
+            all.retain(|shared| shared.is_open(now) && !is_past(shared.used, UNUSED, now));
+            !all.is_empty()
+        });
         old
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::rt::ReadBufCursor;
@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::super::Bounded;
+use super::super::pool::STREAMS;
 use super::*;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -303,7 +304,7 @@ async fn a_connection_of_http2_carries_many_requests_and_is_replaced_when_it_end
             () = requests => {}
             () = serve_http2(&listener) => panic!("the client left"),
         }
-        let Some(Link::Http2(mut sender)) =
+        let Some(Link::Http2(mut sender, _)) =
             client.pool.take(&Destination::of(&uri).expect("a server"), Instant::now())
         else {
             panic!("it is kept");
@@ -312,6 +313,41 @@ async fn a_connection_of_http2_carries_many_requests_and_is_replaced_when_it_end
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Servers bound the streams of a connection, and what is more would wait in the client where nobody sees it.
+#[tokio::test]
+async fn a_connection_of_http2_that_is_full_has_another_beside_it() {
+    let (listener, uri) = listener().await;
+    let client = Upstream::new(Bent { http2: true, ..Bent::default() }, &Timeouts::default());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            // An answer that begins and does not end.
+            let service = service_fn(|_: Request<Incoming>| async move {
+                let body = http_body_util::StreamBody::new(futures::stream::pending::<
+                    Result<Frame<Bytes>, Infallible>,
+                >());
+                Ok::<_, Infallible>(Response::new(body))
+            });
+            let connection =
+                server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(async move { connection.await.ok() });
+        }
+    });
+    let mut open = Vec::new();
+    for _ in 0..STREAMS {
+        open.push(client.send(request(&uri)).await.expect("begun"));
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    open.push(client.send(request(&uri)).await.expect("begun"));
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+    // Whoever leaves makes room in the first.
+    open.swap_remove(0);
+    open.push(client.send(request(&uri)).await.expect("begun"));
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
 }
 
 /// Connects, and bends what is seen of it.
