@@ -153,10 +153,12 @@ async fn bug_2_an_error_before_the_first_token_is_tried_again_unseen() {
     let directory = Directory::from_entries(vec![
         entry("error-first", World::Open, &both),
         entry("status-503", World::Open, &both),
+        // Without an answer at all.
+        entry("hang-up", World::Open, &both),
     ]);
     let door = Door::gateway(GatewayConfig::default(), directory).await.expect("a gateway");
     let mut client = Client::connect(door.address).await.expect("connected");
-    for model in ["error-first", "status-503"] {
+    for model in ["error-first", "status-503", "hang-up"] {
         let before = (bed.simulator.counts().requests, other.counts().requests);
         ask(&mut client, Form::Events, model, true).await;
         let after = (bed.simulator.counts().requests, other.counts().requests);

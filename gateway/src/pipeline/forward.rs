@@ -93,9 +93,14 @@ impl Pipeline {
             Ok(response) => response,
             Err(error) => {
                 tracing::warn!(endpoint = %endpoint.name, error = %chain(&error), "an endpoint did not answer");
-                let again = if error.nothing_sent() { Again::Elsewhere } else { Again::Nowhere };
-                let result = Err(unanswered(&call.target.canonical, &error).into());
-                return Attempt { spent: 1, result, again };
+                let failure = unanswered(&call.target.canonical, &error);
+                let again = match call.target.world {
+                    _ if error.nothing_sent() => Again::Elsewhere,
+                    World::Open => retry::after(failure.class, World::Open),
+                    // The provider may be at work on it, and would be paid twice.
+                    World::Closed => Again::Nowhere,
+                };
+                return Attempt { spent: 1, result: Err(failure.into()), again };
             }
         };
         let spent = used(response.headers());
