@@ -1,17 +1,18 @@
-//! One test for each bug of other gateways that takes a whole gateway to have (gateways.md, section 4; the table of all
+//! One test for each bug of other gateways that takes a whole gateway to have (the table of all
 //! of them is in tests/README.md). Those of translation are in `wire`.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 use std::time::Duration;
 
 use http::Method;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weighbridge_gateway::access::{Access, Digest};
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::{GatewayConfig, Limits, ProxyConfig};
-use weighbridge_tests::door::{Answer, Client, Door, Form, entry, model_access, proxy_config, write_keys};
+use weighbridge_tests::door::{
+    Answer, Client, Door, Form, TwoHops, entry, model_access, proxy_config, write_keys,
+};
 use weighbridge_tests::simulator::{HINT_SECONDS, Simulator};
 use weighbridge_wire::provider::Kind;
 
@@ -23,32 +24,6 @@ async fn comes<T>(future: impl Future<Output = T>, what: &str) -> T {
     match tokio::time::timeout(NEVER, future).await {
         Ok(come) => come,
         Err(_) => panic!("it never comes: {what}"),
-    }
-}
-
-/// A provider behind its proxy behind a gateway.
-struct TwoHops {
-    simulator: Simulator,
-    proxy: Door,
-    door: Door,
-    _folder: TempDir,
-}
-
-impl TwoHops {
-    async fn new(kind: Kind, models: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let keys = write_keys(folder.path(), &[("sk-canary", 1)]).expect("written");
-        let simulator = Simulator::start().await.expect("a simulator");
-        // A version before every path: the simulator tells dialects apart by how a path ends.
-        let base_url = format!("http://{}/v1", simulator.address());
-        let proxy = Door::proxy(proxy_config(kind, &base_url, keys)).await.expect("a proxy");
-        let entry = |model: &&str| Entry {
-            speaks: kind.speaks(model),
-            ..entry(model, World::Closed, &[proxy.address])
-        };
-        let directory = Directory::from_entries(models.iter().map(entry).collect());
-        let door = Door::gateway(GatewayConfig::default(), directory).await.expect("a gateway");
-        Self { simulator, proxy, door, _folder: folder }
     }
 }
 
@@ -90,7 +65,7 @@ async fn bug_3_a_stream_that_breaks_is_told_of_and_never_begun_again() {
     let (one, other) = (Simulator::start().await.expect("one"), Simulator::start().await.expect("another"));
     let replicas = open(&BREAKING, &[&one, &other], Limits::default()).await;
     for form in Form::ALL {
-        let provider = TwoHops::new(form.native(), &BREAKING).await;
+        let provider = TwoHops::new(form.native(), &BREAKING).await.expect("two hops");
         for model in BREAKING {
             let asked =
                 |all: &[&Simulator]| all.iter().map(|simulator| simulator.counts().requests).sum::<u64>();
@@ -124,7 +99,7 @@ async fn bug_3_a_stream_that_breaks_is_told_of_and_never_begun_again() {
 #[tokio::test]
 async fn bug_3_a_stream_that_fails_before_its_first_token_is_tried_again() {
     for form in [Form::Chat, Form::Responses] {
-        let bed = TwoHops::new(Kind::OpenAi, &["once-error-first"]).await;
+        let bed = TwoHops::new(Kind::OpenAi, &["once-error-first"]).await.expect("two hops");
         let answer = ask(&bed.door, form, "once-error-first", true).await;
         let text = answer.text().expect("text");
         assert_eq!((answer.status.as_u16(), text.contains("Hello")), (200, true), "{form:?} {text}");
@@ -139,7 +114,7 @@ async fn bug_3_a_stream_that_fails_before_its_first_token_is_tried_again() {
 #[tokio::test]
 async fn bug_4_a_caller_that_leaves_cancels_the_provider() {
     for form in Form::ALL {
-        let bed = TwoHops::new(form.native(), &["gated"]).await;
+        let bed = TwoHops::new(form.native(), &["gated"]).await.expect("two hops");
         let (path, body) = (form.path("gated", true), form.body("gated", true, "hi"));
         // Before: the head has come, and no event.
         let mut client = Client::connect(bed.door.address).await.expect("connected");
@@ -178,6 +153,7 @@ async fn bug_4_a_caller_that_leaves_cancels_the_provider() {
 async fn bug_7_when_to_come_again_is_told_in_every_dialect() {
     for (kind, model, seconds) in [
         (Kind::OpenAi, "limited-retry-after", HINT_SECONDS),
+        (Kind::OpenAi, "limited-retry-after-date", HINT_SECONDS),
         (Kind::OpenAi, "limited-openai-resets", HINT_SECONDS),
         (Kind::OpenAi, "limited-retry-after-ms", 1),
         (Kind::Anthropic, "limited-retry-after", HINT_SECONDS),
@@ -185,17 +161,35 @@ async fn bug_7_when_to_come_again_is_told_in_every_dialect() {
         (Kind::Gemini, "limited-retry-info", HINT_SECONDS),
     ] {
         for form in Form::ALL {
-            let bed = TwoHops::new(kind, &[model]).await;
+            let bed = TwoHops::new(kind, &[model]).await.expect("two hops");
             let answer = ask(&bed.door, form, model, true).await;
             assert_eq!(answer.status, 429, "{kind} {form:?} {model}");
             let told = answer.headers["retry-after"].to_str().expect("text");
             let told: u64 = told.parse().expect("seconds");
             // A time of day that lies between two seconds is not waited for too little.
-            let by_day = u64::from(model == "limited-anthropic-resets");
+            let by_day = u64::from(matches!(model, "limited-anthropic-resets" | "limited-retry-after-date"));
             assert!((seconds..=seconds + by_day).contains(&told), "{kind} {form:?} {model}: {told}");
             let body = answer.text().expect("text");
             let in_body = body.contains(&format!("\"retryDelay\":\"{told}s\""));
             assert_eq!(in_body, matches!(form, Form::Events | Form::Array), "{kind} {model}: {body}");
+        }
+    }
+}
+
+/// The same: official clients wait for a minute at most, and after a wait that is longer they would only be refused again.
+#[tokio::test]
+async fn bug_7_a_wait_that_clients_would_not_obey_is_not_to_be_waited_for() {
+    for kind in [Kind::OpenAi, Kind::Anthropic, Kind::Gemini] {
+        for form in Form::ALL {
+            let bed = TwoHops::new(kind, &["limited-retry-after-long"]).await.expect("two hops");
+            // In the provider's words, and then in ours, for its key rests.
+            for _ in 0..2 {
+                let answer = ask(&bed.door, form, "limited-retry-after-long", true).await;
+                assert_eq!(answer.status, 429, "{kind} {form:?}");
+                let said = ["retry-after", "x-should-retry"]
+                    .map(|name| answer.headers[name].to_str().expect("text"));
+                assert_eq!(said, ["60", "false"], "{kind} {form:?}");
+            }
         }
     }
 }
@@ -205,7 +199,7 @@ async fn bug_7_when_to_come_again_is_told_in_every_dialect() {
 #[tokio::test]
 async fn bug_13_no_event_is_held_back() {
     for form in Form::ALL {
-        let native = TwoHops::new(form.native(), &["gated"]).await;
+        let native = TwoHops::new(form.native(), &["gated"]).await.expect("two hops");
         let simulator = Simulator::start().await.expect("a simulator");
         let engine = open(&["gated"], &[&simulator], Limits::default()).await;
         for (door, simulator, opening) in [
@@ -473,7 +467,7 @@ async fn bug_21_every_limit_that_is_set_holds() {
 async fn bug_22_a_turn_of_megabytes_passes_and_beyond_the_limit_is_413() {
     let turn = "bug ".repeat(1 << 19);
     for form in Form::ALL {
-        let bed = TwoHops::new(form.native(), &["faithful"]).await;
+        let bed = TwoHops::new(form.native(), &["faithful"]).await.expect("two hops");
         let answer = say(&bed.door, form, "faithful", true, &turn).await;
         assert_eq!(answer.status, 200, "{form:?}");
         let seen = bed.simulator.seen().remove(0);

@@ -17,6 +17,10 @@ pub(crate) const HOST: HeaderName = HeaderName::from_static("x-weighbridge-host"
 /// On an error of a proxy's own, in OpenAI's shape: its class. An error without it is the provider's.
 pub(crate) const FAILURE: HeaderName = HeaderName::from_static("x-weighbridge-failure");
 
+/// On an error that a proxy passes on or makes: after how many seconds another request may go well, which is more than
+/// clients are told.
+pub(crate) const WAIT: HeaderName = HeaderName::from_static("x-weighbridge-wait");
+
 /// Where a gateway tells a proxy that an answer did not come from where it was to ([`Residency`]). No provider has such a
 /// path.
 pub(crate) const RESIDENCY_PATH: &str = "/weighbridge/residency";

@@ -21,7 +21,7 @@ use http::header::HeaderValue;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use weighbridge_wire::canonical::{Dialect, Failure, FailureClass};
+use weighbridge_wire::canonical::{Dialect, Failure, FailureClass, MAX_RETRY_AFTER_SECONDS};
 use weighbridge_wire::lane::{self, Door};
 
 use self::admit::Call;
@@ -103,8 +103,9 @@ impl Pipeline {
         let answer = lane::error(door.operation.dialect(), &refused);
         record.fail(answer.status);
         let mut response = refusal(answer);
-        if refused.class == FailureClass::QuotaExhausted {
-            // Under OpenAI's status for it its clients would try again, as after a limit that passes.
+        let is_long = refused.retry_after_seconds.is_some_and(|wait| wait > MAX_RETRY_AFTER_SECONDS);
+        if refused.class == FailureClass::QuotaExhausted || is_long {
+            // Under these statuses clients would try again, as after a limit that passes soon.
             response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
         }
         response

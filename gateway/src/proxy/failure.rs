@@ -8,7 +8,7 @@ use weighbridge_wire::canonical::{Failure, FailureClass, MAX_RETRY_AFTER_SECONDS
 use weighbridge_wire::openai::ApiError;
 
 use super::keys::{KeyError, NoKey, ShowError, TokenError};
-use crate::forward::{FAILURE, ForwardError};
+use crate::forward::{FAILURE, ForwardError, WAIT};
 use crate::server::{Body, error_response};
 
 /// A proxy is replaced within seconds.
@@ -178,9 +178,10 @@ pub(super) fn unreadable(provider: &str, status: u16, wait: Option<Duration>) ->
 pub(super) fn say_wait(headers: &mut HeaderMap, wait: Duration) {
     headers.remove("retry-after-ms");
     let seconds = wait.as_millis().div_ceil(1000).max(1);
-    let told = u32::try_from(seconds).unwrap_or(u32::MAX).min(MAX_RETRY_AFTER_SECONDS);
-    headers.insert(RETRY_AFTER, HeaderValue::from(told));
-    if seconds > u128::from(MAX_RETRY_AFTER_SECONDS) {
+    let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+    headers.insert(WAIT, HeaderValue::from(seconds));
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds.min(MAX_RETRY_AFTER_SECONDS)));
+    if seconds > MAX_RETRY_AFTER_SECONDS {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
 }

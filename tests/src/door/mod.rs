@@ -3,6 +3,7 @@
 mod client;
 mod form;
 mod link;
+mod two_hops;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -25,6 +26,7 @@ use weighbridge_wire::provider::Kind;
 pub use client::{Answer, Client, Streamed};
 pub use form::Form;
 pub use link::Link;
+pub use two_hops::TwoHops;
 
 /// A running role; it is aborted when dropped.
 pub struct Door {

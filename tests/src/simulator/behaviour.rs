@@ -89,6 +89,8 @@ pub enum Hint {
     None,
     /// `limited-retry-after`: seconds.
     Seconds,
+    /// `limited-retry-after-long`: more seconds than clients obey.
+    Long,
     /// `limited-retry-after-date`: an HTTP date.
     Date,
     /// `limited-retry-after-ms`: OpenAI's milliseconds.
@@ -144,6 +146,7 @@ impl Behaviour {
             "quota" => Self::Quota,
             "limited-no-hint" => Self::Limited(Hint::None),
             "limited-retry-after" => Self::Limited(Hint::Seconds),
+            "limited-retry-after-long" => Self::Limited(Hint::Long),
             "limited-retry-after-date" => Self::Limited(Hint::Date),
             "limited-retry-after-ms" => Self::Limited(Hint::Milliseconds),
             "limited-openai-resets" => Self::Limited(Hint::OpenAiResets),

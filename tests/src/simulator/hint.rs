@@ -12,6 +12,7 @@ pub(super) fn headers(hint: Hint, now: Timestamp) -> Vec<(&'static str, String)>
         // Google's is in the body.
         Hint::None | Hint::RetryInfo => Vec::new(),
         Hint::Seconds => vec![("retry-after", HINT_SECONDS.to_string())],
+        Hint::Long => vec![("retry-after", "3000".to_owned())],
         Hint::Date => {
             // A second more: the header has no fractions.
             let date = after(HINT_SECONDS + 1).strftime("%a, %d %b %Y %H:%M:%S GMT");

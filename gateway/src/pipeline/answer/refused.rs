@@ -14,7 +14,7 @@ use super::super::admit::Call;
 use super::super::headers;
 use super::{NoAnswer, invalid, whole};
 use crate::directory::World;
-use crate::forward::{FAILURE, UpstreamBody, asked_wait, error_type};
+use crate::forward::{FAILURE, UpstreamBody, WAIT, asked_wait, error_type};
 use crate::label;
 use crate::server::{Body, BodyBudget, json_response};
 
@@ -91,7 +91,8 @@ fn class(status: StatusCode) -> &'static str {
 }
 
 fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<u32> {
-    asked_wait(status, headers).map(retry::whole_seconds)
+    let told = headers.get(WAIT).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+    told.or_else(|| asked_wait(status, headers).map(retry::whole_seconds))
 }
 
 /// The class that a proxy gives a failure of its own; a provider can't: the proxy lets no header of that name through.
