@@ -92,6 +92,8 @@ pub(crate) enum Cut {
     idle,
     /// It took longer than a request may in all.
     overdue,
+    /// There was no memory left for what a translation keeps of it.
+    memory,
     /// The upstream said that it answers from elsewhere than it is to.
     residency,
 }

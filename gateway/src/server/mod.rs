@@ -19,7 +19,7 @@ pub(crate) use body::{Body, BodyError, error_response, json_response, refusal};
 pub(crate) use listen::{CalledBy, Handler, Settings, serve};
 pub use listen::{Listeners, ServeError};
 pub(crate) use metrics::{ServerMetrics, register_certificates};
-pub(crate) use receive::{BodyBudget, GatherError, discard, gather, receive};
+pub(crate) use receive::{BodyBudget, GatherError, Held, discard, gather, receive};
 pub use shutdown::Shutdown;
 pub(crate) use silence::Silence;
 pub(crate) use slots::{RequestSlot, RequestSlots};

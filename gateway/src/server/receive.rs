@@ -19,7 +19,8 @@ const DRAIN_FACTOR: usize = 4;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// Bounds the bytes held at once: of request bodies, of what they are translated into, and of whole answers.
+/// Bounds the bytes held at once: of request bodies, of what they are translated into, of whole answers, and of what a
+/// translation keeps of a stream.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     used: AtomicUsize,
@@ -55,17 +56,25 @@ impl BodyBudget {
 
 /// A place in the budget.
 #[derive(Debug)]
-struct Held {
+pub(crate) struct Held {
     budget: Arc<BodyBudget>,
     bytes: usize,
 }
 
 impl Held {
-    fn none(budget: &Arc<BodyBudget>) -> Self {
+    pub(crate) fn none(budget: &Arc<BodyBudget>) -> Self {
         Self { budget: Arc::clone(budget), bytes: 0 }
     }
 
-    fn more(&mut self, bytes: usize) -> Result<(), Failure> {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes it larger.
+    ///
+    /// # Errors
+    /// 503 where the budget is spent.
+    pub(crate) fn more(&mut self, bytes: usize) -> Result<(), Failure> {
         self.budget.take(bytes)?;
         self.bytes += bytes;
         Ok(())

@@ -39,13 +39,17 @@ pub struct BehindAProxy {
 
 impl BehindAProxy {
     pub async fn new(kind: Kind, meddler: Meddler) -> Self {
+        let limits = Limits { answer_bytes: ANSWER_BYTES, event_bytes: EVENT_BYTES, ..Limits::default() };
+        Self::within(kind, meddler, limits).await
+    }
+
+    async fn within(kind: Kind, meddler: Meddler, limits: Limits) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let keys = write_keys(folder.path(), &[("sk-canary", 1)]).expect("written");
         let config = proxy_config(kind, &format!("http://{}/v1", meddler.address), keys);
         let proxy = Door::proxy(config).await.expect("a proxy");
         let entry =
             Entry { speaks: kind.speaks("faithful"), ..entry("faithful", World::Closed, &[proxy.address]) };
-        let limits = Limits { answer_bytes: ANSWER_BYTES, event_bytes: EVENT_BYTES, ..Limits::default() };
         let config = GatewayConfig { limits, ..GatewayConfig::default() };
         let door = Door::gateway(config, Directory::from_entries(vec![entry])).await.expect("a gateway");
         Self { meddler, kind, door, _proxy: proxy, _folder: folder }
@@ -290,5 +294,20 @@ async fn a_stream_without_end_is_taken_no_faster_than_its_caller_takes_it_and_en
                 );
             }
         }
+    }
+}
+
+/// Responses says a whole answer once more at its end, so that a translation keeps it until then: that is memory as well.
+#[tokio::test]
+async fn what_is_kept_of_a_stream_is_bounded_by_the_memory() {
+    let limits = Limits { buffered_bytes: 256 << 10, ..Limits::default() };
+    let meddler = Meddler::start(endless_events).await;
+    let bed = BehindAProxy::within(Kind::OpenAiCompatible, meddler, limits).await;
+    let call = Call::Talk(Form::Responses);
+    // The second has the place of the first.
+    for turn in ["first", "second"] {
+        let answer = bed.ask(call, true).await;
+        assert_eq!(answer.status, 200, "{turn}");
+        bed.breaks(call, answer.text().expect("text"), turn);
     }
 }

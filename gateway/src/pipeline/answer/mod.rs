@@ -105,7 +105,7 @@ impl Pipeline {
             && call.lane.streams()
             && headers::is_stream(&head.headers, &call.lane)
         {
-            let relay = Relay::open(call, &head, body, &self.limits, check).await?;
+            let relay = Relay::open(call, &head, body, (&self.limits, &self.bodies), check).await?;
             return Ok(Answer::Stream(Box::new(relay)));
         }
         Ok(Answer::Whole(Box::new(whole::read(call, &head, body, &self.limits, &self.bodies, check).await?)))

@@ -1,6 +1,7 @@
 //! A stream on its way: the upstream's bytes in, the caller's out.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,8 +21,7 @@ use crate::failure;
 use crate::forward::UpstreamBody;
 use crate::label;
 use crate::metrics::Cut;
-use crate::server::BodyError;
-use std::sync::Arc;
+use crate::server::{BodyBudget, BodyError, Held};
 
 /// How long the upstream may take to close after its end mark. The caller has everything by then; waiting only
 /// serves to keep the connection for the next request.
@@ -30,7 +30,8 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// answer begins without it: comments and openings are signs of life, and must not fill memory.
 const OPENING_EVENTS: u32 = 64;
 const OPENING_BYTES: usize = 256 << 10;
-
+/// What a translation may keep of an answer beside what counts against the memory for bodies: most are no longer.
+const UNCOUNTED_BYTES: usize = 16 << 10;
 /// What goes to the caller in one piece at most, of what arrived together: a hundred tokens.
 const TOGETHER_BYTES: usize = 32 << 10;
 
@@ -38,6 +39,8 @@ const TOGETHER_BYTES: usize = 32 << 10;
 pub(in super::super) struct Relay {
     body: UpstreamBody,
     stream: lane::Stream,
+    /// For what `stream` keeps.
+    held: Held,
     target: Arc<Target>,
     headers: HeaderMap,
     prompt_tokens: Option<u64>,
@@ -108,7 +111,7 @@ impl Relay {
         call: &Call,
         head: &Parts,
         body: UpstreamBody,
-        limits: &Limits,
+        (limits, bodies): (&Limits, &Arc<BodyBudget>),
         mut check: Check,
     ) -> Result<Self, NoAnswer> {
         check.head(&head.headers).map_err(|failure| NoAnswer::Withheld(failure, None))?;
@@ -117,6 +120,7 @@ impl Relay {
         let mut relay = Self {
             body,
             stream: call.lane.clone().stream(&stamp, limits.event_bytes),
+            held: Held::none(bodies),
             target: Arc::clone(&call.target),
             headers: headers::streamed(&head.headers, &call.lane),
             prompt_tokens,
@@ -201,7 +205,10 @@ impl Relay {
                     let before = self.passed.out.len();
                     let observed = self.stream.push(&data, &mut self.passed.out);
                     match self.check.said(observed.place.as_ref()) {
-                        Ok(()) => self.observe(observed),
+                        Ok(()) => {
+                            self.observe(observed);
+                            self.count_kept();
+                        }
                         Err(failure) => {
                             self.passed.out.truncate(before);
                             self.passed.usage = observed.usage.or(self.passed.usage);
@@ -220,6 +227,15 @@ impl Relay {
             }
         }
         Poll::Ready(())
+    }
+
+    fn count_kept(&mut self) {
+        let more = self.stream.kept().saturating_sub(self.held.bytes());
+        if more > UNCOUNTED_BYTES
+            && let Err(failure) = self.held.more(more)
+        {
+            self.passed.ended.get_or_insert(End::Cut { cut: Cut::memory, failure });
+        }
     }
 
     fn observe(&mut self, observed: Observed) {

@@ -123,6 +123,15 @@ impl Stream {
         self.observed.ended.get_or_insert_with(|| Ended::Failed(failure.clone()));
     }
 
+    /// About the bytes of the answer that are kept until its end, as some dialects say it once more there; none of a stream
+    /// that passes as it comes.
+    pub fn kept(&self) -> usize {
+        match &self.way {
+            Way::Raw(_) => 0,
+            Way::Translated(translated) => translated.kept(),
+        }
+    }
+
     /// What was left out so far, by the upstream's names.
     pub fn dropped(&self) -> &[String] {
         match &self.way {

@@ -55,6 +55,10 @@ impl Translated {
         let _ = self.writer.write(&Event::Error(failure.clone()), out);
     }
 
+    pub(super) fn kept(&self) -> usize {
+        self.kept
+    }
+
     pub(super) fn dropped(&self) -> &[String] {
         self.writer.dropped()
     }
