@@ -1,4 +1,4 @@
-//! One test for each bug of other gateways that this part can have (gateways.md, section 4).
+//! One test for each bug of other gateways that this part can have.
 
 use serde_json::{Value, json};
 

@@ -5,6 +5,7 @@ mod bounds;
 mod bugs;
 mod clouds;
 mod crossing;
+mod documents;
 mod streams;
 
 use std::time::Duration;

@@ -97,7 +97,7 @@ pub(crate) fn refuse_state(name: &str, value: &Value) -> Result<(), Unreadable> 
         "previous_response_id" => {
             "names a stored answer, and nothing is stored here: send the whole conversation as `input`"
         }
-        "store" => "nothing is stored here: leave it out, or say false",
+        "store" => "nothing is stored here: say false",
         _ => "needs a store, and nothing is stored here: leave it out",
     };
     Err(Unreadable::new(name, problem))
