@@ -243,7 +243,7 @@ async fn all_keys_refused_is_a_502_of_our_own() {
     }
 }
 
-/// Never retried as a limit (gateways.md 3.1.7), and no fault of the key's: it is tried again after a while.
+/// Never retried as a limit, and no fault of the key's: it is tried again after a while.
 #[tokio::test]
 async fn a_key_whose_account_is_used_up_is_passed_over_and_told_apart_from_a_limit() {
     let openai = r#"{"error":{"message":"quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;

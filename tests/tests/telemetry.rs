@@ -24,9 +24,10 @@ use prost::Message;
 use provider_script::{LEAKS, Provider, Seen, config, leaky, write_keys};
 use serde_json::json;
 use tokio::net::TcpListener;
+use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::{GatewayConfig, TelemetryConfig};
-use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, Form, entry};
+use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, Form, entry, model_access};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator};
 use weighbridge_wire::provider::Kind;
 
@@ -121,12 +122,16 @@ fn hex(id: &[u8]) -> String {
 }
 
 async fn door(collector: Option<&Collector>, entries: Vec<Entry>) -> Door {
+    let config = exporting(collector);
+    Door::gateway(config, Directory::from_entries(entries)).await.expect("a gateway")
+}
+
+fn exporting(collector: Option<&Collector>) -> GatewayConfig {
     let telemetry = collector.map(|collector| TelemetryConfig {
         collector: format!("http://{}", collector.address).parse().expect("a URL"),
         ca_file: None,
     });
-    let config = GatewayConfig { telemetry, ..GatewayConfig::default() };
-    Door::gateway(config, Directory::from_entries(entries)).await.expect("a gateway")
+    GatewayConfig { telemetry, ..GatewayConfig::default() }
 }
 
 async fn ask(door: &Door, model: &str, stream: bool, traceparent: Option<&str>) -> Answer {
@@ -267,6 +272,38 @@ async fn nothing_that_was_said_is_exported() {
             let leaked = body.windows(kept_back.len()).any(|window| window == kept_back.as_bytes());
             assert!(!leaked, "{path} holds {kept_back:?}");
         }
+    }
+}
+
+/// Nor a caller's own, good or bad, wherever it is written.
+#[tokio::test]
+async fn no_key_that_a_caller_shows_is_exported() {
+    const GOOD: &str = "wb-canary-3f0d5a";
+    let (collector, simulator) = (Collector::start().await, Simulator::start().await.expect("a simulator"));
+    let access = Access::from_resources(&[model_access("team", "apps", &[("ci", GOOD)], &["normal"])]);
+    let directory = Directory::from_entries(vec![entry("normal", World::Open, &[simulator.address()])]);
+    let door = Door::guarded(exporting(Some(&collector)), directory, access).await.expect("a gateway");
+    let bearer = format!("Bearer {GOOD}");
+    let mut asked = 0;
+    for (name, key, model, status) in [
+        ("authorization", bearer.as_str(), "normal", 200),
+        ("x-api-key", GOOD, "other", 403),
+        ("x-goog-api-key", "wb-canary-of-nobody", "normal", 401),
+        // No model and no place in a URL are for keys, and callers have put them there.
+        ("x-api-key", GOOD, GOOD, 403),
+    ] {
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]}).to_string();
+        let mut client = Client::connect(door.address).await.expect("connected");
+        let path = "/v1/chat/completions?key=wb-canary-in-a-query";
+        let headers = [("content-type", "application/json"), (name, key)];
+        let answer = client.open(Method::POST, path, &headers, body).await.expect("an answer");
+        assert_eq!(answer.whole().await.expect("its end").status, status, "{name}");
+        asked += 1;
+    }
+    end(door).await;
+    assert_eq!(collector.spans().iter().filter(|span| span.kind == SERVER).count(), asked);
+    for (path, body) in collector.received.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        assert!(!body.windows(6).any(|window| window == b"canary"), "{path} holds a key");
     }
 }
 

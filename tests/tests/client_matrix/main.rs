@@ -35,7 +35,7 @@ async fn every_client_reaches_every_upstream_through_the_gateway() {
         lost.push_str(&thoughts);
     }
     // Past what the test harness holds back: the table is what `make test` shows.
-    writeln!(std::io::stderr(), "\n{}{}", table.summary(), expected::NOT_ASKED).expect("written");
+    writeln!(std::io::stderr(), "\n{table}\n{}{}", table.summary(), expected::NOT_ASKED).expect("written");
     let failures = table.failures();
     assert!(failures.is_empty(), "\n{failures}");
     assert!(unequal.is_empty(), "what the gateway metered is not what the provider counted:\n{unequal}");

@@ -1,4 +1,4 @@
-//! `GET /v1/models` as Anthropic's clients read it (gateways.md 3.1.10).
+//! `GET /v1/models` as Anthropic's clients read it.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What went wrong, in words that every dialect, the retry rules and the metrics share (gateways.md 6.4).
+//! What went wrong, in words that every dialect, the retry rules and the metrics share.
 
 use super::Dialect;
 

@@ -1,4 +1,4 @@
-//! How long an upstream's headers ask to wait (gateways.md 3.1.6, 3.1.7, 3.3.7, 6.4).
+//! How long an upstream's headers ask to wait.
 //!
 //! `retry-after-ms` counts first, then `retry-after`. Where neither is there, the limits say it: each has what is left
 //! of it and when it is full again, and of those that are used up the last one to come back counts. A limit that

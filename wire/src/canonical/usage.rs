@@ -55,7 +55,7 @@ impl Usage {
     }
 }
 
-/// How a provider's two main figures relate to the details beside them (gateways.md 3.1.8, 3.3.5, 3.4.4).
+/// How a provider's two main figures relate to the details beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Convention {
     /// Input includes what was cached; output includes reasoning.

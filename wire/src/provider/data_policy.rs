@@ -1,5 +1,5 @@
 //! What a provider's owner demands of where a request is answered and of what is kept of it: what a request must say for
-//! it, and where the answer says whether it was so (gateways.md 1.2).
+//! it, and where the answer says whether it was so.
 
 use serde_json::{Value, json};
 

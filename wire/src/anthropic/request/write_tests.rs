@@ -125,7 +125,7 @@ fn without_max_tokens_the_callers_default_counts_and_else_it_is_refused() {
     }
 }
 
-/// gateways.md 4.24: what Anthropic does not know is neither passed on nor lost in silence.
+/// What Anthropic does not know is neither passed on nor lost in silence.
 #[test]
 fn what_anthropic_lacks_is_refused_by_the_senders_name_or_dropped() {
     type Change = fn(&mut Request);
@@ -174,7 +174,7 @@ fn sampling_goes_only_where_the_model_takes_it() {
     }
 }
 
-/// gateways.md 3.3.9: results of one round are one user turn, in order, before its text.
+/// Results of one round are one user turn, in order, before its text.
 #[test]
 fn turns_of_one_role_are_joined_and_results_come_first() {
     let request = chat(vec![

@@ -1,4 +1,4 @@
-//! Known bugs of other gateways (gateways.md §4), one test each. Each fails when our guard is taken out.
+//! Known bugs of other gateways, one test each. Each fails when our guard is taken out.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! OpenAI's errors and the failure taxonomy (gateways.md 3.1.5 to 3.1.7, 6.4).
+//! OpenAI's errors and the failure taxonomy.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Why a choice ended (gateways.md 3.1.4, 3.3.4).
+//! Why a choice ended.
 
 use super::super::FinishReason;
 use crate::canonical::{Dialect, StopReason};

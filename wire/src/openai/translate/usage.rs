@@ -1,4 +1,4 @@
-//! Usage of chat completions and completions (gateways.md 3.1.8).
+//! Usage of chat completions and completions.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A stream of chunks, read (gateways.md 3.1).
+//! A stream of chunks, read.
 
 use std::collections::BTreeMap;
 

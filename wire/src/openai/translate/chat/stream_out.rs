@@ -1,4 +1,4 @@
-//! A stream of chunks, written for a client (gateways.md 3.1).
+//! A stream of chunks, written for a client.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

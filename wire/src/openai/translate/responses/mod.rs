@@ -1,4 +1,4 @@
-//! Responses and the canonical form: requests, answers and the event machine, each both ways (gateways.md 3.2).
+//! Responses and the canonical form: requests, answers and the event machine, each both ways.
 //!
 //! Nothing is stored here: `previous_response_id`, `store: true` and items by reference are refused by name.
 

@@ -1,4 +1,4 @@
-//! Usage of Responses (gateways.md 3.2.3): chat's figures by other names.
+//! Usage of Responses: chat's figures by other names.
 
 use serde_json::{Value, json};
 

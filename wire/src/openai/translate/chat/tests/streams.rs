@@ -386,7 +386,7 @@ fn what_a_stream_says_beside_its_words_is_bounded() {
     assert_eq!(answer.choices[0].stop.as_ref().map(|stop| stop.foreign.len()), Some(64));
 }
 
-/// A client reads each call's arguments as JSON, and nothing is none (gateways.md 3.1.4).
+/// A client reads each call's arguments as JSON, and nothing is none.
 #[test]
 fn a_call_without_arguments_is_streamed_with_an_empty_object() {
     let opening = |id: &str| Opening::ToolCall { id: id.into(), name: "f".into(), signature: None };
