@@ -23,7 +23,7 @@ pub struct Limits {
     /// Bytes held at once of request bodies, as they came and as they were translated, and of whole answers, so that many
     /// large ones can't exhaust the pod's memory.
     pub buffered_bytes: usize,
-    /// Connections open at once. An idle stream costs about 20 KB.
+    /// Connections open at once.
     pub connections: usize,
     /// Requests open at once, over all connections: as many as connections, for most carry one.
     pub requests: usize,

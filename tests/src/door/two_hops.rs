@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use tempfile::TempDir;
-use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::directory::{Directory, Entry, World};
+use weighbridge_gateway::{GatewayConfig, ProxyConfig};
 use weighbridge_wire::provider::Kind;
 
 use super::{Door, entry, proxy_config, write_keys};
@@ -29,7 +29,7 @@ impl TwoHops {
         Self::with(kind, models, GatewayConfig::default()).await
     }
 
-    /// The same behind a gateway of this configuration.
+    /// The same behind a gateway of this configuration, whose limits are the proxy's too.
     ///
     /// # Errors
     /// As [`TwoHops::new`].
@@ -39,7 +39,8 @@ impl TwoHops {
         let simulator = Simulator::start().await?;
         // A version before every path: the simulator tells dialects apart by how a path ends.
         let base_url = format!("http://{}/v1", simulator.address());
-        let proxy = Door::proxy(proxy_config(kind, &base_url, keys)).await?;
+        let limits = config.limits.clone();
+        let proxy = Door::proxy(ProxyConfig { limits, ..proxy_config(kind, &base_url, keys) }).await?;
         let entry = |model: &&str| Entry {
             speaks: kind.speaks(model),
             ..entry(model, World::Closed, &[proxy.address])
