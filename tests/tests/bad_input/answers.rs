@@ -238,7 +238,7 @@ async fn what_is_no_answer_is_an_error_of_ours_that_quotes_nothing_and_ends() {
                 let before = bed.meddler.taken().await;
                 let answer = bed.ask(call, stream).await;
                 // Of an error that can't be read, its status is left.
-                let status = if misbehaviour == Misbehaviour::EndlessError { 400 } else { 502 };
+                let status = if misbehaviour == Misbehaviour::EndlessError { 400 } else { call.failed() };
                 assert_eq!(answer.status, status, "{what}: {:?}", answer.text());
                 call.refusal(&answer, &what);
                 let said = format!("{:?} {:?}", answer.headers, answer.text());

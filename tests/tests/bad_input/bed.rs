@@ -75,7 +75,11 @@ impl Bed {
             Upstream::Engine => match call {
                 Call::Embeddings | Call::EmbedContent | Call::BatchEmbedContents => EMBEDDER,
                 Call::Rerank => RERANKER,
-                Call::Talk(_) | Call::Completions | Call::CountMessages | Call::CountContents => TALKER,
+                Call::Talk(_)
+                | Call::Completions
+                | Call::CountMessages
+                | Call::CountContents
+                | Call::Converse => TALKER,
             },
             Upstream::Provider(Kind::OpenAi) => "openai",
             Upstream::Provider(Kind::OpenAiCompatible) => "openaicompatible",

@@ -17,10 +17,12 @@ pub enum Call {
     CountMessages,
     CountContents,
     Rerank,
+    /// Bedrock's, whole: its streams are no text.
+    Converse,
 }
 
 impl Call {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Talk(Form::Chat),
         Self::Talk(Form::Responses),
         Self::Talk(Form::Messages),
@@ -33,6 +35,7 @@ impl Call {
         Self::CountMessages,
         Self::CountContents,
         Self::Rerank,
+        Self::Converse,
     ];
 
     /// Every call, whole and as a stream where it may be one.
@@ -55,6 +58,7 @@ impl Call {
             Self::CountMessages => "/v1/messages/count_tokens".to_owned(),
             Self::CountContents => gemini("countTokens"),
             Self::Rerank => "/v1/rerank".to_owned(),
+            Self::Converse => format!("/model/{model}/converse"),
         }
     }
 
@@ -80,6 +84,8 @@ impl Call {
             Self::CountMessages => json!({"model": model, "messages": [{"role": "user", "content": "hi"}]}),
             Self::CountContents => json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}),
             Self::Rerank => json!({"model": model, "query": "hi", "documents": ["ho", "hi"]}),
+            Self::Converse => json!({"messages": [{"role": "user", "content": [{"text": "hi"}]}],
+                                     "inferenceConfig": {"maxTokens": 4}}),
         };
         match body {
             Value::Object(body) => body,
@@ -98,13 +104,19 @@ impl Call {
         Value::Object(body).to_string().replace(&format!("\"{HERE}\""), text)
     }
 
-    /// Whose errors it has.
+    /// The status of an upstream that failed.
+    pub fn failed(self) -> u16 {
+        if self == Self::Converse { 424 } else { 502 }
+    }
+
+    /// Whose errors it has, but for Bedrock's.
     pub fn shape(self) -> Form {
         match self {
             Self::Talk(form) => form,
             Self::Completions | Self::Embeddings | Self::Rerank => Form::Chat,
             Self::CountMessages => Form::Messages,
             Self::EmbedContent | Self::BatchEmbedContents | Self::CountContents => Form::Events,
+            Self::Converse => panic!("{self:?} has errors of its own"),
         }
     }
 
@@ -116,6 +128,10 @@ impl Call {
 
     /// The same of an error as a value, whose status may be one that nobody wrote.
     pub fn error(self, body: &Value, status: Option<u16>, what: &str) -> String {
+        if self == Self::Converse {
+            let message = body["message"].as_str().unwrap_or_else(|| panic!("{what}: no error: {body}"));
+            return message.to_owned();
+        }
         let (code, class) = self.shape().error(body).unwrap_or_else(|error| panic!("{what}: {error:#}"));
         match self.shape() {
             Form::Chat | Form::Responses => assert!(body["error"]["type"].is_string(), "{what}: {body}"),

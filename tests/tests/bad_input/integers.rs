@@ -94,6 +94,11 @@ fn fields(call: Call) -> Vec<Value> {
             json!({"generationConfig": {"maxOutputTokens": 4, "responseLogprobs": true, "logprobs": HERE}}),
             json!({"generationConfig": {"maxOutputTokens": 4, "thinkingConfig": {"thinkingBudget": HERE}}}),
         ],
+        Call::Converse => vec![
+            json!({"inferenceConfig": {"maxTokens": HERE}}),
+            json!({"additionalModelRequestFields": {"top_k": HERE}}),
+            json!({"additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": HERE}}}),
+        ],
         Call::Completions => vec![
             json!({"max_tokens": HERE}),
             json!({"n": HERE}),
