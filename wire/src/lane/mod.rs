@@ -46,6 +46,6 @@ pub use lane::{Lane, Refusal, Stamp, error};
 pub use operation::Operation;
 pub use request::{Body, Inbound, Outbound, read};
 pub use speaks::Speaks;
-pub use stream::{Ended, Observed, Stream, keep_alive};
+pub use stream::{Ended, Observed, Stream, StreamBounds, keep_alive};
 
 use lane::Translation;

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::response::Parts;
 use http_body::Body as _;
 use weighbridge_wire::canonical::{Failure, FailureClass, Usage};
-use weighbridge_wire::lane::{self, Ended, Observed, Stamp};
+use weighbridge_wire::lane::{self, Ended, Observed, Stamp, StreamBounds};
 
 use super::super::admit::Call;
 use super::super::headers;
@@ -117,9 +117,11 @@ impl Relay {
         check.head(&head.headers).map_err(|failure| NoAnswer::Withheld(failure, None))?;
         let prompt_tokens = headers::prompt_tokens(&head.headers);
         let stamp = Stamp { prompt_tokens, ..call.stamp.clone() };
+        let Limits { event_bytes, answer_bytes, .. } = *limits;
+        let bounds = StreamBounds { event_bytes, answer_bytes };
         let mut relay = Self {
             body,
-            stream: call.lane.clone().stream(&stamp, limits.event_bytes),
+            stream: call.lane.clone().stream(&stamp, bounds),
             held: Held::none(bodies),
             target: Arc::clone(&call.target),
             headers: headers::streamed(&head.headers, &call.lane),

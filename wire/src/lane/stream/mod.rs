@@ -35,6 +35,15 @@ enum Way {
     Translated(Box<Translated>),
 }
 
+/// What a stream may take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamBounds {
+    /// Of one event of the upstream's.
+    pub event_bytes: usize,
+    /// Of an answer that is translated, for some dialects say it once more at its end.
+    pub answer_bytes: usize,
+}
+
 /// What a stream has come to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
@@ -62,17 +71,17 @@ pub enum Ended {
 }
 
 impl Lane {
-    /// The stream of the answer. No event of the upstream's may be larger than `max_event_bytes`.
-    pub fn stream(self, stamp: &Stamp, max_event_bytes: usize) -> Stream {
+    /// The stream of the answer. What goes beyond `bounds` is its end.
+    pub fn stream(self, stamp: &Stamp, bounds: StreamBounds) -> Stream {
         let way = match &self.translation {
-            None => Way::Raw(Box::new(Raw::new(&self, max_event_bytes))),
+            None => Way::Raw(Box::new(Raw::new(&self, bounds.event_bytes))),
             Some(translation) => {
-                Way::Translated(Box::new(Translated::new(&self, translation, stamp, max_event_bytes)))
+                Way::Translated(Box::new(Translated::new(&self, translation, stamp, bounds)))
             }
         };
         let wrapped = self
             .unwraps()
-            .then(|| Wrapped { unwrapper: Unwrapper::new(max_event_bytes), events: Vec::new() });
+            .then(|| Wrapped { unwrapper: Unwrapper::new(bounds.event_bytes), events: Vec::new() });
         Stream { way, wrapped, observed: Observed::default() }
     }
 }

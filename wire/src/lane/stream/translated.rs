@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Observed;
+use super::{Observed, StreamBounds};
 use crate::canonical::{
     Delta, Dialect, Event, Failure, Image, MediaSource, Opening, Part, ReadStream, WriteStream,
 };
@@ -20,6 +20,7 @@ pub(super) struct Translated {
     events: Vec<Event>,
     /// About the bytes that the writer keeps: some dialects say a whole answer once more at its end.
     kept: usize,
+    most: usize,
     upstream: Dialect,
 }
 
@@ -30,12 +31,13 @@ impl fmt::Debug for Translated {
 }
 
 impl Translated {
-    pub(super) fn new(lane: &Lane, translation: &Translation, stamp: &Stamp, max_event_bytes: usize) -> Self {
+    pub(super) fn new(lane: &Lane, translation: &Translation, stamp: &Stamp, bounds: StreamBounds) -> Self {
         Self {
-            reader: reader(lane.upstream.dialect(), stamp, max_event_bytes),
+            reader: reader(lane.upstream.dialect(), stamp, bounds.event_bytes),
             writer: writer(lane, translation, stamp),
             events: Vec::new(),
             kept: 0,
+            most: bounds.answer_bytes,
             upstream: lane.upstream.dialect(),
         }
     }
@@ -77,8 +79,8 @@ impl Translated {
             };
             observe(&event, observed);
             self.kept = self.kept.saturating_add(weight(&event));
-            if self.kept > MAX_ANSWER_BYTES {
-                let problem = format!("it is larger than {MAX_ANSWER_BYTES} bytes");
+            if self.kept > self.most {
+                let problem = format!("it is larger than {} bytes", self.most);
                 observed.end(Err(unreadable(self.upstream, &problem)));
                 break;
             }
@@ -91,8 +93,6 @@ impl Translated {
     }
 }
 
-/// Bytes of a streamed answer that is translated. The longest are a few million tokens of text, or some pictures.
-pub(super) const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// What an event costs beside its text.
 const EVENT_BYTES: usize = 16;
 

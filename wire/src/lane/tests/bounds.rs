@@ -39,7 +39,7 @@ fn an_answer_without_end_ends_at_a_bound() {
                 out.clear();
                 let observed = stream.push(format!("{more}\n\n").as_bytes(), &mut out);
                 pushed += text.len();
-                if observed.ended.is_some() || pushed > 80 << 20 {
+                if observed.ended.is_some() || pushed > 2 * LIMIT.answer_bytes {
                     break observed;
                 }
             };

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    ARRAY, LIMIT, SSE, ask, at, failed, framed, lane, question, sent, stamp, streamed, streamed_bytes,
+    ARRAY, LIMIT, SSE, StreamBounds, ask, at, failed, framed, lane, question, sent, stamp, streamed,
+    streamed_bytes,
 };
 use crate::canonical::{Failure, FailureClass, Unsupported, Usage};
 use crate::edit::splice;
@@ -253,7 +254,7 @@ fn damage_and_exceptions_end_a_stream_after_what_came_before() {
             let (out, observed) = streamed_bytes(lane.clone(), &[&first]);
             assert_eq!((out.as_slice(), observed.meaningful), (&b""[..], false), "{door}");
             assert_eq!(failed(&observed).class, FailureClass::Overloaded);
-            let mut stream = lane.stream(&stamp(), 64);
+            let mut stream = lane.stream(&stamp(), StreamBounds { event_bytes: 64, ..LIMIT });
             let mut large = Vec::new();
             event("chunk", &" ".repeat(1 << 20), &mut large);
             let observed = stream.push(&large, &mut Vec::new());

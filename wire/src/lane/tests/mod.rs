@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Body, Door, Ended, Lane, Observed, Operation, Outbound, Speaks, Stamp, read};
+use super::{Body, Door, Ended, Lane, Observed, Operation, Outbound, Speaks, Stamp, StreamBounds, read};
 use crate::anthropic::{ModelProfile, ThinkingForm};
 use crate::canonical::{Dialect, Failure, Took, Unsupported};
 use crate::edit::splice;
@@ -28,7 +28,7 @@ pub(super) const PROFILE: ModelProfile = ModelProfile {
 const SSE: Operation = Operation::StreamGenerateContent { framing: Framing::Sse };
 const ARRAY: Operation = Operation::StreamGenerateContent { framing: Framing::Array };
 
-const LIMIT: usize = 1 << 20;
+const LIMIT: StreamBounds = StreamBounds { event_bytes: 1 << 20, answer_bytes: 4 << 20 };
 
 pub(super) fn upstreams() -> [Speaks; 4] {
     [Speaks::openai(), Speaks::engine(), Speaks::anthropic(PROFILE), Speaks::gemini(Upstream::default())]

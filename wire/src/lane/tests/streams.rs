@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{ARRAY, LIMIT, SSE, failed, lane, native, question, stamp, streamed};
+use super::{ARRAY, LIMIT, SSE, StreamBounds, failed, lane, native, question, stamp, streamed};
 use crate::canonical::{Dialect, Failure, FailureClass, ReadStream, Usage};
 use crate::lane::tests::ask;
 use crate::lane::{Ended, Operation, keep_alive};
@@ -209,7 +209,8 @@ fn what_only_announces_an_answer_is_not_meaningful() {
 fn an_event_that_is_too_large_ends_the_stream() {
     for (operation, _) in all() {
         for speaks in super::upstreams() {
-            let mut stream = lane(operation, true, &speaks).stream(&stamp(), 64);
+            let mut stream =
+                lane(operation, true, &speaks).stream(&stamp(), StreamBounds { event_bytes: 64, ..LIMIT });
             let mut out = Vec::new();
             let text = if speaks.takes(ARRAY) && operation == ARRAY { "[{" } else { "data: {" };
             stream.push(text.as_bytes(), &mut out);
