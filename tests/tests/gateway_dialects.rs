@@ -8,8 +8,9 @@ use http::Method;
 use serde_json::json;
 use weighbridge_gateway::directory::{Directory, World};
 use weighbridge_gateway::{GatewayConfig, Timeouts};
-use weighbridge_tests::door::{Answer, Client, Door, Form, entry};
+use weighbridge_tests::door::{Answer, Client, Door, Form, TwoHops, entry};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator};
+use weighbridge_wire::provider::Kind;
 
 const MODELS: [&str; 8] =
     ["normal", "drip", "gated", "cut", "error-first", "error-in-stream", "status-429", "status-503"];
@@ -135,6 +136,23 @@ async fn a_stream_that_breaks_ends_with_the_error_of_its_dialect() {
                 }
             }
             assert!(!events.iter().any(|event| form.is_end(event)), "{form:?}: {events:?}");
+        }
+    }
+}
+
+/// Support asks for it, and clients show it with their errors.
+#[tokio::test]
+async fn a_providers_error_comes_with_the_providers_name_of_the_request() {
+    for kind in [Kind::OpenAi, Kind::Anthropic] {
+        let bed = TwoHops::new(kind, &["status-400"]).await.expect("two hops");
+        for (form, name) in
+            [(Form::Chat, "x-request-id"), (Form::Responses, "x-request-id"), (Form::Messages, "request-id")]
+        {
+            let mut client = Client::connect(bed.door.address).await.expect("connected");
+            let answer = ask(&mut client, form, "status-400", false).await;
+            assert_eq!(answer.status, 400, "{kind} {form:?}: {answer:?}");
+            let named = answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            assert!(named.starts_with("req_sim"), "{kind} {form:?}: {answer:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use weighbridge_wire::canonical::Dialect;
 use weighbridge_wire::lane::Lane;
 use weighbridge_wire::openai::PROMPT_TOKENS_HEADER;
 
@@ -48,6 +49,28 @@ pub(super) fn streamed(from: &HeaderMap, lane: &Lane) -> HeaderMap {
 /// behind like every header that is not listed, and a provider's proxy lets none of that name through.
 pub(super) fn prompt_tokens(headers: &HeaderMap) -> Option<u64> {
     headers.get(PROMPT_TOKENS_HEADER)?.to_str().ok()?.parse().ok()
+}
+
+/// Headers by which providers name a request, for their support.
+const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"];
+
+/// The upstream's name of the request.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
+    let named = REQUEST_IDS.iter().find_map(|name| headers.get(*name));
+    named?.to_str().ok().map(str::to_owned)
+}
+
+/// Says an upstream's name of the request where the clients of `dialect` look for it; Gemini's read it in the body.
+pub(super) fn name_request(headers: &mut HeaderMap, dialect: Dialect, request_id: &str) {
+    let name = match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses => "x-request-id",
+        Dialect::Anthropic => "request-id",
+        Dialect::Converse => "x-amzn-requestid",
+        Dialect::Gemini => return,
+    };
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(name, value);
+    }
 }
 
 /// Says who answered, and what was left out of the request or of the answer.

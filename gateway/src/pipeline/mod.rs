@@ -103,6 +103,9 @@ impl Pipeline {
         let answer = lane::error(door.operation.dialect(), &refused);
         record.fail(answer.status);
         let mut response = refusal(answer);
+        if let Some(request_id) = &refused.request_id {
+            headers::name_request(response.headers_mut(), door.operation.dialect(), request_id);
+        }
         let is_long = refused.retry_after_seconds.is_some_and(|wait| wait > MAX_RETRY_AFTER_SECONDS);
         if refused.class == FailureClass::QuotaExhausted || is_long {
             // Under these statuses clients would try again, as after a limit that passes soon.

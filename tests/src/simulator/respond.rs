@@ -69,7 +69,7 @@ fn allowed(state: &State, path: &str, head: &Parts, body: &[u8]) -> Result<(), (
 }
 
 async fn respond(state: Arc<State>, asked: Asked) -> Option<Response<Body>> {
-    let refused = |refusal: &Refusal| refused(asked.method, refusal);
+    let refused = |refusal: &Refusal| named(refused(asked.method, refusal), &asked);
     if !state.takes(&asked.headers) {
         return Some(refused(&bad_key(asked.method.dialect())));
     }

@@ -45,12 +45,13 @@ pub(super) async fn read(
     if let Some(class) = proxys_own(&head.headers) {
         return between_us(ours(class, head, &bytes), |failure| failure);
     }
-    let failure = call.lane.failure(&Refusal {
+    let mut failure = call.lane.failure(&Refusal {
         status: head.status.as_u16(),
         kind: error_type(&head.headers),
         retry_after_seconds: retry_after(head.status, &head.headers),
         body: &bytes,
     });
+    failure.request_id = failure.request_id.or_else(|| headers::request_id(&head.headers));
     match call.target.world {
         World::Closed => between_us(failure, |failure| label::said(&call.target, failure)),
         // Anything but our own shape did not come from the engine.
