@@ -80,9 +80,9 @@ where
         (builder, Protocol::Http1) => builder.http1_only(),
         (builder, Protocol::Either) => builder,
     };
-    // Boxed once: a future that is handed on by value is in memory twice.
     let mut connection = Box::pin(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-    let talk = async {
+    // Pinned here, and boxed above: a future that is handed on by value is in memory twice.
+    let talk = pin!(async {
         tokio::select! {
             ended = connection.as_mut() => return ended,
             () = drain.cancelled() => {}
@@ -94,7 +94,7 @@ where
             // The client does not go, or does not take the last of what it was sent.
             () = activity.idle(headers) => Ok(()),
         }
-    };
+    });
     watched(write_stall, talk).await?
 }
 

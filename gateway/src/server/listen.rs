@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -234,7 +235,7 @@ impl<H: Handler> Accept<H> {
         let cut = open.cut.clone();
         open.connections.spawn(async move {
             let _counted = Counted::begin(&metrics.connections);
-            let talk = async {
+            let talk = pin!(async {
                 match tls {
                     None => match first_word(&stream, bounds.headers, &bounds.drain).await? {
                         Some(protocol) => connection::converse(stream, protocol, None, handler, bounds).await,
@@ -243,7 +244,7 @@ impl<H: Handler> Accept<H> {
                     // Boxed: what TLS adds is not to weigh on plain connections.
                     Some(tls) => Box::pin(converse_by_tls(&tls, stream, handler, bounds)).await,
                 }
-            };
+            });
             tokio::select! {
                 ended = talk => {
                     if let Err(error) = ended {
