@@ -224,7 +224,7 @@ async fn before_the_keys_are_listed_it_is_not_ready_and_lets_nobody_in() {
     assert_eq!(bed.ask(KEY, "normal").await.status, 200);
 }
 
-/// The log says who called by the key's name; the key itself is in no log, no metric, no answer and no `Debug`.
+/// The log says who called by the key's name; the key itself is in no log, no metric, no answer, no `Debug` and no panic.
 #[tokio::test]
 async fn no_key_gets_out_and_the_log_knows_the_caller_by_name() {
     let log = Log::default();
@@ -235,6 +235,7 @@ async fn no_key_gets_out_and_the_log_knows_the_caller_by_name() {
         .finish();
     // Of this thread, on which all of this test runs: what other tests are doing is not its affair.
     let _logged = OfThisThread::new(everything);
+    let panics = Log::of_panics();
     let access = Access::from_resources(&accesses());
     let bed = bed(access.clone()).await;
     let bearer = format!("Bearer {KEY}");
@@ -257,6 +258,7 @@ async fn no_key_gets_out_and_the_log_knows_the_caller_by_name() {
         tokio::task::yield_now().await;
     }
     said += &bed.metrics().await;
+    said += &panics.text();
     let log = log.text();
     for (status, access, key) in
         [(200, "team/apps", "ci"), (403, "team/apps", "ci"), (404, "other/all", "neighbour")]

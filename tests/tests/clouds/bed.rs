@@ -14,7 +14,7 @@ use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
 use weighbridge_wire::provider::{Kind, Place};
 
 /// What the models do that each bed serves, one of them as Claude and one as another maker's.
-const BEHAVIOURS: [&str; 22] = [
+const BEHAVIOURS: [&str; 27] = [
     "faithful",
     "burst",
     "drip",
@@ -26,6 +26,11 @@ const BEHAVIOURS: [&str; 22] = [
     "invalid-json",
     "error-first",
     "error-in-stream",
+    "error-in-200",
+    "html",
+    "redirect",
+    "hang-up",
+    "wrong-type",
     "blocked",
     "bad-key",
     "quota",

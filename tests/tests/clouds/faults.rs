@@ -94,6 +94,34 @@ async fn a_damaged_frame_is_said_to_be_one() {
     }
 }
 
+/// Nothing of it is shown, and nobody goes where it points.
+#[tokio::test]
+async fn what_is_no_answer_is_an_error_of_ours() {
+    for kind in CLOUDS {
+        let mut bed = Bed::new(kind).await;
+        for maker in MAKERS {
+            for behaviour in ["html", "redirect", "hang-up", "error-in-200", "wrong-type"] {
+                for stream in [false, true] {
+                    let answer = ask(&mut bed, maker, behaviour, stream).await;
+                    let what = format!("{kind} {maker:?} {behaviour}, stream {stream}: {:?}", answer.text());
+                    assert_eq!(answer.status.as_u16(), 502, "{what}");
+                    let body = answer.json().expect("JSON");
+                    assert_eq!(
+                        (&body["type"], &body["error"]["type"]),
+                        (&json!("error"), &json!("api_error")),
+                        "{what}"
+                    );
+                    assert!(!what.contains("<html>") && !what.contains("elsewhere"), "{what}");
+                }
+            }
+        }
+        assert!(
+            bed.simulator.seen().iter().all(|seen| !seen.path.contains("elsewhere")),
+            "{kind}: it was followed"
+        );
+    }
+}
+
 /// Before anything was said to the caller there is still a status to say it by.
 #[tokio::test]
 async fn an_exception_in_place_of_an_answer_is_an_error_with_a_status() {
