@@ -360,7 +360,7 @@ async fn an_upstream_that_fails_before_the_answer_is_an_http_error() {
         ("endless", r#","stream":true"#, "upstream_invalid_response"),
         ("cut", "", "upstream_broken"),
         ("hang-up", "", "upstream_broken"),
-        ("error-first", r#","stream":true"#, "upstream_error"),
+        ("error-first", r#","stream":true"#, "server_error"),
     ] {
         let answer = bed.client.post(CHAT, ask(model, more)).await.expect("answered");
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{model}");
@@ -386,7 +386,7 @@ async fn a_stream_that_breaks_ends_with_an_error_event() {
         ("cut", "upstream_truncated"),
         ("truncated", "upstream_truncated"),
         ("invalid-json", "upstream_invalid_response"),
-        ("error-in-stream", "upstream_error"),
+        ("error-in-stream", "server_error"),
     ] {
         let answer = bed.client.post(CHAT, ask(model, r#","stream":true"#)).await.expect("a clean end");
         assert_eq!(answer.status, StatusCode::OK);

@@ -2,7 +2,7 @@
 
 import anthropic
 from anthropic import Anthropic
-from anthropic.types import Message, MessageTokensCount, ModelInfo, RawMessageStreamEvent
+from anthropic.types import ErrorResponse, Message, MessageTokensCount, ModelInfo, RawMessageStreamEvent
 
 import scenarios
 import strict
@@ -151,17 +151,31 @@ class Client(scenarios.Client):
         answer = sdk.messages.create(model=model, max_tokens=100, messages=ASKED, stream=streaming)
         return list(answer) if streaming else answer
 
+    def error(self, text):
+        strict.read(ErrorResponse, text)
+
+    def frame(self, name, data):
+        if name == "error":
+            self.error(data)
+        else:
+            read_event(name, data)
+
+
+def read_event(name, data):
+    if name == "ping":
+        equal(data.replace(" ", ""), '{"type":"ping"}', "ping")
+        return None
+    read = strict.read(RawMessageStreamEvent, data)
+    equal(read.type, name, "type of an event, by its name")
+    return read
+
 
 def look(exchange):
     order = []
 
     def event(name, data):
         order.append(name)
-        if name == "ping":
-            equal(data.replace(" ", ""), '{"type":"ping"}', "ping")
-            return
-        read = strict.read(RawMessageStreamEvent, data)
-        equal(read.type, name, "type of an event, by its name")
+        read = read_event(name, data)
         if name == "content_block_start":
             order[-1] = f"start {read.index}"
         elif name in ("content_block_delta", "content_block_stop"):

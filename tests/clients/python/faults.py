@@ -14,10 +14,10 @@ def run(session, client):
             # What comes first in a stream comes nowhere else.
             for streaming in (True,) if fault == "error-first" else (False, True):
                 refused = lambda: fails(status, lambda: client.failing(session.fault(fault), streaming))
-                session.run(f"error {fault}", streaming, refused, lambda _: None)
+                session.run(f"error {fault}", streaming, refused, client.look_at_failure)
         for fault, status in broken.items():
             cut = lambda: client.breaks(status, lambda: client.failing(session.fault(fault), True))
-            session.run(f"error {fault}", True, cut, lambda _: None)
+            session.run(f"error {fault}", True, cut, client.look_at_failure)
     if "retries" in session.abilities:
         if client.retries:
             session.run("retries until it works", False, lambda: works(session, client), lambda _: None)

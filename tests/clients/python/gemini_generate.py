@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 from google import genai
 from google.genai import errors, types
@@ -162,6 +163,35 @@ class Client(scenarios.Client):
         if streaming:
             return list(self.sdk.models.generate_content_stream(model=model, contents=QUESTION))
         return self.sdk.models.generate_content(model=model, contents=QUESTION)
+
+    def error(self, text):
+        # The SDK has no type of it: google.rpc.Status as the REST reference has it.
+        said = json.loads(text)
+        equal(list(said), ["error"], "fields around an error")
+        error = dict(said["error"])
+        for name, kind in {"code": int, "message": str, "status": str}.items():
+            want(type(error.pop(name, None)) is kind, f"`{name}` of an error is no {kind.__name__}: {text:.300}")
+        for detail in error.pop("details", []):
+            want(isinstance(detail, dict) and isinstance(detail.get("@type"), str), f"a detail without a type: {text:.300}")
+        equal(error, {}, "what else an error has")
+
+    def look_at_failure(self, exchange):
+        if exchange.status != 200:
+            return super().look_at_failure(exchange)
+        # Google's error within a stream is plain lines after its events.
+        plain = re.search(rb"^\{", exchange.body, re.MULTILINE)
+        end = plain.start() if plain else len(exchange.body)
+        for name, data in strict.events(exchange.body[:end]):
+            self.frame(name, data)
+        if plain:
+            self.error(exchange.body[end:].decode())
+
+    def frame(self, name, data):
+        equal(name, None, "name of an event")
+        if "error" in json.loads(data):
+            self.error(data)
+        else:
+            strict.read(types.GenerateContentResponse, data)
 
 
 def without_additional(schema):

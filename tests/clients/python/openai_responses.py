@@ -118,17 +118,24 @@ class Client(openai_sdk.Client):
             raise openai.APIError(error.message, request=None, body=None)
         return events
 
+    def frame(self, name, data):
+        read_event(name, data)
+
+
+def read_event(name, data):
+    # Node's SDK has a name in the type of this one.
+    named = ["name"] if name == "response.function_call_arguments.done" else []
+    read = strict.read(ResponseStreamEvent, data, named)
+    equal(read.type, name, "type of an event, by its name")
+    return read
+
 
 def look(exchange):
     numbers = []
     names = []
 
     def event(name, data):
-        # Node's SDK has a name in the type of this one.
-        named = ["name"] if name == "response.function_call_arguments.done" else []
-        read = strict.read(ResponseStreamEvent, data, named)
-        equal(read.type, name, "type of an event, by its name")
-        numbers.append(read.sequence_number)
+        numbers.append(read_event(name, data).sequence_number)
         names.append(name)
 
     strict.check(exchange, lambda text: strict.read(Response, text), event)

@@ -1,10 +1,14 @@
 """What the OpenAI SDK has in both of its ways to chat: its errors, by status, and how it is set up."""
 
+import json
+
 import openai
 from openai import OpenAI
+from openai.types.shared import ErrorObject
 
 import scenarios
-from checks import raises
+import strict
+from checks import equal, raises
 
 KINDS = {
     400: openai.BadRequestError,
@@ -34,6 +38,11 @@ class Client(scenarios.Client):
 
     def fails(self, status, call):
         return raises(KINDS.get(status, openai.InternalServerError), status, call)
+
+    def error(self, text):
+        said = json.loads(text)
+        equal(list(said), ["error"], "fields around an error")
+        strict.read(ErrorObject, json.dumps(said["error"]))
 
     def breaks(self, _status, call):
         # The SDK knows no status of an event.

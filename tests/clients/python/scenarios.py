@@ -1,6 +1,7 @@
 """The scenarios, and what every program does with them."""
 
 import faults
+import strict
 from checks import NOTHING, RESULT, equal, want
 
 # Each ability is for the method of its name. The report calls one otherwise.
@@ -43,6 +44,21 @@ class Client:
     def breaks(self, status, call):
         """Runs `call`, whose stream must end with an error of this status."""
         raise NotImplementedError
+
+    def error(self, text):
+        """Reads the body of an error, or its event's data, strictly."""
+        raise NotImplementedError
+
+    def frame(self, name, data):
+        """Reads an event of a stream that breaks off, strictly; the last is an error."""
+        raise NotImplementedError
+
+    def look_at_failure(self, exchange):
+        """Reads the frames of an answer that is an error, or becomes one."""
+        if exchange.status == 200:
+            strict.check(exchange, self.error, self.frame)
+        else:
+            self.error(exchange.body.decode())
 
     def wait(self, error):
         """Seconds that the caller is told to wait."""

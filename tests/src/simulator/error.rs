@@ -143,14 +143,6 @@ impl Refusal {
                     body().pointer("/0").unwrap_or(&Value::Null)
                 )
             }
-            // Terser than a body, as compatible servers are, and before the first event terser still.
-            Method::Chat | Method::Completions => {
-                let mut error = json!({"message": self.message});
-                if !first {
-                    error["type"] = json!(openai_type(self.status, self.code));
-                }
-                format!("data: {}\n\n", json!({"error": error}))
-            }
             _ => format!("data: {}\n\n", body()),
         })
     }

@@ -13,11 +13,12 @@ use super::super::shared::takes_foreign;
 use super::open_item::OpenItem;
 use super::usage;
 use crate::canonical::{
-    Delta, Dialect, Envelope, Event, Failure, Field, Inexpressible, Logprobs, Losses, Mint, Opening, Place,
-    Signature, Start, Stop, StopReason, Unsupported, Usage,
+    Delta, Dialect, Envelope, Event, Failure, FailureClass, Field, Inexpressible, Logprobs, Losses, Mint,
+    Opening, Place, Signature, Start, Stop, StopReason, Unsupported, Usage,
 };
 
 pub(super) const TARGET: Dialect = Dialect::OpenAiResponses;
+const SERVER_ERROR: &str = "server_error";
 
 /// What an answer repeats of its request.
 #[derive(Clone, Debug, PartialEq)]
@@ -326,15 +327,36 @@ impl Builder {
     /// `response.failed` has the answer's place; before there is one, it is an `error`.
     fn fail(&mut self, failure: &Failure) {
         let error = api_error(failure).body.error;
-        let code = error.code.unwrap_or_else(|| "server_error".to_owned());
         if !self.started {
+            let code = error.code.as_deref().unwrap_or(SERVER_ERROR);
             let fields = json!({"code": code, "message": error.message, "param": error.param});
             self.outbox.send("error", fields);
             return;
         }
         let mut response = self.response("failed");
-        response.error = Some(json!({"code": code, "message": error.message}));
+        response.error = Some(json!({"code": code_of_answer(failure.class), "message": error.message}));
         response.incomplete_details = None;
         self.outbox.send("response.failed", json!({"response": response}));
+    }
+}
+
+/// Of an answer that failed, the code: OpenAI has a closed list of them (`ResponseError` of its API's description), and
+/// its clients hold to it.
+fn code_of_answer(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::RateLimited | FailureClass::QuotaExhausted => "rate_limit_exceeded",
+        FailureClass::BadRequest
+        | FailureClass::ContextTooLong
+        | FailureClass::TooLarge
+        | FailureClass::ContentBlocked => "invalid_prompt",
+        FailureClass::ResidencyUnsatisfiable => "data_residency_mismatch",
+        FailureClass::Credential
+        | FailureClass::Forbidden
+        | FailureClass::NotFound
+        | FailureClass::Overloaded
+        | FailureClass::Timeout
+        | FailureClass::TruncatedStream
+        | FailureClass::Upstream
+        | FailureClass::Internal => SERVER_ERROR,
     }
 }

@@ -296,6 +296,21 @@ fn a_failure_is_said_in_the_answers_place_once_it_has_begun() {
     assert_eq!(data["response"]["error"], json!({"code": "rate_limit_exceeded", "message": "slow down"}));
 }
 
+/// OpenAI's list is closed, and its clients' types are as strict.
+#[test]
+fn an_answer_that_fails_does_so_with_a_code_of_openais() {
+    const CODES: [&str; 4] =
+        ["server_error", "rate_limit_exceeded", "invalid_prompt", "data_residency_mismatch"];
+    for class in FailureClass::ALL {
+        let mut failure = Failure::new(class, "m");
+        failure.code = Some("a word of ours".to_owned());
+        let start = play(&answer(vec![])).remove(0);
+        let (name, data) = frames(&write(&[start, Event::Error(failure)])).pop().expect("events");
+        let code = data["response"]["error"]["code"].as_str().expect("a code");
+        assert!(name == "response.failed" && CODES.contains(&code), "{class:?}: {name} {code}");
+    }
+}
+
 #[test]
 fn interleaved_calls_come_one_after_the_other() {
     let opening = |id: &str| Opening::ToolCall { id: id.into(), name: "f".into(), signature: None };
