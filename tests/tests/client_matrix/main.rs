@@ -5,6 +5,7 @@
 mod bed;
 mod column;
 mod expected;
+mod signs_of_life;
 
 use std::io::Write as _;
 
