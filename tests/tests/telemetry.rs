@@ -24,9 +24,10 @@ use prost::Message;
 use provider_script::{LEAKS, Provider, Seen, config, leaky, write_keys};
 use serde_json::json;
 use tokio::net::TcpListener;
+use weighbridge_crds::{DataPolicy, ProviderKind};
 use weighbridge_gateway::access::Access;
-use weighbridge_gateway::directory::{Directory, Entry, World};
-use weighbridge_gateway::{GatewayConfig, TelemetryConfig};
+use weighbridge_gateway::directory::{Directory, Entry, World, data_policy};
+use weighbridge_gateway::{GatewayConfig, ProxyConfig, TelemetryConfig};
 use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, Form, entry, model_access};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator};
 use weighbridge_wire::provider::Kind;
@@ -248,6 +249,41 @@ async fn the_metrics_of_generative_ai_add_up() {
     assert_eq!(of("gen_ai.client.operation.duration", "").map(|(count, _)| count), Some(2));
     assert_eq!(of("gen_ai.client.operation.time_to_first_chunk", "").map(|(count, _)| count), Some(1));
     assert!(of("gen_ai.client.operation.time_per_output_chunk", "").is_some());
+}
+
+/// It was paid for: OpenTelemetry's meter and Prometheus' say the same of it.
+#[tokio::test]
+async fn what_an_answer_used_that_is_withheld_is_counted_by_both_meters() {
+    let (collector, simulator) = (Collector::start().await, Simulator::start().await.expect("a simulator"));
+    let policy = DataPolicy { region: Some("us".to_owned()), retention: None, on_mismatch: None };
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = write_keys(folder.path(), &[("sk-one", 1)]);
+    let base_url = format!("http://{}", simulator.address()).parse().expect("a URL");
+    let config = config(Kind::Anthropic, simulator.address(), keys);
+    let proxy = Door::proxy(ProxyConfig { base_url: Some(base_url), ..config }).await.expect("a proxy");
+    let demanding = Entry {
+        speaks: Kind::Anthropic.speaks("elsewhere"),
+        data_policy: data_policy(ProviderKind::Anthropic, Some(&policy), None),
+        ..entry("elsewhere", World::Closed, &[proxy.address])
+    };
+    let door = door(Some(&collector), vec![demanding]).await;
+    assert_eq!(ask(&door, "elsewhere", false, None).await.status, 403);
+    let exposed = metrics(&door).await;
+    end(door).await;
+    let sums = collector.sums();
+    for direction in ["input", "output"] {
+        let is_it = |line: &&str| {
+            line.starts_with("weighbridge_tokens_total{")
+                && line.contains(&format!("direction=\"{direction}\""))
+        };
+        let line = exposed.lines().find(is_it).unwrap_or_else(|| panic!("no {direction}: {exposed}"));
+        let counted: f64 = line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a count");
+        let usage = sums.get(&("gen_ai.client.token.usage".to_owned(), direction.to_owned())).copied();
+        assert!(counted > 0.0);
+        assert_eq!(usage, Some((1, counted)), "{direction}");
+    }
+    let attempt = collector.spans().into_iter().find(|span| span.kind == CLIENT).expect("an attempt");
+    assert!(text(&attempt.attributes, "gen_ai.usage.input_tokens").is_some());
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ impl Pipeline {
                 Err(refused) => refused,
             };
             let class = refused.failure().class.as_str();
-            record.trace().attempt_failed(class);
+            record.trace().attempt_failed(class, refused.usage());
             tracing::warn!(endpoint = %endpoint.name, address = %endpoint.address, class, "an attempt gave no answer");
             // It was used, whoever sees it.
             match refused.usage() {

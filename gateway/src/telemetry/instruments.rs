@@ -57,12 +57,17 @@ impl Instruments {
         usage: Option<Usage>,
         error: Option<String>,
     ) {
-        let with = |more: Option<KeyValue>| model.iter().cloned().chain(more).collect::<Vec<_>>();
         let error = error.map(|kind| KeyValue::new(ERROR_TYPE, kind));
-        self.operation_duration.record(took.as_secs_f64(), &with(error));
-        let Some(usage) = usage else { return };
+        self.operation_duration.record(took.as_secs_f64(), &with(model, error));
+        if let Some(usage) = usage {
+            self.tokens(model, usage);
+        }
+    }
+
+    /// What one attempt used.
+    pub(super) fn tokens(&self, model: &[KeyValue], usage: Usage) {
         for (direction, count) in [("input", usage.input()), ("output", usage.output())] {
-            self.token_usage.record(count, &with(Some(KeyValue::new(TOKEN_TYPE, direction))));
+            self.token_usage.record(count, &with(model, Some(KeyValue::new(TOKEN_TYPE, direction))));
         }
     }
 
@@ -73,4 +78,8 @@ impl Instruments {
     pub(super) fn gap(&self, model: &[KeyValue], seconds: f64) {
         self.time_per_output_chunk.record(seconds, model);
     }
+}
+
+fn with(model: &[KeyValue], more: Option<KeyValue>) -> Vec<KeyValue> {
+    model.iter().cloned().chain(more).collect()
 }

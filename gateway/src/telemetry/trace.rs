@@ -109,11 +109,17 @@ impl Trace {
             .inject_context(&under(attempt.span_context()), &mut HeaderInjector(headers));
     }
 
-    /// The attempt gave no answer, for this kind of reason.
-    pub(crate) fn attempt_failed(&mut self, class: &'static str) {
+    /// The attempt gave no answer, for this kind of reason, and used so much all the same.
+    pub(crate) fn attempt_failed(&mut self, class: &'static str, usage: Option<Usage>) {
+        if let Some((usage, (exporting, model))) = usage.zip(self.exporting()) {
+            exporting.instruments.tokens(model, usage);
+        }
         let Some(mut span) = self.recording.as_mut().and_then(|recording| recording.attempt.take()) else {
             return;
         };
+        if let Some(usage) = usage {
+            span.set_attributes(tokens(usage));
+        }
         span.set_attribute(KeyValue::new(ERROR_TYPE, class));
         span.set_status(Status::error(class));
         span.end();
