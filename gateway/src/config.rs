@@ -99,6 +99,9 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of an answer.
     pub idle: Duration,
+    /// How long a connection that carries requests to an upstream beside each other is silent before the upstream is asked
+    /// whether it is there; and how long it has to say so. One that vanished would hold all of them until each is overdue.
+    pub ping: Duration,
     /// How long the caller of a begun stream hears nothing before it gets a sign of life: well below the 60 s after which
     /// common load balancers close an idle connection.
     pub keep_alive: Duration,
@@ -124,6 +127,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(600),
             idle: Duration::from_secs(300),
+            ping: Duration::from_secs(15),
             keep_alive: Duration::from_secs(15),
             write_stall: Duration::from_secs(60),
             error_body: Duration::from_secs(10),

@@ -49,6 +49,7 @@ pub(crate) struct Upstream<C> {
     pool: Pool,
     first_byte: Duration,
     idle: Duration,
+    ping: Duration,
 }
 
 impl Upstream<HttpConnector> {
@@ -74,7 +75,8 @@ where
     C::Error: Into<BoxError>,
 {
     pub(crate) fn new(connector: C, timeouts: &Timeouts) -> Self {
-        Self { connector, pool: Pool::default(), first_byte: timeouts.first_byte, idle: timeouts.idle }
+        let Timeouts { first_byte, idle, ping, .. } = *timeouts;
+        Self { connector, pool: Pool::default(), first_byte, idle, ping }
     }
 
     /// Sends `request` and waits for the head of its answer. Dropping the future cancels the request.
@@ -116,7 +118,8 @@ where
             return Ok(Link::Http1(Box::new(Connection::open(io).await?)));
         }
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        let (sender, driver) = builder.timer(TokioTimer::new()).handshake(io).await?;
+        builder.timer(TokioTimer::new()).keep_alive_interval(self.ping).keep_alive_timeout(self.ping);
+        let (sender, driver) = builder.handshake(io).await?;
         tokio::spawn(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "a connection to an upstream ended early");

@@ -350,6 +350,22 @@ async fn a_connection_of_http2_that_is_full_has_another_beside_it() {
     assert_eq!(connections.load(Ordering::Relaxed), 2);
 }
 
+/// Its kernel still takes what is sent: only an answer shows that anybody is there.
+#[tokio::test]
+async fn a_connection_of_http2_whose_upstream_vanished_is_given_up_long_before_its_requests_are_overdue() {
+    let (listener, uri) = listener().await;
+    let timeouts = Timeouts { ping: Duration::from_millis(50), ..Timeouts::default() };
+    let client = Upstream::new(Bent { http2: true, ..Bent::default() }, &timeouts);
+    let mut server = pin!(serve_http2(&listener));
+    tokio::select! {
+        answer = whole(&client, &uri) => assert_eq!(answer, "ok"),
+        () = server.as_mut() => panic!("the client left"),
+    }
+    // From here on nobody polls it, and it stays open.
+    let answer = client.send(request(&uri)).await;
+    assert!(matches!(answer, Err(ForwardError::Broken(_))), "{answer:?}");
+}
+
 /// Connects, and bends what is seen of it.
 #[derive(Clone, Default)]
 struct Bent {
