@@ -78,4 +78,14 @@ mod tests {
         }
         assert!(Pieces::from(Bytes::new()).is_end_stream());
     }
+
+    #[test]
+    fn what_is_not_edited_is_not_copied() {
+        let body = Bytes::from(vec![b'x'; 1 << 20]);
+        let pieces = Pieces::edited(&body, vec![(10..11, "new".to_owned())]);
+        let received = body.as_ptr_range();
+        let shared = |piece: &&Bytes| received.contains(&piece.as_ptr());
+        let bytes: usize = pieces.0.iter().filter(shared).map(Bytes::len).sum();
+        assert_eq!((bytes, pieces.0.len()), (body.len() - 1, 3));
+    }
 }

@@ -311,3 +311,26 @@ async fn what_is_kept_of_a_stream_is_bounded_by_the_memory() {
         bed.breaks(call, answer.text().expect("text"), turn);
     }
 }
+
+/// Up to 64 events, or 256 KiB, that mean nothing; with more the answer has begun, and what comes then is a part of it.
+#[tokio::test]
+async fn what_is_held_back_before_an_answer_begins_is_bounded() {
+    const ERROR: &str = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\
+                         \"message\":\"out of luck\"}}\n\n";
+    let comments = |number: usize, bytes: usize| format!(": {}\n\n", "x".repeat(bytes - 4)).repeat(number);
+    for (before, status) in [
+        (comments(63, 16), 529),
+        (comments(64, 16), 200),
+        (comments(7, 32 << 10), 529),
+        (comments(8, 32 << 10), 200),
+    ] {
+        let bytes = before.len();
+        let meddle = move |mut right: Said| {
+            (right.text, right.again) = (before.clone(), Some(ERROR.to_owned()));
+            right.of_type("text/event-stream")
+        };
+        let bed = BehindAProxy::new(Kind::Anthropic, Meddler::start(meddle).await).await;
+        let answer = bed.ask(Call::Talk(Form::Messages), true).await;
+        assert_eq!(answer.status, status, "after {bytes} bytes");
+    }
+}
