@@ -12,8 +12,9 @@ use provider_script::{Provider, Seen, a_path, config, json, put, write_keys};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use weighbridge_crds::{KeyCondition, ProviderState, UpstreamHealth};
-use weighbridge_gateway::{ProxyConfig, Timeouts};
-use weighbridge_tests::door::{Answer, Client, ClosedPort, Door};
+use weighbridge_gateway::directory::{Directory, Entry, World};
+use weighbridge_gateway::{GatewayConfig, ProxyConfig, Timeouts};
+use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, Form, TwoHops, entry};
 use weighbridge_wire::provider::Kind;
 
 const CANARY: &str = "sk-canary-5f1d";
@@ -56,10 +57,19 @@ impl Bed {
         script: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
         list: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
+        let keys: Vec<_> = keys.iter().map(|key| (*key, 1)).collect();
+        Self::weighted(kind, &keys, script, list).await
+    }
+
+    async fn weighted(
+        kind: Kind,
+        keys: &[(&str, u16)],
+        script: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
+        list: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let provider = Provider::listing(kind, script, list).await;
-        let keys: Vec<_> = keys.iter().map(|key| (*key, 1)).collect();
-        let keys = write_keys(folder.path(), &keys);
+        let keys = write_keys(folder.path(), keys);
         let config = soon(config(kind, provider.address, keys));
         let door = Door::proxy(config).await.expect("a proxy");
         Self { folder, provider, door, kind }
@@ -69,6 +79,14 @@ impl Bed {
         let mut client = Client::connect(self.door.address).await.expect("connected");
         let answer = client.open(Method::POST, a_path(self.kind), &[], r#"{"model":"m"}"#).await;
         answer.expect("answered").whole().await.expect("whole")
+    }
+
+    /// A gateway in front of the proxy: it alone reads answers.
+    async fn gateway(&self) -> Door {
+        let entry = entry("m", World::Closed, &[self.door.address]);
+        let entry = Entry { speaks: self.kind.speaks("m"), ..entry };
+        let door = Door::gateway(GatewayConfig::default(), Directory::from_entries(vec![entry])).await;
+        door.expect("a gateway")
     }
 
     /// The first state that is as asked. Waits for each next one, as an operator does.
@@ -245,6 +263,97 @@ async fn the_last_error_is_the_providers_without_a_key_and_never_the_callers() {
     let state = refused_key.until(|state| state.last_upstream_error.is_some()).await;
     let message = state.last_upstream_error.expect("an error").message;
     assert_eq!(message, "the provider said: Incorrect API key provided: [key] [key]");
+}
+
+/// The head of a stream promises an answer: what becomes of it only its end shows.
+#[tokio::test]
+async fn an_answer_that_breaks_off_and_one_that_turns_into_an_error_are_the_last_error() {
+    for (model, class, message) in [
+        ("cut", "truncated_stream", "its answer broke off"),
+        ("truncated", "truncated_stream", ""),
+        ("error-first", "overloaded", "the provider said: out of luck"),
+        ("error-in-stream", "overloaded", "the provider said: out of luck"),
+        ("error-in-200", "upstream", "the provider said: inside"),
+    ] {
+        let hops = TwoHops::new(Kind::Anthropic, &[model]).await.expect("two hops");
+        let mut client = Client::connect(hops.door.address).await.expect("connected");
+        let stream = model != "error-in-200";
+        let body = Form::Messages.body(model, stream, "hi");
+        client.post(&Form::Messages.path(model, stream), body).await.expect("answered");
+        let state = until(&hops.proxy, |state| state.last_upstream_error.is_some()).await;
+        let error = state.last_upstream_error.expect("an error");
+        assert_eq!(error.class, class, "{model}: {error:?}");
+        assert!(error.message.contains(message), "{model}: {error:?}");
+    }
+}
+
+/// Anthropic and Google say it so, once they have begun to stream.
+#[tokio::test]
+async fn a_limit_that_is_said_in_a_stream_rests_the_key_and_the_next_is_asked_unseen() {
+    let stream = |events: &[(&str, serde_json::Value)]| {
+        let event = |(name, data): &(&str, serde_json::Value)| format!("event: {name}\ndata: {data}\n\n");
+        let events: String = events.iter().map(event).collect();
+        Response::builder().header("content-type", "text/event-stream").body(events).expect("an answer")
+    };
+    let script = move |seen: &Seen| {
+        if seen.key == "sk-limited" {
+            let error = serde_json::json!({"type": "rate_limit_error", "message": "slow down"});
+            return stream(&[("error", serde_json::json!({"type": "error", "error": error}))]);
+        }
+        let text = serde_json::json!({"type": "text_delta", "text": "fine"});
+        let message = serde_json::json!({"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [],
+            "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 1, "output_tokens": 1}});
+        stream(&[
+            ("message_start", serde_json::json!({"type": "message_start", "message": message})),
+            (
+                "content_block_start",
+                serde_json::json!({"type": "content_block_start", "index": 0,
+                "content_block": {"type": "text", "text": ""}}),
+            ),
+            (
+                "content_block_delta",
+                serde_json::json!({"type": "content_block_delta", "index": 0, "delta": text}),
+            ),
+            ("content_block_stop", serde_json::json!({"type": "content_block_stop", "index": 0})),
+            (
+                "message_delta",
+                serde_json::json!({"type": "message_delta", "delta": {"stop_reason": "end_turn",
+                "stop_sequence": null}, "usage": {"output_tokens": 1}}),
+            ),
+            ("message_stop", serde_json::json!({"type": "message_stop"})),
+        ])
+    };
+    // By its weight, the limited one would be next again.
+    let keys = [("sk-limited", 100), ("sk-free", 1)];
+    let bed = Bed::weighted(Kind::Anthropic, &keys, script, |_| list(&[])).await;
+    let door = bed.gateway().await;
+    let mut client = Client::connect(door.address).await.expect("connected");
+    let body = Form::Messages.body("m", true, "hi");
+    let answer = client.post(&Form::Messages.path("m", true), body).await.expect("answered");
+    assert_eq!(answer.status, 200, "{:?}", answer.text());
+    assert!(answer.text().expect("text").contains("fine"));
+    let asked: Vec<_> = bed.provider.seen().into_iter().map(|seen| seen.key).collect();
+    assert_eq!(asked, ["sk-limited", "sk-free"]);
+    let state = bed.until(|state| stand(state)[0] == KeyCondition::RateLimited).await;
+    assert_eq!(state.last_upstream_error.expect("an error").class, "rate_limited");
+}
+
+/// The gateway's attempts and the proxy's are of one budget, whichever of them spends it.
+#[tokio::test]
+async fn three_attempts_are_all_however_many_keys_there_are() {
+    let script = |seen: &Seen| match seen.key.as_str() {
+        "sk-1" => json(500, &[], r#"{"type":"error","error":{"type":"api_error","message":"boom"}}"#),
+        _ => refused(seen),
+    };
+    let keys = ["sk-0", "sk-1", "sk-2", "sk-3", "sk-4", "sk-5"];
+    let bed = Bed::new(Kind::Anthropic, &keys, script, |_| list(&[])).await;
+    let door = bed.gateway().await;
+    let mut client = Client::connect(door.address).await.expect("connected");
+    let body = Form::Messages.body("m", false, "hi");
+    let answer = client.post(&Form::Messages.path("m", false), body).await.expect("answered");
+    assert_eq!(answer.status, 502, "{:?}", answer.text());
+    let asked: Vec<_> = bed.provider.seen().into_iter().map(|seen| seen.key).collect();
+    assert_eq!(asked, ["sk-0", "sk-1", "sk-2"]);
 }
 
 #[tokio::test]

@@ -21,6 +21,26 @@ pub(crate) const FAILURE: HeaderName = HeaderName::from_static("x-weighbridge-fa
 /// clients are told.
 pub(crate) const WAIT: HeaderName = HeaderName::from_static("x-weighbridge-wait");
 
+/// On a provider's answer: the place of the key that it came by, for a gateway to say where it was none ([`FailedAnswer`]).
+pub(crate) const KEY: HeaderName = HeaderName::from_static("x-weighbridge-key");
+
+/// Where a gateway tells a proxy that what began as an answer was none. No provider has such a path.
+pub(crate) const FAILED_PATH: &str = "/weighbridge/failed";
+
+/// What came of a provider under a status of success in place of an answer, or of the rest of one.
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
+pub(crate) struct FailedAnswer {
+    /// The word of its [`weighbridge_wire::canonical::FailureClass`].
+    pub class: String,
+    pub status: Option<u16>,
+    pub message: String,
+    /// Whether the message is the provider's, and not the gateway's of what it could not read.
+    pub quoted: bool,
+    pub retry_after_seconds: Option<u32>,
+    /// As [`KEY`] said.
+    pub key: Option<usize>,
+}
+
 /// Where a gateway tells a proxy that an answer did not come from where it was to ([`Residency`]). No provider has such a
 /// path.
 pub(crate) const RESIDENCY_PATH: &str = "/weighbridge/residency";

@@ -20,8 +20,9 @@ pub(crate) use body::UpstreamBody;
 pub(crate) use bounded::Bounded;
 pub(crate) use client::{ForwardError, Upstream, chain, connector};
 pub(crate) use headers::{
-    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, FAILURE, HOST, REQUEST_HEADERS,
-    RESIDENCY_PATH, RESPONSE_HEADERS, Residency, WAIT, asked_wait, copy_allowed, error_type, unix_seconds,
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, FAILED_PATH, FAILURE,
+    FailedAnswer, HOST, KEY, REQUEST_HEADERS, RESIDENCY_PATH, RESPONSE_HEADERS, Residency, WAIT, asked_wait,
+    copy_allowed, error_type, unix_seconds,
 };
 pub(crate) use pieces::Pieces;
 pub(crate) use pods::PodClient;

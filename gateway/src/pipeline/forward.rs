@@ -104,9 +104,14 @@ impl Pipeline {
             }
         };
         let spent = used(response.headers());
-        let result = self.commit(call, response, self.residency.check(call, endpoint)).await;
+        let promised = response.status().is_success();
+        let witness = self.reports.witness(&call.target, endpoint, response.headers());
+        let result = self.commit(call, response, self.residency.check(call, endpoint), witness).await;
         let again = match &result {
             Ok(_) | Err(NoAnswer::Settled(_) | NoAnswer::Withheld(..)) => Again::Nowhere,
+            Err(NoAnswer::Failed(failure, _)) if promised => {
+                retry::after_promise(failure.class, call.target.world)
+            }
             Err(refused @ (NoAnswer::Refused(_) | NoAnswer::Failed(..))) => {
                 retry::after(refused.failure().class, call.target.world)
             }

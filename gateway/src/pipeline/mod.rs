@@ -11,6 +11,7 @@ mod forward;
 mod headers;
 mod models;
 mod record;
+mod reports;
 mod residency;
 mod retry;
 mod route;
@@ -27,6 +28,7 @@ use weighbridge_wire::lane::{self, Door};
 use self::admit::Call;
 use self::answer::{Answer, NoAnswer, Pace};
 use self::record::Record;
+use self::reports::Reports;
 use self::residency::Residency;
 use crate::access::Access;
 use crate::directory::Directory;
@@ -44,6 +46,7 @@ pub(crate) struct Pipeline {
     directory: Directory,
     access: Access,
     upstream: PodClient,
+    reports: Arc<Reports>,
     residency: Arc<Residency>,
     slots: RequestSlots,
     bodies: Arc<BodyBudget>,
@@ -61,8 +64,10 @@ impl Pipeline {
         server: ServerMetrics,
     ) -> Self {
         let upstream = PodClient::new(config.upstream.clone(), &config.timeouts);
+        let reports = Reports::new(upstream.clone());
         Self {
-            residency: Residency::new(upstream.clone(), metrics.clone()),
+            residency: Residency::new(Arc::clone(&reports), metrics.clone()),
+            reports,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             directory,

@@ -5,31 +5,22 @@
 //! A mismatch is counted, and told to the provider's proxy, whose state others subscribe to.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, Request};
-use tokio::sync::Semaphore;
+use http::HeaderMap;
 use weighbridge_wire::canonical::{Failure, FailureClass};
 use weighbridge_wire::provider::{DataPolicy, Evidence, Mismatch};
 
 use super::admit::Call;
-use super::forward::uri;
+use super::reports::Reports;
 use crate::directory::Endpoint;
-use crate::forward::{Pieces, PodClient, RESIDENCY_PATH, Residency as Report};
+use crate::forward::{RESIDENCY_PATH, Residency as Report};
 use crate::metrics::{GatewayMetrics, MismatchLabels, ModelLabels};
-
-/// Reports under way at once. A state tells of the last mismatch, so that one more of the same moment adds nothing.
-const REPORTS: usize = 4;
-/// For a proxy to take a report.
-const REPORT_TIME: Duration = Duration::from_secs(5);
 
 /// Where mismatches go.
 #[derive(Debug)]
 pub(super) struct Residency {
-    upstream: PodClient,
+    reports: Arc<Reports>,
     metrics: GatewayMetrics,
-    reports: Arc<Semaphore>,
 }
 
 /// One answer's check.
@@ -50,8 +41,8 @@ struct Demanded {
 }
 
 impl Residency {
-    pub(super) fn new(upstream: PodClient, metrics: GatewayMetrics) -> Arc<Self> {
-        Arc::new(Self { upstream, metrics, reports: Arc::new(Semaphore::new(REPORTS)) })
+    pub(super) fn new(reports: Arc<Reports>, metrics: GatewayMetrics) -> Arc<Self> {
+        Arc::new(Self { reports, metrics })
     }
 
     /// The check of an answer of `endpoint` to `call`.
@@ -68,26 +59,12 @@ impl Residency {
         Check { demanded }
     }
 
-    /// Tells the proxy, which tells whoever asks. Not to be told is no reason to fail.
-    fn report(&self, endpoint: &Endpoint, mismatch: Mismatch) {
-        let Ok(place) = Arc::clone(&self.reports).try_acquire_owned() else { return };
+    /// Tells the proxy, which tells whoever asks.
+    fn report(&self, endpoint: &Arc<Endpoint>, mismatch: Mismatch) {
+        let (reports, endpoint) = (Arc::clone(&self.reports), Arc::clone(endpoint));
         let Mismatch { required, stated } = mismatch;
-        let (Ok(uri), Ok(body)) =
-            (uri(&self.upstream, endpoint, RESIDENCY_PATH), serde_json::to_vec(&Report { required, stated }))
-        else {
-            return;
-        };
-        let mut request = Request::new(Pieces::from(bytes::Bytes::from(body)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let (upstream, name) = (self.upstream.clone(), endpoint.name.clone());
         tokio::spawn(async move {
-            let told = tokio::time::timeout(REPORT_TIME, upstream.send(request)).await;
-            if !matches!(told, Ok(Ok(answer)) if answer.status().is_success()) {
-                tracing::warn!(endpoint = name, "a proxy was not told of an answer from elsewhere");
-            }
-            drop(place);
+            reports.send(&endpoint, RESIDENCY_PATH, &Report { required, stated }).await;
         });
     }
 }

@@ -42,3 +42,12 @@ pub(super) fn after(class: FailureClass, world: World) -> Again {
         ) => Again::Nowhere,
     }
 }
+
+/// The same of a failure under a status of success. A proxy that passed it on took its key for a good one, and knows better
+/// by now: where the key's limit is reached, it has others, or says how long to wait.
+pub(super) fn after_promise(class: FailureClass, world: World) -> Again {
+    match (class, world) {
+        (FailureClass::RateLimited | FailureClass::QuotaExhausted, World::Closed) => Again::Here,
+        (class, world) => after(class, world),
+    }
+}

@@ -10,7 +10,7 @@ use http::uri::Uri;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use weighbridge_tls::Identity;
-use weighbridge_wire::canonical::FailureClass;
+use weighbridge_wire::canonical::{Failure, FailureClass};
 use weighbridge_wire::provider::Kind;
 
 use super::answer::{self, Said};
@@ -23,8 +23,8 @@ use super::passing::Counted;
 use super::watch::{Asker, STATE_PATH, Watch};
 use super::{ProviderFeed, ProxyConfig, ProxyConfigError};
 use crate::forward::{
-    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, HOST, Pieces, RESIDENCY_PATH, Residency, Upstream,
-    UpstreamBody, chain, copy_allowed,
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, FAILED_PATH, FailedAnswer, HOST, KEY, Pieces,
+    RESIDENCY_PATH, Residency, Upstream, UpstreamBody, chain, copy_allowed,
 };
 use crate::server::{
     Body, BodyBudget, CalledBy, Handler, RequestSlots, ServerMetrics, Shutdown, json_response, receive,
@@ -38,6 +38,8 @@ const DEFAULT_ATTEMPTS: u32 = 3;
 const MAX_ATTEMPTS: u32 = 16;
 /// Bytes of what a gateway reports: two names of regions.
 const REPORT_BYTES: usize = 4 << 10;
+/// The same of a provider's words in place of an answer, which had room in one of its errors.
+const ERROR_BYTES: usize = 256 << 10;
 
 /// The proxy of one provider.
 pub(super) struct Proxy {
@@ -135,7 +137,7 @@ impl Proxy {
     async fn pass(&self, path: &str, request: Request<Incoming>, counted: Counted) -> Response<Body> {
         let mut used = 0;
         let mut response = match self.exchange(path, request, &mut used).await {
-            Ok(Reply::Answer(response, guard)) => counted.follow(response, guard),
+            Ok(Reply::Answer(response, guard)) => counted.follow(response, guard, Arc::clone(&self.watch)),
             Ok(Reply::Error(response)) => {
                 counted.end(response.status().as_u16());
                 response
@@ -176,12 +178,13 @@ impl Proxy {
                     self.keys.accept(&chosen);
                     let guard = self.keys.guard(&chosen);
                     answer::without_keys(response.headers_mut(), |value| guard.finds(value));
+                    response.headers_mut().insert(KEY, HeaderValue::from(chosen.index));
                     return Ok(Reply::Answer(response, guard));
                 }
                 Outcome::Error(said) => said,
             };
             let fault = fault(said.failure.class);
-            self.blame(&chosen, fault, &said);
+            self.blame(&chosen, fault, said.wait);
             tried.push(chosen);
             match fault {
                 None => return self.pass_on(said, None, &tried),
@@ -275,7 +278,10 @@ impl Proxy {
             self.watch.unanswered(failed.class, &failed.error.body.error.message);
             return Err(failed);
         }
-        self.watch.answered();
+        // Of a caller's answer the whole of it is waited for.
+        if asker != Asker::Caller {
+            self.watch.answered();
+        }
         let (mut head, body) = response.into_parts();
         head.headers = answer::allowed(self.kind.profile(), &head.headers);
         // The provider's protocol version is not ours to repeat.
@@ -284,7 +290,7 @@ impl Proxy {
     }
 
     /// Sets the key aside as long as its fault lasts.
-    fn blame(&self, chosen: &Chosen, fault: Option<Fault>, said: &Said) {
+    fn blame(&self, chosen: &Chosen, fault: Option<Fault>, wait: Option<Duration>) {
         match fault {
             None => {}
             Some(Fault::Refused) => {
@@ -292,8 +298,8 @@ impl Proxy {
                 self.watch.doubt(chosen.index);
             }
             Some(Fault::Forbidden) => self.watch.doubt(chosen.index),
-            Some(Fault::Exhausted) => self.keys.rest(chosen, used_up(said.wait), Rest::Exhausted),
-            Some(Fault::Limited) => self.keys.rest(chosen, resting(said.wait), Rest::Limited),
+            Some(Fault::Exhausted) => self.keys.rest(chosen, used_up(wait), Rest::Exhausted),
+            Some(Fault::Limited) => self.keys.rest(chosen, resting(wait), Rest::Limited),
         }
         if fault.is_some() {
             self.watch.wake();
@@ -379,6 +385,31 @@ impl Proxy {
         self.watch.mismatched(required, stated);
         Ok(json_response(StatusCode::OK, "{}"))
     }
+
+    /// What a gateway read in place of an answer, or of the rest of one, whose head was that of an answer.
+    async fn told_of_failure(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        let received =
+            receive(request.into_body(), ERROR_BYTES, self.timeouts.request_body, &self.bodies).await?;
+        let Some((failure, quoted, key)) = failed_answer(&received) else {
+            return Err(crate::failure::bad_request(None, "this is no report of a failure").into());
+        };
+        tracing::warn!(class = failure.class.as_str(), key, "an answer turned out to be an error");
+        let redactor = self.keys.redactor(&[]);
+        self.watch.retracted(&failure, quoted.then_some(&redactor));
+        if let Some(chosen) = key.and_then(|key| self.keys.held().into_iter().nth(key)?) {
+            let wait = failure.retry_after_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+            self.blame(&chosen, fault(failure.class), wait);
+        }
+        Ok(json_response(StatusCode::OK, "{}"))
+    }
+}
+
+/// The failure that a gateway reports, whether the message is the provider's, and the place of the key.
+fn failed_answer(report: &[u8]) -> Option<(Failure, bool, Option<usize>)> {
+    let FailedAnswer { class, status, message, quoted, retry_after_seconds, key } =
+        serde_json::from_slice(report).ok()?;
+    let class = FailureClass::ALL.into_iter().find(|known| known.as_str() == class)?;
+    Some((Failure { status, retry_after_seconds, ..Failure::new(class, message) }, quoted, key))
 }
 
 fn no_path() -> Failed {
@@ -445,6 +476,9 @@ impl Handler for Proxy {
         }
         if method == Method::POST && path == RESIDENCY_PATH {
             return self.told_of_residency(request).await.unwrap_or_else(|failed| failed.response());
+        }
+        if method == Method::POST && path == FAILED_PATH {
+            return self.told_of_failure(request).await.unwrap_or_else(|failed| failed.response());
         }
         let Some(at_provider) = self.kind.forwarded(path, request.uri().query()) else {
             return Failed::from(crate::failure::unknown_url(method.as_str(), path)).response();

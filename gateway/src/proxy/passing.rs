@@ -1,15 +1,18 @@
 //! Counting a request until the last byte of its answer.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
+use weighbridge_wire::canonical::FailureClass;
 
 use super::keys::Guard;
 use super::metrics::ProxyMetrics;
+use super::watch::Watch;
 use crate::forward::UpstreamBody;
 use crate::server::{Body, BodyError, RequestSlot};
 
@@ -34,14 +37,20 @@ impl Counted {
         self.code = code;
     }
 
-    /// The request ends with the body of `response`, which breaks off before what `guard` finds in it.
-    pub(super) fn follow(self, response: Response<UpstreamBody>, guard: Guard) -> Response<Body> {
+    /// The request ends with the body of `response`, which breaks off before what `guard` finds in it; how it ended, `watch`
+    /// is told.
+    pub(super) fn follow(
+        self,
+        response: Response<UpstreamBody>,
+        guard: Guard,
+        watch: Arc<Watch>,
+    ) -> Response<Body> {
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
-        let mut body = CountedBody { inner: body, counted: self, guard, status, broken: None };
+        let mut body = CountedBody { inner: body, counted: self, guard, watch, status, broken: None };
         if body.inner.is_end_stream() {
             // hyper never polls an empty body.
-            body.counted.code = status;
+            body.end();
         }
         Response::from_parts(head, body.boxed_unsync())
     }
@@ -61,12 +70,21 @@ struct CountedBody {
     inner: UpstreamBody,
     counted: Counted,
     guard: Guard,
+    watch: Arc<Watch>,
     status: u16,
     /// How it broke off, where what came before is still to go out.
     broken: Option<BodyError>,
 }
 
 impl CountedBody {
+    /// It is whole.
+    fn end(&mut self) {
+        // hyper may ask once more for what has ended.
+        if std::mem::replace(&mut self.counted.code, self.status) != self.status {
+            self.watch.answered();
+        }
+    }
+
     /// hyper closes a connection whose body fails with what it has not yet written: between what came and the failure it
     /// needs a moment to write.
     fn break_off(
@@ -74,7 +92,18 @@ impl CountedBody {
         error: BodyError,
         context: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.counted.code = if matches!(error, BodyError::Idle(_)) { 504 } else { 502 };
+        self.counted.code = match &error {
+            BodyError::Idle(time) => {
+                let message = format!("its answer stopped: nothing came for {} s", time.as_secs());
+                self.watch.unanswered(FailureClass::Timeout, &message);
+                504
+            }
+            BodyError::Broken(_) => {
+                self.watch.unanswered(FailureClass::TruncatedStream, "its answer broke off");
+                502
+            }
+            BodyError::Leaking => 502,
+        };
         self.broken = Some(error);
         context.waker().wake_by_ref();
         Poll::Pending
@@ -94,7 +123,7 @@ impl HttpBody for CountedBody {
         }
         let frame = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
             None => {
-                self.counted.code = self.status;
+                self.end();
                 return Poll::Ready(None);
             }
             Some(Err(error)) => return self.break_off(error, context),
@@ -108,7 +137,7 @@ impl HttpBody for CountedBody {
             self.counted.metrics.answer_bytes.inc_by(data.len() as u64);
         }
         if self.inner.is_end_stream() {
-            self.counted.code = self.status;
+            self.end();
         }
         Poll::Ready(Some(Ok(frame)))
     }

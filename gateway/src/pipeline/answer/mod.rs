@@ -22,6 +22,7 @@ use super::Pipeline;
 use super::admit::Call;
 use super::headers;
 use super::record::Record;
+use super::reports::Witness;
 use super::residency::Check;
 use crate::failure;
 use crate::forward::UpstreamBody;
@@ -81,12 +82,14 @@ impl From<Failure> for NoAnswer {
 }
 
 impl Pipeline {
-    /// Reads `upstream` up to the commit point. Nothing that `check` withholds goes beyond it.
+    /// Reads `upstream` up to the commit point. Nothing that `check` withholds goes beyond it, and `witness` tells of what
+    /// comes in place of an answer.
     pub(super) async fn commit(
         &self,
         call: &Call,
         upstream: Response<UpstreamBody>,
         mut check: Check,
+        witness: Option<Witness>,
     ) -> Result<Answer, NoAnswer> {
         let (head, body) = upstream.into_parts();
         let invalid = |what: &str| invalid(&call.target.canonical, what);
@@ -105,10 +108,12 @@ impl Pipeline {
             && call.lane.streams()
             && headers::is_stream(&head.headers, &call.lane)
         {
-            let relay = Relay::open(call, &head, body, (&self.limits, &self.bodies), check).await?;
+            let bounds = (&self.limits, &self.bodies);
+            let relay = Relay::open(call, &head, body, bounds, (check, witness)).await?;
             return Ok(Answer::Stream(Box::new(relay)));
         }
-        Ok(Answer::Whole(Box::new(whole::read(call, &head, body, &self.limits, &self.bodies, check).await?)))
+        let bounds = (&self.limits, &self.bodies);
+        Ok(Answer::Whole(Box::new(whole::read(call, &head, body, bounds, (check, witness)).await?)))
     }
 }
 

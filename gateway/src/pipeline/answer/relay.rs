@@ -13,6 +13,7 @@ use weighbridge_wire::lane::{self, Ended, Observed, Stamp, StreamBounds};
 
 use super::super::admit::Call;
 use super::super::headers;
+use super::super::reports::Witness;
 use super::super::residency::Check;
 use super::NoAnswer;
 use crate::Limits;
@@ -45,6 +46,10 @@ pub(in super::super) struct Relay {
     headers: HeaderMap,
     prompt_tokens: Option<u64>,
     check: Check,
+    /// Told of what the upstream says in place of the rest, until it is.
+    witness: Option<Witness>,
+    /// That.
+    said: Option<Failure>,
     /// The end mark has passed; only the upstream's close is waited for.
     done: bool,
     /// What was read and not handed on yet.
@@ -112,7 +117,7 @@ impl Relay {
         head: &Parts,
         body: UpstreamBody,
         (limits, bodies): (&Limits, &Arc<BodyBudget>),
-        mut check: Check,
+        (mut check, witness): (Check, Option<Witness>),
     ) -> Result<Self, NoAnswer> {
         check.head(&head.headers).map_err(|failure| NoAnswer::Withheld(failure, None))?;
         let prompt_tokens = headers::prompt_tokens(&head.headers);
@@ -127,6 +132,8 @@ impl Relay {
             headers: headers::streamed(&head.headers, &call.lane),
             prompt_tokens,
             check,
+            witness,
+            said: None,
             done: false,
             passed: Passed::default(),
             opening: Some(Opening::default()),
@@ -140,6 +147,10 @@ impl Relay {
                 return Err(NoAnswer::Withheld(failure, relay.passed.usage));
             }
             Some(End::Cut { failure, cut: _ }) if !relay.passed.meaningful => {
+                // Before another attempt: it may depend on what the proxy knows.
+                if let Some((witness, said)) = relay.witness.take().zip(relay.said.take()) {
+                    witness.tell(&said).await;
+                }
                 return Err(NoAnswer::Failed(failure, relay.passed.usage));
             }
             ended => relay.passed.ended = ended,
@@ -190,7 +201,16 @@ impl Relay {
                 break;
             }
         }
+        self.tell();
         Poll::Ready(std::mem::take(&mut self.passed))
+    }
+
+    fn tell(&mut self) {
+        if let Some(said) = self.said.take()
+            && let Some(witness) = self.witness.take()
+        {
+            witness.tell_soon(said);
+        }
     }
 
     /// Reads one chunk of the upstream's into `passed`.
@@ -223,9 +243,13 @@ impl Relay {
                 let failure = failure::silent(&self.target.canonical, time);
                 self.passed.ended = Some(End::Cut { cut: Cut::idle, failure });
             }
-            Some(Err(BodyError::Broken(_) | BodyError::Leaking)) | None => {
+            ended @ (Some(Err(BodyError::Broken(_) | BodyError::Leaking)) | None) => {
                 let observed = self.stream.finish(&mut self.passed.out);
                 self.observe(observed);
+                // A connection that breaks, the proxy sees itself.
+                if ended.is_some() {
+                    self.said = None;
+                }
             }
         }
         Poll::Ready(())
@@ -252,7 +276,10 @@ impl Relay {
                 self.body.set_idle(CLOSE);
             }
             Some(Ended::Whole) => {}
-            Some(Ended::Failed(failure)) => self.passed.ended = Some(self.cut(failure)),
+            Some(Ended::Failed(failure)) => {
+                self.said = Some(failure.clone());
+                self.passed.ended = Some(self.cut(failure));
+            }
         }
     }
 

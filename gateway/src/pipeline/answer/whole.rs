@@ -10,6 +10,7 @@ use weighbridge_wire::lane;
 
 use super::super::admit::Call;
 use super::super::headers;
+use super::super::reports::Witness;
 use super::super::residency::Check;
 use super::{NoAnswer, invalid};
 use crate::Limits;
@@ -37,19 +38,23 @@ pub(super) async fn read(
     call: &Call,
     head: &Parts,
     body: UpstreamBody,
-    limits: &Limits,
-    bodies: &Arc<BodyBudget>,
-    mut check: Check,
+    (limits, bodies): (&Limits, &Arc<BodyBudget>),
+    (mut check, witness): (Check, Option<Witness>),
 ) -> Result<Whole, NoAnswer> {
     let canonical = &call.target.canonical;
     if !headers::media_type(&head.headers).eq_ignore_ascii_case("application/json") {
         return Err(invalid(canonical, "sent an answer that is not JSON").into());
     }
     let bytes = collect(body, limits.answer_bytes, bodies, canonical).await?;
-    let read = call
-        .lane
-        .whole(&call.stamp, head.status.as_u16(), &bytes)
-        .map_err(|failure| label::said(&call.target, failure))?;
+    let read = match call.lane.whole(&call.stamp, head.status.as_u16(), &bytes) {
+        Ok(read) => read,
+        Err(failure) => {
+            if let Some(witness) = witness {
+                witness.tell(&failure).await;
+            }
+            return Err(label::said(&call.target, failure).into());
+        }
+    };
     let lane::Whole { body, usage, dropped, place } = read;
     let checked = check.head(&head.headers).and_then(|()| check.said(place.as_ref()));
     checked.and_then(|()| check.delivered()).map_err(|failure| NoAnswer::Withheld(failure, usage))?;

@@ -12,12 +12,14 @@ const FAILING: u32 = 3;
 pub(super) struct Health {
     asked: bool,
     failures: u32,
+    /// Failures that the last answer made up for.
+    forgiven: u32,
 }
 
 impl Health {
     /// The provider answered, whatever it said. Says whether that is news.
     pub(super) fn answered(&mut self) -> bool {
-        let before = std::mem::replace(self, Self { asked: true, failures: 0 });
+        let before = std::mem::replace(self, Self { asked: true, failures: 0, forgiven: self.failures });
         before.upstream() != UpstreamHealth::Answering
     }
 
@@ -26,11 +28,17 @@ impl Health {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// The last answer was none: it began as one.
+    pub(super) fn retract(&mut self) {
+        self.failures = self.failures.max(std::mem::take(&mut self.forgiven));
+        self.failed();
+    }
+
     pub(super) fn upstream(self) -> UpstreamHealth {
         match self {
-            Self { failures: FAILING.., asked: _ } => UpstreamHealth::Failing,
-            Self { failures: _, asked: true } => UpstreamHealth::Answering,
-            Self { failures: _, asked: false } => UpstreamHealth::Unknown,
+            Self { failures: FAILING.., asked: _, forgiven: _ } => UpstreamHealth::Failing,
+            Self { failures: _, asked: true, forgiven: _ } => UpstreamHealth::Answering,
+            Self { failures: _, asked: false, forgiven: _ } => UpstreamHealth::Unknown,
         }
     }
 }
@@ -72,6 +80,12 @@ mod tests {
         }
         assert!(health.answered());
         assert_eq!(health.upstream(), UpstreamHealth::Answering);
+        for failures in 1..=4 {
+            health.answered();
+            health.retract();
+            let down = health.upstream() == UpstreamHealth::Failing;
+            assert_eq!(down, failures >= FAILING, "{failures} answers that were none");
+        }
         let mut never = Health::default();
         (0..FAILING).for_each(|_| never.failed());
         assert_eq!(never.upstream(), UpstreamHealth::Failing);

@@ -115,6 +115,21 @@ impl Watch {
         }
     }
 
+    /// What began as an answer, to a caller, was an error, or ended with one. The message is the provider's where there is a
+    /// `redactor` for it.
+    pub(super) fn retracted(&self, failure: &Failure, redactor: Option<&Redactor>) {
+        let mut known = self.known();
+        if health::is_the_providers(failure.class) {
+            known.health.retract();
+        }
+        if words::may_be_told(failure.class, Asker::Caller) {
+            let quote = |redactor| words::of_the_provider(&failure.message, redactor);
+            let message = redactor.map_or_else(|| failure.message.clone(), quote);
+            known.tell(failure.status, failure.class, message);
+            self.wake();
+        }
+    }
+
     /// A live call casts a doubt on the key at `index`: the provider is to be asked about it.
     pub(super) fn doubt(&self, index: usize) {
         self.known().doubted.insert(index);
