@@ -56,7 +56,13 @@ fn down_leaves_nothing_even_when_the_keeper_was_killed() -> Result<()> {
     assert!(refusal.contains("a node is up already"), "{refusal}");
     let owner = std::fs::read_to_string(node::folder().join("owner"))?;
     let keeper = owner.split(' ').next().and_then(|id| Pid::from_raw(id.parse().ok()?));
-    kill_process(keeper.context("the owner's note")?, Signal::KILL)?;
+    let keeper = keeper.context("the owner's note")?;
+    kill_process(keeper, Signal::KILL)?;
+    // Killed is not yet gone, on a machine that has other things to do.
+    let stat = format!("/proc/{}/stat", keeper.as_raw_nonzero());
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::yield_now();
+    }
     let refusal = testbed(&["env"]).unwrap_err().to_string();
     assert!(refusal.contains("no cluster is up"), "{refusal}");
     testbed(&["down"])?;
