@@ -29,8 +29,8 @@ const OPEN_LOOP_SHARE: f64 = 0.7;
 const OPEN_LOOP: Duration = Duration::from_secs(4);
 /// Connections of an open loop: more than are ever in use, so that none is waited for.
 const OPEN_LOOP_CLIENTS: usize = 128;
-/// Bytes of a large prompt: a megabyte.
-const LARGE_PROMPT: usize = 1_000_000;
+/// Bytes of a large prompt: a megabyte, and not one more, for litellm-rs takes a million characters.
+const LARGE_PROMPT: usize = 999_900;
 /// Requests of one round with it.
 const LARGE: usize = 30;
 /// Requests after which memory is looked at.
