@@ -81,12 +81,15 @@ impl Bed {
         answer.expect("answered").whole().await.expect("whole")
     }
 
-    /// A gateway in front of the proxy: it alone reads answers.
-    async fn gateway(&self) -> Door {
+    /// What a gateway in front of the proxy answers: it alone reads answers.
+    async fn ask_a_gateway(&self, stream: bool) -> Answer {
         let entry = entry("m", World::Closed, &[self.door.address]);
         let entry = Entry { speaks: self.kind.speaks("m"), ..entry };
         let door = Door::gateway(GatewayConfig::default(), Directory::from_entries(vec![entry])).await;
-        door.expect("a gateway")
+        let door = door.expect("a gateway");
+        let mut client = Client::connect(door.address).await.expect("connected");
+        let (path, body) = (Form::Messages.path("m", stream), Form::Messages.body("m", stream, "hi"));
+        client.post(&path, body).await.expect("answered")
     }
 
     /// The first state that is as asked. Waits for each next one, as an operator does.
@@ -326,10 +329,7 @@ async fn a_limit_that_is_said_in_a_stream_rests_the_key_and_the_next_is_asked_un
     // By its weight, the limited one would be next again.
     let keys = [("sk-limited", 100), ("sk-free", 1)];
     let bed = Bed::weighted(Kind::Anthropic, &keys, script, |_| list(&[])).await;
-    let door = bed.gateway().await;
-    let mut client = Client::connect(door.address).await.expect("connected");
-    let body = Form::Messages.body("m", true, "hi");
-    let answer = client.post(&Form::Messages.path("m", true), body).await.expect("answered");
+    let answer = bed.ask_a_gateway(true).await;
     assert_eq!(answer.status, 200, "{:?}", answer.text());
     assert!(answer.text().expect("text").contains("fine"));
     let asked: Vec<_> = bed.provider.seen().into_iter().map(|seen| seen.key).collect();
@@ -347,10 +347,7 @@ async fn three_attempts_are_all_however_many_keys_there_are() {
     };
     let keys = ["sk-0", "sk-1", "sk-2", "sk-3", "sk-4", "sk-5"];
     let bed = Bed::new(Kind::Anthropic, &keys, script, |_| list(&[])).await;
-    let door = bed.gateway().await;
-    let mut client = Client::connect(door.address).await.expect("connected");
-    let body = Form::Messages.body("m", false, "hi");
-    let answer = client.post(&Form::Messages.path("m", false), body).await.expect("answered");
+    let answer = bed.ask_a_gateway(false).await;
     assert_eq!(answer.status, 502, "{:?}", answer.text());
     let asked: Vec<_> = bed.provider.seen().into_iter().map(|seen| seen.key).collect();
     assert_eq!(asked, ["sk-0", "sk-1", "sk-2"]);
