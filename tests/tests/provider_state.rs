@@ -338,6 +338,34 @@ async fn a_limit_that_is_said_in_a_stream_rests_the_key_and_the_next_is_asked_un
     assert_eq!(state.last_upstream_error.expect("an error").class, "rate_limited");
 }
 
+/// A report comes after its answer, and by then another key may be in the place of the one that the provider limited.
+#[tokio::test]
+async fn a_late_report_of_a_limit_rests_the_key_that_was_sent_and_no_other() {
+    let bed = Bed::new(Kind::Anthropic, &["sk-first"], |_| ok(), |_| list(&[])).await;
+    let name = |answer: Answer| {
+        let name = answer.headers.get("x-weighbridge-key").expect("the key's name");
+        name.to_str().expect("text").to_owned()
+    };
+    let first = name(bed.ask().await);
+    put(&bed.folder.path().join("0"), "sk-second");
+    let second = name(bed.ask().await);
+    assert_ne!(first, second);
+    let mut client = Client::connect(bed.door.address).await.expect("connected");
+    let report = |class: &str, key: &str| {
+        let report = serde_json::json!({"class": class, "status": null, "message": "slow down", "quoted": true,
+            "retry_after_seconds": 3000, "key": key});
+        report.to_string()
+    };
+    for (class, key, status) in [("no class", &second, 400), ("rate_limited", &first, 200)] {
+        let answer = client.post("/weighbridge/failed", report(class, key)).await.expect("answered");
+        assert_eq!(answer.status, status);
+    }
+    let state = bed.until(|state| state.last_upstream_error.is_some()).await;
+    assert_ne!(stand(&state), [KeyCondition::RateLimited], "it is another key");
+    client.post("/weighbridge/failed", report("rate_limited", &second)).await.expect("answered");
+    bed.until(|state| stand(state) == [KeyCondition::RateLimited]).await;
+}
+
 /// The gateway's attempts and the proxy's are of one budget, whichever of them spends it.
 #[tokio::test]
 async fn three_attempts_are_all_however_many_keys_there_are() {

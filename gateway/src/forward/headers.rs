@@ -21,7 +21,8 @@ pub(crate) const FAILURE: HeaderName = HeaderName::from_static("x-weighbridge-fa
 /// clients are told.
 pub(crate) const WAIT: HeaderName = HeaderName::from_static("x-weighbridge-wait");
 
-/// On a provider's answer: the place of the key that it came by, for a gateway to say where it was none ([`FailedAnswer`]).
+/// On a provider's answer: what its proxy calls the key that it came by, for a gateway to say where it was none
+/// ([`FailedAnswer`]).
 pub(crate) const KEY: HeaderName = HeaderName::from_static("x-weighbridge-key");
 
 /// Where a gateway tells a proxy that what began as an answer was none. No provider has such a path.
@@ -38,7 +39,7 @@ pub(crate) struct FailedAnswer {
     pub quoted: bool,
     pub retry_after_seconds: Option<u32>,
     /// As [`KEY`] said.
-    pub key: Option<usize>,
+    pub key: Option<String>,
 }
 
 /// Where a gateway tells a proxy that an answer did not come from where it was to ([`Residency`]). No provider has such a

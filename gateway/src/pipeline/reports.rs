@@ -30,8 +30,8 @@ pub(super) struct Reports {
 pub(super) struct Witness {
     reports: Arc<Reports>,
     endpoint: Arc<Endpoint>,
-    /// The place of the key that the answer came by.
-    key: Option<usize>,
+    /// What the proxy calls the key that the answer came by.
+    key: Option<HeaderValue>,
 }
 
 impl Reports {
@@ -62,8 +62,11 @@ impl Reports {
         endpoint: &Arc<Endpoint>,
         head: &HeaderMap,
     ) -> Option<Witness> {
-        let key = head.get(KEY).and_then(|value| value.to_str().ok()?.parse().ok());
-        let witness = || Witness { reports: Arc::clone(self), endpoint: Arc::clone(endpoint), key };
+        let witness = || Witness {
+            reports: Arc::clone(self),
+            endpoint: Arc::clone(endpoint),
+            key: head.get(KEY).cloned(),
+        };
         (target.world == World::Closed).then(witness)
     }
 }
@@ -78,7 +81,7 @@ impl Witness {
             message: message.clone(),
             quoted: origin.is_some(),
             retry_after_seconds: *retry_after_seconds,
-            key: self.key,
+            key: self.key.as_ref().and_then(|name| Some(name.to_str().ok()?.to_owned())),
         };
         self.reports.send(&self.endpoint, FAILED_PATH, &report).await;
     }

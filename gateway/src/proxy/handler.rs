@@ -10,7 +10,7 @@ use http::uri::Uri;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use weighbridge_tls::Identity;
-use weighbridge_wire::canonical::{Failure, FailureClass};
+use weighbridge_wire::canonical::FailureClass;
 use weighbridge_wire::provider::Kind;
 
 use super::answer::{self, Said};
@@ -23,8 +23,8 @@ use super::passing::Counted;
 use super::watch::{Asker, STATE_PATH, Watch};
 use super::{ProviderFeed, ProxyConfig, ProxyConfigError};
 use crate::forward::{
-    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, FAILED_PATH, FailedAnswer, HOST, KEY, Pieces,
-    RESIDENCY_PATH, Residency, Upstream, UpstreamBody, chain, copy_allowed,
+    ATTEMPTS, ATTEMPTS_USED, COMMON_REQUEST_HEADERS, FAILED_PATH, HOST, KEY, Pieces, RESIDENCY_PATH,
+    Upstream, UpstreamBody, chain, copy_allowed,
 };
 use crate::server::{
     Body, BodyBudget, CalledBy, Handler, RequestSlots, ServerMetrics, Shutdown, json_response, receive,
@@ -36,10 +36,6 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("weighbridge/", env!
 const DEFAULT_ATTEMPTS: u32 = 3;
 /// As many as there may be keys.
 const MAX_ATTEMPTS: u32 = 16;
-/// Bytes of what a gateway reports: two names of regions.
-const REPORT_BYTES: usize = 4 << 10;
-/// The same of a provider's words in place of an answer, which had room in one of its errors.
-const ERROR_BYTES: usize = 256 << 10;
 
 /// The proxy of one provider.
 pub(super) struct Proxy {
@@ -50,9 +46,9 @@ pub(super) struct Proxy {
     pub(super) watch: Arc<Watch>,
     upstream: Upstream<ProviderConnector>,
     limits: Limits,
-    timeouts: Timeouts,
+    pub(super) timeouts: Timeouts,
     slots: RequestSlots,
-    bodies: Arc<BodyBudget>,
+    pub(super) bodies: Arc<BodyBudget>,
     pub(super) metrics: ProxyMetrics,
     feed: ProviderFeed,
     shutdown: Shutdown,
@@ -74,7 +70,7 @@ pub(super) enum Outcome {
 
 /// What an error says of the key that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// The provider does not know it.
     Refused,
     /// It may not do this; whether it may do anything, a probe shows.
@@ -178,7 +174,7 @@ impl Proxy {
                     self.keys.accept(&chosen);
                     let guard = self.keys.guard(&chosen);
                     answer::without_keys(response.headers_mut(), |value| guard.finds(value));
-                    response.headers_mut().insert(KEY, HeaderValue::from(chosen.index));
+                    response.headers_mut().insert(KEY, chosen.name());
                     return Ok(Reply::Answer(response, guard));
                 }
                 Outcome::Error(said) => said,
@@ -290,7 +286,7 @@ impl Proxy {
     }
 
     /// Sets the key aside as long as its fault lasts.
-    fn blame(&self, chosen: &Chosen, fault: Option<Fault>, wait: Option<Duration>) {
+    pub(super) fn blame(&self, chosen: &Chosen, fault: Option<Fault>, wait: Option<Duration>) {
         match fault {
             None => {}
             Some(Fault::Refused) => {
@@ -373,43 +369,6 @@ impl Proxy {
         }
         headers.insert(USER_AGENT, AGENT);
     }
-
-    /// What a gateway saw of the place that an answer came from.
-    async fn told_of_residency(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
-        let received =
-            receive(request.into_body(), REPORT_BYTES, self.timeouts.request_body, &self.bodies).await?;
-        let Ok(Residency { required, stated }) = serde_json::from_slice(&received) else {
-            return Err(crate::failure::bad_request(None, "this is no report of a mismatch").into());
-        };
-        tracing::warn!(required, stated, "an answer did not come from where it was to");
-        self.watch.mismatched(required, stated);
-        Ok(json_response(StatusCode::OK, "{}"))
-    }
-
-    /// What a gateway read in place of an answer, or of the rest of one, whose head was that of an answer.
-    async fn told_of_failure(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
-        let received =
-            receive(request.into_body(), ERROR_BYTES, self.timeouts.request_body, &self.bodies).await?;
-        let Some((failure, quoted, key)) = failed_answer(&received) else {
-            return Err(crate::failure::bad_request(None, "this is no report of a failure").into());
-        };
-        tracing::warn!(class = failure.class.as_str(), key, "an answer turned out to be an error");
-        let redactor = self.keys.redactor(&[]);
-        self.watch.retracted(&failure, quoted.then_some(&redactor));
-        if let Some(chosen) = key.and_then(|key| self.keys.held().into_iter().nth(key)?) {
-            let wait = failure.retry_after_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-            self.blame(&chosen, fault(failure.class), wait);
-        }
-        Ok(json_response(StatusCode::OK, "{}"))
-    }
-}
-
-/// The failure that a gateway reports, whether the message is the provider's, and the place of the key.
-fn failed_answer(report: &[u8]) -> Option<(Failure, bool, Option<usize>)> {
-    let FailedAnswer { class, status, message, quoted, retry_after_seconds, key } =
-        serde_json::from_slice(report).ok()?;
-    let class = FailureClass::ALL.into_iter().find(|known| known.as_str() == class)?;
-    Some((Failure { status, retry_after_seconds, ..Failure::new(class, message) }, quoted, key))
 }
 
 fn no_path() -> Failed {
@@ -432,7 +391,7 @@ fn attempts(headers: &HeaderMap) -> u32 {
 }
 
 /// What an error of this class says of the key.
-fn fault(class: FailureClass) -> Option<Fault> {
+pub(super) fn fault(class: FailureClass) -> Option<Fault> {
     match class {
         FailureClass::Credential => Some(Fault::Refused),
         FailureClass::Forbidden => Some(Fault::Forbidden),

@@ -14,6 +14,7 @@ mod keys;
 mod metrics;
 mod passing;
 mod probe;
+mod told;
 mod watch;
 
 use std::sync::Arc;

@@ -17,6 +17,7 @@ mod usage;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use weighbridge_crds::KeyCondition;
 
 pub(super) use self::file::KeyError;
@@ -56,6 +57,15 @@ pub(super) struct Chosen {
     pub generation: Generation,
     /// Whether there was nothing new in the provider's taking it.
     settled: bool,
+}
+
+impl Chosen {
+    /// What it is called to others: its place and which content of its file it is, of which only [`Keys::named`] makes anything.
+    pub(super) fn name(&self) -> HeaderValue {
+        let Generation(content) = self.generation;
+        HeaderValue::try_from(format!("{}.{content}", self.index))
+            .unwrap_or_else(|_| HeaderValue::from(self.index))
+    }
 }
 
 /// Why there is no key to try.
@@ -149,6 +159,11 @@ impl Keys {
             Some(state.chosen(index, key, generation))
         })
         .collect()
+    }
+
+    /// The key of [`Chosen::name`]; none once its file holds another.
+    pub(super) fn named(&self, name: &str) -> Option<Chosen> {
+        self.held().into_iter().flatten().find(|chosen| chosen.name() == name)
     }
 
     /// How long it is until a key can be used; `None` where waiting does not help.
