@@ -4,6 +4,7 @@
 //! means something. Until then nothing has gone to the caller, so that another attempt stays unseen. Bytes are moved
 //! and bounds kept here; what they mean is [`weighbridge_wire::lane`]'s affair.
 
+mod opening;
 mod refused;
 mod relay;
 mod stream;

@@ -16,6 +16,7 @@ use super::super::headers;
 use super::super::reports::Witness;
 use super::super::residency::Check;
 use super::NoAnswer;
+use super::opening::Opening;
 use crate::Limits;
 use crate::directory::Target;
 use crate::failure;
@@ -27,10 +28,6 @@ use crate::server::{BodyBudget, BodyError, Held};
 /// How long the upstream may take to close after its end mark. The caller has everything by then; waiting only
 /// serves to keep the connection for the next request.
 const CLOSE: Duration = Duration::from_secs(1);
-/// What is held back before the commit point, events of the upstream's and bytes for the caller. With more than that the
-/// answer begins without it: comments and openings are signs of life, and must not fill memory.
-const OPENING_EVENTS: u32 = 64;
-const OPENING_BYTES: usize = 256 << 10;
 /// What a translation may keep of an answer beside what counts against the memory for bodies: most are no longer.
 const UNCOUNTED_BYTES: usize = 16 << 10;
 /// What goes to the caller in one piece at most, of what arrived together: a hundred tokens.
@@ -56,31 +53,6 @@ pub(in super::super) struct Relay {
     passed: Passed,
     /// Until the commit point.
     opening: Option<Opening>,
-}
-
-/// What came before the commit point: a network may hand on each byte alone, so that only blank lines tell events.
-#[derive(Clone, Copy, Default)]
-struct Opening {
-    events: u32,
-    /// Bytes of the present line.
-    line: usize,
-}
-
-impl Opening {
-    fn is_full(self) -> bool {
-        self.events >= OPENING_EVENTS
-    }
-
-    fn count(&mut self, data: &[u8]) {
-        for byte in data {
-            match byte {
-                b'\n' if self.line == 0 => self.events = self.events.saturating_add(1),
-                b'\n' => self.line = 0,
-                b'\r' => {}
-                _ => self.line += 1,
-            }
-        }
-    }
 }
 
 /// What came out of what was read.
@@ -136,7 +108,7 @@ impl Relay {
             said: None,
             done: false,
             passed: Passed::default(),
-            opening: Some(Opening::default()),
+            opening: Some(Opening::new(&call.lane)),
         };
         while !relay.is_committed() {
             std::future::poll_fn(|context| relay.poll_chunk(context)).await;
@@ -163,7 +135,7 @@ impl Relay {
 
     fn is_committed(&self) -> bool {
         let Passed { out, meaningful, ended, whole, pieces: _, usage: _ } = &self.passed;
-        let full = out.len() >= OPENING_BYTES || self.opening.is_none_or(Opening::is_full);
+        let full = self.opening.as_ref().is_none_or(|opening| opening.is_full(out.len()));
         *meaningful || *whole || ended.is_some() || full
     }
 
