@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::directory::{Directory, Entry, World};
+use weighbridge_gateway::{GatewayConfig, ProxyConfig};
 use weighbridge_inference_server::server::ModelFile;
-use weighbridge_tests::door::{Door, entry};
+use weighbridge_tests::door::{Door, entry, proxy_config, write_keys};
 use weighbridge_tests::engine::{Engine, random_model};
-use weighbridge_tests::simulator::Simulator;
-use weighbridge_wire::provider::Kind;
+use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
+use weighbridge_wire::provider::{Kind, Place};
 
 use super::call::Call;
 
@@ -23,21 +23,65 @@ pub enum Upstream {
     Engine,
     /// A provider of this kind, simulated, with the checks of the provider itself.
     Provider(Kind),
+    /// Claude at a cloud, simulated, behind its proxy, which alone has a key.
+    Claude(Kind),
+    /// The cloud's own model.
+    Own(Kind),
 }
 
 impl Upstream {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::Engine,
         Self::Provider(Kind::OpenAi),
         Self::Provider(Kind::OpenAiCompatible),
         Self::Provider(Kind::Anthropic),
         Self::Provider(Kind::Gemini),
+        Self::Claude(Kind::Vertex),
+        Self::Own(Kind::Vertex),
+        Self::Claude(Kind::Bedrock),
+        Self::Own(Kind::Bedrock),
     ];
+
+    /// Our name of the model of a provider, and the provider's own; none of an engine's.
+    fn named(self) -> Option<(Kind, &'static str, &'static str)> {
+        match self {
+            Self::Engine => None,
+            Self::Provider(kind @ Kind::OpenAi) => Some((kind, "openai", "faithful")),
+            Self::Provider(kind @ Kind::OpenAiCompatible) => Some((kind, "openaicompatible", "faithful")),
+            Self::Provider(kind @ Kind::Anthropic) => Some((kind, "anthropic", "faithful")),
+            Self::Provider(kind @ Kind::Gemini) => Some((kind, "gemini", "faithful")),
+            Self::Claude(kind @ Kind::Vertex) => Some((kind, "vertex-claude", "claude-faithful@20250929")),
+            Self::Own(kind @ Kind::Vertex) => Some((kind, "vertex-gemini", "gemini-faithful")),
+            Self::Claude(kind) => Some((kind, "bedrock-claude", "us.anthropic.claude-faithful-v1:0")),
+            Self::Own(kind) => Some((kind, "bedrock-nova", "us.amazon.nova-faithful-v1:0")),
+            Self::Provider(other) => panic!("no {other} here"),
+        }
+    }
+
+    /// Where a cloud has its models, and a key that it takes.
+    fn place(self, simulator: &Simulator) -> Option<(Place, String)> {
+        match self {
+            Self::Engine | Self::Provider(_) => None,
+            Self::Claude(Kind::Vertex) | Self::Own(Kind::Vertex) => {
+                let token_uri = format!("http://{}/token", simulator.address());
+                let place = Place::Vertex {
+                    project: vertex::PROJECT.parse().expect("a project"),
+                    location: vertex::LOCATION.parse().expect("a location"),
+                };
+                Some((place, vertex::service_account(&token_uri).to_string()))
+            }
+            Self::Claude(_) | Self::Own(_) => {
+                let place = Place::Bedrock { region: bedrock::REGION.parse().expect("a region") };
+                Some((place, bedrock::access_key(false).to_string()))
+            }
+        }
+    }
 }
 
 pub struct Bed {
     pub door: Door,
-    providers: Vec<(Kind, Simulator)>,
+    providers: Vec<(Upstream, Simulator)>,
+    _proxies: Vec<Door>,
     _engines: [Engine; 3],
     _folder: TempDir,
 }
@@ -54,44 +98,52 @@ impl Bed {
         let names = [TALKER, EMBEDDER, RERANKER].into_iter();
         let open = names.zip(&engines).map(|(name, engine)| entry(name, World::Open, &[engine.address]));
         let mut entries: Vec<Entry> = open.collect();
-        let mut providers = Vec::new();
+        let (mut providers, mut proxies) = (Vec::new(), Vec::new());
         for upstream in Upstream::ALL {
-            let Upstream::Provider(kind) = upstream else { continue };
+            let Some((kind, name, upstream_model)) = upstream.named() else { continue };
             let simulator = Simulator::start().await.expect("a simulator");
+            let mut address = simulator.address();
+            if let Some((place, key)) = upstream.place(&simulator) {
+                let folder = folder.path().join(name);
+                std::fs::create_dir(&folder).expect("a folder");
+                let keys = write_keys(&folder, &[(&key, 1)]).expect("written");
+                let config = proxy_config(kind, &format!("http://{address}"), keys);
+                let config = ProxyConfig { place: Some(place), ..config };
+                let proxy = Door::proxy(config).await.expect("a proxy");
+                address = proxy.address;
+                proxies.push(proxy);
+            }
             entries.push(Entry {
-                name: kind.as_str().to_lowercase(),
-                speaks: kind.speaks("faithful"),
-                ..entry("faithful", World::Closed, &[simulator.address()])
+                upstream_model: upstream_model.to_owned(),
+                speaks: kind.speaks(upstream_model),
+                ..entry(name, World::Closed, &[address])
             });
-            providers.push((kind, simulator));
+            providers.push((upstream, simulator));
         }
         let door = Door::gateway(GatewayConfig::default(), Directory::from_entries(entries)).await;
-        Self { door: door.expect("a gateway"), providers, _engines: engines, _folder: folder }
+        let door = door.expect("a gateway");
+        Self { door, providers, _proxies: proxies, _engines: engines, _folder: folder }
     }
 
     /// The model that is asked; of engines, the one that does such a thing.
     pub fn model(&self, upstream: Upstream, call: Call) -> &'static str {
-        match upstream {
-            Upstream::Engine => match call {
-                Call::Embeddings | Call::EmbedContent | Call::BatchEmbedContents => EMBEDDER,
-                Call::Rerank => RERANKER,
-                Call::Talk(_)
-                | Call::Completions
-                | Call::CountMessages
-                | Call::CountContents
-                | Call::Converse => TALKER,
-            },
-            Upstream::Provider(Kind::OpenAi) => "openai",
-            Upstream::Provider(Kind::OpenAiCompatible) => "openaicompatible",
-            Upstream::Provider(Kind::Anthropic) => "anthropic",
-            Upstream::Provider(Kind::Gemini) => "gemini",
-            Upstream::Provider(other) => panic!("no {other} here"),
+        if let Some((_, name, _)) = upstream.named() {
+            return name;
+        }
+        match call {
+            Call::Embeddings | Call::EmbedContent | Call::BatchEmbedContents => EMBEDDER,
+            Call::Rerank => RERANKER,
+            Call::Talk(_)
+            | Call::Completions
+            | Call::CountMessages
+            | Call::CountContents
+            | Call::Converse
+            | Call::CountConverse => TALKER,
         }
     }
 
     fn provider(&self, upstream: Upstream) -> Option<&Simulator> {
-        let Upstream::Provider(kind) = upstream else { return None };
-        self.providers.iter().find(|(of, _)| *of == kind).map(|(_, simulator)| simulator)
+        self.providers.iter().find(|(of, _)| *of == upstream).map(|(_, simulator)| simulator)
     }
 
     /// How often a provider was asked; an engine keeps no book of it.

@@ -17,12 +17,13 @@ pub enum Call {
     CountMessages,
     CountContents,
     Rerank,
-    /// Bedrock's, whole: its streams are no text.
+    /// Bedrock's. Its streams are no text, and only who reads frames asks for one.
     Converse,
+    CountConverse,
 }
 
 impl Call {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Talk(Form::Chat),
         Self::Talk(Form::Responses),
         Self::Talk(Form::Messages),
@@ -36,6 +37,7 @@ impl Call {
         Self::CountContents,
         Self::Rerank,
         Self::Converse,
+        Self::CountConverse,
     ];
 
     /// Every call, whole and as a stream where it may be one.
@@ -58,7 +60,9 @@ impl Call {
             Self::CountMessages => "/v1/messages/count_tokens".to_owned(),
             Self::CountContents => gemini("countTokens"),
             Self::Rerank => "/v1/rerank".to_owned(),
+            Self::Converse if stream => format!("/model/{model}/converse-stream"),
             Self::Converse => format!("/model/{model}/converse"),
+            Self::CountConverse => format!("/model/{model}/count-tokens"),
         }
     }
 
@@ -86,6 +90,8 @@ impl Call {
             Self::Rerank => json!({"model": model, "query": "hi", "documents": ["ho", "hi"]}),
             Self::Converse => json!({"messages": [{"role": "user", "content": [{"text": "hi"}]}],
                                      "inferenceConfig": {"maxTokens": 4}}),
+            Self::CountConverse => json!({"input": {"converse": {
+                "messages": [{"role": "user", "content": [{"text": "hi"}]}]}}}),
         };
         match body {
             Value::Object(body) => body,
@@ -106,7 +112,7 @@ impl Call {
 
     /// The status of an upstream that failed.
     pub fn failed(self) -> u16 {
-        if self == Self::Converse { 424 } else { 502 }
+        if matches!(self, Self::Converse | Self::CountConverse) { 424 } else { 502 }
     }
 
     /// Whose errors it has, but for Bedrock's.
@@ -116,7 +122,7 @@ impl Call {
             Self::Completions | Self::Embeddings | Self::Rerank => Form::Chat,
             Self::CountMessages => Form::Messages,
             Self::EmbedContent | Self::BatchEmbedContents | Self::CountContents => Form::Events,
-            Self::Converse => panic!("{self:?} has errors of its own"),
+            Self::Converse | Self::CountConverse => panic!("{self:?} has errors of its own"),
         }
     }
 
@@ -128,7 +134,7 @@ impl Call {
 
     /// The same of an error as a value, whose status may be one that nobody wrote.
     pub fn error(self, body: &Value, status: Option<u16>, what: &str) -> String {
-        if self == Self::Converse {
+        if matches!(self, Self::Converse | Self::CountConverse) {
             let message = body["message"].as_str().unwrap_or_else(|| panic!("{what}: no error: {body}"));
             return message.to_owned();
         }

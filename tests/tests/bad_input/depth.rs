@@ -62,6 +62,11 @@ fn places(call: Call) -> Vec<Value> {
             json!({"toolConfig": {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": HERE}}}]}}),
             json!({"additionalModelRequestFields": HERE}),
         ],
+        Call::CountConverse => vec![
+            json!({"input": HERE}),
+            json!({"input": {"converse": {"messages": HERE}}}),
+            json!({"input": {"converse": {"messages": [{"role": "user", "content": HERE}]}}}),
+        ],
         Call::Completions => vec![json!({"prompt": HERE})],
         Call::Embeddings => vec![json!({"input": HERE})],
         Call::EmbedContent => vec![json!({"content": {"parts": [{"text": HERE}]}})],
@@ -75,7 +80,7 @@ fn places(call: Call) -> Vec<Value> {
 async fn what_is_nested_without_end_is_refused_at_every_door_and_goes_nowhere() {
     let bed = Bed::new().await;
     for upstream in Upstream::ALL {
-        for (call, stream) in Call::ways() {
+        for (call, stream) in Call::ways().chain([(Call::Converse, true)]) {
             let model = bed.model(upstream, call);
             let mut client = Client::connect(bed.door.address).await.expect("connected");
             for place in places(call) {

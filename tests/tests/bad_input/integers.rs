@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use serde_json::{Value, json};
-use weighbridge_tests::door::{Client, Form};
+use weighbridge_tests::door::{Answer, Client, Form};
 
 use super::bed::{Bed, Upstream};
 use super::call::{Call, HERE};
@@ -99,6 +99,17 @@ fn fields(call: Call) -> Vec<Value> {
             json!({"additionalModelRequestFields": {"top_k": HERE}}),
             json!({"additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": HERE}}}),
         ],
+        Call::CountConverse => {
+            let counted = |field: Value| {
+                let mut converse = json!({"messages": [{"role": "user", "content": [{"text": "hi"}]}]});
+                converse["additionalModelRequestFields"] = field;
+                json!({"input": {"converse": converse}})
+            };
+            vec![
+                counted(json!({"top_k": HERE})),
+                counted(json!({"thinking": {"type": "enabled", "budget_tokens": HERE}})),
+            ]
+        }
         Call::Completions => vec![
             json!({"max_tokens": HERE}),
             json!({"n": HERE}),
@@ -144,7 +155,7 @@ fn numbers(body: &[u8]) -> BTreeSet<String> {
 async fn every_integer_of_a_request_is_answered_or_refused_and_never_becomes_another() {
     let bed = Bed::new().await;
     for upstream in Upstream::ALL {
-        for (call, stream) in Call::ways() {
+        for (call, stream) in Call::ways().chain([(Call::Converse, true)]) {
             let model = bed.model(upstream, call);
             let mut client = Client::connect(bed.door.address).await.expect("connected");
             for field in of(call, model) {
@@ -155,7 +166,7 @@ async fn every_integer_of_a_request_is_answered_or_refused_and_never_becomes_ano
                     let answer = client.post(&call.path(model, stream), body).await;
                     let answer = answer.unwrap_or_else(|error| panic!("{what}: no answer: {error:#}"));
                     match answer.status.as_u16() {
-                        200 => is_an_answer(call, stream, answer.text().expect("text"), &what),
+                        200 => is_an_answer(call, stream, &answer, &what),
                         400 => {
                             call.refusal(&answer, &what);
                         }
@@ -174,13 +185,30 @@ async fn every_integer_of_a_request_is_answered_or_refused_and_never_becomes_ano
 }
 
 /// What a 200 holds is one answer in the door's dialect, whole or as events.
-fn is_an_answer(call: Call, stream: bool, text: &str, what: &str) {
+fn is_an_answer(call: Call, stream: bool, answer: &Answer, what: &str) {
+    if call == Call::Converse && stream {
+        return are_frames(&answer.body, what);
+    }
+    let text = answer.text().expect("text");
     let events = match call {
         Call::Talk(form) if stream => form.events(text).unwrap_or_else(|error| panic!("{what}: {error:#}")),
         _ if stream => Form::Chat.events(text).unwrap_or_else(|error| panic!("{what}: {error:#}")),
         _ => vec![serde_json::from_str(text).unwrap_or_else(|error| panic!("{what}: {error}: {text}"))],
     };
     assert!(!events.is_empty() && events.iter().all(|event| event["error"].is_null()), "{what}: {text}");
+}
+
+/// AWS's frames, each of which begins with its length: events to their end, and no exception.
+fn are_frames(mut body: &[u8], what: &str) {
+    let holds = |frame: &[u8], word: &str| frame.windows(word.len()).any(|part| part == word.as_bytes());
+    let mut last = [&b""[..]; 2];
+    while let Some(length) = body.first_chunk() {
+        let length = u32::from_be_bytes(*length) as usize;
+        let (frame, rest) = body.split_at_checked(length).unwrap_or_else(|| panic!("{what}: half a frame"));
+        assert!(!holds(frame, ":exception-type"), "{what}: {}", String::from_utf8_lossy(frame));
+        (last, body) = ([last[1], frame], rest);
+    }
+    assert!(body.is_empty() && holds(last[0], "messageStop") && holds(last[1], "metadata"), "{what}");
 }
 
 /// A page's size in each dialect that has pages.
