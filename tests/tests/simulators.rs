@@ -33,7 +33,7 @@ async fn clients_of(dialect: Dialect, scenarios: usize) {
 
 #[tokio::test]
 async fn openai_clients_find_chat_and_embeddings_as_openai_makes_them() {
-    clients_of(Dialect::Chat, 105).await;
+    clients_of(Dialect::Chat, 111).await;
 }
 
 #[tokio::test]

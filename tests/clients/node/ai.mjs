@@ -63,6 +63,11 @@ export async function run(session, values) {
     equal(answer.finishReason, "stop", "finishReason");
     session.counted(answer.usage.inputTokens, answer.usage.outputTokens);
   };
+  const completions = async (streaming) => {
+    const answer = await ask(streaming, { named: provider.completion, maxOutputTokens: session.few });
+    session.completed(answer.text, answer.finishReason);
+    equal(answer.usage.outputTokens, session.few, "tokens written");
+  };
   const image = async (streaming) => {
     const answer = await ask(streaming, { messages: PICTURE, prompt: undefined });
     equal(answer.text, SEEN, "what the model saw");
@@ -109,6 +114,7 @@ export async function run(session, values) {
   const bad = async (call) => (await failing(400, call)).message;
   await session.both({
     text,
+    ...(dialect === "chat" && { completions }),
     image,
     cached,
     tools: (streaming) => tools(streaming, ["weather"]),

@@ -19,8 +19,8 @@ export const SEEN = `I see ${IMAGE_TYPE} ${IMAGE}`;
 export const SIMULATED = "Hello, wörld 😀!";
 export const RESULT = "22.5 °C in “Zürich”";
 export const NOTHING = "nothing at all";
-export const ABILITIES = ("text image cached tools parallel schema thinking signature stored embeddings count models keys "
-  + "errors retries").split(" ");
+export const ABILITIES = ("text completions image cached tools parallel schema thinking signature stored embeddings count models "
+  + "keys errors retries").split(" ");
 // Every server says how long to wait, and the simulator says seven seconds; of a time of day that may be eight.
 const LONGEST_WAIT = 8;
 
@@ -97,6 +97,16 @@ export class Session {
 
   fault(name) {
     return this.faults.replace("{}", name);
+  }
+
+  /** Tokens that the older completions may have: the simulator has said all by then, and a model nothing yet. */
+  few = 4;
+
+  /** The older completions know no turns, and a model goes on from the question. */
+  completed(text, reason) {
+    want(text, "the answer is empty");
+    if (this.simulated) equal(text, SIMULATED, "text");
+    equal(reason, this.simulated ? "stop" : "length", "why it ended");
   }
 
   said(text) {

@@ -36,6 +36,16 @@ export async function run(session, values) {
     session.counted(answer.usage.prompt_tokens, answer.usage.completion_tokens);
     equal(answer.usage.total_tokens, answer.usage.prompt_tokens + answer.usage.completion_tokens, "total_tokens");
   };
+  const completions = async (streaming) => {
+    const body = { model: session.model, prompt: QUESTION, max_tokens: session.few, ...session.greedy };
+    const streamed = () => client.completions.create({ ...body, stream: true, stream_options: { include_usage: true } });
+    const answers = streaming ? await collect(await streamed()) : [await client.completions.create(body)];
+    const choices = answers.flatMap((answer) => answer.choices);
+    session.completed(choices.map((choice) => choice.text).join(""), choices.at(-1).finish_reason);
+    const { usage } = answers.at(-1);
+    equal(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens, "total_tokens");
+    want(usage.completion_tokens === session.few, `tokens written ${usage.completion_tokens}`);
+  };
   const image = async (streaming) => {
     const answer = await ask(streaming, { messages: [{ role: "user", content: PICTURE }] });
     equal(answer.choices[0].message.content, SEEN, "what the model saw");
@@ -75,6 +85,7 @@ export async function run(session, values) {
   const bad = badRequest(OpenAI);
   await session.both({
     text,
+    completions,
     image,
     cached,
     tools: (streaming) => tools(streaming, ["weather"]),

@@ -8,6 +8,8 @@ QUESTION = "Name three colours of the rainbow."
 SYSTEM = "Be brief."
 # What the simulator answers to a question without tools.
 SIMULATED = "Hello, wörld 😀!"
+# Tokens that the older completions may have: the simulator has said all by then, and a model nothing yet.
+FEW = 4
 RESULT = "22.5 °C in “Zürich”"
 NOTHING = "nothing at all"
 # A picture whose base64 has every letter in which the two alphabets differ, and padding.
@@ -125,6 +127,13 @@ class Session:
         known = SIMULATED if self.simulated else self.upstream.answer
         if known is not None:
             equal(text, known, "text")
+
+    def completed(self, text, reason):
+        """What the older completions say: they know no turns, and a model goes on from the question."""
+        want(text, "the answer is empty")
+        if self.simulated:
+            equal(text, SIMULATED, "text")
+        equal(reason, "stop" if self.simulated else "length", "why it ended")
 
     def counted(self, read, written, total=None):
         """Tokens, all that were read and all that were written."""

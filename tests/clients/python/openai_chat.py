@@ -4,12 +4,12 @@ import json
 
 import openai
 from openai import OpenAI
-from openai.types import CreateEmbeddingResponse, Model
+from openai.types import Completion, CreateEmbeddingResponse, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import openai_sdk
 import strict
-from checks import EMPTY, IMAGE, IMAGE_TYPE, PERSON, QUESTION, SEEN, SYSTEM, WEATHER, check_person, check_weather, equal, want
+from checks import EMPTY, FEW, IMAGE, IMAGE_TYPE, PERSON, QUESTION, SEEN, SYSTEM, WEATHER, check_person, check_weather, equal, want
 
 CLIENT = "openai-python chat"
 ASKED = [{"role": "user", "content": QUESTION}]
@@ -47,6 +47,18 @@ class Client(openai_sdk.Client):
         equal(choice.finish_reason, "stop", "finish_reason")
         usage = answer.usage
         self.session.counted(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+
+    def completions(self, streaming):
+        options = {"model": self.session.model, "prompt": QUESTION, "max_tokens": FEW, **self.session.greedy}
+        if streaming:
+            options |= {"stream": True, "stream_options": {"include_usage": True}}
+        answer = self.sdk.completions.create(**options)
+        answers = list(answer) if streaming else [answer]
+        choices = [choice for answer in answers for choice in answer.choices]
+        self.session.completed("".join(choice.text for choice in choices), choices[-1].finish_reason)
+        usage = answers[-1].usage
+        equal(usage.completion_tokens, FEW, "tokens written")
+        equal(usage.total_tokens, usage.prompt_tokens + FEW, "total of the tokens")
 
     def image(self, streaming):
         answer = self.ask(streaming, messages=[{"role": "user", "content": PICTURE}])
@@ -119,9 +131,21 @@ def event(_, data, beyond=REASONING):
         strict.read(ChatCompletionChunk, data, beyond)
 
 
+def completion(_, data):
+    if data == "[DONE]":
+        return
+    chunk = json.loads(data)
+    # The API says null until the end, where the SDK's type knows no null.
+    for choice in chunk["choices"]:
+        choice["finish_reason"] = choice["finish_reason"] or "stop"
+    strict.read(Completion, json.dumps(chunk))
+
+
 def look(exchange):
     if "/models" in exchange.path:
         return strict.models(exchange, Model)
+    if exchange.path.endswith("/completions") and not exchange.path.endswith("/chat/completions"):
+        return strict.check(exchange, lambda text: strict.read(Completion, text), completion)
     if exchange.path.endswith("/embeddings"):
         # The SDK asks for base64, and its type says floats: it decodes before it builds the type.
         if json.loads(exchange.request).get("encoding_format") != "base64":

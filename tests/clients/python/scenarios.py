@@ -5,7 +5,7 @@ import strict
 from checks import NOTHING, RESULT, equal, want
 
 # Each ability is for the method of its name. The report calls one otherwise.
-BOTH = ("text", "image", "cached", "tools", "parallel", "schema", "thinking", "stored")
+BOTH = ("text", "completions", "image", "cached", "tools", "parallel", "schema", "thinking", "stored")
 ONCE = ("signature", "embeddings", "count", "models")
 ABILITIES = (*BOTH, *ONCE, "keys", "errors", "retries")
 NAMES = {"schema": "structured"}

@@ -10,6 +10,8 @@ use serde::{Serialize, Serializer};
 pub enum Ability {
     /// Plain answers, with a system's instruction, and their tokens.
     Text,
+    /// The older completions, where the client has them.
+    Completions,
     /// A question about a picture that comes with it.
     Image,
     /// Half of a prompt was read from the provider's cache; needs the models that misbehave.
@@ -43,8 +45,9 @@ pub enum Ability {
 
 impl Ability {
     /// All that a faithful simulator can do.
-    pub const SIMULATED: [Self; 13] = [
+    pub const SIMULATED: [Self; 14] = [
         Self::Text,
+        Self::Completions,
         Self::Image,
         Self::Cached,
         Self::Tools,

@@ -186,7 +186,8 @@ fn may_list(state: &State) -> Result<(), Refusal> {
 /// What is said, by the dialect's own rules.
 fn script(state: &State, asked: &Asked) -> Result<Script, Refusal> {
     match asked.method {
-        Method::Completions => Ok(answer::script(asked)),
+        Method::Completions if openai::is_plain_completion(asked) => Ok(answer::script(asked)),
+        Method::Completions => openai::completions(state, asked),
         Method::Chat if openai::is_plain(asked) => Ok(answer::script(asked)),
         Method::Chat => openai::chat(state, asked),
         Method::Responses => openai::responses(state, asked),

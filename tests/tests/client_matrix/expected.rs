@@ -90,6 +90,7 @@ the models list by the AI SDK, which has none.
 pub fn abilities(client: &Client, column: Column) -> Vec<Ability> {
     let mut abilities = vec![
         Ability::Text,
+        Ability::Completions,
         Ability::Image,
         Ability::Tools,
         Ability::Parallel,

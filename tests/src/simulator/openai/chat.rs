@@ -50,7 +50,7 @@ fn call_id(asked: &Asked, index: usize) -> String {
     format!("call_sim{}x{index}", asked.number)
 }
 
-fn finish_reason(finish: &Finish) -> &'static str {
+pub(super) fn finish_reason(finish: &Finish) -> &'static str {
     match finish {
         Finish::End | Finish::Stopped(_) => "stop",
         Finish::Limit => "length",
@@ -59,7 +59,7 @@ fn finish_reason(finish: &Finish) -> &'static str {
     }
 }
 
-fn usage_object(usage: Usage) -> Value {
+pub(super) fn usage_object(usage: Usage) -> Value {
     json!({
         "prompt_tokens": usage.input(),
         "completion_tokens": usage.output(),

@@ -87,7 +87,7 @@ pub(super) fn prompt(asked: &Asked) -> Result<Prompt, Refusal> {
     })
 }
 
-fn stops(stop: &Value) -> Vec<String> {
+pub(super) fn stops(stop: &Value) -> Vec<String> {
     match stop {
         Value::Array(stops) => stops.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         one => one.as_str().map(str::to_owned).into_iter().collect(),
