@@ -231,6 +231,81 @@ async fn a_request_is_a_span_and_each_attempt_one_under_it() {
     }
 }
 
+/// Whoever traces keeps what is theirs in it (W3C Trace Context, section 3.3), with an export of ours or without.
+#[tokio::test]
+async fn a_callers_trace_state_goes_on_to_the_upstream() {
+    let (collector, simulator) = (Collector::start().await, Simulator::start().await.expect("a simulator"));
+    for collector in [Some(&collector), None] {
+        let door = door(collector, vec![entry("normal", World::Open, &[simulator.address()])]).await;
+        let headers = [("traceparent", sampled()), ("tracestate", "acme=1,other=t61rcWkgMzE".to_owned())];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let mut client = Client::connect(door.address).await.expect("connected");
+        let body = Form::Chat.body("normal", false, SECRET);
+        let answer = client.open(Method::POST, "/v1/chat/completions", &headers, body).await;
+        assert_eq!(answer.expect("an answer").whole().await.expect("its end").status, 200);
+        let seen = simulator.seen().pop().expect("it was asked").headers;
+        let sent = |name: &str| seen[name].to_str().expect("text").to_owned();
+        assert_eq!(sent("tracestate"), "acme=1,other=t61rcWkgMzE");
+        assert_eq!(
+            sent("traceparent") == sampled(),
+            collector.is_none(),
+            "whose child the upstream's work is"
+        );
+        end(door).await;
+    }
+}
+
+#[tokio::test]
+async fn a_span_says_who_asked_which_world_what_it_used_and_how_it_was_cut() {
+    const KEY: &str = "wb-traced";
+    let (collector, simulator) = (Collector::start().await, Simulator::start().await.expect("a simulator"));
+    let entries = ["cached", "truncated"].map(|model| entry(model, World::Closed, &[simulator.address()]));
+    let access = Access::from_resources(&[model_access("team", "apps", &[("ci", KEY)], &["*"])]);
+    let directory = Directory::from_entries(entries.to_vec());
+    let door = Door::guarded(exporting(Some(&collector)), directory, access).await.expect("a gateway");
+    let mut client = Client::connect(door.address).await.expect("connected");
+    let mut ask = async |model: &str, stream: bool| {
+        let body = json!({"model": model, "stream": stream, "reasoning_effort": "low",
+                          "messages": [{"role": "user", "content": SECRET}]});
+        let headers = [("authorization", "Bearer wb-traced"), ("content-type", "application/json")];
+        let answer = client.open(Method::POST, "/v1/chat/completions", &headers, body.to_string()).await;
+        answer.expect("an answer").whole().await.expect("its end")
+    };
+    let usage = ask("cached", false).await.json().expect("an answer")["usage"].clone();
+    ask("truncated", true).await;
+    end(door).await;
+
+    let spans = collector.spans();
+    let of = |kind: i32, model: &str| {
+        let attempt = |span: &&Span| text(&span.attributes, "gen_ai.request.model").as_deref() == Some(model);
+        let attempt = spans.iter().find(|span| span.kind == CLIENT && attempt(span)).expect("an attempt");
+        if kind == CLIENT {
+            return attempt;
+        }
+        spans.iter().find(|span| span.span_id == attempt.parent_span_id).expect("a request")
+    };
+    let said = |span: &Span, key: &str| text(&span.attributes, key);
+    for model in ["cached", "truncated"] {
+        assert_eq!(said(of(SERVER, model), "weighbridge.access").as_deref(), Some("team/apps"));
+        assert_eq!(said(of(CLIENT, model), "weighbridge.world").as_deref(), Some("closed"));
+    }
+    let attempt = of(CLIENT, "cached");
+    for (attribute, field) in [
+        ("gen_ai.usage.input_tokens", "/prompt_tokens"),
+        ("gen_ai.usage.output_tokens", "/completion_tokens"),
+        ("gen_ai.usage.cache_read.input_tokens", "/prompt_tokens_details/cached_tokens"),
+        ("gen_ai.usage.reasoning.output_tokens", "/completion_tokens_details/reasoning_tokens"),
+    ] {
+        let used = usage.pointer(field).and_then(serde_json::Value::as_u64).expect("a count");
+        assert!(used > 0, "{field} of {usage}");
+        assert_eq!(said(attempt, attribute), Some(used.to_string()), "{attribute}");
+    }
+    for kind in [SERVER, CLIENT] {
+        assert_eq!(said(of(kind, "cached"), "weighbridge.stream.cut"), None);
+        assert_eq!(said(of(kind, "truncated"), "weighbridge.stream.cut").as_deref(), Some("upstream"));
+    }
+}
+
 #[tokio::test]
 async fn the_metrics_of_generative_ai_add_up() {
     let (collector, simulator) = (Collector::start().await, Simulator::start().await.expect("a simulator"));
