@@ -463,4 +463,13 @@ async fn what_no_dialect_has_is_said_in_our_words() {
     let zipped = |_: &Seen| json(200, &[("content-encoding", "gzip")], "\u{1f}\u{8b}");
     let mut bed = Bed::new(Kind::OpenAi, &[("sk-one", 1)], zipped).await;
     assert_eq!(failure(&bed.ask(&[]).await).1, Some("upstream"));
+    // Of an error that says that it is compressed nobody reads what it seems to say: its status is left.
+    let error = r#"{"error":{"message":"canary","type":"invalid_request_error"}}"#;
+    let zipped = move |_: &Seen| json(429, &[("content-encoding", "gzip")], error);
+    let mut bed = Bed::new(Kind::OpenAi, &[("sk-one", 1)], zipped).await;
+    let answer = bed.ask(&[]).await;
+    assert_eq!(failure(&answer).1, Some("rate_limited"));
+    assert!(
+        !answer.text().expect("text").contains("canary") && header(&answer, "content-encoding").is_none()
+    );
 }

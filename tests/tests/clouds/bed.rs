@@ -14,10 +14,11 @@ use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
 use weighbridge_wire::provider::{Kind, Place};
 
 /// What the models do that each bed serves, one of them as Claude and one as another maker's.
-const BEHAVIOURS: [&str; 27] = [
+const BEHAVIOURS: [&str; 28] = [
     "faithful",
     "burst",
     "drip",
+    "stall",
     "cut",
     "truncated",
     "half-frame",

@@ -1,13 +1,15 @@
 //! What goes wrong at a cloud, as a caller sees it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use weighbridge_gateway::directory::{Directory, Entry, World};
-use weighbridge_gateway::{GatewayConfig, ProxyConfig};
+use weighbridge_gateway::{GatewayConfig, ProxyConfig, Timeouts};
 use weighbridge_tests::door::{Answer, Client, Door, entry, proxy_config, write_keys};
 use weighbridge_tests::simulator::{Certificate, Simulator};
 use weighbridge_wire::provider::{DataPolicy, Kind};
 
-use super::bed::{Bed, Maker, key, named, place, raw, upstream};
+use super::bed::{Bed, Maker, entries, key, named, place, raw, upstream};
 
 const CLOUDS: [Kind; 2] = [Kind::Vertex, Kind::Bedrock];
 const MAKERS: [Maker; 2] = [Maker::Anthropic, Maker::Own];
@@ -78,6 +80,29 @@ async fn a_stream_that_breaks_off_ends_with_an_error_and_never_as_if_it_were_who
                 assert!("Hello, wörld".starts_with(&text) && !text.is_empty(), "{what}");
                 assert!(error.is_some_and(|error| !error["message"].is_null()), "{what}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_stops_is_ended_with_an_error() {
+    let timeouts = Timeouts { idle: Duration::from_millis(50), ..Timeouts::default() };
+    for kind in CLOUDS {
+        let bed = Bed::new(kind).await;
+        let config = GatewayConfig { timeouts: timeouts.clone(), ..GatewayConfig::default() };
+        let door = Door::gateway(config, Directory::from_entries(entries(kind, &bed.proxy))).await;
+        let door = door.expect("a gateway");
+        for maker in MAKERS {
+            let said = json!([{"role": "user", "content": "hi"}]);
+            let model = named(maker, "stall");
+            let question = json!({"model": model, "stream": true, "messages": said, "max_tokens": 99});
+            let mut client = Client::connect(door.address).await.expect("connected");
+            let answer = client.post("/v1/messages", question.to_string()).await.expect("answered");
+            let what = format!("{kind} {maker:?}: {:?}", answer.text());
+            assert_eq!(answer.status, 200, "{what}");
+            let (text, error) = broken(answer.text().expect("text"));
+            assert!("Hello, wörld".starts_with(&text) && !text.is_empty(), "{what}");
+            assert!(error.is_some_and(|error| error["type"] == "timeout_error"), "{what}");
         }
     }
 }
