@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::directory::{Directory, Entry, World};
+use weighbridge_gateway::{GatewayConfig, ProxyConfig};
 use weighbridge_tests::door::{Answer, Client, Door, Form, Link, entry, proxy_config, write_keys};
-use weighbridge_tests::simulator::Simulator;
+use weighbridge_tests::simulator::{Certificate, Simulator};
 use weighbridge_wire::provider::Kind;
 
 /// What a provider speaks: a seed takes one.
@@ -68,7 +68,12 @@ struct Run {
 
 async fn run(seed: u64) -> Run {
     let mut random = StdRng::seed_from_u64(seed);
-    let simulator = Simulator::start().await.expect("a simulator");
+    let world = if random.random() { World::Open } else { World::Closed };
+    // Providers are called by TLS, over which they offer HTTP/2: all requests then share a connection that breaks.
+    let secure = world == World::Closed && random.random();
+    let certificate = Certificate::http2().expect("made");
+    let simulator = if secure { Simulator::start_tls(&certificate).await } else { Simulator::start().await };
+    let simulator = simulator.expect("a simulator");
     let mut links = 0..;
     let mut link = async |to| {
         Link::start(to, seed.wrapping_mul(31).wrapping_add(links.next().unwrap_or(0))).await.expect("a link")
@@ -76,13 +81,15 @@ async fn run(seed: u64) -> Run {
     let to_provider = link(simulator.address()).await;
     let folder = tempfile::tempdir().expect("a folder");
     let keys = write_keys(folder.path(), &[("sk-of-the-provider", 1)]).expect("written");
-    let base_url = format!("http://{}/v1", to_provider.address);
+    let base_url = format!("{}://{}/v1", if secure { "https" } else { "http" }, to_provider.address);
     let kind = KINDS[random.random_range(0..KINDS.len())];
-    let proxy = Door::proxy(proxy_config(kind, &base_url, keys)).await.expect("a proxy");
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, &certificate.pem).expect("written");
+    let config = ProxyConfig { ca_file: Some(ca_file), ..proxy_config(kind, &base_url, keys) };
+    let proxy = Door::proxy(config).await.expect("a proxy");
     let to_proxy = link(proxy.address).await;
     let replicas = [link(simulator.address()).await, link(simulator.address()).await];
 
-    let world = if random.random() { World::Open } else { World::Closed };
     let endpoints = match world {
         World::Open => replicas.iter().map(|link| link.address).collect::<Vec<_>>(),
         World::Closed => vec![to_proxy.address],

@@ -36,14 +36,27 @@ impl Certificate {
     /// # Errors
     /// Where the libraries refuse.
     pub fn new() -> anyhow::Result<Self> {
+        Self::speaking(&[])
+    }
+
+    /// The same of a server that offers HTTP/2, as providers do.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn http2() -> anyhow::Result<Self> {
+        Self::speaking(&[b"h2", b"http/1.1"])
+    }
+
+    fn speaking(protocols: &[&[u8]]) -> anyhow::Result<Self> {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der())
             .map_err(|error| anyhow::anyhow!("{error}"))?;
-        let config =
+        let mut config =
             rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .with_safe_default_protocol_versions()?
                 .with_no_client_auth()
                 .with_single_cert(vec![made.cert.der().clone()], key)?;
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Self { pem: made.cert.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 }
