@@ -16,8 +16,8 @@ use clap::Parser;
 use weighbridge_tests::certificates::Installation;
 use weighbridge_tests::figures::Figures;
 use weighbridge_tests::gateways::{
-    Bench, Common, Latency, Load, NAME_MUTUAL, Nginx, Ours, Program, Share, TWO_HOPS, TWO_HOPS_MUTUAL, Table,
-    Target, header, microseconds,
+    Bench, Common, Latency, Load, NAME_MUTUAL, Nginx, Ours, Peer, Program, Share, TWO_HOPS, TWO_HOPS_MUTUAL,
+    Table, Target, header, microseconds,
 };
 
 /// Requests of one round at one client.
@@ -54,7 +54,8 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let Arguments { common } = Arguments::parse();
-    let installed = common.installed(|_| Ok(()))?;
+    let gateways = |peer: Peer| if peer == Peer::Nginx { Err("it is the upstream here") } else { Ok(()) };
+    let installed = common.installed(gateways)?;
     let folder = tempfile::tempdir()?;
     let installation = Installation::new()?;
     let nginx = Nginx::start(folder.path(), &installation).await?;

@@ -21,8 +21,8 @@ pub struct Common {
     #[arg(long, default_value_t = 7)]
     pub rounds: usize,
     /// Gateways of others to measure beside ours; they are installed if need be [possible: tensorzero, litellm-rs, portkey,
-    /// litellm, none].
-    #[arg(long, value_delimiter = ',', default_value = "tensorzero,litellm-rs,portkey,litellm")]
+    /// litellm, nginx, none].
+    #[arg(long, value_delimiter = ',', default_value = "tensorzero,litellm-rs,portkey,litellm,nginx")]
     pub peers: Vec<String>,
 }
 

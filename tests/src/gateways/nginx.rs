@@ -98,7 +98,7 @@ http {{
 }
 
 /// Installs what the benchmarks of gateways take from Debian.
-fn install() -> Result<()> {
+pub(super) fn install() -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install-packages.sh");
     let status = Command::new(&script).arg("gateways").status().context("can't install nginx")?;
     if !status.success() {

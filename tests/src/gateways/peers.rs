@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use super::nginx;
 use super::program::{Program, answers, free_port};
 use super::target::Target;
 
@@ -35,6 +36,9 @@ pub enum Peer {
     /// 1.106.2, in Python, two workers; a master key, no database.
     #[value(name = "litellm")]
     Litellm,
+    /// No gateway: nginx as a reverse proxy, which passes bytes and reads none of them. What passing takes.
+    #[value(name = "nginx")]
+    Nginx,
 }
 
 /// One that runs.
@@ -55,6 +59,7 @@ impl Peer {
             Self::LitellmRs => "litellm-rs",
             Self::Portkey => "portkey",
             Self::Litellm => "litellm",
+            Self::Nginx => "nginx, passing",
         }
     }
 
@@ -66,7 +71,7 @@ impl Peer {
     /// Requests in a round, of `most`: a round of the slow ones is not to take ten times longer.
     pub fn share(self, most: usize) -> usize {
         match self {
-            Self::TensorZero | Self::LitellmRs => most,
+            Self::TensorZero | Self::LitellmRs | Self::Nginx => most,
             Self::Portkey => most / 4,
             Self::Litellm => most / 16,
         }
@@ -81,6 +86,10 @@ impl Peer {
             Self::TensorZero | Self::Litellm => "python",
             Self::LitellmRs => "litellm-rs",
             Self::Portkey => "portkey",
+            Self::Nginx => {
+                nginx::install()?;
+                return Ok(PathBuf::from("nginx"));
+            }
         };
         let script = folder().join("install.sh");
         let output =
@@ -139,6 +148,11 @@ impl Peer {
                 target.headers = vec![("authorization", format!("Bearer {LITELLM_KEY}"))];
                 "/health/liveliness"
             }
+            Self::Nginx => {
+                std::fs::write(&config, passing(upstream, port, folder))?;
+                command.arg("-p").arg(folder).arg("-c").arg(&config);
+                "/ready"
+            }
         };
         let mut program = Program::start(self.name(), &mut command, folder)?;
         let answered = async |log: &str| {
@@ -185,6 +199,39 @@ general_settings:
 litellm_settings:
   telemetry: false
 "
+    )
+}
+
+/// One worker: a second has nothing to do that would show.
+fn passing(upstream: SocketAddr, port: u16, folder: &Path) -> String {
+    let here = folder.display();
+    format!(
+        r#"daemon off;
+worker_processes 1;
+pid {here}/passing.pid;
+error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_max_body_size 64m;
+    client_body_temp_path {here}/passing-bodies;
+    proxy_temp_path {here}/passing-proxied;
+    fastcgi_temp_path {here}/passing-fastcgi;
+    uwsgi_temp_path {here}/passing-uwsgi;
+    scgi_temp_path {here}/passing-scgi;
+    upstream streams {{ server {upstream}; keepalive 64; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location = /ready {{ return 200; }}
+        location / {{
+            proxy_pass http://streams;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"#
     )
 }
 
