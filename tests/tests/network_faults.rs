@@ -50,20 +50,25 @@ async fn whatever_breaks_a_caller_gets_one_answer_or_an_error() {
         Some(seed) => seed..seed + 1,
         None => 0..number("WEIGHBRIDGE_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut whole, mut failed) = (0, 0);
+    let (mut whole, mut failed, mut secure) = (0, 0, 0);
     for seed in seeds {
         let _named = Seed(seed);
         let run = tokio::time::timeout(SETTLED, run(seed)).await.expect("it ends");
         (whole, failed) = (whole + run.whole, failed + run.failed);
+        secure += if run.secure { run.whole } else { 0 };
     }
     // A network that breaks nothing, or everything, would show nothing.
     assert!(whole > 0 && failed > 0, "{whole} whole answers, {failed} errors");
+    // A seed alone may have no TLS.
+    assert!(secure > 0 || number("WEIGHBRIDGE_SEED").is_some(), "no answer came by TLS");
 }
 
 #[derive(Default)]
 struct Run {
     whole: usize,
     failed: usize,
+    /// Whether its provider is called by TLS.
+    secure: bool,
 }
 
 async fn run(seed: u64) -> Run {
@@ -106,7 +111,7 @@ async fn run(seed: u64) -> Run {
     let good_network: bool = random.random();
     let address = if good_network { door.address } else { to_door.address };
 
-    let mut run = Run::default();
+    let mut run = Run { secure, ..Run::default() };
     for _ in 0..REQUESTS {
         let form = Form::ALL[random.random_range(0..Form::ALL.len())];
         let model = MODELS[random.random_range(0..MODELS.len())];

@@ -1,6 +1,7 @@
 //! A gateway or a provider proxy in this process, on free ports, and a plain HTTP client to talk to it.
 
 mod client;
+pub mod cloud;
 mod form;
 mod link;
 mod two_hops;

@@ -5,10 +5,10 @@ use tempfile::TempDir;
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::{GatewayConfig, ProxyConfig};
 use weighbridge_inference_server::server::ModelFile;
-use weighbridge_tests::door::{Door, entry, proxy_config, write_keys};
+use weighbridge_tests::door::{Door, cloud, entry, proxy_config, write_keys};
 use weighbridge_tests::engine::{Engine, random_model};
-use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
-use weighbridge_wire::provider::{Kind, Place};
+use weighbridge_tests::simulator::Simulator;
+use weighbridge_wire::provider::Kind;
 
 use super::call::Call;
 
@@ -21,9 +21,9 @@ const RERANKER: &str = "bert-reranker";
 pub enum Upstream {
     /// Open weights: our engine, real.
     Engine,
-    /// A provider of this kind, simulated, with the checks of the provider itself.
+    /// A provider of this kind behind its proxy, simulated, with the checks of the provider itself.
     Provider(Kind),
-    /// Claude at a cloud, simulated, behind its proxy, which alone has a key.
+    /// Claude at a cloud, the same.
     Claude(Kind),
     /// The cloud's own model.
     Own(Kind),
@@ -57,25 +57,6 @@ impl Upstream {
             Self::Provider(other) => panic!("no {other} here"),
         }
     }
-
-    /// Where a cloud has its models, and a key that it takes.
-    fn place(self, simulator: &Simulator) -> Option<(Place, String)> {
-        match self {
-            Self::Engine | Self::Provider(_) => None,
-            Self::Claude(Kind::Vertex) | Self::Own(Kind::Vertex) => {
-                let token_uri = format!("http://{}/token", simulator.address());
-                let place = Place::Vertex {
-                    project: vertex::PROJECT.parse().expect("a project"),
-                    location: vertex::LOCATION.parse().expect("a location"),
-                };
-                Some((place, vertex::service_account(&token_uri).to_string()))
-            }
-            Self::Claude(_) | Self::Own(_) => {
-                let place = Place::Bedrock { region: bedrock::REGION.parse().expect("a region") };
-                Some((place, bedrock::access_key(false).to_string()))
-            }
-        }
-    }
 }
 
 pub struct Bed {
@@ -102,22 +83,23 @@ impl Bed {
         for upstream in Upstream::ALL {
             let Some((kind, name, upstream_model)) = upstream.named() else { continue };
             let simulator = Simulator::start().await.expect("a simulator");
-            let mut address = simulator.address();
-            if let Some((place, key)) = upstream.place(&simulator) {
-                let folder = folder.path().join(name);
-                std::fs::create_dir(&folder).expect("a folder");
-                let keys = write_keys(&folder, &[(&key, 1)]).expect("written");
-                let config = proxy_config(kind, &format!("http://{address}"), keys);
-                let config = ProxyConfig { place: Some(place), ..config };
-                let proxy = Door::proxy(config).await.expect("a proxy");
-                address = proxy.address;
-                proxies.push(proxy);
-            }
+            let is_cloud = matches!(upstream, Upstream::Claude(_) | Upstream::Own(_));
+            let (place, key, base) = match is_cloud {
+                true => (Some(cloud::place(kind)), cloud::key(kind, &simulator), ""),
+                // A version before every path: the simulator tells dialects apart by how a path ends.
+                false => (None, "sk-of-the-provider".to_owned(), "/v1"),
+            };
+            let folder = folder.path().join(name);
+            std::fs::create_dir(&folder).expect("a folder");
+            let keys = write_keys(&folder, &[(&key, 1)]).expect("written");
+            let config = proxy_config(kind, &format!("http://{}{base}", simulator.address()), keys);
+            let proxy = Door::proxy(ProxyConfig { place, ..config }).await.expect("a proxy");
             entries.push(Entry {
                 upstream_model: upstream_model.to_owned(),
                 speaks: kind.speaks(upstream_model),
-                ..entry(name, World::Closed, &[address])
+                ..entry(name, World::Closed, &[proxy.address])
             });
+            proxies.push(proxy);
             providers.push((upstream, simulator));
         }
         let door = Door::gateway(GatewayConfig::default(), Directory::from_entries(entries)).await;

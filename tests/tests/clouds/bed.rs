@@ -1,6 +1,5 @@
 //! A cloud's simulator behind a proxy behind a gateway.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Method;
@@ -9,9 +8,10 @@ use tempfile::TempDir;
 use weighbridge_crds::{KeyCondition, ProviderState};
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::{GatewayConfig, ProxyConfig, Timeouts};
+pub use weighbridge_tests::door::cloud::{key, place};
 use weighbridge_tests::door::{Answer, Client, Door, entry, proxy_config, write_keys};
-use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
-use weighbridge_wire::provider::{Kind, Place};
+use weighbridge_tests::simulator::Simulator;
+use weighbridge_wire::provider::Kind;
 
 /// What the models do that each bed serves, one of them as Claude and one as another maker's.
 const BEHAVIOURS: [&str; 28] = [
@@ -71,30 +71,6 @@ pub fn named(maker: Maker, behaviour: &str) -> String {
         Maker::Own => "own",
     };
     format!("{maker}-{behaviour}")
-}
-
-/// Where the simulator has its models.
-pub fn place(kind: Kind) -> Place {
-    if kind == Kind::Bedrock {
-        return Place::Bedrock { region: bedrock::REGION.parse().expect("a region") };
-    }
-    Place::Vertex {
-        project: vertex::PROJECT.parse().expect("a project"),
-        location: vertex::LOCATION.parse().expect("a location"),
-    }
-}
-
-/// A key that the simulator takes.
-pub fn key(kind: Kind, simulator: &Simulator) -> String {
-    match kind {
-        Kind::Bedrock => bedrock::access_key(false).to_string(),
-        _ => vertex::service_account(&token_uri(simulator.address())).to_string(),
-    }
-}
-
-/// Where a simulator gives tokens.
-pub fn token_uri(address: SocketAddr) -> String {
-    format!("http://{address}/token")
 }
 
 /// For what comes at once; nothing waits for its end.

@@ -8,13 +8,14 @@ use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::access::Access;
 use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_tests::certificates::front_door;
+use weighbridge_tests::door::cloud::token_uri;
 use weighbridge_tests::door::{Door, entry, proxy_config, write_keys};
 use weighbridge_tests::matrix::Clients;
 use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
 use weighbridge_tls::{Handshakes, ServerTls};
 use weighbridge_wire::provider::Kind;
 
-use super::bed::{Bed, Maker, entries, token_uri, upstream};
+use super::bed::{Bed, Maker, entries, upstream};
 
 /// Runs `client` and fails with what it found; it must have run as many `scenarios`.
 async fn run(client: &str, base_url: &str, key: &str, more: &[&str], scenarios: usize) {

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weighbridge_crds::{KeyCondition, UpstreamHealth};
+use weighbridge_tests::door::cloud::token_uri;
 use weighbridge_tests::door::{Answer, Client, ClosedPort};
 use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
 use weighbridge_wire::provider::Kind;
 
-use super::bed::{Again, Bed, key, proxy, raw, token_uri};
+use super::bed::{Again, Bed, key, proxy, raw};
 
 fn account(simulator: &Simulator, change: impl FnOnce(&mut Value)) -> String {
     let mut account = vertex::service_account(&token_uri(simulator.address()));

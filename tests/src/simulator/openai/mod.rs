@@ -1,5 +1,5 @@
-//! OpenAI: chat, the older completions, Responses and embeddings, with the checks that the API makes of a request, and the reranking that compatible
-//! APIs have beside them.
+//! OpenAI: chat, the older completions, Responses and embeddings, with the checks that the API makes of a request, and the
+//! reranking that compatible APIs have beside them.
 
 mod chat;
 mod chat_prompt;
