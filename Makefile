@@ -17,7 +17,8 @@ T ?= gguf
 SECONDS ?= 60
 
 .PHONY: help run install test test-arm lint fuzz generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
-	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed
+	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed compilers kernels \
+	kernels-budget gpu-check
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -36,10 +37,25 @@ sample: ## Fetch the sample weights once: pinned, checked, kept outside the repo
 	@examples/fetch-smollm2.sh
 	@examples/fetch-minilm.sh
 
-test: lint test-setup ## Everything: lints, units, goldens, real clients, the real control plane
+test: lint test-setup kernels ## Everything: lints, units, goldens, real clients, the real control plane, every kernel compiled
 	$(CARGO) build --locked --workspace --all-targets
 	# The program itself, not `cargo run -p`: one package alone is another set of features, and a second build.
 	$(TESTBED) run -- $(CARGO) test --locked --workspace
+
+# Kernels are compiled for cards by NVRTC, which needs none, and for this machine by a C++ compiler.
+kernels: ## Compile every CUDA kernel for every architecture, no GPU needed, into target/kernels
+	@libraries=$$(tests/cuda/nvrtc.sh) && $(CARGO) build --locked --workspace --all-targets && \
+		LD_LIBRARY_PATH=$$libraries $(TARGET)/debug/kernels --out $(TARGET)/kernels --budget inference-server/cuda/kernels.budget
+
+kernels-budget: ## Write down what kernels may take of shared memory and spills, as they are now
+	@libraries=$$(tests/cuda/nvrtc.sh) && $(CARGO) build --locked --workspace --all-targets && \
+		LD_LIBRARY_PATH=$$libraries $(TARGET)/debug/kernels --out $(TARGET)/kernels --budget inference-server/cuda/kernels.budget --write-budget
+
+gpu-check: ## Every kernel on this machine's GPU: correctness and figures, into OUT (target/gpu-check)
+	@tests/cuda/gpu-check.sh
+
+compilers:
+	@command -v c++ >/dev/null || tests/install-packages.sh compilers
 
 test-arm: ## The kernels' tests on 64-bit Arm, under emulation
 	@tests/arm/test.sh
@@ -57,7 +73,7 @@ clients:
 vocabularies:
 	@tests/vocabularies/fetch.sh >/dev/null
 
-lint: check-generated
+lint: compilers check-generated
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@for crate in crds wire; do $(CARGO) check --locked -p weighbridge-$$crate; done

@@ -2,6 +2,7 @@
 # Installs the Debian packages that the testbed runs on, only those that are missing.
 #
 #   install-packages.sh control-plane     etcd and setpriv: all that most tests need
+#   install-packages.sh compilers         the C++ compiler that runs CUDA kernels on the CPU
 #   install-packages.sh images            what builds and checks container images
 #   install-packages.sh arm               what builds for 64-bit Arm and emulates it
 #   install-packages.sh gateways          the upstream that gateways are measured in front of
@@ -11,6 +12,7 @@ set -euo pipefail
 packages=(etcd-server util-linux)
 case ${1:-control-plane} in
 control-plane) ;;
+compilers) packages=(g++) ;;
 images) packages=(buildah binutils gcc) ;;
 gateways) packages=(nginx) ;;
 arm) packages=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user) ;;
@@ -19,7 +21,7 @@ node)
         iproute2 ipset buildah prometheus)
     ;;
 *)
-    echo "usage: install-packages.sh [control-plane|images|gateways|arm|node]" >&2
+    echo "usage: install-packages.sh [control-plane|compilers|images|gateways|arm|node]" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,286 @@
+//! Which cards there are, and which one is meant.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cudarc::driver::{result, sys};
+
+use super::super::DeviceDescription;
+use super::in_words;
+use crate::sources::hex;
+
+/// The version of CUDA that this program was made for, as drivers count: 13.0.
+const CUDA_VERSION: i32 = 13_000;
+
+/// The least compute capability that kernels were made for: `mma` with bfloat16.
+const LEAST_CAPABILITY: (u32, u32) = (8, 0);
+
+/// Why there is no card to compute on: the CPU serves, and whoever asked for a card is told this.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDevice {
+    /// No driver.
+    #[error(
+        "no CUDA driver: libcuda.so.1 was not found; install NVIDIA's driver, or in a container let the NVIDIA runtime mount it"
+    )]
+    NoDriver,
+    /// A driver that is older than this program.
+    #[error(
+        "the CUDA driver is for CUDA {}.{}, and {}.{} or later is needed: install driver 580 or later",
+        found / 1000, found % 1000 / 10, CUDA_VERSION / 1000, CUDA_VERSION % 1000 / 10
+    )]
+    OldDriver {
+        /// Its version, as `cuDriverGetVersion` counts.
+        found: i32,
+    },
+    /// The driver did not begin.
+    #[error("the CUDA driver does not start: {problem}")]
+    Driver {
+        /// Its words.
+        problem: String,
+    },
+    /// A driver without a card.
+    #[error("the CUDA driver has no card: ask for one (nvidia.com/gpu), or look at CUDA_VISIBLE_DEVICES")]
+    NoCard,
+    /// The card that was named is not there.
+    #[error("there is no card {wanted}; there are: {}", found.join(", "))]
+    NotFound {
+        /// What was asked for.
+        wanted: String,
+        /// The identifiers of those that are there.
+        found: Vec<String>,
+    },
+    /// An older card.
+    #[error(
+        "{name} has compute capability {}.{}, and {}.{} or later (Ampere) is needed",
+        capability.0, capability.1, LEAST_CAPABILITY.0, LEAST_CAPABILITY.1
+    )]
+    OldCard {
+        /// Its name.
+        name: String,
+        /// Its capability.
+        capability: (u32, u32),
+    },
+}
+
+/// Which card to take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first.
+    #[default]
+    First,
+    /// The one of this identifier, as `nvidia-smi -L` prints it: `GPU-…`, or `MIG-…` of a slice.
+    Uuid(String),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = text.starts_with("GPU-") || text.starts_with("MIG-");
+        let shape =
+            text.len() == 40 && text[4..].bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if known && shape {
+            return Ok(Self::Uuid(text.to_ascii_lowercase()));
+        }
+        Err(format!("{text:?} is no card's identifier: take one that `nvidia-smi -L` prints, GPU-… or MIG-…"))
+    }
+}
+
+/// A card, with its context held.
+#[derive(Clone, Debug)]
+pub struct Card {
+    description: DeviceDescription,
+    context: Arc<Context>,
+}
+
+/// A card's primary context.
+#[derive(Debug)]
+struct Context {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+}
+
+// SAFETY: handles of the driver, which any thread may use.
+unsafe impl Send for Context {}
+// SAFETY: nothing here changes what they name.
+unsafe impl Sync for Context {}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: retained once by `Cards::open`; a card's devices hold this, so nothing of it is used any more.
+        let _ = unsafe { result::primary_ctx::release(self.device) };
+    }
+}
+
+impl Card {
+    /// What it is.
+    pub fn description(&self) -> &DeviceDescription {
+        &self.description
+    }
+
+    pub(super) fn context(&self) -> sys::CUcontext {
+        self.context.context
+    }
+}
+
+/// The cards that the driver shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cards(Vec<(sys::CUdevice, DeviceDescription)>);
+
+impl Cards {
+    /// Looks for the driver and its cards.
+    ///
+    /// # Errors
+    /// [`NoDevice`] says why there is none to use.
+    pub fn probe() -> Result<Self, NoDevice> {
+        // SAFETY: the driver's own code runs as it is loaded, as for every program that uses CUDA.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(NoDevice::NoDriver);
+        }
+        let mut found = 0;
+        // SAFETY: writes one number; every driver has it, and it may be called first.
+        let asked = unsafe { sys::cuDriverGetVersion(&raw mut found) }.result();
+        // Before anything else: an older driver lacks functions, and a missing one is a panic in the bindings.
+        if asked.is_ok() && found < CUDA_VERSION {
+            return Err(NoDevice::OldDriver { found });
+        }
+        match result::init() {
+            Ok(()) => {}
+            Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => return Err(NoDevice::NoCard),
+            Err(error) => return Err(NoDevice::Driver { problem: in_words(error) }),
+        }
+        let said = |error| NoDevice::Driver { problem: in_words(error) };
+        let count = result::device::get_count().map_err(said)?;
+        let cards = (0..count).map(|ordinal| {
+            let device = result::device::get(ordinal).map_err(said)?;
+            Ok((device, describe(device).map_err(said)?))
+        });
+        let cards: Vec<_> = cards.collect::<Result<_, NoDevice>>()?;
+        if cards.is_empty() { Err(NoDevice::NoCard) } else { Ok(Self(cards)) }
+    }
+
+    /// What there is.
+    pub fn descriptions(&self) -> impl Iterator<Item = &DeviceDescription> {
+        self.0.iter().map(|(_, description)| description)
+    }
+
+    /// Opens the chosen card.
+    ///
+    /// # Errors
+    /// [`NoDevice`] when it is not there, too old, or does not open.
+    pub fn open(&self, choice: &DeviceChoice) -> Result<Card, NoDevice> {
+        let (device, description) = choose(&self.0, choice)?;
+        // SAFETY: the device is one that the driver showed; released with the card.
+        let context = unsafe { result::primary_ctx::retain(device) };
+        let context = context.map_err(|error| NoDevice::Driver { problem: in_words(error) })?;
+        Ok(Card { description, context: Arc::new(Context { device, context }) })
+    }
+}
+
+/// The chosen of `cards`, if kernels run on it.
+fn choose<D: Copy>(
+    cards: &[(D, DeviceDescription)],
+    choice: &DeviceChoice,
+) -> Result<(D, DeviceDescription), NoDevice> {
+    let mut cards_left = cards.iter();
+    let found = match choice {
+        DeviceChoice::First => cards_left.next().ok_or(NoDevice::NoCard)?,
+        DeviceChoice::Uuid(uuid) => {
+            let not_found = || NoDevice::NotFound {
+                wanted: uuid.clone(),
+                found: cards.iter().map(|(_, card)| card.uuid.clone()).collect(),
+            };
+            // A slice and its card have the same digits: the driver shows a process one or the other.
+            let digits = |uuid: &str| uuid.get(4..).map(str::to_ascii_lowercase);
+            cards_left.find(|(_, card)| digits(&card.uuid) == digits(uuid)).ok_or_else(not_found)?
+        }
+    };
+    let (device, description) = found;
+    if description.capability < LEAST_CAPABILITY {
+        let (name, capability) = (description.name.clone(), description.capability);
+        return Err(NoDevice::OldCard { name, capability });
+    }
+    Ok((*device, description.clone()))
+}
+
+fn describe(device: sys::CUdevice) -> Result<DeviceDescription, result::DriverError> {
+    use sys::CUdevice_attribute as Attribute;
+    let mut uuid = sys::CUuuid { bytes: [0; 16] };
+    // SAFETY: the device is one that the driver showed; the call fills 16 bytes. Of a slice, this version gives its own.
+    unsafe { sys::cuDeviceGetUuid_v2(&raw mut uuid, device) }.result()?;
+    let attribute = |attribute| {
+        // SAFETY: as above; the call writes one number.
+        unsafe { result::device::get_attribute(device, attribute) }.map(|value| value.unsigned_abs())
+    };
+    let capability = (
+        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    );
+    Ok(DeviceDescription {
+        name: result::device::get_name(device)?,
+        uuid: written(&uuid.bytes.map(|byte| byte as u8)),
+        capability,
+        // SAFETY: as above.
+        memory: unsafe { result::device::total_mem(device) }? as u64,
+    })
+}
+
+/// An identifier as `nvidia-smi` prints it.
+fn written(bytes: &[u8; 16]) -> String {
+    let parts = [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]];
+    format!("GPU-{}", parts.map(hex).join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DeviceChoice, DeviceDescription, NoDevice, choose, written};
+
+    fn card(uuid: &str, capability: (u32, u32)) -> (i32, DeviceDescription) {
+        (7, DeviceDescription { name: "Card".to_owned(), uuid: uuid.to_owned(), capability, memory: 1 })
+    }
+
+    #[test]
+    fn identifiers_are_written_as_nvidia_smi_does() {
+        let bytes = std::array::from_fn(|at| at as u8 * 0x11);
+        assert_eq!(written(&bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
+    }
+
+    #[test]
+    fn a_card_is_chosen_by_its_identifier_and_refused_in_words() {
+        let first = written(&[1; 16]);
+        let cards = [card(&first, (9, 0)), card(&written(&[2; 16]), (7, 5))];
+        assert_eq!(choose(&cards, &DeviceChoice::First).unwrap().1.uuid, first);
+        let named: DeviceChoice = first.to_uppercase().replace("GPU", "MIG").parse().unwrap();
+        assert_eq!(choose(&cards, &named).unwrap().1.uuid, first);
+        let old = written(&[2; 16]).parse().unwrap();
+        let said = choose(&cards, &old).unwrap_err().to_string();
+        assert_eq!(said, "Card has compute capability 7.5, and 8.0 or later (Ampere) is needed");
+        let missing = written(&[3; 16]).parse().unwrap();
+        assert!(
+            matches!(choose(&cards, &missing).unwrap_err(), NoDevice::NotFound { found, .. } if found.len() == 2)
+        );
+        assert_eq!(choose::<i32>(&[], &DeviceChoice::First).unwrap_err(), NoDevice::NoCard);
+    }
+
+    #[test]
+    fn what_is_no_identifier_is_refused_with_the_fix() {
+        for wrong in [
+            "0",
+            "",
+            "GPU-1",
+            "GPU-00112233-4455-6677-8899-aabbccddeefg",
+            "ROC-00112233-4455-6677-8899-aabbccddeeff",
+        ] {
+            assert!(wrong.parse::<DeviceChoice>().unwrap_err().contains("nvidia-smi -L"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_old_driver_is_told_its_version_and_the_one_to_have() {
+        let said = NoDevice::OldDriver { found: 12_040 }.to_string();
+        assert_eq!(
+            said,
+            "the CUDA driver is for CUDA 12.4, and 13.0 or later is needed: install driver 580 or later"
+        );
+    }
+}

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Checks and measures every kernel on this machine's GPU, with what is here already: it needs no network. What was
+# built elsewhere travels as two folders, so that nothing is compiled on a machine that is lent for minutes:
+#
+#   make kernels                                   # on any machine: target/debug/gpu-check, target/kernels
+#   PROGRAM=... WEIGHBRIDGE_KERNELS=... OUT=... tests/cuda/gpu-check.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+target=${CARGO_TARGET_DIR:-target}
+program=${PROGRAM:-$target/release/gpu-check}
+if [[ ! -x $program ]]; then
+    cargo build --release --locked -p weighbridge-cuda --bin gpu-check
+fi
+# Where Python's packages have cuBLASLt, as PyTorch's do, it is found too.
+libraries=$(python3 - 2>/dev/null <<'PY' || true
+import glob, site
+print(":".join(p for s in site.getsitepackages() for p in glob.glob(s + "/nvidia/*/lib")))
+PY
+)
+export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}${libraries:+:$libraries}
+exec "$program" --kernels "${WEIGHBRIDGE_KERNELS:-$target/kernels}" --out "${OUT:-$target/gpu-check}" --date "$(date +%F)"
