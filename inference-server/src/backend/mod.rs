@@ -4,6 +4,7 @@
 
 pub mod cpu;
 mod encoder;
+mod step;
 
 pub use encoder::Encoder;
 

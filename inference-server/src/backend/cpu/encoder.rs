@@ -6,7 +6,8 @@ use super::{CpuOptions, KvKind, LoadError, LoadProgress};
 use crate::backend::BackendError;
 use crate::kernels::attention::{KvCache, KvShape, SequenceQueries};
 use crate::kv::{BLOCK_SIZE, BlockId, blocks_for};
-use crate::model::pass::{Buffers, Device, Step};
+use crate::model::pass::Step;
+use crate::model::pass::cpu::{Buffers, CpuPass, Device};
 use crate::model::{EncoderModel, EncoderOutput, PlannedModel, TensorSource, plan_encoder};
 
 /// How a sequence's hidden states become one vector.
@@ -133,15 +134,19 @@ impl CpuEncoder {
         let tables = tables(inputs);
         let blocks = tables.iter().map(Vec::len).sum();
         let step = lay_out(inputs, &tables);
-        let types: Vec<u32> = inputs.iter().flat_map(|input| input.types.iter().copied()).collect();
+        let width = self.width();
+        let mut found = match self.model.output() {
+            EncoderOutput::Scores(labels) => vec![0.0; inputs.len() * labels],
+            EncoderOutput::HiddenStates => vec![0.0; step.tokens.len() * width],
+        };
         let mut cache = match self.cache.take().filter(|cache| cache.shape().blocks >= blocks) {
             Some(cache) => cache,
             None => KvCache::new(self.cache_shape(blocks)).map_err(|error| failed(error.to_string()))?,
         };
-        let found = self.model.forward(&mut self.device, &mut cache, &step, &types, &mut self.buffers);
+        let (device, buffers) = (&mut self.device, &mut self.buffers);
+        let ran = self.model.forward(&mut CpuPass::new(device, &mut cache, &[], &step, buffers, &mut found));
         self.cache = Some(cache);
-        let found = found.map_err(|error| failed(error.to_string()))?;
-        let width = self.width();
+        ran.map_err(|error| failed(error.to_string()))?;
         Ok(match self.model.output() {
             EncoderOutput::Scores(_) => found.chunks_exact(width).map(<[f32]>::to_vec).collect(),
             EncoderOutput::HiddenStates => step
@@ -196,6 +201,7 @@ fn lay_out<'a>(inputs: &[EncoderInput<'_>], tables: &'a [Vec<BlockId>]) -> Step<
     for (input, blocks) in inputs.iter().zip(tables) {
         let first_row = step.tokens.len();
         step.tokens.extend_from_slice(input.tokens);
+        step.types.extend_from_slice(input.types);
         for position in 0..input.tokens.len() {
             step.positions.push(position);
             step.places.push((blocks[position / BLOCK_SIZE], position % BLOCK_SIZE));

@@ -10,7 +10,7 @@ use crate::kernels::buffer::Buffer;
 use crate::kernels::packed::{PANEL_ROWS, pack};
 use crate::kernels::pool::Pool;
 use crate::model::adapter::{AdapterFile, AdapterPlan, Base};
-use crate::model::pass::{Buffers, Device};
+use crate::model::pass::cpu::{Buffers, Device};
 use crate::model::plan::{PackPlan, Packing};
 use crate::model::profile::Profile;
 use crate::model::{Dimensions, PlannedModel, TensorSource, plan_decoder};

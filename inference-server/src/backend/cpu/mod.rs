@@ -15,15 +15,16 @@ pub use encoder::{CpuEncoder, EncoderInput, Pooling};
 pub use error::LoadError;
 pub use load::{LoadPhase, LoadProgress};
 
-use super::{Backend, BackendDescription, BackendError, Logits, LogitsWanted, SequenceChunk};
+use super::step::StepLimits;
+use super::{Backend, BackendDescription, BackendError, Logits, SequenceChunk};
 use crate::kernels::Isa;
+use crate::kernels::attention::KvCache;
 pub use crate::kernels::attention::{AdditionOrder, KvKind};
-use crate::kernels::attention::{KvCache, SequenceQueries};
 use crate::kernels::pool::Pool;
-use crate::kv::{BLOCK_SIZE, BlockId};
+use crate::kv::BlockId;
 use crate::model::DecoderModel;
-use crate::model::adapter::{AdaptedRows, Adapter};
-use crate::model::pass::{Buffers, Device, Step};
+use crate::model::adapter::Adapter;
+use crate::model::pass::cpu::{Buffers, CpuPass, Device};
 use crate::model::profile::Profile;
 
 /// How much KV memory to reserve.
@@ -100,16 +101,20 @@ impl Backend for CpuBackend {
     }
 
     fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Logits) -> Result<(), BackendError> {
-        for (index, chunk) in batch.iter().enumerate() {
-            self.check(chunk).map_err(|problem| BackendError::InvalidChunk { chunk: index, problem })?;
-        }
-        let step = lay_out(batch, &self.adapters);
+        let limits = StepLimits {
+            vocabulary: self.vocabulary_size(),
+            context: self.context_length(),
+            blocks: self.cache.shape().blocks,
+            adapters: self.adapters.len(),
+        };
+        let step = limits.lay_out(batch)?;
         let logits = logits.reset(step.wanted.len(), self.model.vocabulary());
         if step.tokens.is_empty() {
             return Ok(());
         }
-        self.model
-            .forward(&mut self.device, &mut self.cache, &step, &mut self.buffers, logits)
+        let Self { model, adapters, cache, device, buffers, .. } = self;
+        model
+            .forward(&mut CpuPass::new(device, cache, adapters, &step, buffers, logits))
             .map_err(|error| BackendError::Device { device: "cpu".to_owned(), problem: error.to_string() })
     }
 }
@@ -129,61 +134,6 @@ impl CpuBackend {
     pub fn copy_block(&mut self, from: BlockId, to: BlockId) {
         self.cache.copy_block(from, to);
     }
-
-    /// What is wrong with `chunk`, in words.
-    fn check(&self, chunk: &SequenceChunk<'_>) -> Result<(), String> {
-        let (vocabulary, context) = (self.vocabulary_size(), self.context_length());
-        let blocks = self.cache.shape().blocks;
-        if chunk.tokens.is_empty() {
-            return Err("it holds no token".to_owned());
-        }
-        if let Some(token) = chunk.tokens.iter().find(|&&token| token as usize >= vocabulary) {
-            return Err(format!("token {token} is outside the vocabulary of {vocabulary}"));
-        }
-        let end = chunk.start.checked_add(chunk.tokens.len()).filter(|&end| end <= context);
-        let Some(end) = end else {
-            return Err(format!("its end lies past the context of {context} positions"));
-        };
-        if let Some(adapter) = chunk.adapter.filter(|adapter| adapter.0 >= self.adapters.len()) {
-            return Err(format!("adapter {} is not among the {} loaded", adapter.0, self.adapters.len()));
-        }
-        let covered = chunk.blocks.len().saturating_mul(BLOCK_SIZE);
-        if covered < end {
-            return Err(format!("its table covers {covered} positions of {end}"));
-        }
-        match chunk.blocks.iter().find(|block| block.0 as usize >= blocks) {
-            Some(block) => Err(format!("block {} is outside the memory of {blocks}", block.0)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Rows of all chunks, one after another.
-fn lay_out<'a>(batch: &[SequenceChunk<'a>], adapters: &'a [Adapter]) -> Step<'a> {
-    let mut step = Step::default();
-    let mut rows: Vec<Vec<usize>> = vec![Vec::new(); adapters.len()];
-    for chunk in batch {
-        let first_row = step.tokens.len();
-        let tokens = chunk.tokens.len();
-        step.tokens.extend_from_slice(chunk.tokens);
-        for position in chunk.start..chunk.start + tokens {
-            step.positions.push(position);
-            // `check` saw that the table covers every position.
-            step.places.push((chunk.blocks[position / BLOCK_SIZE], position % BLOCK_SIZE));
-        }
-        match chunk.logits {
-            LogitsWanted::None => {}
-            LogitsWanted::Last => step.wanted.push(first_row + tokens - 1),
-            LogitsWanted::All => step.wanted.extend(first_row..first_row + tokens),
-        }
-        if let Some(rows) = chunk.adapter.and_then(|adapter| rows.get_mut(adapter.0)) {
-            rows.extend(first_row..first_row + tokens);
-        }
-        step.sequences.push(SequenceQueries { first_row, tokens, start: chunk.start, blocks: chunk.blocks });
-    }
-    let adapted = adapters.iter().zip(rows).filter(|(_, rows)| !rows.is_empty());
-    step.adapted = adapted.map(|(adapter, rows)| AdaptedRows { adapter, rows }).collect();
-    step
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! `y += scale * B (A x)`, for some rows of a product.
 
-use super::{AdaptedRows, Point};
+use super::{Adapter, Point};
 use crate::kernels::activations::{ActivationKind, Activations};
 use crate::kernels::matmul::{Output, Product, matmul};
 use crate::kernels::pool::WorkerPanicked;
-use crate::model::pass::{Device, resize};
+use crate::model::pass::AdaptedRows;
+use crate::model::pass::cpu::{Device, resize};
 use crate::model::profile::{Operation, Work};
 
 /// Intermediate values; grow to the largest step.
@@ -19,12 +20,34 @@ pub struct AdapterBuffers {
     added: Vec<f32>,
 }
 
+/// A step's adapted rows, as rows are left behind.
+#[derive(Debug)]
+pub struct Adapted<'a> {
+    adapters: &'a [Adapter],
+    rows: Vec<AdaptedRows>,
+}
+
+impl<'a> Adapted<'a> {
+    /// The rows that some of `adapters` add to.
+    pub fn new(adapters: &'a [Adapter], rows: &[AdaptedRows]) -> Self {
+        Self { adapters, rows: rows.to_vec() }
+    }
+
+    /// Leaves behind all rows but `wanted`, ascending, which move to the front.
+    pub fn keep(&mut self, wanted: &[usize]) {
+        for adapted in &mut self.rows {
+            let kept = |(to, from)| adapted.rows.binary_search(from).is_ok().then_some(to);
+            adapted.rows = wanted.iter().enumerate().filter_map(kept).collect();
+        }
+    }
+}
+
 /// Adds what `adapted` add to `out`, `[tokens, width]`, at `point` of `layer`, whose product read `input`. No other row is
 /// touched, and a row's sum does not depend on how many are computed beside it.
 pub(in crate::model) fn add(
     device: &mut Device,
     buffers: &mut AdapterBuffers,
-    adapted: &[AdaptedRows<'_>],
+    adapted: &Adapted<'_>,
     (layer, point): (usize, Point),
     input: &Activations,
     out: &mut [f32],
@@ -33,7 +56,8 @@ pub(in crate::model) fn add(
     let Device { pool, isa, order: _, profile } = device;
     let (isa, columns) = (*isa, input.columns());
     let float = [ActivationKind::Float];
-    for AdaptedRows { adapter, rows } in adapted {
+    for AdaptedRows { adapter, rows } in &adapted.rows {
+        let Some(adapter) = adapted.adapters.get(*adapter) else { continue };
         let additions = adapter.at(layer, point);
         if additions.is_empty() || rows.is_empty() {
             continue;

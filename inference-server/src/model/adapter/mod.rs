@@ -16,7 +16,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub(super) use apply::{AdapterBuffers, add};
+pub(super) use apply::{Adapted, AdapterBuffers, add};
 pub use error::AdapterError;
 pub use plan::{AdapterPlan, Base};
 pub use source::AdapterFile;
@@ -62,15 +62,6 @@ struct Layer {
 pub struct Adapter {
     layers: Vec<Layer>,
     bytes: u64,
-}
-
-/// Rows of a step that one adapter adds to.
-#[derive(Clone, Debug)]
-pub struct AdaptedRows<'a> {
-    /// The adapter.
-    pub adapter: &'a Adapter,
-    /// The rows, ascending.
-    pub rows: Vec<usize>,
 }
 
 impl Adapter {

@@ -2,18 +2,15 @@
 //! Every token sees every other; normalisations come after each part. They are served from folders only.
 
 use super::super::keys::{Key, Keys};
-use super::super::pass::{Attention, AttentionSpec, Buffers, Device, Pass, Step, kinds, project, resize};
+use super::super::pass::{Attention, AttentionSpec, EncoderPass, Linear};
 use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::Rotary;
 use super::super::variants::{self, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared;
 use super::{EncoderModel, EncoderOutput, PlannedModel};
-use crate::kernels::attention::{KvCache, Sight};
-use crate::kernels::elementwise::{
-    Activation, Norm, activate, add_embeddings, add_rows, normalize_rows, quantize,
-};
-use crate::kernels::matmul::Output;
+use crate::kernels::attention::Sight;
+use crate::kernels::elementwise::{Activation, Norm};
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::pool::WorkerPanicked;
 
@@ -46,13 +43,6 @@ const VARIANTS: &[Variant] = &[
 pub(super) enum Kind {
     Bert,
     Roberta,
-}
-
-/// A matrix with a bias.
-#[derive(Debug)]
-struct Linear {
-    matrix: PackedMatrix,
-    bias: Vec<f32>,
 }
 
 #[derive(Debug)]
@@ -210,19 +200,11 @@ impl EncoderModel for Bert {
         }
     }
 
-    fn forward(
-        &self,
-        device: &mut Device,
-        cache: &mut KvCache,
-        step: &Step<'_>,
-        types: &[u32],
-        buffers: &mut Buffers,
-    ) -> Result<Vec<f32>, WorkerPanicked> {
-        let mut pass = Pass::begin(device, cache, step, buffers, &self.tokens, 1.0)?;
+    fn forward(&self, pass: &mut dyn EncoderPass) -> Result<(), WorkerPanicked> {
+        pass.begin(&self.tokens, 1.0)?;
         pass.turn_by(&[&Rotary::none()]);
-        let positions = step.positions.iter().map(|position| position + self.first_position);
-        add_embeddings(&self.positions, positions, pass.stream());
-        add_embeddings(&self.types, types.iter().map(|&kind| kind as usize), pass.stream());
+        pass.add_positions(&self.positions, self.first_position)?;
+        pass.add_types(&self.types)?;
         pass.normalize_stream(&self.embedding_norm)?;
         for layer in &self.layers {
             pass.read_stream(&layer.attention.projections)?;
@@ -234,58 +216,8 @@ impl EncoderModel for Bert {
             pass.normalize_stream(&layer.output_norm)?;
         }
         match &self.classifier {
-            None => Ok(pass.stream().to_vec()),
+            None => pass.hidden_states(),
             Some((dense, scores)) => pass.classify(dense, scores),
         }
-    }
-}
-
-impl Pass<'_> {
-    fn normalize_stream(&mut self, norm: &Norm) -> Result<(), WorkerPanicked> {
-        normalize_rows(&mut self.device.pool, self.device.isa, &mut self.buffers.stream, norm)
-    }
-
-    /// Input of `readers`: the stream as it is.
-    fn read_stream(&mut self, readers: &[PackedMatrix]) -> Result<(), WorkerPanicked> {
-        let b = &mut *self.buffers;
-        b.input.reset(self.rows, self.embedding, &kinds(readers));
-        quantize(&mut self.device.pool, self.device.isa, &b.stream, &mut b.input)
-    }
-
-    fn add_plain_feed_forward(
-        &mut self,
-        up: &Linear,
-        down: &Linear,
-        activation: Activation,
-    ) -> Result<(), WorkerPanicked> {
-        let b = &mut *self.buffers;
-        let inner = up.matrix.layout().rows();
-        resize(&mut b.gate_up, self.rows * inner);
-        project(self.device, &up.matrix, &b.input, &mut b.gate_up, Output::Replace)?;
-        b.gated.reset(self.rows, inner, &kinds(std::slice::from_ref(&down.matrix)));
-        let (pool, isa) = (&mut self.device.pool, self.device.isa);
-        activate(pool, isa, activation, &b.gate_up, &up.bias, &mut b.gated)?;
-        add_rows(&mut b.stream, &down.bias);
-        project(self.device, &down.matrix, &b.gated, &mut b.stream, Output::Add)
-    }
-
-    /// Scores of the first token of each sequence.
-    fn classify(&mut self, dense: &Linear, scores: &Linear) -> Result<Vec<f32>, WorkerPanicked> {
-        let (isa, step) = (self.device.isa, self.step);
-        let count = step.sequences.len();
-        let b = &mut *self.buffers;
-        let firsts = step.sequences.iter().map(|sequence| sequence.first_row);
-        b.input.reset(count, self.embedding, &kinds(std::slice::from_ref(&dense.matrix)));
-        b.input.gather(isa, &b.stream, firsts);
-        resize(&mut b.branch, count * dense.matrix.layout().rows());
-        project(self.device, &dense.matrix, &b.input, &mut b.branch, Output::Replace)?;
-        add_rows(&mut b.branch, &dense.bias);
-        b.branch.iter_mut().for_each(|x| *x = x.tanh());
-        b.input.reset(count, self.embedding, &kinds(std::slice::from_ref(&scores.matrix)));
-        quantize(&mut self.device.pool, isa, &b.branch, &mut b.input)?;
-        let mut out = vec![0.0; count * scores.matrix.layout().rows()];
-        project(self.device, &scores.matrix, &b.input, &mut out, Output::Replace)?;
-        add_rows(&mut out, &scores.bias);
-        Ok(out)
     }
 }

@@ -2,14 +2,13 @@
 //! layer with a window.
 
 use super::super::keys::{Key, Keys};
-use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
+use super::super::pass::{Attention, AttentionSpec, FeedForward, Pass};
 use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
 use super::super::variants::{self, Variant};
 use super::super::{Dimensions, ModelError, Naming, TensorSource};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
-use crate::kernels::attention::KvCache;
 use crate::kernels::elementwise::{Activation, Norm};
 use crate::kernels::pool::WorkerPanicked;
 
@@ -128,7 +127,7 @@ pub(super) fn query_scale(keys: &Keys<'_>, dimensions: &Dimensions) -> Result<f3
 
 /// One layer of Gemma 2 or 3.
 pub(super) fn run(
-    pass: &mut Pass<'_>,
+    pass: &mut dyn Pass,
     index: usize,
     layer: &Layer,
     last: bool,
@@ -157,21 +156,14 @@ impl DecoderModel for Gemma2 {
         self.ends.embedding.layout().rows()
     }
 
-    fn forward(
-        &self,
-        device: &mut Device,
-        cache: &mut KvCache,
-        step: &Step<'_>,
-        buffers: &mut Buffers,
-        logits: &mut [f32],
-    ) -> Result<(), WorkerPanicked> {
+    fn forward(&self, pass: &mut dyn Pass) -> Result<(), WorkerPanicked> {
         let scale = embedding_scale(&self.dimensions);
-        let mut pass = Pass::begin(device, cache, step, buffers, &self.ends.embedding, scale)?;
+        pass.begin(&self.ends.embedding, scale)?;
         pass.turn_by(&[&self.rotary]);
         for (index, layer) in self.layers.iter().enumerate() {
-            run(&mut pass, index, layer, index + 1 == self.layers.len())?;
+            run(pass, index, layer, index + 1 == self.layers.len())?;
         }
-        pass.logits(&self.output_norm, &self.ends.head, self.logit_cap, logits)
+        pass.logits(&self.output_norm, &self.ends.head, self.logit_cap)
     }
 }
 

@@ -2,7 +2,7 @@
 //! window, turned by a base of their own, for each that sees everything.
 
 use super::super::keys::Keys;
-use super::super::pass::{Attention, AttentionSpec, Buffers, Device, Pass, Step};
+use super::super::pass::{Attention, AttentionSpec, Pass};
 use super::super::plan::{Names, Planner};
 use super::super::rotary::{FULL_ATTENTION_KEYS, Rotary, RotaryFactors, RotarySpec, SLIDING_ATTENTION_KEYS};
 use super::super::variants::{self, ATTENTION_CAP, Variant};
@@ -10,7 +10,7 @@ use super::super::{Dimensions, ModelError, TensorSource};
 use super::gemma2::{self, Layer};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
-use crate::kernels::attention::{KvCache, Sight};
+use crate::kernels::attention::Sight;
 use crate::kernels::elementwise::{Norm, PairLayout};
 use crate::kernels::pool::WorkerPanicked;
 
@@ -93,21 +93,14 @@ impl DecoderModel for Gemma3 {
         self.ends.embedding.layout().rows()
     }
 
-    fn forward(
-        &self,
-        device: &mut Device,
-        cache: &mut KvCache,
-        step: &Step<'_>,
-        buffers: &mut Buffers,
-        logits: &mut [f32],
-    ) -> Result<(), WorkerPanicked> {
+    fn forward(&self, pass: &mut dyn Pass) -> Result<(), WorkerPanicked> {
         let scale = gemma2::embedding_scale(&self.dimensions);
-        let mut pass = Pass::begin(device, cache, step, buffers, &self.ends.embedding, scale)?;
+        pass.begin(&self.ends.embedding, scale)?;
         let [full, sliding] = &self.rotaries;
         pass.turn_by(&[full, sliding]);
         for (index, layer) in self.layers.iter().enumerate() {
-            gemma2::run(&mut pass, index, layer, index + 1 == self.layers.len())?;
+            gemma2::run(pass, index, layer, index + 1 == self.layers.len())?;
         }
-        pass.logits(&self.output_norm, &self.ends.head, self.logit_cap, logits)
+        pass.logits(&self.output_norm, &self.ends.head, self.logit_cap)
     }
 }

@@ -14,13 +14,11 @@ mod shared;
 
 use super::dimensions::context_length as trained_context;
 use super::keys::Keys;
-use super::pass::{Buffers, Device, Step};
+use super::pass::{EncoderPass, Pass};
 use super::plan::PackPlan;
 use super::variants::{self, DECODERS};
 use super::{Dimensions, ModelError, TensorSource};
-use crate::kernels::attention::KvCache;
 use crate::kernels::pool::WorkerPanicked;
-pub(super) use experts::ExpertBuffers;
 
 /// What is served of GGUF, for messages; Mistral and Mixtral are `llama` there.
 const SERVED_GGUF: &str =
@@ -38,18 +36,11 @@ pub trait DecoderModel: Send + std::fmt::Debug {
     /// Length of a row of logits.
     fn vocabulary(&self) -> usize;
 
-    /// Runs `step`: stores its keys and values in `cache`, writes `[wanted, vocabulary]` logits.
+    /// Takes `pass` through the model, from the tokens' embeddings to the logits.
     ///
     /// # Errors
-    /// [`WorkerPanicked`], when cache and logits are not to be used.
-    fn forward(
-        &self,
-        device: &mut Device,
-        cache: &mut KvCache,
-        step: &Step<'_>,
-        buffers: &mut Buffers,
-        logits: &mut [f32],
-    ) -> Result<(), WorkerPanicked>;
+    /// [`WorkerPanicked`], as the pass.
+    fn forward(&self, pass: &mut dyn Pass) -> Result<(), WorkerPanicked>;
 }
 
 /// A model, and what is to be packed before it can run.
@@ -112,19 +103,11 @@ pub trait EncoderModel: Send + std::fmt::Debug {
     /// What [`Self::forward`] gives.
     fn output(&self) -> EncoderOutput;
 
-    /// Runs `step`, whose tokens have `types`, with `cache` of one layer for its keys and values. Gives `[rows,
-    /// embedding]` hidden states, or `[sequences, labels]` scores.
+    /// Takes `pass` through the model. It gives `[rows, embedding]` hidden states, or `[sequences, labels]` scores.
     ///
     /// # Errors
-    /// [`WorkerPanicked`].
-    fn forward(
-        &self,
-        device: &mut Device,
-        cache: &mut KvCache,
-        step: &Step<'_>,
-        types: &[u32],
-        buffers: &mut Buffers,
-    ) -> Result<Vec<f32>, WorkerPanicked>;
+    /// [`WorkerPanicked`], as the pass.
+    fn forward(&self, pass: &mut dyn EncoderPass) -> Result<(), WorkerPanicked>;
 }
 
 /// What an encoder gives.

@@ -3,14 +3,14 @@
 
 use super::super::dimensions::MAX_HEAD;
 use super::super::keys::Keys;
-use super::super::pass::{Attention, AttentionSpec, Buffers, Device, FeedForward, Pass, Step};
+use super::super::pass::{Attention, AttentionSpec, FeedForward, Pass};
 use super::super::plan::{Names, Part, Planner};
 use super::super::rotary::{Rotary, RotaryFactors};
 use super::super::variants::{self, ATTENTION_CAP, LOGIT_CAP, Variant};
 use super::super::{Dimensions, ModelError, TensorSource};
 use super::shared::{self, Ends};
 use super::{DecoderModel, PlannedModel};
-use crate::kernels::attention::{KvCache, Sight};
+use crate::kernels::attention::Sight;
 use crate::kernels::elementwise::{Activation, Norm};
 use crate::kernels::pool::WorkerPanicked;
 
@@ -107,15 +107,8 @@ impl DecoderModel for Phi3 {
         self.ends.embedding.layout().rows()
     }
 
-    fn forward(
-        &self,
-        device: &mut Device,
-        cache: &mut KvCache,
-        step: &Step<'_>,
-        buffers: &mut Buffers,
-        logits: &mut [f32],
-    ) -> Result<(), WorkerPanicked> {
-        let mut pass = Pass::begin(device, cache, step, buffers, &self.ends.embedding, 1.0)?;
+    fn forward(&self, pass: &mut dyn Pass) -> Result<(), WorkerPanicked> {
+        pass.begin(&self.ends.embedding, 1.0)?;
         pass.turn_by(&[&self.rotary]);
         for (index, layer) in self.layers.iter().enumerate() {
             pass.normalize(&layer.attention_norm, &layer.attention.projections)?;
@@ -127,6 +120,6 @@ impl DecoderModel for Phi3 {
             pass.normalize(&layer.feed_forward_norm, &layer.feed_forward.gate_up)?;
             pass.add_feed_forward(&layer.feed_forward, Activation::Silu)?;
         }
-        pass.logits(&self.output_norm, &self.ends.head, None, logits)
+        pass.logits(&self.output_norm, &self.ends.head, None)
     }
 }
