@@ -12,7 +12,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use weighbridge_cuda_emulator::EmulatedDevice;
 use weighbridge_inference_server::backend::cpu::{CpuBackend, CpuOptions, KvKind, KvMemory};
+use weighbridge_inference_server::backend::cuda::{CacheKind, CudaBackend, CudaOptions};
 use weighbridge_inference_server::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
 use weighbridge_inference_server::gguf::write::GgufWriter;
 use weighbridge_inference_server::gguf::{GgufFile, TensorType};
@@ -79,7 +81,7 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 /// Logits after the last of `tokens`, or after each.
-fn forward(backend: &mut CpuBackend, tokens: &[u32], start: usize, wanted: LogitsWanted) -> Logits {
+fn forward(backend: &mut dyn Backend, tokens: &[u32], start: usize, wanted: LogitsWanted) -> Logits {
     let blocks: Vec<BlockId> = (0..BLOCKS).map(BlockId).collect();
     let mut logits = Logits::default();
     let chunk = SequenceChunk { tokens, start, blocks: &blocks, logits: wanted, adapter: None };
@@ -270,4 +272,49 @@ fn worst_of_best(row: &[f32], golden: &Value) -> f64 {
         .zip(values)
         .map(|(&id, value)| (f64::from(row[id as usize]) - value.as_f64().unwrap()).abs())
         .fold(0.0, f64::max)
+}
+
+/// Natural logarithms of a row's probabilities.
+fn logarithms(row: &[f32]) -> Vec<f64> {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|x| f64::from(x - most).exp()).sum();
+    row.iter().map(|x| f64::from(x - most) - sum.ln()).collect()
+}
+
+/// The sample as it is served on a GPU, here the emulated one, beside its own weights in F32: a prompt and the steps after
+/// it. An emulated step takes seconds, so that they are few.
+#[test]
+fn the_emulated_card_computes_the_sample() {
+    let golden = golden("greedy.json");
+    let prompt = ids(&prompts(&golden)[0]["prompt_ids"]);
+    let prompt = &prompt[..prompt.len().min(8)];
+    let options = CudaOptions {
+        kv: Some(KvMemory::Blocks(BLOCKS as usize)),
+        cache: CacheKind::F16,
+        step_tokens: 16,
+        sequences: 1,
+        context_length: Some(64),
+    };
+    let device = Box::new(EmulatedDevice::new(1 << 30));
+    let mut card = CudaBackend::load(device, &sample(), &[], &options, &mut |_| ()).unwrap();
+    let mut floats = load_f32();
+    let (mut tokens, mut start) = (prompt.to_vec(), 0);
+    let mut divergences = Vec::new();
+    for _ in 0..2 {
+        let found = forward(&mut card, &tokens, start, LogitsWanted::All);
+        let expected = forward(&mut floats, &tokens, start, LogitsWanted::All);
+        for row in 0..expected.rows() {
+            let (p, q) = (logarithms(expected.row(row).unwrap()), logarithms(found.row(row).unwrap()));
+            divergences.push(p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>());
+        }
+        let last = expected.rows() - 1;
+        let (best, same) = (argmax(expected.row(last).unwrap()), argmax(found.row(last).unwrap()));
+        let p = logarithms(expected.row(last).unwrap());
+        assert!(p[best as usize] - p[same as usize] < 0.05, "{same} instead of {best}");
+        start += tokens.len();
+        tokens = vec![best];
+    }
+    let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
+    println!("divergence from F32: mean {mean:.1e} of {} positions", divergences.len());
+    assert!(mean < 1e-3, "{divergences:?}");
 }

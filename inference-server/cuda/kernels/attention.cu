@@ -18,8 +18,8 @@ constexpr uint32_t WHOLE = 0xFFFFFFFF;
 constexpr float LOG2_E = 1.4426950408889634f;
 
 struct AttentionTile {
-    // Row of `tables`; row of the sequence's first token in the step; its position; tokens of the step.
-    uint32_t sequence, first_row, start, tokens;
+    // The sequence's first block in `tables`; row of its first token in the step; its position; tokens of the step.
+    uint32_t table, first_row, start, tokens;
     // First packed row; keys from `begin` to before `end`.
     uint32_t first, begin, end;
     // Place among the partial tiles, or WHOLE.
@@ -35,13 +35,14 @@ struct AttentionParameters {
     Address<uint16_t> out;
     // [partial tiles, kv_heads, 16, HEAD + 2]: sums, then the greatest score and the weights' sum.
     Address<float> partials;
-    uint32_t heads, kv_heads, head, table_stride, out_stride;
+    uint32_t heads, kv_heads, head, out_stride;
     // 0: all before; else the latest so many.
     uint32_t window;
     // 1: every token sees every other.
     uint32_t whole;
     // 0: none.
     float soft_cap;
+    uint32_t unused;
 };
 static_assert(sizeof(AttentionParameters) == 88, "as in src/operations/attention.rs");
 
@@ -214,7 +215,7 @@ DEVICE void attend_rows(const AttentionParameters& p) {
     const uint32_t begin = p.window && earliest > p.window ? earliest - p.window : 0;
     const uint32_t end = p.whole ? tile.start + tile.tokens : latest;
     for (uint32_t at = begin / CHUNK * CHUNK; at < end; at += CHUNK) {
-        rows.add(p, p.tables.at + static_cast<size_t>(tile.sequence) * p.table_stride, kv_head, at, end);
+        rows.add(p, p.tables.at + tile.table, kv_head, at, end);
     }
     rows.end();
     UNROLL for (int i = 0; i < 2; ++i) {
@@ -242,7 +243,7 @@ DEVICE void attend_split(const AttentionParameters& p) {
     Tile<HEAD, E4M3> rows;
     rows.begin(p, tile, tile.first, kv_head);
     for (uint32_t at = tile.begin / CHUNK * CHUNK + warp * CHUNK; at < tile.end; at += WARPS * CHUNK) {
-        rows.add(p, p.tables.at + static_cast<size_t>(tile.sequence) * p.table_stride, kv_head, at, tile.end);
+        rows.add(p, p.tables.at + tile.table, kv_head, at, tile.end);
     }
     rows.end();
     UNROLL for (int i = 0; i < 2; ++i) {

@@ -47,3 +47,18 @@ KERNEL(cap_rows, CapParameters, 256) {
         row[at] = p.cap * tanhf(row[at] / p.cap);
     }
 }
+
+// values[row] += bias, [rows, columns] of rows of `stride`: what the library's products leave out.
+struct BiasParameters {
+    Address<float> values;
+    Address<const float> bias;
+    uint32_t columns, stride;
+};
+static_assert(sizeof(BiasParameters) == 24, "as in src/operations/rows.rs");
+
+KERNEL(add_bias, BiasParameters, 256) {
+    float* row = p.values.at + static_cast<size_t>(blockIdx.x) * p.stride;
+    for (uint32_t at = blockIdx.y * blockDim.x + threadIdx.x; at < p.columns; at += gridDim.y * blockDim.x) {
+        row[at] += p.bias.at[at];
+    }
+}

@@ -77,6 +77,9 @@ impl Device for Noting {
     fn copy(&mut self, from: Address, to: Address, bytes: u64) -> Result<(), DeviceError> {
         self.device.copy(from, to, bytes)
     }
+    fn multiplies(&self) -> bool {
+        true
+    }
     fn multiply(&mut self, gemm: &Gemm) -> Result<(), DeviceError> {
         self.device.multiply(gemm)
     }

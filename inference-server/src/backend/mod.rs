@@ -3,6 +3,7 @@
 //! Nothing here schedules, samples, tokenises or speaks HTTP; nothing outside `kernels` is `unsafe`.
 
 pub mod cpu;
+pub mod cuda;
 mod encoder;
 mod step;
 
@@ -100,6 +101,14 @@ pub enum BackendError {
     /// The device failed.
     #[error("{device} failed: {problem}")]
     Device {
+        /// The device.
+        device: String,
+        /// The device's own words.
+        problem: String,
+    },
+    /// The device is gone, and with it everything that it held: no later step will do better.
+    #[error("{device} is lost: {problem}")]
+    Lost {
         /// The device.
         device: String,
         /// The device's own words.

@@ -163,6 +163,11 @@ impl EngineHandle {
         !self.commands.is_closed()
     }
 
+    /// Why the engine thread has ended by itself.
+    pub fn ended(&self) -> Option<&str> {
+        self.load.ended()
+    }
+
     /// What computes, for logs and readiness.
     pub fn description(&self) -> &BackendDescription {
         &self.description

@@ -1,5 +1,6 @@
 //! How busy the engine is: written by its thread, read by anyone.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,8 @@ pub(crate) struct Load {
     /// Milliseconds from `started` to the present step's begin, plus 1; 0 between steps.
     step_began: AtomicU64,
     draining: AtomicBool,
+    /// Why the thread has ended, where it ended by itself.
+    ended: OnceLock<String>,
 }
 
 impl Load {
@@ -89,7 +92,18 @@ impl Load {
             steps: AtomicU64::new(0),
             step_began: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            ended: OnceLock::new(),
         }
+    }
+
+    /// Notes why the thread ends; the first reason stays.
+    pub(crate) fn end(&self, problem: String) {
+        let _ = self.ended.set(problem);
+    }
+
+    /// Why the thread has ended by itself.
+    pub(crate) fn ended(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
     }
 
     pub(crate) fn begin_step(&self) {

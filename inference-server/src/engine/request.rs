@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out.
 
-use crate::backend::{AdapterId, BackendError};
+use crate::backend::AdapterId;
 use crate::sampling::{NoFiniteLogit, SamplingParams, TokenLogprobs};
 
 /// One sequence to generate.
@@ -85,10 +85,4 @@ pub enum GenerateError {
     /// The engine thread is gone.
     #[error("the engine has stopped")]
     Stopped,
-}
-
-impl From<&BackendError> for GenerateError {
-    fn from(error: &BackendError) -> Self {
-        Self::Step(error.to_string())
-    }
 }

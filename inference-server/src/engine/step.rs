@@ -4,23 +4,37 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::GenerateError;
 use super::sequence::Sequence;
 use super::worker::panic_message;
-use crate::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
+use crate::backend::{Backend, BackendError, Logits, LogitsWanted, SequenceChunk};
 use crate::scheduler::{Scheduler, SequenceId, StepPlan};
+
+/// A step that was not computed: its sequences have to be failed.
+#[derive(Debug)]
+pub(super) struct StepFailure {
+    /// Why, in words.
+    pub(super) problem: String,
+    /// True when no later step will do better.
+    pub(super) is_final: bool,
+}
+
+impl From<&str> for StepFailure {
+    fn from(problem: &str) -> Self {
+        Self { problem: problem.to_owned(), is_final: false }
+    }
+}
 
 /// Runs `plan` on the backend and returns the rows of `logits` of each chunk.
 ///
 /// # Errors
-/// In words, when the backend fails or panics; then the plan's sequences have to be failed.
+/// [`StepFailure`], when the backend fails or panics.
 pub(super) fn compute(
     backend: &mut dyn Backend,
     plan: &StepPlan,
     scheduler: &Scheduler,
     sequences: &HashMap<SequenceId, Sequence>,
     logits: &mut Logits,
-) -> Result<Vec<Range<usize>>, String> {
+) -> Result<Vec<Range<usize>>, StepFailure> {
     let mut batch = Vec::with_capacity(plan.chunks.len());
     let mut rows = Vec::with_capacity(plan.chunks.len());
     let mut next_row = 0;
@@ -47,7 +61,10 @@ pub(super) fn compute(
     }
     match catch_unwind(AssertUnwindSafe(|| backend.forward(&batch, logits))) {
         Ok(Ok(())) => Ok(rows),
-        Ok(Err(error)) => Err(GenerateError::from(&error).to_string()),
-        Err(panic) => Err(format!("the backend panicked: {}", panic_message(&*panic))),
+        Ok(Err(error)) => Err(StepFailure {
+            problem: error.to_string(),
+            is_final: matches!(error, BackendError::Lost { .. }),
+        }),
+        Err(panic) => Err(format!("the backend panicked: {}", panic_message(&*panic)).as_str().into()),
     }
 }

@@ -105,7 +105,7 @@ async fn prompt_log_probabilities_cover_every_token_but_the_first() {
 #[tokio::test]
 async fn answers_do_not_depend_on_company() {
     // The bytes by which tests make the backend fail are not to be drawn.
-    let logit_bias = "!?#".bytes().map(|byte| (u32::from(byte), f32::NEG_INFINITY)).collect::<Vec<_>>();
+    let logit_bias = "!?#%".bytes().map(|byte| (u32::from(byte), f32::NEG_INFINITY)).collect::<Vec<_>>();
     let sampled = |seed| GenerateRequest {
         sampling: SamplingParams {
             temperature: 1.5,
@@ -194,6 +194,25 @@ async fn a_failed_step_ends_its_sequences_and_no_others() {
     }
     until(&engine, |load| load.used_blocks == 0).await;
     assert_eq!(engine.metrics.failed_steps.get(), 2);
+}
+
+/// No later step could do better: whoever waits is told at once, and a probe sees that the engine is gone, and why.
+#[tokio::test]
+async fn a_lost_device_ends_the_engine_and_everyone_in_it() {
+    let (engine, gate) = engine(64, EngineConfig { max_sequences: 1, ..EngineConfig::default() });
+    gate.close();
+    let streams = engine.submit(vec![request("a%", 5), request("x", 9)]).await.unwrap();
+    gate.open();
+    for stream in streams {
+        let error = collect(stream).await.unwrap_err();
+        assert!(
+            matches!(&error, GenerateError::Step(text) if text == "simulated is lost: it met a %"),
+            "{error}"
+        );
+    }
+    assert!(engine.submit(vec![request("x", 9)]).await.is_err());
+    assert!(!engine.is_running());
+    assert_eq!(engine.ended(), Some("simulated is lost: it met a %"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::load::{Figures, Load};
 use super::sequence::{Outcome, PROMPT_LOGPROBS_CHUNK, Sequence};
+use super::step::StepFailure;
 use super::{EngineConfig, Event, GenerateError, GenerateRequest, step};
 use crate::backend::{Backend, Logits};
 use crate::kv::BlockManager;
@@ -36,6 +37,8 @@ pub(super) struct Worker {
     scratch: Scratch,
     load: Arc<Load>,
     metrics: Arc<EngineMetrics>,
+    /// Why no step will be computed any more.
+    lost: Option<String>,
 }
 
 impl Worker {
@@ -59,6 +62,7 @@ impl Worker {
             scratch: Scratch::default(),
             load,
             metrics,
+            lost: None,
         }
     }
 
@@ -78,6 +82,15 @@ impl Worker {
             }
             self.load.end_step();
             self.load.publish(Figures::from(&self.scheduler));
+            if let Some(problem) = &self.lost {
+                // Whoever waits is told, and nobody comes any more: a probe sees that the thread is gone.
+                tracing::error!(problem, "the engine ends");
+                for sequence in self.sequences.values() {
+                    sequence.fail(GenerateError::Step(problem.clone()));
+                }
+                self.load.end(problem.clone());
+                return;
+            }
         }
     }
 
@@ -117,7 +130,10 @@ impl Worker {
             step::compute(&mut *self.backend, &plan, &self.scheduler, &self.sequences, &mut self.logits);
         match rows {
             Ok(rows) => self.apply(&plan, rows),
-            Err(problem) => self.fail_step(&plan, &problem),
+            Err(StepFailure { problem, is_final }) => {
+                self.fail_step(&plan, &problem);
+                self.lost = is_final.then_some(problem);
+            }
         }
         self.metrics.observe_step(started.elapsed(), plan.tokens());
     }

@@ -38,7 +38,7 @@ impl Gate {
 ///
 /// Keeps tokens in its blocks where a real one keeps keys and values, and reads the whole sequence back
 /// through the table, so that a lost or shared block changes what it says. Bytes with a meaning of their
-/// own: `!` panics, `?` fails the step, `#` gives a row without numbers.
+/// own: `!` panics, `?` fails the step, `%` loses the device, `#` gives a row without numbers.
 pub(crate) struct SimulatedBackend {
     memory: Vec<[Option<u32>; BLOCK_SIZE]>,
     context_length: usize,
@@ -103,6 +103,10 @@ impl Backend for SimulatedBackend {
                     0x3F => {
                         let problem = "the step met a ?".to_owned();
                         return Err(BackendError::InvalidChunk { chunk: index, problem });
+                    }
+                    0x25 => {
+                        let problem = "it met a %".to_owned();
+                        return Err(BackendError::Lost { device: "simulated".to_owned(), problem });
                     }
                     _ => {}
                 }

@@ -202,6 +202,10 @@ impl Device for EmulatedDevice {
         self.act(Act::Launch(Box::new(*launch)))
     }
 
+    fn multiplies(&self) -> bool {
+        true
+    }
+
     fn multiply(&mut self, gemm: &Gemm) -> Result<(), DeviceError> {
         self.act(Act::Multiply(*gemm))
     }

@@ -54,9 +54,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         description.capability.1,
         description.memory >> 30,
         code.architecture,
-        if device.has_blas() { "found" } else { "not found, what needs it is NOT RUN" },
+        if device.multiplies() { "found" } else { "not found, what needs it is NOT RUN" },
     );
-    let blas = device.has_blas();
+    let blas = device.multiplies();
     let parts: [(&str, Part<'_>); 4] = [
         ("correctness", &|device| correctness(device, blas)),
         ("products", &|device| {

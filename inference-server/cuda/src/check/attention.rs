@@ -123,7 +123,6 @@ fn attended(device: &mut dyn Device, step: &Step) -> Result<(f64, Vec<f32>), Dev
     let shape = step.shape();
     let (width, all_heads) = (shape.width.elements(), step.heads + 2 * step.kv_heads);
     let tables = tables(&step.sequences);
-    let stride = tables.iter().map(Vec::len).max().unwrap_or(0);
     let blocks: usize = tables.iter().map(Vec::len).sum();
     let cache = shape.block_bytes(BLOCK_SIZE) * blocks as u64;
     let (keys, values) = (device.allocate(cache)?, device.allocate(cache)?);
@@ -178,11 +177,11 @@ fn attended(device: &mut dyn Device, step: &Step) -> Result<(f64, Vec<f32>), Dev
         };
         device.launch(&store.launch())?;
         let turned = device.read::<u16>(store.queries, positions * step.heads * width)?;
-        queries.push(Queries { first_row: rows.len() / (step.heads * width), tokens, start });
+        let first_row = rows.len() / (step.heads * width);
+        queries.push(Queries { first_row, tokens, start, table: flat.len() });
         rows.extend_from_slice(&turned[start * step.heads * width..]);
         expected.extend(expected_rows(step, &qkv, &norms, &frequencies[..pairs], start, positions));
         flat.extend(table.iter().copied());
-        flat.resize((index + 1) * stride, u32::MAX);
     }
 
     let plan = plan(&queries, step.heads / step.kv_heads, step.sight, step.split);
@@ -196,7 +195,6 @@ fn attended(device: &mut dyn Device, step: &Step) -> Result<(f64, Vec<f32>), Dev
         keys,
         values,
         tables: device.allocate_with(&flat)?,
-        table_stride: stride,
         out: device.allocate((count * out_stride * 2) as u64)?,
         out_stride,
         partials: device.allocate(Attention::partial_bytes(&shape, plan.partials).max(1))?,

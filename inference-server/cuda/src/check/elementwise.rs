@@ -7,7 +7,7 @@ use super::{Case, error, floats, numbers};
 use crate::device::{Device, DeviceError};
 use crate::form::input_stride;
 use crate::launch::Address;
-use crate::operations::{Gate, Normalize, Pool, PoolKind, cap_rows, convert_rows, gather_rows};
+use crate::operations::{Gate, Normalize, Pool, PoolKind, add_bias, cap_rows, convert_rows, gather_rows};
 
 /// Rows and columns: one of each, odd ones, and a model's.
 const SHAPES: &[(usize, usize)] = &[(1, 1), (3, 72), (5, 576), (2, 4099)];
@@ -37,6 +37,9 @@ pub(super) fn cases() -> Vec<Case> {
         }));
         all.push(Case::new("rows", format!("[{rows}, {columns}] capped"), 1e-6, move |d| {
             capped(d, rows, columns)
+        }));
+        all.push(Case::new("rows", format!("[{rows}, {columns}] biased"), 0.0, move |d| {
+            biased(d, rows, columns)
         }));
     }
     for kind in [PoolKind::Mean, PoolKind::First, PoolKind::Last] {
@@ -141,6 +144,18 @@ fn capped(device: &mut dyn Device, rows: usize, columns: usize) -> Result<f64, D
     let at = device.allocate_with(&input)?;
     device.launch(&cap_rows(at, rows, columns, 30.0))?;
     let expected: Vec<f32> = input.iter().map(|x| (30.0 * (f64::from(*x) / 30.0).tanh()) as f32).collect();
+    Ok(error(&device.read::<f32>(at, expected.len())?, &expected))
+}
+
+fn biased(device: &mut dyn Device, rows: usize, columns: usize) -> Result<f64, DeviceError> {
+    let (stride, bias) = (columns + 2, numbers(2, columns));
+    let before = numbers(1, rows * stride);
+    let (at, bias_at) = (device.allocate_with(&before)?, device.allocate_with(&bias)?);
+    device.launch(&add_bias(at, bias_at, rows, columns, stride))?;
+    let mut expected = before;
+    expected
+        .chunks_exact_mut(stride)
+        .for_each(|row| row.iter_mut().zip(&bias).for_each(|(x, bias)| *x += bias));
     Ok(error(&device.read::<f32>(at, expected.len())?, &expected))
 }
 

@@ -211,6 +211,7 @@ fn grouped(device: &mut dyn Device, form: Form, rows: usize, columns: usize) -> 
         bias: Address::NULL,
         add: false,
         experts: Some(Experts {
+            stride: bytes,
             tiles: device.allocate_with(&tiles)?,
             tile_count: tiles.len(),
             width: Width::Eight,

@@ -132,8 +132,14 @@ pub fn decode_attention(
             let layers = scale.bytes.div_ceil(2 * layer).max(1);
             let all = device.allocate(layers * 2 * layer)?;
             device.fill(all, 0, layers * 2 * layer)?;
-            let queries: Vec<Queries> =
-                (0..sequences).map(|row| Queries { first_row: row, tokens: 1, start: context - 1 }).collect();
+            let queries: Vec<Queries> = (0..sequences)
+                .map(|row| Queries {
+                    first_row: row,
+                    tokens: 1,
+                    start: context - 1,
+                    table: row * context.div_ceil(BLOCK_SIZE),
+                })
+                .collect();
             let plan = plan(&queries, 4, Sight::Causal, Split::Decode);
             let tables: Vec<u32> = (0..blocks as u32).collect();
             let (split, combine) = (device.allocate_with(&plan.split)?, device.allocate_with(&plan.combine)?);
@@ -147,7 +153,6 @@ pub fn decode_attention(
                 keys: all,
                 values: all,
                 tables: device.allocate_with(&tables)?,
-                table_stride: context.div_ceil(BLOCK_SIZE),
                 out: device.allocate((sequences * 4096 * 2) as u64)?,
                 out_stride: 4096,
                 partials: device.allocate(Attention::partial_bytes(&shape, plan.partials).max(4))?,

@@ -141,6 +141,9 @@ pub trait Device: Send {
     /// [`DeviceError::Launch`].
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError>;
 
+    /// True when [`Self::multiply`] is there: else products of many rows are for our own kernels.
+    fn multiplies(&self) -> bool;
+
     /// Multiplies plain matrices.
     ///
     /// # Errors

@@ -104,13 +104,15 @@ pub struct Queries {
     pub tokens: usize,
     /// Position of its first token.
     pub start: usize,
+    /// Place of its first block among all sequences' blocks.
+    pub table: usize,
 }
 
 /// Rows of a sequence and the keys that they see, as kernels read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Tile {
-    sequence: u32,
+    table: u32,
     first_row: u32,
     start: u32,
     tokens: u32,
@@ -147,10 +149,10 @@ pub enum Split {
 /// Spans begin at multiples of [`SPAN`], so that a row's sums depend on its own position alone.
 pub fn plan(sequences: &[Queries], group: usize, sight: Sight, split: Split) -> Plan {
     let mut plan = Plan::default();
-    for (index, queries) in sequences.iter().enumerate().filter(|(_, queries)| queries.tokens > 0) {
+    for queries in sequences.iter().filter(|queries| queries.tokens > 0) {
         let packed = queries.tokens * group;
         let tile = Tile {
-            sequence: size(index),
+            table: size(queries.table),
             first_row: size(queries.first_row),
             start: size(queries.start),
             tokens: size(queries.tokens),
@@ -211,10 +213,8 @@ pub struct Attention {
     pub keys: Address,
     /// `[blocks, kv_heads, width, 16]`.
     pub values: Address,
-    /// u32 `[sequences, table_stride]`: blocks.
+    /// u32: all sequences' blocks.
     pub tables: Address,
-    /// Blocks from one sequence's table to the next.
-    pub table_stride: usize,
     /// bfloat16 `[rows, out_stride]`; what fills a row up stays as it is.
     pub out: Address,
     /// Columns from one row of it to the next.
@@ -236,11 +236,11 @@ struct AttentionParameters {
     heads: u32,
     kv_heads: u32,
     head: u32,
-    table_stride: u32,
     out_stride: u32,
     window: u32,
     whole: u32,
     soft_cap: f32,
+    unused: u32,
 }
 const _: () = assert!(size_of::<AttentionParameters>() == 88);
 
@@ -299,7 +299,6 @@ impl Attention {
             heads: size(self.shape.heads),
             kv_heads: size(self.shape.kv_heads),
             head: size(self.shape.head),
-            table_stride: size(self.table_stride),
             out_stride: size(self.out_stride),
             window: match self.sight {
                 Sight::Window(length) => size(length),
@@ -307,6 +306,7 @@ impl Attention {
             },
             whole: u32::from(self.sight == Sight::Whole),
             soft_cap: self.soft_cap.unwrap_or(0.0),
+            unused: 0,
         };
         Launch::new(kernel, [size(count), size(self.shape.kv_heads), 1], 128, &parameters)
     }
@@ -317,7 +317,7 @@ mod tests {
     use super::{Plan, Queries, SPAN, Sight, Split, WHOLE, plan};
 
     fn of(start: usize, tokens: usize, sight: Sight, split: Split) -> Plan {
-        plan(&[Queries { first_row: 5, tokens, start }], 4, sight, split)
+        plan(&[Queries { first_row: 5, tokens, start, table: 0 }], 4, sight, split)
     }
 
     #[test]

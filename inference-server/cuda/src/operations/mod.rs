@@ -25,7 +25,7 @@ pub use pool::{Pool, PoolKind};
 pub use product::{Experts, Product, Width};
 pub use repack::{Repack, Scales};
 pub use rotary::{RotaryTable, RotateAndStore};
-pub use rows::{cap_rows, convert_rows, gather_rows};
+pub use rows::{add_bias, cap_rows, convert_rows, gather_rows};
 pub use sample::{Edit, LogProbabilities, NOTHING, Sample, Settings, edit_logits};
 
 /// Blocks of `each` that cover `count`; at least one.

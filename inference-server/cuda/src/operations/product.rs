@@ -37,9 +37,11 @@ impl Width {
     }
 }
 
-/// The rows of a product that go to different matrices of one form and size, which lie one after another.
+/// The rows of a product that go to different matrices of one form and size.
 #[derive(Clone, Copy, Debug)]
 pub struct Experts {
+    /// Bytes from one matrix to the next.
+    pub stride: u64,
     /// `[tile_count]` of [`super::ExpertTile`].
     pub tiles: Address,
     /// Tiles, of `width` rows each.
@@ -108,7 +110,7 @@ impl Product<'_> {
             bias: self.bias,
             tiles: self.experts.map_or(Address::NULL, |experts| experts.tiles),
             input_rows: self.experts.map_or(Address::NULL, |experts| experts.input_rows),
-            expert_bytes: self.weights.bytes(),
+            expert_bytes: self.experts.map_or(0, |experts| experts.stride),
             rows: size(self.weights.rows),
             columns: size(self.weights.columns),
             tokens: size(self.tokens),

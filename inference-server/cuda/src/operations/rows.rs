@@ -55,3 +55,19 @@ pub fn cap_rows(values: Address, rows: usize, columns: usize, cap: f32) -> Launc
     let parameters = CapParameters { values, columns: size(columns), cap };
     Launch::new("cap_rows", [size(rows), blocks(columns, 1024), 1], 256, &parameters)
 }
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct BiasParameters {
+    values: Address,
+    bias: Address,
+    columns: u32,
+    stride: u32,
+}
+const _: () = assert!(size_of::<BiasParameters>() == 24);
+
+/// `values[row] += bias`, float `[rows, columns]` in rows of `stride`.
+pub fn add_bias(values: Address, bias: Address, rows: usize, columns: usize, stride: usize) -> Launch {
+    let parameters = BiasParameters { values, bias, columns: size(columns), stride: size(stride) };
+    Launch::new("add_bias", [size(rows), blocks(columns, 1024), 1], 256, &parameters)
+}

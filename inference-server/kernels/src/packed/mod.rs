@@ -180,6 +180,11 @@ impl PackedMatrix {
         self.layout
     }
 
+    /// Where in its arena it lies: what tells the matrices of one plan apart.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
     /// The panels, one after another; empty while the arena is not filled, or too small.
     pub(super) fn bytes(&self) -> &[u8] {
         let end = self.offset.saturating_add(self.layout.bytes());

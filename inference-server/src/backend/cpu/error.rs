@@ -61,6 +61,12 @@ pub enum LoadError {
         #[source]
         source: std::io::Error,
     },
+    /// A card can't have the model, or refused it.
+    #[error("the GPU: {problem}")]
+    Card {
+        /// Why, in words.
+        problem: String,
+    },
     /// A kernel failed while packing.
     #[error("packing {tensor} failed; this is a defect of the server")]
     Pack {

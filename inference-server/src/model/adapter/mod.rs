@@ -24,8 +24,8 @@ pub use source::AdapterFile;
 use crate::kernels::packed::PackedMatrix;
 
 /// Which product of a layer is added to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Point {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Point {
     /// Queries, keys and values.
     Projections,
     /// The output of attention.
@@ -36,16 +36,22 @@ pub(super) enum Point {
     Down,
 }
 
+impl Point {
+    /// Every product.
+    pub(crate) const ALL: [Self; 4] = [Self::Projections, Self::Output, Self::GateUp, Self::Down];
+}
+
 /// What is added to some columns of a product.
 #[derive(Debug)]
-struct Addition {
+pub(crate) struct Addition {
     /// `[rank, columns]`.
-    a: PackedMatrix,
+    pub(crate) a: PackedMatrix,
     /// `[rows, rank]`.
-    b: PackedMatrix,
+    pub(crate) b: PackedMatrix,
     /// First column of the product that is added to.
-    column: usize,
-    scale: f32,
+    pub(crate) column: usize,
+    /// Factor.
+    pub(crate) scale: f32,
 }
 
 /// One layer's additions, by [`Point`].
@@ -70,7 +76,13 @@ impl Adapter {
         self.bytes
     }
 
-    fn at(&self, layer: usize, point: Point) -> &[Addition] {
+    /// Layers of the model that it was loaded for.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// What it adds to a product.
+    pub(crate) fn at(&self, layer: usize, point: Point) -> &[Addition] {
         let Some(layer) = self.layers.get(layer) else { return &[] };
         match point {
             Point::Projections => &layer.projections,

@@ -66,11 +66,6 @@ impl CudaDevice {
         Ok(device)
     }
 
-    /// True when cuBLASLt was found: else plain products of many rows are our own kernels'.
-    pub fn has_blas(&self) -> bool {
-        self.blas.is_some()
-    }
-
     /// Makes the card's context this thread's.
     fn bind(&mut self) -> Result<(), DeviceError> {
         let thread = std::thread::current().id();
@@ -174,6 +169,10 @@ impl Device for CudaDevice {
             }
             other => other,
         })
+    }
+
+    fn multiplies(&self) -> bool {
+        self.blas.is_some()
     }
 
     fn multiply(&mut self, gemm: &Gemm) -> Result<(), DeviceError> {

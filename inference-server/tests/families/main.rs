@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // A golden or model that cannot be read fails the test.
 #![allow(clippy::print_stdout)] // How near each came is read by people, passed or not.
 
+mod cuda;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,174 @@
+//! Tiny random models on the emulated card, against the CPU backend and against themselves.
+
+use std::num::NonZeroUsize;
+
+use weighbridge_cuda_emulator::EmulatedDevice;
+
+use super::*;
+use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory, LoadError};
+use crate::backend::{AdapterId, LogitsWanted};
+use crate::gguf::TensorType;
+use crate::kv::BlockId;
+use crate::model::TensorSource;
+use crate::synth::{Family, Format, Shape, SynthSpec};
+use crate::testing::NotedFile;
+
+const OPTIONS: CudaOptions = CudaOptions {
+    kv: Some(KvMemory::Blocks(128)),
+    cache: CacheKind::F16,
+    step_tokens: 128,
+    sequences: 8,
+    context_length: None,
+};
+
+fn spec(kind: TensorType) -> SynthSpec {
+    let shape = Shape::named("tiny", Family::Llama).unwrap();
+    SynthSpec { seed: 3, ..SynthSpec::new(Family::Llama, shape, Format::Gguf, kind) }
+}
+
+fn card(source: &dyn TensorSource, options: &CudaOptions) -> Result<CudaBackend, LoadError> {
+    CudaBackend::load(Box::new(EmulatedDevice::new(1 << 30)), source, &[], options, &mut |_| ())
+}
+
+fn blocks(ids: std::ops::Range<u32>) -> Vec<BlockId> {
+    ids.map(BlockId).collect()
+}
+
+fn tokens(count: usize, seed: u32) -> Vec<u32> {
+    (0..count as u32).map(|i| (i * 37 + i * i * 11 + seed) % 512).collect()
+}
+
+/// A chunk of a sequence.
+fn chunk<'a>(
+    tokens: &'a [u32],
+    start: usize,
+    blocks: &'a [BlockId],
+    logits: LogitsWanted,
+) -> SequenceChunk<'a> {
+    SequenceChunk { tokens, start, blocks, logits, adapter: None }
+}
+
+fn rows(backend: &mut dyn Backend, batch: &[SequenceChunk<'_>]) -> Vec<Vec<f32>> {
+    let mut logits = Logits::default();
+    backend.forward(batch, &mut logits).unwrap();
+    (0..logits.rows()).map(|row| logits.row(row).unwrap().to_vec()).collect()
+}
+
+/// The largest difference, of the largest logit.
+fn difference(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().flatten().fold(1e-6f32, |most, x| most.max(x.abs()));
+    let pairs = found.iter().flatten().zip(expected.iter().flatten());
+    pairs.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) / largest
+}
+
+#[test]
+fn every_stored_type_computes_what_the_cpu_does() {
+    for kind in TensorType::ALL {
+        let source = NotedFile::new(&spec(kind));
+        let options =
+            CpuOptions { threads: NonZeroUsize::new(1), kv: KvMemory::Blocks(64), ..CpuOptions::default() };
+        let mut cpu = CpuBackend::load(&source, &options, &mut |_| ()).unwrap();
+        let mut card = card(&source, &OPTIONS).unwrap();
+        let (prompt, table) = (tokens(70, 5), blocks(3..8));
+        let mut worst = 0.0f32;
+        for batch in [
+            // The library multiplies 70 rows, our own kernels fewer.
+            [chunk(&prompt[..69], 0, &table, LogitsWanted::Last)],
+            [chunk(&prompt[69..], 69, &table, LogitsWanted::Last)],
+            [chunk(&prompt[40..60], 40, &table, LogitsWanted::All)],
+        ] {
+            worst = worst.max(difference(&rows(&mut card, &batch), &rows(&mut cpu, &batch)));
+        }
+        // The CPU rounds activations to int8 beside quants, the card to bfloat16 always.
+        assert!(worst < 0.04, "{kind}: {worst}");
+    }
+}
+
+#[test]
+fn a_sequence_is_the_same_bits_alone_and_in_a_batch() {
+    let source = NotedFile::new(&spec(TensorType::Q4K));
+    let mut backend = card(&source, &OPTIONS).unwrap();
+    let prompts: Vec<Vec<u32>> = (0..5).map(|index| tokens(20 + 60 * index, 7 * index as u32)).collect();
+    let tables: Vec<Vec<BlockId>> = (0..5u32).map(|index| blocks(17 * index..17 * index + 17)).collect();
+    // Prompts in chunks that the step holds.
+    for (prompt, table) in prompts.iter().zip(&tables) {
+        for (index, part) in prompt.chunks(100).enumerate() {
+            rows(&mut backend, &[chunk(part, index * 100, table, LogitsWanted::None)]);
+        }
+    }
+    let next = [9u32, 8, 7, 6, 5];
+    let step = |index: usize| {
+        chunk(&next[index..index + 1], prompts[index].len(), &tables[index], LogitsWanted::Last)
+    };
+    let batch: Vec<_> = (0..5).map(step).collect();
+    let together = rows(&mut backend, &batch);
+    // The second time the step is replayed from what was recorded.
+    assert_eq!(rows(&mut backend, &batch), together);
+    let recorded = backend.recordings.len();
+    for (index, expected) in together.iter().enumerate() {
+        assert_eq!(rows(&mut backend, &[step(index)]), std::slice::from_ref(expected), "sequence {index}");
+    }
+    assert!(recorded == 1 && backend.recordings.len() > 1, "{recorded}");
+    // Beside a chunk of a prompt, nothing is recorded, and nothing changes.
+    let (other, spare) = (tokens(30, 1), blocks(110..114));
+    let mixed = rows(&mut backend, &[step(2), chunk(&other, 0, &spare, LogitsWanted::None)]);
+    assert_eq!(mixed, std::slice::from_ref(&together[2]));
+}
+
+#[test]
+fn more_rows_of_logits_than_there_is_room_for_come_in_parts() {
+    let source = NotedFile::new(&spec(TensorType::Q8_0));
+    let mut backend = card(&source, &OPTIONS).unwrap();
+    let (prompt, table) = (tokens(128, 3), blocks(0..8));
+    let all = rows(&mut backend, &[chunk(&prompt, 0, &table, LogitsWanted::All)]);
+    assert_eq!(all.len(), 128);
+    for position in [0, 63, 64, 127] {
+        let chunk = chunk(&prompt[..=position], 0, &table, LogitsWanted::Last);
+        assert!(difference(&rows(&mut backend, &[chunk]), &all[position..=position]) < 0.01, "{position}");
+    }
+}
+
+#[test]
+fn adapters_of_a_batch_keep_to_their_rows() {
+    let source = NotedFile::new(&spec(TensorType::BF16));
+    let mut backend = card(&source, &OPTIONS).unwrap();
+    let prompt = tokens(4, 1);
+    let table = blocks(0..1);
+    let unknown =
+        SequenceChunk { adapter: Some(AdapterId(0)), ..chunk(&prompt, 0, &table, LogitsWanted::Last) };
+    let error = backend.forward(&[unknown], &mut Logits::default()).unwrap_err().to_string();
+    assert_eq!(error, "chunk 0: adapter 0 is not among the 0 loaded");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_arithmetic() {
+    let source = NotedFile::new(&spec(TensorType::F16));
+    let load = |memory: u64, kv| {
+        let options = CudaOptions { kv, ..OPTIONS };
+        CudaBackend::load(Box::new(EmulatedDevice::new(memory)), &source, &[], &options, &mut |_| ())
+    };
+    let error = load(4 << 20, Some(KvMemory::Blocks(64))).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the model does not fit: weights ") && error.contains(" free on the card"),
+        "{error}"
+    );
+    let error = load(64 << 20, Some(KvMemory::Blocks(0))).unwrap_err().to_string();
+    assert!(error.starts_with("kv: it makes 0 blocks"), "{error}");
+    // Where nothing is asked for, keys and values get what is left, and no more.
+    let backend = load(64 << 20, None).unwrap();
+    assert!(backend.description().kv_blocks > 1000, "{:?}", backend.description());
+    // Less what loading took, and what is the driver's.
+    let free = backend.device.free_memory().unwrap();
+    assert!(free < 12 << 20, "{free}");
+}
+
+#[test]
+fn a_step_of_more_rows_than_planned_is_refused_before_anything_runs() {
+    let source = NotedFile::new(&spec(TensorType::Q8_0));
+    let mut backend = card(&source, &OPTIONS).unwrap();
+    let (prompt, table) = (tokens(129, 1), blocks(0..9));
+    let error = backend.forward(&[chunk(&prompt, 0, &table, LogitsWanted::Last)], &mut Logits::default());
+    let said = error.unwrap_err().to_string();
+    assert_eq!(said, "chunk 0: with it the step has 129 rows, more than the 128 planned for");
+}

@@ -1,0 +1,136 @@
+//! The same goldens on the CUDA backend, whose card is the emulator: activations are bfloat16 there, so that nearness is
+//! told by what a sampler sees, the distributions.
+
+use weighbridge_cuda_emulator::EmulatedDevice;
+use weighbridge_inference_server::backend::cuda::{CacheKind, CudaBackend, CudaOptions};
+
+use super::*;
+
+/// Divergence of the model's next token from the golden's, in nats: the mean of all positions, and the most of any.
+const MEAN_DIVERGENCE: f64 = 1e-3;
+const MOST_DIVERGENCE: f64 = 2e-2;
+
+fn load(
+    source: &dyn TensorSource,
+    adapters: &[(String, AdapterFile)],
+    context: Option<usize>,
+) -> CudaBackend {
+    let options = CudaOptions {
+        kv: Some(KvMemory::Blocks(16)),
+        cache: CacheKind::F16,
+        step_tokens: 256,
+        sequences: 4,
+        context_length: context,
+    };
+    let device = Box::new(EmulatedDevice::new(1 << 30));
+    CudaBackend::load(device, source, adapters, &options, &mut |_| ())
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Natural logarithms of a row's probabilities.
+fn logarithms(row: &[f32]) -> Vec<f64> {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|x| f64::from(x - most).exp()).sum();
+    row.iter().map(|x| f64::from(x - most) - sum.ln()).collect()
+}
+
+/// Kullback-Leibler divergence of `found` from `expected`, and by how much the golden holds its likeliest token for
+/// likelier than the one that was found.
+fn divergence(found: &[f32], expected: &[f32]) -> (f64, f64) {
+    let (p, q) = (logarithms(expected), logarithms(found));
+    let sum = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
+    (sum, p[argmax(expected) as usize] - p[argmax(found) as usize])
+}
+
+/// Holds the backend to a golden: the prompt whole, then in two chunks, then step by step.
+fn hold(name: &str, backend: &mut CudaBackend, case: &Case, positions: usize, adapter: Option<AdapterId>) {
+    let blocks: Vec<BlockId> = (0..16).map(BlockId).collect();
+    let (vocabulary, mut logits) = (backend.vocabulary_size(), Logits::default());
+    let mut divergences: Vec<f64> = Vec::new();
+    let mut near = |what: &str, found: &[f32], expected: &[f32]| {
+        let (divergence, lead) = divergence(found, expected);
+        // 0 but for near-ties. These adapters make logits several times as large, and with them what rounding does.
+        let near_tie = if adapter.is_some() { 0.2 } else { 0.05 };
+        assert!(
+            lead < near_tie,
+            "{name}, {what}: another token is the likeliest, whose golden is {lead} less likely"
+        );
+        divergences.push(divergence);
+    };
+    let row = |position: usize| &case.prefill[position * vocabulary..][..vocabulary];
+    let half = case.prompt.len() / 2;
+    for cuts in [&[0, case.prompt.len()][..], &[0, half, case.prompt.len()]] {
+        for part in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
+            let (start, tokens) = (part.start, &case.prompt[part.clone()]);
+            let chunk = SequenceChunk { tokens, start, blocks: &blocks, logits: LogitsWanted::All, adapter };
+            backend.forward(&[chunk], &mut logits).unwrap();
+            for position in part.filter(|position| *position < positions) {
+                near("prefill", logits.row(position - start).unwrap(), row(position));
+            }
+        }
+    }
+    let steps = if positions < case.prompt.len() { 0 } else { usize::MAX };
+    for (step, expected) in case.steps.chunks_exact(vocabulary).take(steps).enumerate() {
+        let (tokens, start) = (&case.greedy[step..step + 1], case.prompt.len() + step);
+        let chunk = SequenceChunk { tokens, start, blocks: &blocks, logits: LogitsWanted::Last, adapter };
+        backend.forward(&[chunk], &mut logits).unwrap();
+        near("step", logits.row(0).unwrap(), expected);
+    }
+    let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
+    let most = divergences.iter().copied().fold(0.0, f64::max);
+    println!("{name} on the emulated card: {mean:.1e}, at most {most:.1e}");
+    assert!(mean < MEAN_DIVERGENCE && most < MOST_DIVERGENCE, "{name}: {mean:e}, at most {most:e}");
+}
+
+/// As `super::check`.
+fn check(name: &str, part: &str, context: Option<usize>, gguf: Option<usize>) {
+    let case = case(name, part);
+    let source = SafetensorsFolder::open(&folder(name)).unwrap();
+    hold(name, &mut load(&source, &[], context), &case, usize::MAX, None);
+    if let Some(positions) = gguf {
+        let source = GgufFile::open(&folder(name).join("model.gguf")).unwrap();
+        hold(name, &mut load(&source, &[], context), &case, positions, None);
+    }
+}
+
+macro_rules! families {
+    ($($test:ident: $name:literal, $gguf:expr;)*) => {
+        $(#[test] fn $test() { check($name, "main", None, $gguf); })*
+    };
+}
+
+families! {
+    llama_2: "llama2", Some(usize::MAX);
+    llama_3: "llama3", None;
+    smollm2: "smollm2", None;
+    mistral: "mistral", None;
+    mixtral: "mixtral", Some(usize::MAX);
+    qwen2: "qwen2", None;
+    qwen2_windows: "qwen2-windows", None;
+    qwen2_yarn: "qwen2-yarn", None;
+    qwen3: "qwen3", Some(usize::MAX);
+    qwen3_moe: "qwen3-moe", Some(usize::MAX);
+    qwen3_moe_mixed: "qwen3-moe-mixed", None;
+    gemma2: "gemma2", Some(usize::MAX);
+    gemma3: "gemma3", Some(usize::MAX);
+    phi3: "phi3", Some(usize::MAX);
+    phi4_mini_long: "phi4-mini-long", None;
+}
+
+#[test]
+fn adapters() {
+    for (name, base) in [
+        ("llama2-all", "llama2"),
+        ("qwen3-stabilised", "qwen3"),
+        ("gemma3-all", "gemma3"),
+        ("phi3-fused", "phi3"),
+    ] {
+        let bytes = std::fs::read(adapter(name, "expected.safetensors")).unwrap();
+        let golden = case_of(&SafeTensors::deserialize(&bytes).unwrap(), "main");
+        let file = AdapterFile::open(&adapter(name, "")).unwrap();
+        let source = SafetensorsFolder::open(&folder(base)).unwrap();
+        let mut backend = load(&source, &[("tone".to_owned(), file)], None);
+        hold(name, &mut backend, &golden, usize::MAX, Some(AdapterId(0)));
+        hold(base, &mut backend, &case(base, "main"), usize::MAX, None);
+    }
+}
