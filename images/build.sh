@@ -14,6 +14,8 @@ cd "$here/.."
 source "$here/lib.sh"
 
 binaries=
+# Code for GPUs, of the kernels in this checkout.
+kernels=${WEIGHBRIDGE_KERNELS:-$PWD/target/kernels}
 names=(operator gateway inference-server)
 case ${1:-} in
 --binaries)
@@ -26,8 +28,12 @@ esac
 if [[ -z $binaries ]]; then
     cargo build --release --locked -p weighbridge-operator -p weighbridge-gateway -p weighbridge-inference-server \
         --bin weighbridge-operator --bin weighbridge-gateway --bin weighbridge-inference-server
+    cargo build --release --locked -p weighbridge-cuda --bin kernels
     binaries=$(cargo metadata --locked --no-deps --format-version 1 |
         python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release
+    # A pack that is there and of these sources is taken as it is.
+    LD_LIBRARY_PATH=$(tests/cuda/nvrtc.sh) "$binaries/kernels" --out "$kernels" \
+        --budget inference-server/cuda/kernels.budget >"$kernels.log" || { cat "$kernels.log" >&2; exit 1; }
 fi
 
 mkdir -p "$out"
@@ -61,6 +67,12 @@ stage_program() {
     local context=$1 program=weighbridge-$2 library
     [[ -f $binaries/$program ]] || { echo "images: $binaries/$program is not there" >&2; exit 1; }
     install -D -m 755 "$binaries/$program" "$context/$program"
+    if [[ $program == weighbridge-inference-server ]]; then
+        [[ -f $kernels/manifest.json ]] || { echo "images: $kernels is no pack of kernels: run make kernels" >&2; exit 1; }
+        mkdir "$context/kernels"
+        cp -R "$kernels/." "$context/kernels/"
+        chmod -R u=rwX,go=rX "$context/kernels"
+    fi
     while read -r library; do
         # The loader itself is named by some programs; it is in the image as their interpreter.
         [[ " ${libraries[*]} " == *" $library "* || $library == ld-linux* ]] && continue

@@ -18,7 +18,7 @@ use weighbridge_tls::Identity;
 use weighbridge_tls::args::PodArgs;
 
 use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
-use crate::server::{AdapterConfig, ModelFile, ServeError, ServerConfig, serve};
+use crate::server::{AdapterConfig, DeviceSetting, ModelFile, ServeError, ServerConfig, serve};
 
 /// Serves open weights over OpenAI's API.
 #[derive(Debug, Parser)]
@@ -109,7 +109,14 @@ struct ServeArgs {
     /// What the matrices of safetensors are quantised to while loading: Q8_0 or Q4_K [default: as they are stored].
     #[arg(long)]
     quantize: Option<Quantization>,
-    /// Threads that compute [default: all cores].
+    /// What computes: auto (a GPU where there is one), cpu, cuda, or cuda:UUID of one card as `nvidia-smi -L` prints it.
+    /// Where a GPU can't be had the CPU serves, and log and /readyz say why.
+    #[arg(long, default_value = "auto")]
+    device: DeviceSetting,
+    /// Folder with the GPU's kernels [default: `kernels` beside the program].
+    #[arg(long, env = "WEIGHBRIDGE_KERNELS")]
+    kernels: Option<PathBuf>,
+    /// Threads that compute on the CPU [default: all cores].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
     /// Largest request body, in bytes.
@@ -223,6 +230,10 @@ impl ServeArgs {
             claims: self.claim.into_iter().collect::<BTreeMap<_, _>>(),
         };
         Ok(ServerConfig {
+            device: self.device,
+            kernels: self.kernels,
+            whole_card: true,
+            kernel_cache: request.cache_folder.join("kernels"),
             listen: self.listen,
             admin_listen: self.admin_listen,
             tls: self.tls.files(&[Identity::Gateway]),

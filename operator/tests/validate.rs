@@ -282,7 +282,7 @@ fn each_place_refuses_what_it_cant_enforce() {
     refused(
         validate::model(&gpu, &found, Place::Machine),
         Reason::InvalidSpec,
-        &["openWeights.resources.profile", "CPU"],
+        &["openWeights.resources.profile", "name a profile without gpu"],
     );
     assert!(validate::model(&gpu, &found, Place::Cluster).is_ok());
 }

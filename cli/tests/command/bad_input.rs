@@ -80,7 +80,11 @@ fn each_bad_file_is_refused_in_words() {
             "{openWeights: {source: 'hf://o/r/f', hub: {endpoint: 'http://hub', tokenSecret: {name: s, key: k}}}}",
             vec!["spec.openWeights.hub", "in the clear", "https://"],
         ),
-        (&gpu, &profiled, vec!["openWeights.resources.profile", "nvidia.com/gpu", "CPU"]),
+        (
+            &gpu,
+            &profiled,
+            vec!["openWeights.resources.profile", "nvidia.com/gpu", "name a profile without gpu"],
+        ),
         (&labels, &profiled, vec!["disk=fast", "nodeSelector"]),
         (&huge, &profiled, vec!["4096 CPUs", "this machine has"]),
         (&taken, &profiled, vec!["9000 CPUs"]),

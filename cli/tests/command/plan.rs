@@ -28,10 +28,7 @@ fn each_example_is_planned_with_reasons_as_yaml() {
         ),
         ("external-bedrock.yaml", vec!["--kind=Bedrock", "--bedrock-region=us-east-1"]),
         ("access.yaml", vec!["ModelAccess default/notebook", "notebook may call smollm2", "no objects"]),
-        (
-            "gpu.yaml",
-            vec!["nvidia.com/gpu", "NVIDIA-H100-80GB-HBM3", "effect: NoSchedule", "no GPU backend yet"],
-        ),
+        ("gpu.yaml", vec!["nvidia.com/gpu", "NVIDIA-H100-80GB-HBM3", "effect: NoSchedule", "--device=cuda"]),
     ] {
         let planned = run(&["plan", "-f", examples().join(file).to_str().unwrap()]);
         assert!(planned.status.success(), "{}", err(&planned));

@@ -17,7 +17,7 @@ const HUNG_STEP: Duration = Duration::from_secs(300);
 pub(super) async fn livez(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let Some(model) = state.model() else { return (StatusCode::OK, "ok".to_owned()) };
     if !model.is_running() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the engine thread is gone".to_owned());
+        return (StatusCode::SERVICE_UNAVAILABLE, model.ended().to_owned());
     }
     match model.load().step_age {
         Some(age) if age > HUNG_STEP => {
@@ -31,11 +31,11 @@ pub(super) async fn livez(State(state): State<Arc<AppState>>) -> impl IntoRespon
 /// Whether requests should come here; if not, why.
 pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let phase = state.phase();
-    let running = state.model().is_none_or(|model| model.is_running());
-    match phase {
-        Phase::Ready if running => (StatusCode::OK, "ready".to_owned()),
-        Phase::Ready => (StatusCode::SERVICE_UNAVAILABLE, "the engine thread is gone".to_owned()),
-        phase => (StatusCode::SERVICE_UNAVAILABLE, phase.to_string()),
+    let ended = state.model().filter(|model| !model.is_running()).map(|model| model.ended().to_owned());
+    match (phase, ended) {
+        (Phase::Ready, None) => (StatusCode::OK, state.ready_in_words()),
+        (Phase::Ready, Some(ended)) => (StatusCode::SERVICE_UNAVAILABLE, ended),
+        (phase, _) => (StatusCode::SERVICE_UNAVAILABLE, phase.to_string()),
     }
 }
 

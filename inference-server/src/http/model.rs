@@ -179,6 +179,15 @@ impl ServedModel {
         }
     }
 
+    /// Why its thread has ended by itself, for probes.
+    pub fn ended(&self) -> &str {
+        let ended = match &self.serves {
+            Serves::Generation(generation) => generation.engine.ended(),
+            Serves::Embedding(_) | Serves::Reranking(_) => None,
+        };
+        ended.unwrap_or("the engine thread is gone")
+    }
+
     /// Takes no more requests; those it has are finished.
     pub(super) fn drain(&self) {
         match &self.serves {

@@ -66,6 +66,8 @@ impl fmt::Display for Phase {
 pub struct AppState {
     phase: watch::Sender<Phase>,
     model: OnceLock<ServedModel>,
+    /// Why a GPU does not compute where one is there or was asked for.
+    without_gpu: OnceLock<String>,
     /// Counts and times.
     pub metrics: Arc<Metrics>,
     /// Requests that tokenise or render at once: the machine's cores, or the engine would starve.
@@ -82,6 +84,7 @@ impl AppState {
         Self {
             phase: watch::Sender::new(Phase::Opening),
             model: OnceLock::new(),
+            without_gpu: OnceLock::new(),
             metrics,
             cpu_work: Semaphore::new(cores),
             body_memory: BodyMemory::new(body::DEFAULT_MOST),
@@ -109,6 +112,17 @@ impl AppState {
     pub fn phase_took(&self, phase: &'static str, took: Duration) {
         tracing::info!(phase, seconds = took.as_secs_f64(), "start");
         self.metrics.cold_start(phase, took);
+    }
+
+    /// Notes why the CPU computes where a GPU was to.
+    pub fn computes_without_gpu(&self, reason: String) {
+        self.without_gpu.set(reason).ok();
+    }
+
+    /// What `/readyz` says of a server that is ready.
+    pub(super) fn ready_in_words(&self) -> String {
+        let reason = self.without_gpu.get();
+        reason.map_or_else(|| "ready".to_owned(), |reason| format!("ready; on the CPU: {reason}"))
     }
 
     /// The present phase.

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::{KvCacheType, Quantization};
+use weighbridge_cuda::device::DeviceChoice;
 use weighbridge_tls::ServerFiles;
 
 use super::ServeError;
@@ -31,6 +33,34 @@ pub enum ModelFile {
     Path(PathBuf),
     /// A source to be resolved: found or fetched, and verified.
     Source(Box<ArtifactRequest>),
+}
+
+/// What computes a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeviceSetting {
+    /// A GPU where there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU; where it can't be had the CPU serves, and says why.
+    Cuda(DeviceChoice),
+}
+
+impl FromStr for DeviceSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(DeviceChoice::First)),
+            other => match other.strip_prefix("cuda:") {
+                Some(uuid) => uuid.parse().map(Self::Cuda),
+                None => Err(format!("{other:?} is no device: auto, cpu, cuda, or cuda:UUID of one card")),
+            },
+        }
+    }
 }
 
 /// A LoRA adapter to serve beside the model.
@@ -71,6 +101,14 @@ pub struct ServerConfig {
     pub kv_cache_type: KvCacheType,
     /// What the matrices of safetensors are quantised to while loading; as they are stored when absent.
     pub quantize: Option<Quantization>,
+    /// What computes.
+    pub device: DeviceSetting,
+    /// The kernels' pack; the folder `kernels` beside the program when absent.
+    pub kernels: Option<PathBuf>,
+    /// True where no other model is on the same GPU: keys and values then get all that is left of it.
+    pub whole_card: bool,
+    /// Where kernels that had to be compiled are kept.
+    pub kernel_cache: PathBuf,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
     /// Bytes of a request's body.
@@ -81,6 +119,9 @@ pub struct ServerConfig {
 
 /// Tokens of a decoder's step where nothing else is said: enough for the fastest products, and half the memory of 512.
 pub const DECODER_STEP: usize = 256;
+
+/// Tokens of a decoder's step on a GPU, whose products want more rows.
+pub const CARD_STEP: usize = 2048;
 
 /// Tokens of an encoder's step where nothing else is said: a text is one step, and theirs are this long.
 pub const ENCODER_STEP: usize = 512;
@@ -116,6 +157,10 @@ impl ServerConfig {
             kv_memory: None,
             kv_cache_type: KvCacheType::Auto,
             quantize: None,
+            device: DeviceSetting::Auto,
+            kernels: None,
+            whole_card: false,
+            kernel_cache: std::env::temp_dir().join("weighbridge-kernels"),
             threads: None,
             max_body_bytes: Self::MAX_BODY_BYTES,
             drain_timeout: Duration::from_secs(300),

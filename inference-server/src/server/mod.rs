@@ -7,7 +7,7 @@ pub mod config;
 mod error;
 mod load;
 
-pub use config::{AdapterConfig, ModelFile, ServerConfig};
+pub use config::{AdapterConfig, DeviceSetting, ModelFile, ServerConfig};
 pub use error::ServeError;
 
 use std::net::SocketAddr;

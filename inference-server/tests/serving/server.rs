@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use weighbridge_crds::{KvCacheType, Quantization};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess};
-use weighbridge_inference_server::server::{ModelFile, ServeError, Server, ServerConfig};
+use weighbridge_inference_server::server::{DeviceSetting, ModelFile, ServeError, Server, ServerConfig};
 
 use super::running::{Running, refusal};
 use super::{family, sample};
@@ -235,4 +235,32 @@ async fn the_kv_caches_type_says_how_many_tokens_a_mebibyte_holds() {
         server.post("/v1/completions", &request(tokens - 1)).await;
         server.stop().await;
     }
+}
+
+/// Asked for a card that is not there, the CPU serves, and `/readyz` says why; asked for nothing, there is nothing to say.
+#[tokio::test]
+async fn without_the_gpu_that_was_asked_for_the_cpu_serves_and_says_why() {
+    let serve = async |device: &str| {
+        let model = ModelFile::Path(sample());
+        let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into(), model, "smollm2");
+        config.device = device.parse().unwrap();
+        let server = Running::start(config).await;
+        let ready = server.send("GET", "/readyz", &Value::Null).await;
+        let answer = server.post("/v1/chat/completions", &chat(json!({"max_tokens": 4}))).await;
+        assert_eq!(answer["usage"]["completion_tokens"], 4);
+        ready
+    };
+    let missing = "cuda:GPU-00000000-0000-0000-0000-000000000000";
+    let (status, words) = serve(missing).await;
+    assert!(status == 200 && words.starts_with("ready; on the CPU: no CUDA backend: "), "{words}");
+    assert_eq!(serve("cpu").await, (200, "ready".to_owned()));
+}
+
+#[test]
+fn a_device_that_is_none_is_refused_with_what_there_is() {
+    for wrong in ["gpu", "", "cuda:0", "cuda:", "CUDA"] {
+        let error = wrong.parse::<DeviceSetting>().unwrap_err();
+        assert!(error.contains("cuda:UUID") || error.contains("nvidia-smi -L"), "{wrong}: {error}");
+    }
+    assert_eq!("auto".parse(), Ok(DeviceSetting::Auto));
 }

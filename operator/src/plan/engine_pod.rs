@@ -17,8 +17,16 @@ const MODELS_FOLDER: &str = "/models";
 const ADAPTERS_FOLDER: &str = "/adapters";
 const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 
-/// What people are told where a model gets a GPU.
-pub const GPU_NOT_USED: &str = "this engine has no GPU backend yet: the device is held and not used";
+/// What people are told where a model gets `count` GPUs.
+pub fn of_gpus(count: i32) -> String {
+    let told = "where a GPU can't be used the CPU serves, and each pod's log and /readyz say why";
+    match count {
+        ..=1 => told.to_owned(),
+        more => {
+            format!("{told}; a model computes on one GPU yet: of {more}, the others are held and not used")
+        }
+    }
+}
 
 /// Pods of one revision, without the label that names it.
 pub fn template(
@@ -108,6 +116,7 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
     flag("kv-cache-type", kv_cache_type.map(|kind| kind.to_string()));
     flag("quantize", open.quantize.map(|kind| kind.to_string()));
+    flag("device", open.hardware.gpu().map(|_| "cuda".to_owned()));
     flag("threads", open.hardware.threads().map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
     arguments
@@ -302,7 +311,7 @@ fn place_on_gpu(
         format!("ResourceProfile {profile} says so")
     };
     decisions.push(Decision::new(format!("{count} of {resource}"), from));
-    decisions.push(Decision::new("the model is computed on the CPU", GPU_NOT_USED));
+    decisions.push(Decision::new("--device=cuda", of_gpus(*count)));
     if let Some(product) = product {
         node_selector.insert(GPU_PRODUCT_LABEL.to_owned(), product.clone());
         decisions.push(Decision::new(

@@ -26,7 +26,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 pub use bounds::{Bounds, DEFAULT_BODY_BYTES};
-pub use engine_pod::GPU_NOT_USED;
+pub use engine_pod::of_gpus;
 pub use images::{Images, PullPolicy};
 pub use model::{ModelPlan, ObservedModel, model};
 pub use names::MANAGED_BY_KEY;

@@ -12,7 +12,7 @@ use weighbridge_crds::{
 use super::conditions::{Says, current, is_ready, merge, ours};
 use super::pods::PodsView;
 use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
-use crate::plan::{Applied, GPU_NOT_USED, ModelChildren, Revision};
+use crate::plan::{Applied, ModelChildren, Revision, of_gpus};
 use crate::proxies::Heard;
 use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
 
@@ -98,7 +98,7 @@ fn open_says(
     view: &PodsView<'_>,
 ) -> Vec<Says> {
     // Who pays for a GPU is told where they look first: beside Accepted, and beside Ready.
-    let gpu = open.hardware.gpu().map_or_else(String::new, |_| format!("; {GPU_NOT_USED}"));
+    let gpu = open.hardware.gpu().map_or_else(String::new, |gpu| format!("; {}", of_gpus(gpu.count)));
     let valid = format!("the spec is valid and everything it names exists{gpu}");
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
     let wanted = usize::try_from(model.replicas).unwrap_or_default();

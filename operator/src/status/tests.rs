@@ -479,7 +479,7 @@ fn replicas_kept_for_the_other_arm_are_told() {
 }
 
 #[test]
-fn a_gpu_that_is_held_and_not_used_is_told() {
+fn what_becomes_of_a_gpu_is_told() {
     let mut parent = parent(1, None);
     let weights = json!({"openWeights": {"source": "hf://o/r/f", "resources": {"profile": "p"}}});
     parent.spec = serde_json::from_value(weights).unwrap();
@@ -498,8 +498,12 @@ fn a_gpu_that_is_held_and_not_used_is_told() {
         };
         let pods = [on_node("p", true, json!({}))];
         let status = model(&parent, &outcome, &pods, None, Timestamp::UNIX_EPOCH);
-        ["Accepted", "Ready"].map(|type_| message(&status, type_).contains("held and not used"))
+        ["Accepted", "Ready"].map(|type_| {
+            let message = message(&status, type_);
+            (message.contains("/readyz say why"), message.contains("of 2, the others are held and not used"))
+        })
     };
-    assert_eq!(says(json!({})), [true, true]);
-    assert_eq!(says(Value::Null), [false, false]);
+    assert_eq!(says(json!({})), [(true, false); 2]);
+    assert_eq!(says(json!({"count": 2})), [(true, true); 2]);
+    assert_eq!(says(Value::Null), [(false, false); 2]);
 }

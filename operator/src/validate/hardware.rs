@@ -90,8 +90,8 @@ pub(super) fn hardware(
     };
     if let (Some(gpu), Place::Machine) = (&gpu, place) {
         return Err(Refusal::invalid(format!(
-            "openWeights.resources.profile {name:?} asks for {}, but `weighbridge up` computes on the CPU: \
-             name a profile without gpu",
+            "openWeights.resources.profile {name:?} asks for {}, and `weighbridge up` places nothing: \
+             it takes the GPU that this machine has, if any; name a profile without gpu",
             gpu.resource
         )));
     }

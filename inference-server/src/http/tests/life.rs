@@ -195,3 +195,14 @@ async fn metrics_count_requests_tokens_and_times() {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
 }
+
+#[tokio::test]
+async fn probes_say_why_an_engine_has_ended() {
+    let server = TestServer::start().await;
+    assert_eq!(server.get("/readyz").await, (200, "ready".to_owned()));
+    let (status, answer) = server.post("/v1/completions", &completion(json!("a%"), json!({}))).await;
+    assert!(status >= 500, "{answer}");
+    let ended = (503, "simulated is lost: it met a %".to_owned());
+    assert_eq!(server.get("/livez").await, ended);
+    assert_eq!(server.get("/readyz").await, ended);
+}

@@ -13,7 +13,7 @@ use crate::http::{AppState, Encoding, Phase, Serves};
 use crate::metrics::EngineMetrics;
 use crate::model::EncoderOutput;
 use crate::safetensors::{PoolingMode, SafetensorsFolder, SentenceFiles, TextFiles};
-use crate::server::config::ENCODER_STEP;
+use crate::server::config::{DeviceSetting, ENCODER_STEP};
 use crate::server::{ServeError, ServerConfig};
 use crate::tokenizer::HuggingFaceTokenizer;
 
@@ -37,6 +37,11 @@ pub(super) fn load(
             config.kv_cache_type
         );
         return Err(ServeError::Config { field: ServerConfig::KV_CACHE_TYPE, problem });
+    }
+    if let DeviceSetting::Cuda(_) = config.device {
+        let reason = "no CUDA backend: embedders and rerankers compute on the CPU";
+        tracing::warn!(reason, "the CPU computes");
+        state.computes_without_gpu(reason.to_owned());
     }
     let began = Instant::now();
     let files = TextFiles::read(path, folder.config())?;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock::PhaseClock;
+use super::device::Devices;
 use super::source::Opened;
-use crate::backend::Backend as _;
-use crate::backend::cpu::{AdditionOrder, CpuBackend, CpuOptions, KvMemory, LoadError};
+use crate::backend::Backend;
+use crate::backend::cpu::{AdditionOrder, CpuBackend, CpuOptions, KvMemory, LoadError, LoadProgress};
 use crate::chat_template::ChatTemplate;
 use crate::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
 use crate::http::{AppState, Generation, Phase, Serves};
@@ -26,7 +27,9 @@ type TextSide = (Tokenizer, Result<ChatTemplate, String>);
 
 /// What comes out of a file or a folder.
 pub(super) struct Loaded {
-    pub(super) backend: CpuBackend,
+    pub(super) backend: Box<dyn Backend>,
+    /// Tokens of a step.
+    tokens_per_step: usize,
     tokenizer: Tokenizer,
     template: Result<ChatTemplate, String>,
     pub(super) context: usize,
@@ -61,16 +64,25 @@ pub(super) fn load(
     std::thread::scope(|scope| {
         let text = scope.spawn(|| text_side(opened, state));
         let (began, clock) = (Instant::now(), PhaseClock::default());
-        let backend = CpuBackend::load_with(opened.tensors(), &adapters, &options, &mut |progress| {
+        let mut progress = |progress: LoadProgress| {
             clock.enter(state, progress.phase.as_str());
             state.enter(Phase::Loading { bytes: progress.bytes, total: progress.total_bytes });
-        });
+        };
+        let on_card = Devices { config, state }.load(opened.tensors(), &adapters, context, &mut progress);
+        let loaded: Result<(Box<dyn Backend>, usize), LoadError> =
+            on_card.and_then(|on_card| match on_card {
+                Some((backend, step)) => Ok((Box::new(backend) as Box<dyn Backend>, step)),
+                None => {
+                    let cpu = CpuBackend::load_with(opened.tensors(), &adapters, &options, &mut progress)?;
+                    Ok((Box::new(cpu) as Box<dyn Backend>, options.step_tokens))
+                }
+            });
         clock.finish(state);
         state.phase_took("load", began.elapsed());
         let (tokenizer, template) = text.join().map_err(|_| ServeError::Panicked)??;
-        let backend = backend?;
+        let (backend, tokens_per_step) = loaded?;
         let tokenizer = tokenizer.for_rows(backend.vocabulary_size())?;
-        Ok(Loaded { backend, tokenizer, template, context })
+        Ok(Loaded { backend, tokens_per_step, tokenizer, template, context })
     })
 }
 
@@ -111,15 +123,15 @@ pub(super) async fn start(
     loaded: Loaded,
     metrics: Arc<EngineMetrics>,
 ) -> Result<Serves, ServeError> {
-    let Loaded { backend, tokenizer, template, context } = loaded;
+    let Loaded { backend, tokens_per_step, tokenizer, template, context } = loaded;
     let tokenizer = Arc::new(tokenizer);
     let engine_config = EngineConfig {
         max_sequences: config.max_sequences,
-        tokens_per_step: config.tokens_per_step.unwrap_or(DECODER_STEP),
+        tokens_per_step,
         max_waiting: config.max_waiting,
         context_length: Some(context),
     };
-    let engine = EngineHandle::start(Box::new(backend), Arc::clone(&tokenizer), engine_config, metrics);
+    let engine = EngineHandle::start(backend, Arc::clone(&tokenizer), engine_config, metrics);
     let engine = engine.map_err(ServeError::Thread)?;
     warm_up(&engine).await?;
     Ok(Serves::Generation(Generation { engine, tokenizer, template }))

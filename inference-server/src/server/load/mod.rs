@@ -1,6 +1,7 @@
 //! From a source to a model that has computed something.
 
 mod clock;
+mod device;
 mod encoding;
 mod generation;
 mod source;
@@ -14,7 +15,6 @@ use sha2::{Digest as _, Sha256};
 use super::config::{AdapterConfig, ModelFile, ServerConfig};
 use super::error::ServeError;
 use crate::artifact;
-use crate::backend::Backend as _;
 use crate::backend::cpu::LoadError;
 use crate::http::{AppState, Phase, ServedModel, unix_seconds};
 use crate::metrics::EngineMetrics;
