@@ -10,6 +10,7 @@ mod step;
 pub use encoder::Encoder;
 
 use crate::kv::BlockId;
+use crate::sampling::{Draw, NoFiniteLogit, Sampled};
 
 /// Which rows of logits a chunk asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,4 +136,26 @@ pub trait Backend: Send {
     /// vocabulary, a block is outside the memory, or the table is too short; else
     /// [`BackendError::Device`].
     fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Logits) -> Result<(), BackendError>;
+
+    /// Whoever draws where the logits are, if the backend does.
+    fn drawing(&mut self) -> Option<&mut dyn Drawing> {
+        None
+    }
+}
+
+/// A token that was drawn, or that its row had no finite logit.
+pub type Drawn = Result<Sampled, NoFiniteLogit>;
+
+/// A backend whose logits are far away: it draws there, and gives tokens.
+pub trait Drawing {
+    /// As [`Backend::forward`], then a token for each chunk that wants its last row, in their order; `draws` has one for
+    /// each of them. No chunk wants more than its last row.
+    ///
+    /// # Errors
+    /// As [`Backend::forward`].
+    fn forward_and_draw(
+        &mut self,
+        batch: &[SequenceChunk<'_>],
+        draws: &[Draw],
+    ) -> Result<Vec<Drawn>, BackendError>;
 }

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::mpsc;
 
 use super::{Event, Finished, GenerateError, GenerateRequest, StopCause, TokenEvent};
-use crate::backend::{AdapterId, Logits, LogitsWanted};
-use crate::sampling::{Sampler, Scratch, TokenLogprobs, logprobs_of};
+use crate::backend::{AdapterId, Drawn, Logits, LogitsWanted};
+use crate::sampling::{Draw, Sampled, Sampler, Scratch, TokenLogprobs, logprobs_of};
 use crate::scheduler::PlannedChunk;
 use crate::tokenizer::{Detokenizer, Tokenizer};
 
@@ -85,18 +85,44 @@ impl Sequence {
         tokenizer: &Tokenizer,
         scratch: &mut Scratch,
     ) -> Outcome {
-        let advanced = catch_unwind(AssertUnwindSafe(|| {
-            self.read_prompt_rows(chunk, &rows, logits);
+        self.guarded(|this| {
+            this.read_prompt_rows(chunk, &rows, logits);
             if !chunk.samples {
                 return Ok(Outcome::Continues);
             }
             let last = rows.end.checked_sub(1).and_then(|row| logits.row_mut(row));
             let row =
                 last.ok_or_else(|| GenerateError::Step("the backend returned too few rows".to_owned()))?;
-            let sampled = self.sampler.sample(row, scratch)?;
-            Ok(self.accept(sampled.token, sampled.logprobs, tokenizer))
-        }));
-        let error = match advanced {
+            let sampled = this.sampler.sample(row, scratch)?;
+            Ok(this.accept(sampled.token, sampled.logprobs, tokenizer))
+        })
+    }
+
+    /// The next draw, for a backend that makes it.
+    pub(super) fn prepare(&mut self) -> Draw {
+        self.sampler.prepare()
+    }
+
+    /// Takes what a backend has drawn for `chunk`, if it samples. A panic in here is this sequence's alone.
+    pub(super) fn take(
+        &mut self,
+        chunk: &PlannedChunk,
+        drawn: Option<Drawn>,
+        tokenizer: &Tokenizer,
+    ) -> Outcome {
+        self.guarded(|this| {
+            if !chunk.samples {
+                return Ok(Outcome::Continues);
+            }
+            let missing = || GenerateError::Step("the backend returned too few tokens".to_owned());
+            let Sampled { token, logprobs } = drawn.ok_or_else(missing)??;
+            this.sampler.note(token);
+            Ok(this.accept(token, logprobs, tokenizer))
+        })
+    }
+
+    fn guarded(&mut self, advance: impl FnOnce(&mut Self) -> Result<Outcome, GenerateError>) -> Outcome {
+        let error = match catch_unwind(AssertUnwindSafe(|| advance(self))) {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(error)) => error,
             Err(panic) => GenerateError::Panicked(super::worker::panic_message(&*panic)),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::metrics::EngineMetrics;
 use crate::sampling::SamplingParams;
-use crate::testing::{Gate, IM_END, SimulatedBackend, tokenizer};
+use crate::testing::{Gate, IM_END, SimulatedBackend, SimulatedDrawing, tokenizer};
 
 fn engine(blocks: usize, config: EngineConfig) -> (EngineHandle, Gate) {
     let backend = SimulatedBackend::new(blocks, 4096);
@@ -225,6 +225,42 @@ async fn a_sequence_without_numbers_fails_alone() {
     let error = collect(streams.next().unwrap()).await.unwrap_err();
     assert!(matches!(error, GenerateError::Logits(_)), "{error}");
     assert_eq!(collect(streams.next().unwrap()).await.unwrap().0, "wxyz");
+}
+
+/// Where the backend draws, penalties go with the draw and the token comes back; rows of prompts are still read here.
+#[tokio::test]
+async fn a_backend_that_draws_gives_what_its_logits_would() {
+    let (here, _) = engine(64, EngineConfig::default());
+    let backend = SimulatedDrawing(SimulatedBackend::new(64, 4096));
+    let metrics = Arc::new(EngineMetrics::default());
+    let config = EngineConfig { tokens_per_step: 7, ..EngineConfig::default() };
+    let there = EngineHandle::start(Box::new(backend), Arc::new(tokenizer()), config, metrics).unwrap();
+    let penalised = SamplingParams {
+        temperature: 0.0,
+        repetition_penalty: 1.3,
+        frequency_penalty: 2.5,
+        presence_penalty: 0.5,
+        // Not to be drawn: the bytes by which tests make the backend fail.
+        logit_bias: "!?#%".bytes().map(|byte| (u32::from(byte), f32::NEG_INFINITY)).collect(),
+        ..SamplingParams::default()
+    };
+    let requests = || {
+        vec![
+            request("a prompt of some length", 40),
+            GenerateRequest { sampling: penalised.clone(), ignore_end: true, ..request("ABAB", 30) },
+            GenerateRequest { prompt_logprobs: Some(1), ..request("k", 9) },
+        ]
+    };
+    let (ours, theirs) = (here.submit(requests()).await.unwrap(), there.submit(requests()).await.unwrap());
+    for (ours, theirs) in ours.into_iter().zip(theirs) {
+        assert_eq!(collect(theirs).await.unwrap(), collect(ours).await.unwrap());
+    }
+    let streams = there.submit(vec![request("#", 5), request("v", 9)]).await.unwrap();
+    let mut streams = streams.into_iter();
+    let error = collect(streams.next().unwrap()).await.unwrap_err();
+    assert!(matches!(error, GenerateError::Logits(_)), "{error}");
+    assert_eq!(collect(streams.next().unwrap()).await.unwrap().0, "wxyz");
+    until(&there, |load| load.used_blocks == 0).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::load::{Figures, Load};
 use super::sequence::{Outcome, PROMPT_LOGPROBS_CHUNK, Sequence};
-use super::step::StepFailure;
+use super::step::{Computed, StepFailure};
 use super::{EngineConfig, Event, GenerateError, GenerateRequest, step};
 use crate::backend::{Backend, Logits};
 use crate::kv::BlockManager;
@@ -126,10 +126,10 @@ impl Worker {
         if plan.chunks.is_empty() {
             return;
         }
-        let rows =
-            step::compute(&mut *self.backend, &plan, &self.scheduler, &self.sequences, &mut self.logits);
-        match rows {
-            Ok(rows) => self.apply(&plan, rows),
+        let (backend, sequences) = (&mut *self.backend, &mut self.sequences);
+        let computed = step::compute(backend, &plan, &self.scheduler, sequences, &mut self.logits);
+        match computed {
+            Ok(computed) => self.apply(&plan, computed),
             Err(StepFailure { problem, is_final }) => {
                 self.fail_step(&plan, &problem);
                 self.lost = is_final.then_some(problem);
@@ -138,12 +138,20 @@ impl Worker {
         self.metrics.observe_step(started.elapsed(), plan.tokens());
     }
 
-    fn apply(&mut self, plan: &StepPlan, rows: Vec<std::ops::Range<usize>>) {
+    fn apply(&mut self, plan: &StepPlan, mut computed: Computed) {
         self.scheduler.commit(plan);
-        for (chunk, rows) in plan.chunks.iter().zip(rows) {
+        for (index, chunk) in plan.chunks.iter().enumerate() {
             let Some(sequence) = self.sequences.get_mut(&chunk.id) else { continue };
             let tokenizer = &self.tokenizer;
-            let outcome = sequence.advance(chunk, rows, &mut self.logits, tokenizer, &mut self.scratch);
+            let outcome = match &mut computed {
+                Computed::Rows(rows) => {
+                    let rows = rows.get(index).cloned().unwrap_or_default();
+                    sequence.advance(chunk, rows, &mut self.logits, tokenizer, &mut self.scratch)
+                }
+                Computed::Drawn(drawn) => {
+                    sequence.take(chunk, drawn.get_mut(index).and_then(Option::take), tokenizer)
+                }
+            };
             match outcome {
                 Outcome::Ended => self.remove(chunk.id),
                 Outcome::Continues if chunk.samples => self.scheduler.append(chunk.id),

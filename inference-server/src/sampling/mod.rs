@@ -5,12 +5,14 @@
 //! so a seed gives the same tokens whatever else runs. Nothing here knows text.
 
 mod candidates;
+mod draw;
 mod logprobs;
 mod params;
 mod penalties;
 #[cfg(test)]
 mod tests;
 
+pub use draw::{Draw, LogitEdit};
 pub use logprobs::TokenLogprobs;
 pub use params::SamplingParams;
 
@@ -74,6 +76,22 @@ impl Sampler {
         };
         self.penalties.note(token);
         Ok(Sampled { token, logprobs: raw.map(|(row, top)| logprobs::of(&row, token, top)) })
+    }
+}
+
+impl Sampler {
+    /// The next draw, for whoever makes it where the logits are. Takes a number from the sequence's own, as
+    /// [`Self::sample`] does; the token that comes of it is to be [noted](Self::note).
+    pub fn prepare(&mut self) -> Draw {
+        let SamplingParams { temperature, min_p, top_k, top_p, top_logprobs, .. } = self.params;
+        let at = if temperature == 0.0 { 0.0 } else { uniform(&mut self.rng) };
+        let edits = self.penalties.edits(&self.params);
+        Draw { temperature, min_p, top_k, top_p, at, edits, top_logprobs }
+    }
+
+    /// Notes a token that was drawn elsewhere.
+    pub fn note(&mut self, token: u32) {
+        self.penalties.note(token);
     }
 }
 

@@ -1,8 +1,8 @@
 //! What earlier tokens take from the logits of later ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::SamplingParams;
+use super::{LogitEdit, SamplingParams};
 
 /// The tokens of a sequence, as far as its penalties need them.
 #[derive(Debug)]
@@ -25,6 +25,27 @@ impl Penalties {
         if self.counts {
             *self.drawn.entry(token).or_default() += 1;
         }
+    }
+
+    /// What [`Self::apply`] does, as a value.
+    pub(super) fn edits(&self, params: &SamplingParams) -> Vec<LogitEdit> {
+        let mut edits: BTreeMap<u32, LogitEdit> = BTreeMap::new();
+        let mut edit = |token: u32, repetition: f32, add: f32| {
+            let edit = edits.entry(token).or_insert(LogitEdit { token, repetition: 1.0, add: 0.0 });
+            edit.repetition *= repetition;
+            edit.add += add;
+        };
+        if params.repetition_penalty != 1.0 {
+            let drawn = self.drawn.keys().filter(|token| !self.prompt.contains(token));
+            self.prompt.iter().chain(drawn).for_each(|token| edit(*token, params.repetition_penalty, 0.0));
+        }
+        for (token, times) in &self.drawn {
+            edit(*token, 1.0, -(params.frequency_penalty * *times as f32 + params.presence_penalty));
+        }
+        for (token, bias) in &params.logit_bias {
+            edit(*token, 1.0, *bias);
+        }
+        edits.into_values().collect()
     }
 
     pub(super) fn apply(&self, params: &SamplingParams, logits: &mut [f32]) {

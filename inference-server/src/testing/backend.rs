@@ -1,8 +1,11 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::IM_END;
-use crate::backend::{Backend, BackendDescription, BackendError, Logits, LogitsWanted, SequenceChunk};
+use crate::backend::{
+    Backend, BackendDescription, BackendError, Drawing, Drawn, Logits, LogitsWanted, SequenceChunk,
+};
 use crate::kv::BLOCK_SIZE;
+use crate::sampling::{Draw, LogitEdit, NoFiniteLogit, Sampled};
 
 /// Lets a test hold the backend between steps.
 #[derive(Clone, Default)]
@@ -148,4 +151,51 @@ fn fill(row: &mut [f32], known: &[u32]) {
         Ok(_) => last + 1,
     };
     row[next as usize] = 9.0;
+}
+
+/// The same, drawing by itself: always the likeliest, after the draw's edits.
+pub(crate) struct SimulatedDrawing(pub(crate) SimulatedBackend);
+
+impl Backend for SimulatedDrawing {
+    fn description(&self) -> BackendDescription {
+        self.0.description()
+    }
+
+    fn vocabulary_size(&self) -> usize {
+        self.0.vocabulary_size()
+    }
+
+    fn context_length(&self) -> usize {
+        self.0.context_length()
+    }
+
+    fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Logits) -> Result<(), BackendError> {
+        self.0.forward(batch, logits)
+    }
+
+    fn drawing(&mut self) -> Option<&mut dyn Drawing> {
+        Some(self)
+    }
+}
+
+impl Drawing for SimulatedDrawing {
+    fn forward_and_draw(
+        &mut self,
+        batch: &[SequenceChunk<'_>],
+        draws: &[Draw],
+    ) -> Result<Vec<Drawn>, BackendError> {
+        let mut logits = Logits::default();
+        self.0.forward(batch, &mut logits)?;
+        assert_eq!(logits.rows(), draws.len(), "a draw for each row");
+        let token = |(row, draw): (usize, &Draw)| {
+            let row = logits.row_mut(row).unwrap();
+            for LogitEdit { token, repetition, add } in &draw.edits {
+                let logit = &mut row[*token as usize];
+                *logit = if *logit > 0.0 { *logit / repetition } else { *logit * repetition } + add;
+            }
+            let best = (0..).zip(row.iter()).filter(|(_, x)| x.is_finite()).max_by(|a, b| a.1.total_cmp(b.1));
+            best.map(|(token, _)| Sampled { token, logprobs: None }).ok_or(NoFiniteLogit)
+        };
+        Ok(draws.iter().enumerate().map(token).collect())
+    }
 }

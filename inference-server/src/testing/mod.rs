@@ -4,7 +4,7 @@
 mod backend;
 mod source;
 
-pub(crate) use backend::{Gate, SimulatedBackend};
+pub(crate) use backend::{Gate, SimulatedBackend, SimulatedDrawing};
 pub(crate) use source::NotedFile;
 
 use crate::tokenizer::{TokenType, Tokenizer, TokenizerMetadata};

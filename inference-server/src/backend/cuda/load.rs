@@ -6,7 +6,7 @@ use weighbridge_cuda::operations::attention::{CacheKind, HeadShape};
 
 use super::adapters::{AdapterTables, size_of_all};
 use super::execute::Memory;
-use super::memory::{LOGIT_ROWS, Layout, Limits, MemoryPlan, block_bytes};
+use super::memory::{Layout, Limits, MemoryPlan, block_bytes, logit_rows};
 use super::program::Program;
 use super::record::record;
 use super::weights::{LoadProblem, WeightsPlan, staging};
@@ -109,7 +109,7 @@ impl CudaBackend {
             memory,
             limits: limits_of_steps,
             rows: limits.rows,
-            logit_rows: LOGIT_ROWS.max(limits.sequences.next_power_of_two()),
+            logit_rows: logit_rows(&limits),
             recordings: std::collections::HashMap::new(),
             // One more than sequences are given.
             spare: u32::try_from(fit.blocks).unwrap_or(u32::MAX),

@@ -4,7 +4,7 @@
 use weighbridge_cuda::form::input_stride;
 use weighbridge_cuda::launch::Address;
 use weighbridge_cuda::operations::attention::{Attention, HeadShape, SPAN, TILE_ROWS, Tile};
-use weighbridge_cuda::operations::{ExpertTile, SortByExpert, Width};
+use weighbridge_cuda::operations::{Edit, ExpertTile, Settings, SortByExpert, Width};
 
 use super::program::{Program, Widths};
 use crate::kv::BLOCK_SIZE;
@@ -14,6 +14,17 @@ const ALIGNMENT: u64 = 256;
 
 /// Rows whose logits are computed at once.
 pub(super) const LOGIT_ROWS: usize = 64;
+
+/// Edits of logits that are uploaded at once: more are several uploads.
+pub(super) const EDITS: usize = 4096;
+
+/// Alternatives that a draw may report: what OpenAI's API has.
+pub(super) const MOST_ALTERNATIVES: usize = 20;
+
+/// Rows of logits that there is room for: every sequence's last.
+pub(super) fn logit_rows(limits: &Limits) -> usize {
+    LOGIT_ROWS.max(limits.sequences.next_power_of_two())
+}
 
 /// What a backend is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +72,13 @@ pub(super) struct Scratch {
     pub(super) cosines: Address,
     pub(super) sines: Address,
     pub(super) logits: Address,
+    /// The logits as the model gave them, where penalties change them.
+    pub(super) untouched: Address,
+    /// What draws give: tokens, log probabilities, alternatives and theirs.
+    pub(super) drawn: Address,
+    pub(super) logprobs: Address,
+    pub(super) top_ids: Address,
+    pub(super) top_logprobs: Address,
     pub(super) plain: Address,
     pub(super) scores: Address,
     pub(super) choices: Address,
@@ -86,6 +104,9 @@ pub(super) struct Inputs {
     pub(super) wanted: Address,
     pub(super) adapters: Address,
     pub(super) tables: Address,
+    /// How rows are drawn from, and edits of their logits, [`EDITS`] at once.
+    pub(super) settings: Address,
+    pub(super) edits: Address,
     /// Of each sight: tiles that split keys, tiles of rows, tiles that are combined.
     pub(super) tiles: Vec<[Address; 3]>,
     /// Tiles of each of the three that there is room for.
@@ -138,6 +159,8 @@ fn inputs(sights: usize, limits: &Limits, blocks: usize, tile_room: [usize; 3]) 
         wanted: region.take(4 * rows),
         adapters: region.take(4 * rows),
         tables: region.take(4 * blocks.max(1)),
+        settings: region.take(size_of::<Settings>() * logit_rows(limits)),
+        edits: region.take(size_of::<Edit>() * EDITS),
         tiles: (0..sights).map(|_| tile_room.map(|room| region.take(room * size_of::<Tile>()))).collect(),
         tile_room,
     };
@@ -187,7 +210,12 @@ fn scratch(widths: &Widths, limits: &Limits, partials: usize) -> (Scratch, u64) 
         attended: halves(&mut region, input_stride(widths.attended)),
         kept_attended: halves(&mut region, input_stride(widths.attended)),
         gated: halves(&mut region, input_stride(widths.gated)),
-        logits: region.take(4 * LOGIT_ROWS.max(limits.sequences.next_power_of_two()) * widths.vocabulary),
+        logits: region.take(4 * logit_rows(limits) * widths.vocabulary),
+        untouched: region.take(4 * logit_rows(limits) * widths.vocabulary),
+        drawn: region.take(4 * logit_rows(limits)),
+        logprobs: region.take(4 * logit_rows(limits)),
+        top_ids: region.take(4 * logit_rows(limits) * MOST_ALTERNATIVES),
+        top_logprobs: region.take(4 * logit_rows(limits) * MOST_ALTERNATIVES),
         plain: region.take(if limits.multiplies { 2 * widths.plain } else { 0 }),
         choices: region.take(4 * pairs),
         shares: region.take(4 * pairs),

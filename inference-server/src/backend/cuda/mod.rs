@@ -2,11 +2,13 @@
 //!
 //! - `record` writes down what a family calls, as a `program`; `execute` makes launches of it.
 //! - `memory` plans the card's memory before a byte is reserved; `load` and `weights` fill it, `adapters` beside them.
-//! - `inputs` is a step as the card reads it; steps that decode are recorded by shape and replayed.
+//! - `inputs` is a step as the card reads it; steps that decode are recorded by shape and replayed; `draw` makes tokens of
+//!   the logits where they are.
 //!
 //! No arithmetic and no `unsafe`: both are `weighbridge_cuda`'s.
 
 mod adapters;
+mod draw;
 mod execute;
 mod inputs;
 mod load;
@@ -24,7 +26,8 @@ use weighbridge_cuda::device::{Device, DeviceError, Recording};
 pub use weighbridge_cuda::operations::attention::CacheKind;
 
 use super::step::StepLimits;
-use super::{Backend, BackendDescription, BackendError, Logits, SequenceChunk};
+use super::{Backend, BackendDescription, BackendError, Drawing, Drawn, Logits, SequenceChunk};
+use crate::sampling::Draw;
 use execute::{Execution, Memory};
 use inputs::{Shape, StepInputs};
 use memory::LOGIT_ROWS;
@@ -69,36 +72,68 @@ impl Backend for CudaBackend {
     }
 
     fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Logits) -> Result<(), BackendError> {
+        let (inputs, wanted) = self.step(batch)?;
+        let out = logits.reset(wanted, self.limits.vocabulary);
+        match inputs {
+            Some(inputs) => self.compute(&inputs, out).map_err(|error| failed(&error)),
+            None => Ok(()),
+        }
+    }
+
+    fn drawing(&mut self) -> Option<&mut dyn Drawing> {
+        Some(self)
+    }
+}
+
+impl Drawing for CudaBackend {
+    fn forward_and_draw(
+        &mut self,
+        batch: &[SequenceChunk<'_>],
+        draws: &[Draw],
+    ) -> Result<Vec<Drawn>, BackendError> {
+        let (inputs, wanted) = self.step(batch)?;
+        if wanted != draws.len() || wanted > self.logit_rows {
+            let problem =
+                format!("{wanted} rows are wanted, {} are drawn from, {} fit", draws.len(), self.logit_rows);
+            return Err(BackendError::InvalidChunk { chunk: 0, problem });
+        }
+        let Some(inputs) = inputs else { return Ok(Vec::new()) };
+        self.run(&inputs, true).and_then(|()| self.draw(draws)).map_err(|error| failed(&error))
+    }
+}
+
+impl CudaBackend {
+    /// `batch` as the card reads it, if it holds anything, and the rows that it wants.
+    fn step(&self, batch: &[SequenceChunk<'_>]) -> Result<(Option<StepInputs>, usize), BackendError> {
         let step = self.limits.lay_out(batch)?;
-        let (rows, vocabulary) = (step.tokens.len(), self.limits.vocabulary);
+        let rows = step.tokens.len();
         if rows > self.rows {
             let problem =
                 format!("with it the step has {rows} rows, more than the {} planned for", self.rows);
             return Err(BackendError::InvalidChunk { chunk: batch.len().saturating_sub(1), problem });
         }
-        let wanted = step.wanted.len();
-        let out = logits.reset(wanted, vocabulary);
-        if rows == 0 {
-            return Ok(());
-        }
-        let inputs = StepInputs::new(&step, &self.program, &self.memory.layout.inputs, self.rows, self.spare);
-        self.compute(&inputs, out).map_err(|error| failed(&error))
+        let inputs = (rows > 0).then(|| {
+            StepInputs::new(&step, &self.program, &self.memory.layout.inputs, self.rows, self.spare)
+        });
+        Ok((inputs, step.wanted.len()))
     }
-}
 
-impl CudaBackend {
-    /// Uploads the step, runs it, and copies its logits to `out`.
-    fn compute(&mut self, inputs: &StepInputs, out: &mut [f32]) -> Result<(), DeviceError> {
-        let vocabulary = self.limits.vocabulary;
+    /// Uploads the step and runs it, its logits too where they `fit`.
+    fn run(&mut self, inputs: &StepInputs, fit: bool) -> Result<(), DeviceError> {
         for (place, bytes) in &inputs.uploads {
             self.device.upload(self.memory.inputs.offset(place.0), bytes)?;
         }
-        let fits = inputs.shape.wanted() <= self.logit_rows;
-        if inputs.decodes && fits {
-            self.replay(&inputs.shape)?;
-        } else {
-            Execution::new(&mut *self.device, &self.program, &self.memory, &inputs.shape).run(fits)?;
+        if inputs.decodes && fit {
+            return self.replay(&inputs.shape);
         }
+        Execution::new(&mut *self.device, &self.program, &self.memory, &inputs.shape).run(fit)
+    }
+
+    /// Runs the step, and copies its logits to `out`.
+    fn compute(&mut self, inputs: &StepInputs, out: &mut [f32]) -> Result<(), DeviceError> {
+        let vocabulary = self.limits.vocabulary;
+        let fits = inputs.shape.wanted() <= self.logit_rows;
+        self.run(inputs, fits)?;
         let logits = self.memory.scratch.offset(self.memory.layout.scratch.logits.0);
         if out.is_empty() {
             // What went wrong is this step's to tell.

@@ -10,6 +10,7 @@ use crate::backend::{AdapterId, LogitsWanted};
 use crate::gguf::TensorType;
 use crate::kv::BlockId;
 use crate::model::TensorSource;
+use crate::sampling::{Sampled, Sampler, SamplingParams, Scratch};
 use crate::synth::{Family, Format, Shape, SynthSpec};
 use crate::testing::NotedFile;
 
@@ -171,4 +172,64 @@ fn a_step_of_more_rows_than_planned_is_refused_before_anything_runs() {
     let error = backend.forward(&[chunk(&prompt, 0, &table, LogitsWanted::Last)], &mut Logits::default());
     let said = error.unwrap_err().to_string();
     assert_eq!(said, "chunk 0: with it the step has 129 rows, more than the 128 planned for");
+}
+
+/// Greedy with penalties, biases and log probabilities: what the CPU makes of the same logits; drawn ones, the same token
+/// for the same number alone and in a batch.
+#[test]
+fn tokens_are_drawn_where_the_logits_are() {
+    let source = NotedFile::new(&spec(TensorType::Q8_0));
+    let mut backend = card(&source, &OPTIONS).unwrap();
+    let prompts: Vec<Vec<u32>> = (0..3).map(|index| tokens(10 + index, 3 * index as u32)).collect();
+    let tables: Vec<Vec<BlockId>> = (0..3u32).map(|index| blocks(index..index + 1)).collect();
+    let batch: Vec<_> = prompts
+        .iter()
+        .zip(&tables)
+        .map(|(prompt, table)| chunk(prompt, 0, table, LogitsWanted::Last))
+        .collect();
+    let logits = rows(&mut backend, &batch);
+    let best = |row: &[f32]| {
+        (0..row.len() as u32).max_by(|a, b| row[*a as usize].total_cmp(&row[*b as usize])).unwrap()
+    };
+    let greedy = SamplingParams { temperature: 0.0, ..SamplingParams::default() };
+    let params = [
+        greedy.clone(),
+        SamplingParams {
+            repetition_penalty: 1.5,
+            logit_bias: vec![(best(&logits[1]), -5.0), (7, 30.0), (600, 1.0)],
+            top_logprobs: Some(3),
+            ..greedy.clone()
+        },
+        SamplingParams { top_logprobs: Some(0), ..greedy },
+    ];
+    let sampler = |index: usize| Sampler::new(params[index].clone(), &prompts[index]);
+    let draws: Vec<Draw> = (0..3).map(|index| sampler(index).prepare()).collect();
+    let drawn = backend.forward_and_draw(&batch, &draws).unwrap();
+    for (index, (drawn, mut row)) in drawn.into_iter().zip(logits.clone()).enumerate() {
+        let (drawn, expected) =
+            (drawn.unwrap(), sampler(index).sample(&mut row, &mut Scratch::default()).unwrap());
+        assert_eq!(drawn.token, expected.token, "row {index}");
+        let probabilities = |sampled: &Sampled| sampled.logprobs.clone().map(|told| (told.logprob, told.top));
+        let near = |a: f32, b: f32| (a - b).abs() < 1e-4;
+        match (probabilities(&drawn), probabilities(&expected)) {
+            (None, None) => assert_eq!(index, 0),
+            (Some((own, top)), Some((expected, best))) => {
+                assert!(near(own, expected) && top.len() == best.len());
+                assert!(top.iter().zip(&best).all(|(a, b)| a.0 == b.0 && near(a.1, b.1)), "{top:?} {best:?}");
+            }
+            (found, expected) => panic!("{found:?} and {expected:?}"),
+        }
+    }
+    let warm =
+        SamplingParams { temperature: 1.3, top_k: 40, top_p: 0.9, seed: 5, ..SamplingParams::default() };
+    let draws: Vec<Draw> =
+        prompts.iter().map(|prompt| Sampler::new(warm.clone(), prompt).prepare()).collect();
+    let together = backend.forward_and_draw(&batch, &draws).unwrap();
+    for (index, expected) in together.into_iter().enumerate() {
+        let alone = backend.forward_and_draw(&batch[index..=index], &draws[index..=index]).unwrap();
+        assert_eq!(alone, [expected], "row {index}");
+    }
+    assert_eq!(backend.forward_and_draw(&[], &[]).unwrap(), []);
+    let none = [chunk(&prompts[0], 0, &tables[0], LogitsWanted::None)];
+    assert_eq!(backend.forward_and_draw(&none, &[]).unwrap(), []);
 }
