@@ -9,6 +9,11 @@ fn main() {
     build.include("src").include(&kernels);
     // Fibers are switched with `_longjmp` to other stacks, which the fortified one takes for an error.
     build.flag("-U_FORTIFY_SOURCE").flag("-Wno-unknown-pragmas").flag("-fno-strict-aliasing");
+    // A vector load at an address that is no multiple of its size is a fault on a card.
+    build.flag("-fsanitize=alignment");
+    build
+        .flag_if_supported("-fsanitize-undefined-trap-on-error")
+        .flag_if_supported("-fsanitize-trap=alignment");
     build.file("src/emulator.cpp");
     for path in sources(&kernels, "cu") {
         build.file(shell(&path));

@@ -131,11 +131,13 @@ bool run_block(unsigned threads) {
     }
 }
 
-// A kernel outside its buffers: `emulator_allocate` ends each at a page that nobody may touch.
-void fault(int, siginfo_t* info, void*) {
+// A kernel outside its buffers, each of which `emulator_allocate` ends at a page that nobody may touch; or a vector at
+// an address that is no multiple of its size, for which the compiler has put a trap.
+void fault(int signal, siginfo_t* info, void*) {
     char text[256];
-    int length = snprintf(text, sizeof text, "kernel %s, block (%u, %u, %u), thread %u: address %p is in no buffer\n",
-                          block ? block->name : "(none)", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x,
+    const char* what = signal == SIGILL ? "a load or store is not aligned to its size, near" : "in no buffer is the address";
+    int length = snprintf(text, sizeof text, "kernel %s, block (%u, %u, %u), thread %u: %s %p\n",
+                          block ? block->name : "(none)", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, what,
                           info->si_addr);
     if (write(2, text, static_cast<size_t>(length)) < 0) abort();
     abort();
@@ -146,7 +148,7 @@ void watch_faults() {
         struct sigaction action = {};
         action.sa_sigaction = fault;
         action.sa_flags = SA_SIGINFO;
-        return sigaction(SIGSEGV, &action, nullptr) == 0;
+        return sigaction(SIGSEGV, &action, nullptr) == 0 && sigaction(SIGILL, &action, nullptr) == 0;
     }();
     (void)watched;
 }
