@@ -18,4 +18,25 @@ print(":".join(p for s in site.getsitepackages() for p in glob.glob(s + "/nvidia
 PY
 )
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}${libraries:+:$libraries}
-exec "$program" --kernels "${WEIGHBRIDGE_KERNELS:-$target/kernels}" --out "${OUT:-$target/gpu-check}" --date "$(date +%F)"
+export WEIGHBRIDGE_KERNELS=${WEIGHBRIDGE_KERNELS:-$target/kernels}
+out=${OUT:-$target/gpu-check}
+"$program" --kernels "$WEIGHBRIDGE_KERNELS" --out "$out" --date "$(date +%F)"
+
+# Whole models, each part once: weights are made on this machine, in the page cache of whoever runs the next part.
+bench=${BENCH:-$target/release/bench-gpu}
+if [[ ! -x $bench ]]; then
+    cargo build --release --locked -p weighbridge-tests --bin bench-gpu
+fi
+for part in decode prefill coldstart; do
+    [[ -s $out/model-$part.part ]] && continue
+    "$bench" "$part" | tee "$out/model-$part.new"
+    mv "$out/model-$part.new" "$out/model-$part.part"
+done
+if [[ ! -s $out/torch.part ]]; then
+    python3 tests/cuda/torch_matmul.py | tee "$out/torch.part"
+fi
+for part in model-decode model-prefill model-coldstart torch; do
+    printf '## %s\n\n' "$part"
+    cat "$out/$part.part"
+    echo
+done >>"$out/report.md"

@@ -6,6 +6,7 @@ pub mod door;
 pub mod engine;
 pub mod figures;
 pub mod gateways;
+pub mod gpu;
 pub mod log;
 pub mod matrix;
 pub mod measured;

@@ -1,0 +1,148 @@
+//! A whole model on a GPU, random weights in the shape of Llama 3 8B: decode as a share of what the card's memory allows,
+//! prefill as a share of what the library multiplies, and the time from a start to the first token.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use weighbridge_cuda::check::speed::{self, Scale};
+use weighbridge_inference_server::gguf::TensorType;
+use weighbridge_tests::cpu::llama;
+use weighbridge_tests::figures::{Figures, median};
+use weighbridge_tests::gpu::{Subject, WARM, open, pack};
+
+/// Measures a whole model on a GPU.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    part: Part,
+    /// Shape of the generated models, as `weighbridge synth` names it.
+    #[arg(long, default_value = "8b", global = true)]
+    shape: String,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// One stream in several types, and 64 streams at 1,024 positions.
+    Decode,
+    /// 2,048 tokens.
+    Prefill,
+    /// From a process' start to its first token.
+    Coldstart,
+    /// The process that `coldstart` starts.
+    #[command(hide = true)]
+    FirstToken,
+}
+
+/// Positions before the token that is timed.
+const DEPTH: usize = 512;
+/// Steps that are timed.
+const STEPS: usize = 64;
+/// Sequences of a batch, and their positions.
+const BATCH: usize = 64;
+const BATCH_DEPTH: usize = 1024;
+/// Tokens of a prefill, all in one step.
+const PREFILL: usize = 2048;
+const ROUNDS: usize = 5;
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if let Err(reason) = open(&pack()) {
+        return Ok(writeln!(std::io::stdout(), "NOT RUN: {reason:#}")?);
+    }
+    match args.part {
+        Part::Decode => decode(&args.shape),
+        Part::Prefill => prefill(&args.shape),
+        Part::Coldstart => coldstart(&args.shape),
+        Part::FirstToken => first_token(&args.shape),
+    }
+}
+
+fn decode(shape: &str) -> Result<()> {
+    let mut figures = Figures::new("gpu-decode");
+    for (kind, name) in [(TensorType::BF16, "bf16"), (TensorType::Q8_0, "q8"), (TensorType::Q4K, "q4k")] {
+        let path = llama(shape, 1, kind)?;
+        let mut device = open(&pack())?;
+        let bound = speed::bandwidth(&mut *device, Scale::CARD)?;
+        figures.add(&format!("{name}_copy_gb_per_second"), bound / 1e9, "GB/s")?;
+        let mut subject = Subject::load(device, &path, 1, DEPTH + STEPS + WARM, PREFILL)?;
+        subject.prefill(0, DEPTH)?;
+        let seconds = subject.decode(1, DEPTH, STEPS)?;
+        figures.add(&format!("{name}_decode_tokens_per_second"), 1.0 / seconds, "tokens/s")?;
+        let share = subject.step_bytes(1, DEPTH) / seconds / bound;
+        figures.add(&format!("{name}_decode_of_bound"), share, "ratio")?;
+        drop(subject);
+        if kind != TensorType::BF16 {
+            continue;
+        }
+        let device = open(&pack())?;
+        let mut subject = Subject::load(device, &path, BATCH, BATCH_DEPTH + STEPS + WARM, PREFILL)?;
+        for sequence in 0..BATCH {
+            subject.prefill(sequence, BATCH_DEPTH)?;
+        }
+        let seconds = subject.decode(BATCH, BATCH_DEPTH, STEPS)?;
+        figures.add("batch64_tokens_per_second", BATCH as f64 / seconds, "tokens/s")?;
+        let share = subject.step_bytes(BATCH, BATCH_DEPTH) / seconds / bound;
+        figures.add("batch64_of_bound", share, "ratio")?;
+    }
+    figures.write()
+}
+
+fn prefill(shape: &str) -> Result<()> {
+    let mut figures = Figures::new("gpu-prefill");
+    for (kind, name) in [(TensorType::BF16, "bf16"), (TensorType::Q4K, "q4k")] {
+        let path = llama(shape, 1, kind)?;
+        let mut device = open(&pack())?;
+        let library = match device.multiplies() {
+            true => speed::prefill(&mut *device, Scale::CARD)?,
+            false => Vec::new(),
+        };
+        let mut subject = Subject::load(device, &path, 1, PREFILL + 16, PREFILL)?;
+        subject.prefill(0, PREFILL)?;
+        let times: Result<Vec<f64>> = (0..ROUNDS).map(|_| subject.prefill(0, PREFILL)).collect();
+        let seconds = median(&mut times?);
+        figures.add(&format!("{name}_prefill_tokens_per_second"), PREFILL as f64 / seconds, "tokens/s")?;
+        // Two operations a weight and token; of 8 billion weights all but the embedding table.
+        let parameters = 7.5e9;
+        let tflops = 2.0 * parameters * PREFILL as f64 / seconds / 1e12;
+        if shape == "8b" {
+            figures.add(&format!("{name}_prefill_tflops"), tflops, "TFLOP/s")?;
+        }
+        for (figure, value) in library {
+            figures.add(&format!("{name}_{figure}"), value, "TFLOP/s")?;
+            if figure == "prefill_library_tflops" && shape == "8b" {
+                figures.add(&format!("{name}_prefill_of_library"), tflops / value, "ratio")?;
+            }
+        }
+    }
+    figures.write()
+}
+
+fn coldstart(shape: &str) -> Result<()> {
+    let mut figures = Figures::new("gpu-coldstart");
+    let path = llama(shape, 1, TensorType::BF16)?;
+    // Into the page cache.
+    std::io::copy(&mut std::fs::File::open(&path)?, &mut std::io::sink())?;
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        let status =
+            Command::new(std::env::current_exe()?).args(["first-token", "--shape", shape]).status()?;
+        if !status.success() {
+            bail!("the process ended with {status}");
+        }
+        times.push(began.elapsed().as_secs_f64());
+    }
+    figures.add("gpu_first_token_seconds", median(&mut times), "s")?;
+    figures.add("weights_gb", std::fs::metadata(&path)?.len() as f64 / 1e9, "GB")?;
+    figures.write()
+}
+
+fn first_token(shape: &str) -> Result<()> {
+    let path = llama(shape, 1, TensorType::BF16)?;
+    let device = open(&pack())?;
+    Subject::load(device, Path::new(&path), 1, 256, 256)?.prefill(0, 16).map(drop).context("the first token")
+}
