@@ -24,6 +24,7 @@ help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: ## Serve the sample model: LISTEN=8081 METRICS=9091 ARGS='--drain-timeout 5'
+	@command -v $(CARGO) >/dev/null || { echo "Weighbridge is built with Rust: install rustup, from https://rustup.rs" >&2; exit 1; }
 	@tests/check-listen.py LISTEN=$(LISTEN) METRICS=$(METRICS)
 	@examples/fetch-smollm2.sh >/dev/null
 	$(CARGO) build --release --locked -p weighbridge

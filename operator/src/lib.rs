@@ -9,6 +9,7 @@ pub mod apply;
 pub mod certificates;
 pub mod controller;
 pub mod dereference;
+pub mod engines;
 mod events;
 pub mod leader;
 mod metrics;

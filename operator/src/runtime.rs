@@ -21,6 +21,7 @@ use crate::apply::{Caller, Means, Settled};
 use crate::certificates::{Issuer, Keeper, LifetimeError};
 use crate::controller::{self, Backoff, Context};
 use crate::dereference::Secrets;
+use crate::engines::Engines;
 use crate::events::Events;
 use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
@@ -113,6 +114,7 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
             events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
         },
         secrets: Secrets::new(client, caller),
+        engines: Engines::new(triggers.clone(), leadership.clone()),
         proxies: Proxies::new(Arc::clone(&stores), triggers.clone(), leadership.clone(), issuer.clone()),
         leadership: leadership.clone(),
         metrics: metrics.clone(),

@@ -25,6 +25,7 @@ pub use run::run;
 use crate::apply::{CALL_TIMEOUT, Means};
 use crate::certificates::Issuer;
 use crate::dereference::Secrets;
+use crate::engines::Engines;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::owner::Owner;
@@ -46,6 +47,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// What provider proxies say.
     pub proxies: Proxies,
+    /// What engines with a GPU say of it.
+    pub engines: Engines,
     /// Whether this process may write.
     pub leadership: Leadership,
     /// Counters.

@@ -8,7 +8,7 @@ use super::certificate::{self, Wanted};
 use super::{Context, ReconcileError, next};
 use crate::owner::Owner;
 use crate::status::ModelOutcome;
-use crate::validate::Place;
+use crate::validate::{Place, Served, ValidatedModel};
 use crate::{apply, dereference, plan, status, validate};
 
 /// Brings one ModelDeployment nearer to its spec:
@@ -41,6 +41,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
             let plan = plan::model(&valid, &found.observed, &context.images);
             match apply::model(&context.means, &owner, &plan, &found.observed).await {
                 Ok(children) => ModelOutcome::Applied {
+                    without_gpu: without_gpu(&valid, &owner, &found, context),
                     model: Box::new(valid),
                     children: Box::new(children),
                     revision: plan.revision,
@@ -56,6 +57,18 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
         ModelOutcome::Applied { .. } => None,
     };
     Ok(next(context, &owner, refusal, due))
+}
+
+/// Why one of the pods that were given a GPU computes on the CPU.
+fn without_gpu(
+    valid: &ValidatedModel,
+    owner: &Owner,
+    found: &dereference::Model,
+    context: &Context,
+) -> Option<String> {
+    let with_gpu = matches!(&valid.served, Served::Open(open) if open.hardware.gpu().is_some());
+    let pods = if with_gpu { &found.pods[..] } else { &[] };
+    context.engines.without_gpu(owner.namespace(), owner.name(), pods)
 }
 
 async fn update_status(

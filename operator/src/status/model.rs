@@ -28,6 +28,8 @@ pub enum ModelOutcome {
         children: Box<ModelChildren<Applied>>,
         /// Revision of the engine's pods.
         revision: Option<Revision>,
+        /// Why a pod that was given a GPU computes on the CPU.
+        without_gpu: Option<String>,
     },
 }
 
@@ -53,12 +55,15 @@ pub fn model(
     let (says, revision, served) = match outcome {
         // What was served before is still there: a spec that can't be served takes nothing down.
         ModelOutcome::Refused(refusal) => (refused(refusal), old.revision.clone(), old.served.clone()),
-        ModelOutcome::Applied { model, children, revision } => {
+        ModelOutcome::Applied { model, children, revision, without_gpu } => {
             let revision = revision.as_ref().map(ToString::to_string);
             let (says, served) = match &model.served {
                 Served::Open(open) => {
                     let view = PodsView::new(pods, revision.as_deref());
-                    (open_says(model, open, children, &view), served("Open", open.source.clone()))
+                    (
+                        open_says(model, open, children, &view, without_gpu.as_deref()),
+                        served("Open", open.source.clone()),
+                    )
                 }
                 Served::Closed(closed) => {
                     let says = closed_says(model.replicas, closed, provider, &old.conditions, now);
@@ -96,9 +101,13 @@ fn open_says(
     open: &Open,
     children: &ModelChildren<Applied>,
     view: &PodsView<'_>,
+    without_gpu: Option<&str>,
 ) -> Vec<Says> {
     // Who pays for a GPU is told where they look first: beside Accepted, and beside Ready.
-    let gpu = open.hardware.gpu().map_or_else(String::new, |gpu| format!("; {}", of_gpus(gpu.count)));
+    let gpu = open.hardware.gpu().map_or_else(String::new, |gpu| match without_gpu {
+        Some(reason) => format!("; the GPU is held and not used, the CPU computes: {reason}"),
+        None => format!("; {}", of_gpus(gpu.count)),
+    });
     let valid = format!("the spec is valid and everything it names exists{gpu}");
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
     let wanted = usize::try_from(model.replicas).unwrap_or_default();

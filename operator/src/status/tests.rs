@@ -84,6 +84,7 @@ fn derived(
         ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
+        without_gpu: None,
         model: Box::new(valid),
         children: Box::new(children(failure)),
         revision: Some(revision()),
@@ -246,6 +247,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
         ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
+        without_gpu: None,
         model: Box::new(valid),
         children: Box::new(children(None)),
         revision: Some(revision()),
@@ -315,7 +317,12 @@ fn external_after(
     };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let none = ModelChildren { deployment: None, service: None, state: PhantomData };
-    let outcome = ModelOutcome::Applied { model: Box::new(valid), children: Box::new(none), revision: None };
+    let outcome = ModelOutcome::Applied {
+        model: Box::new(valid),
+        children: Box::new(none),
+        revision: None,
+        without_gpu: None,
+    };
     let seen = ProviderSeen { provider: Arc::new(found.clone()), heard };
     model(&parent, &outcome, &[], Some(&seen), Timestamp::UNIX_EPOCH)
 }
@@ -483,7 +490,7 @@ fn what_becomes_of_a_gpu_is_told() {
     let mut parent = parent(1, None);
     let weights = json!({"openWeights": {"source": "hf://o/r/f", "resources": {"profile": "p"}}});
     parent.spec = serde_json::from_value(weights).unwrap();
-    let says = |gpu: Value| {
+    let says = |gpu: Value, reason: Option<&str>| {
         let profile = serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1",
             "kind": "ResourceProfile", "metadata": {"name": "p"},
             "spec": {"cpu": "1", "memory": "1Gi", "gpu": gpu}}))
@@ -492,6 +499,7 @@ fn what_becomes_of_a_gpu_is_told() {
         let references = ModelReferences { profile: Named::Found(profile), token, provider };
         let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
         let outcome = ModelOutcome::Applied {
+            without_gpu: reason.map(str::to_owned),
             model: Box::new(valid),
             children: Box::new(children(None)),
             revision: Some(revision()),
@@ -500,10 +508,13 @@ fn what_becomes_of_a_gpu_is_told() {
         let status = model(&parent, &outcome, &pods, None, Timestamp::UNIX_EPOCH);
         ["Accepted", "Ready"].map(|type_| {
             let message = message(&status, type_);
-            (message.contains("/readyz say why"), message.contains("of 2, the others are held and not used"))
+            let told =
+                ["/readyz say why", "of 2, the others are held and not used", "the CPU computes: no driver"];
+            told.map(|words| message.contains(words))
         })
     };
-    assert_eq!(says(json!({})), [(true, false); 2]);
-    assert_eq!(says(json!({"count": 2})), [(true, true); 2]);
-    assert_eq!(says(Value::Null), [(false, false); 2]);
+    assert_eq!(says(json!({}), None), [[true, false, false]; 2]);
+    assert_eq!(says(json!({"count": 2}), None), [[true, true, false]; 2]);
+    assert_eq!(says(json!({}), Some("no driver")), [[false, false, true]; 2]);
+    assert_eq!(says(Value::Null, None), [[false, false, false]; 2]);
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use weighbridge_crds::{ModelDeployment, labels};
 use weighbridge_tests::testbed::{self, Behaviour, L4, SimulatedNode, TestNamespace, wait};
 
@@ -93,6 +93,20 @@ async fn gpus_are_asked_for_and_a_model_that_asks_too_many_says_so() -> Result<(
         pods.items[0].spec.as_ref().and_then(|spec| spec.node_name.as_ref()),
         bench.namespace.nodes().first()
     );
+    let spec = serde_json::to_value(&pods.items[0].spec)?;
+    let container = &spec["containers"][0];
+    assert!(
+        container["args"].as_array().is_some_and(|args| args.contains(&json!("--device=cuda"))),
+        "{container}"
+    );
+    assert_eq!(container["resources"]["limits"]["nvidia.com/gpu"], "1");
+    assert_eq!(spec["nodeSelector"]["nvidia.com/gpu.product"], L4.product);
+    let tolerated = |taint: &Value| taint["key"] == "nvidia.com/gpu" && taint["effect"] == "NoSchedule";
+    assert!(spec["tolerations"].as_array().is_some_and(|taints| taints.iter().any(tolerated)), "{spec}");
+    let told = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+        condition.message.contains("each pod's log and /readyz say why")
+    };
+    bench.model_says("fits", "Ready", "what becomes of the GPU", told).await?;
 
     bench.model("greedy", asks(8)).await?;
     let says = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
