@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use weighbridge_cuda::compile::{Architecture, CompileError, Compiled, Compiler, Usage};
+use weighbridge_cuda::form::Form;
 use weighbridge_cuda::pack;
-use weighbridge_cuda::sources::{KERNELS, digest};
+use weighbridge_cuda::sources::KERNELS;
 
 /// Compile every kernel for every architecture, hold what each takes against the budget, and write the pack.
 #[derive(Parser)]
@@ -33,7 +34,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut failed = 0;
-    let kept = pack::Manifest::read(&arguments.out).ok().filter(|manifest| manifest.sources == digest());
+    let kept = pack::Manifest::read(&arguments.out).ok().filter(pack::Manifest::is_ours);
     let manifest = match kept {
         // Damage is found here as it is at a start.
         Some(manifest) if Architecture::ALL.into_iter().all(|a| pack::read(&arguments.out, a).is_ok()) => {
@@ -58,6 +59,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let text = text.with_context(|| arguments.budget.display().to_string())?;
     let over = over_budget(&table, &text);
     print(&table);
+    print_products(&table);
     over.iter().for_each(|line| println!("OVER BUDGET {line}"));
     failed += over.len();
     let compiled: usize = manifest.files.iter().map(|file| file.kernels.len()).sum();
@@ -113,14 +115,33 @@ fn by_kernel(manifest: &pack::Manifest) -> Table {
 fn print(table: &Table) {
     let names: Vec<_> = Architecture::ALL.into_iter().map(Architecture::name).collect();
     println!("architectures: {}", names.join(" "));
-    println!(
-        "{:<28} {:>9} {:>13} {:>11}",
-        "kernel (most of all)", "registers", "shared bytes", "spill bytes"
-    );
+    let columns = ["registers", "shared bytes", "spill bytes", "instructions"];
+    let [registers, shared, spills, instructions] = columns;
+    println!("{:<28} {registers:>9} {shared:>13} {spills:>12} {instructions:>13}", "kernel (most of all)");
     for (kernel, usages) in table {
         let most = |of: fn(&Usage) -> u32| usages.values().map(of).max().unwrap_or(0);
         let (registers, shared) = (most(|usage| usage.registers), most(|usage| usage.shared_bytes));
-        println!("{kernel:<28} {registers:>9} {shared:>13} {:>11}", most(|usage| usage.spill_bytes));
+        let (spills, instructions) = (most(|usage| usage.spill_bytes), most(|usage| usage.instructions));
+        println!("{kernel:<28} {registers:>9} {shared:>13} {spills:>12} {instructions:>13}");
+    }
+}
+
+/// What products for up to 8 rows cost on Hopper: bytes of a weight as it lies there over as a file has it, and the most
+/// instructions of a thread for one weight, all of the kernel's counted for a single tile. Speed is not known from this.
+fn print_products(table: &Table) {
+    println!("{:<28} {:>16} {:>24}", "product, sm_90a", "bytes over file", "instructions a weight <=");
+    for form in Form::ALL {
+        let name = form.stored().map_or_else(|| "e4m3".to_owned(), |kind| kind.name().to_lowercase());
+        let kernel = format!("product_{name}_8");
+        let Some(usage) = table.get(&kernel).and_then(|usages| usages.get(&Architecture::Sm90a)) else {
+            continue;
+        };
+        // A tile of 16 rows is a warp's.
+        let weights = (16 * form.tile_columns() / 32) as f64;
+        let stored =
+            form.stored().map_or(1.0, |kind| kind.block_bytes() as f64 / kind.block_elements() as f64);
+        let bytes = form.tile_bytes() as f64 / (16 * form.tile_columns()) as f64 / stored;
+        println!("{kernel:<28} {bytes:>16.3} {:>24.1}", f64::from(usage.instructions) / weights);
     }
 }
 
@@ -178,7 +199,8 @@ mod tests {
     use super::{Architecture, Table, Usage, over_budget, written};
 
     fn table(shared_bytes: u32, spill_bytes: u32) -> Table {
-        let usage = Usage { kernel: "gate".to_owned(), registers: 9, shared_bytes, spill_bytes };
+        let kernel = "gate".to_owned();
+        let usage = Usage { kernel, registers: 9, shared_bytes, spill_bytes, instructions: 1 };
         Table::from([("gate".to_owned(), [(Architecture::Sm80, usage)].into())])
     }
 

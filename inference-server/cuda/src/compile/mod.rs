@@ -100,7 +100,12 @@ impl Compiler {
             // SAFETY: the program is alive, and compiled.
             Kind::Ptx => bytemuck::cast_vec(unsafe { result::get_ptx(program.0) }.map_err(failed)?),
         };
-        Ok(Compiled { module: source.name, image, usage: usage::parse(&log) })
+        let mut usage = usage::parse(&log);
+        if architecture.kind() == Kind::Cubin {
+            let unread = |error| CompileError::Failed(format!("{}: {error}", source.name));
+            usage::count_instructions(&mut usage, &image).map_err(unread)?;
+        }
+        Ok(Compiled { module: source.name, image, usage })
     }
 }
 

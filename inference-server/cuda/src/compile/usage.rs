@@ -1,5 +1,6 @@
 //! What a kernel takes of a multiprocessor, as the assembler says it.
 
+use object::{Object as _, ObjectSection as _};
 use serde::{Deserialize, Serialize};
 
 /// A kernel's registers and memory.
@@ -13,6 +14,22 @@ pub struct Usage {
     pub shared_bytes: u32,
     /// Bytes that a thread's registers did not hold, stored and loaded.
     pub spill_bytes: u32,
+    /// Instructions, each once however often it runs.
+    pub instructions: u32,
+}
+
+/// Bytes of an instruction, since Volta.
+const INSTRUCTION: u64 = 16;
+
+/// Counts the instructions of each kernel in `image`, a module of machine code: each has a section of its own.
+pub(super) fn count_instructions(usage: &mut [Usage], image: &[u8]) -> Result<(), object::Error> {
+    let file = object::File::parse(image)?;
+    for usage in usage {
+        let section = file.section_by_name(&format!(".text.{}", usage.kernel));
+        usage.instructions =
+            section.map_or(0, |section| u32::try_from(section.size() / INSTRUCTION).unwrap_or(u32::MAX));
+    }
+    Ok(())
 }
 
 /// Reads `ptxas -v`'s lines: for each kernel its name, its spills, then what it uses.
@@ -63,6 +80,7 @@ mod tests {
             registers,
             shared_bytes,
             spill_bytes,
+            instructions: 0,
         };
         assert_eq!(parse(log), [usage("gate", 16, 0, 0), usage("sample", 32, 8352, 20)]);
     }

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{PackError, at};
 use crate::compile::{Architecture, Usage};
+use crate::sources::digest;
 
 /// Its name within a pack.
 pub const MANIFEST: &str = "manifest.json";
 
 /// The way packs are written now.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// A pack's files. Written last, so that a folder with a manifest is whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,11 @@ pub struct File {
 }
 
 impl Manifest {
+    /// True when it is of this program's kernels, and written as they are now.
+    pub fn is_ours(&self) -> bool {
+        self.format == FORMAT && self.sources == digest()
+    }
+
     /// Reads the manifest of the pack in `folder`.
     ///
     /// # Errors

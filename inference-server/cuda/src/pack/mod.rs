@@ -132,7 +132,7 @@ pub fn write(folder: &Path, compiled: &[(Architecture, Vec<Compiled>)]) -> Resul
 /// [`PackError`]: no pack, another version's, nothing for the architecture, or damage.
 pub fn read(folder: &Path, architecture: Architecture) -> Result<Code, PackError> {
     let manifest = Manifest::read(folder)?;
-    if manifest.format != manifest::FORMAT || manifest.sources != digest() {
+    if !manifest.is_ours() {
         return Err(PackError::OtherVersion { path: folder.to_owned() });
     }
     let mut modules = Vec::new();
