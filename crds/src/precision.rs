@@ -6,8 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What keys and values are kept as: `q8_0` takes about half the memory of `f16`, and needs heads of a multiple of 32
-/// elements. Default: `auto`, which is `f16`.
+/// What keys and values are kept as. About half the memory of `f16` take `q8_0`, on CPUs, which needs heads of a multiple of
+/// 32 elements, and `fp8`, on GPUs. Default: `auto`, which is `f16`.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KvCacheType {
@@ -18,9 +18,11 @@ pub enum KvCacheType {
     F32,
     /// 16-bit floats.
     F16,
-    /// int8 in groups of 32 with a scale: about half the memory of f16.
+    /// int8 in groups of 32 with a scale: about half the memory of f16. For CPUs.
     #[serde(rename = "q8_0")]
     Q8_0,
+    /// 8-bit floats (E4M3) without a scale: half the memory of f16. For GPUs.
+    Fp8,
 }
 
 /// What the matrices of safetensors are quantised to while loading: Q4_K, about 4.5 bits a weight, or Q8_0, 8.5. Where a
@@ -51,6 +53,7 @@ impl KvCacheType {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Q8_0 => "q8_0",
+            Self::Fp8 => "fp8",
         }
     }
 }
@@ -65,9 +68,9 @@ impl FromStr for KvCacheType {
     type Err = UnknownPrecision;
 
     fn from_str(given: &str) -> Result<Self, UnknownPrecision> {
-        let all = [Self::Auto, Self::F32, Self::F16, Self::Q8_0];
+        let all = [Self::Auto, Self::F32, Self::F16, Self::Q8_0, Self::Fp8];
         let found = all.into_iter().find(|known| known.as_str() == given);
-        found.ok_or_else(|| UnknownPrecision { given: given.to_owned(), known: "auto, f32, f16, q8_0" })
+        found.ok_or_else(|| UnknownPrecision { given: given.to_owned(), known: "auto, f32, f16, q8_0, fp8" })
     }
 }
 
@@ -102,7 +105,8 @@ mod tests {
 
     #[test]
     fn flag_and_field_use_the_same_words() {
-        for kind in [KvCacheType::Auto, KvCacheType::F32, KvCacheType::F16, KvCacheType::Q8_0] {
+        let kinds = ["auto", "f32", "f16", "q8_0", "fp8"];
+        for kind in kinds.map(|word| word.parse::<KvCacheType>().unwrap()) {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
@@ -112,7 +116,7 @@ mod tests {
         }
         let error = "Q5_K".parse::<Quantization>().unwrap_err().to_string();
         assert!(error.contains("\"Q5_K\"") && error.contains("Q8_0, Q4_K"), "{error}");
-        let error = "fp8".parse::<KvCacheType>().unwrap_err().to_string();
-        assert!(error.contains("\"fp8\"") && error.contains("auto, f32, f16, q8_0"), "{error}");
+        let error = "fp4".parse::<KvCacheType>().unwrap_err().to_string();
+        assert!(error.contains("\"fp4\"") && error.contains("auto, f32, f16, q8_0, fp8"), "{error}");
     }
 }

@@ -103,7 +103,7 @@ struct ServeArgs {
     /// Bytes of KV memory [default: one full context, and 512 tokens for each further sequence].
     #[arg(long)]
     kv_memory: Option<u64>,
-    /// What keys and values are kept as: auto (f16), f32, f16 or q8_0.
+    /// What keys and values are kept as: auto (f16), f32, f16, q8_0 (CPUs) or fp8 (GPUs).
     #[arg(long, default_value_t)]
     kv_cache_type: KvCacheType,
     /// What the matrices of safetensors are quantised to while loading: Q8_0 or Q4_K [default: as they are stored].

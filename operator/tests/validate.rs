@@ -288,6 +288,32 @@ fn each_place_refuses_what_it_cant_enforce() {
 }
 
 #[test]
+fn keys_and_values_are_kept_as_the_hardware_can() {
+    let profile = profile(json!({"cpu": "1", "memory": "1Gi", "gpu": {}}));
+    let found = ModelReferences { profile, ..NONE };
+    let asked = |kind: &str, resources: Value| {
+        let engine = json!({"kvCacheType": kind});
+        model(json!({"openWeights": {"source": "pvc://c/f", "engine": engine, "resources": resources}}))
+    };
+    let (none, gpu) = (json!({}), json!({"profile": "p"}));
+    for kind in ["auto", "f16"] {
+        assert!(validate::model(&asked(kind, none.clone()), &NONE, Place::Cluster).is_ok());
+        assert!(validate::model(&asked(kind, gpu.clone()), &found, Place::Cluster).is_ok());
+    }
+    for kind in ["f32", "q8_0"] {
+        assert!(validate::model(&asked(kind, none.clone()), &NONE, Place::Cluster).is_ok());
+        let words = ["openWeights.engine.kvCacheType", kind, "use fp8 or f16"];
+        let result = validate::model(&asked(kind, gpu.clone()), &found, Place::Cluster);
+        refused(result, Reason::InvalidSpec, &words);
+    }
+    assert!(validate::model(&asked("fp8", gpu), &found, Place::Cluster).is_ok());
+    // Whether a machine has a GPU its engine finds out.
+    assert!(validate::model(&asked("fp8", none.clone()), &NONE, Place::Machine).is_ok());
+    let words = ["openWeights.engine.kvCacheType: fp8", "resources.profile"];
+    refused(validate::model(&asked("fp8", none), &NONE, Place::Cluster), Reason::InvalidSpec, &words);
+}
+
+#[test]
 fn names_that_children_cant_be_made_from_are_refused() {
     for name in ["", "A", "1a", "a.b", "a-", &"a".repeat(41)] {
         let mut model = model(json!({"openWeights": {"source": "hf://o/r/f"}}));

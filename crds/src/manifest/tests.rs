@@ -132,7 +132,7 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             &["spec.openWeights.speed", "unknown field", "source"],
         ),
         (
-            model("{ openWeights: { source: 'pvc://m/f', engine: { kvCacheType: fp8 } } }"),
+            model("{ openWeights: { source: 'pvc://m/f', engine: { kvCacheType: fp4 } } }"),
             &["spec.openWeights.engine.kvCacheType", "auto", "f32", "f16", "q8_0"],
         ),
         (

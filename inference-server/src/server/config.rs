@@ -193,12 +193,13 @@ impl ServerConfig {
         Ok(())
     }
 
-    /// What keys and values are kept as.
-    pub(super) fn kv_kind(&self) -> KvKind {
+    /// What a CPU keeps keys and values as; `None` where only a GPU can.
+    pub(super) fn kv_kind(&self) -> Option<KvKind> {
         match self.kv_cache_type {
-            KvCacheType::Auto | KvCacheType::F16 => KvKind::F16,
-            KvCacheType::F32 => KvKind::F32,
-            KvCacheType::Q8_0 => KvKind::Q8_0,
+            KvCacheType::Auto | KvCacheType::F16 => Some(KvKind::F16),
+            KvCacheType::F32 => Some(KvKind::F32),
+            KvCacheType::Q8_0 => Some(KvKind::Q8_0),
+            KvCacheType::Fp8 => None,
         }
     }
 

@@ -15,9 +15,18 @@ fn load(
     adapters: &[(String, AdapterFile)],
     context: Option<usize>,
 ) -> CudaBackend {
+    load_with(source, adapters, context, CacheKind::F16)
+}
+
+fn load_with(
+    source: &dyn TensorSource,
+    adapters: &[(String, AdapterFile)],
+    context: Option<usize>,
+    cache: CacheKind,
+) -> CudaBackend {
     let options = CudaOptions {
         kv: Some(KvMemory::Blocks(16)),
-        cache: CacheKind::F16,
+        cache,
         step_tokens: 256,
         sequences: 4,
         context_length: context,
@@ -132,5 +141,31 @@ fn adapters() {
         let mut backend = load(&source, &[("tone".to_owned(), file)], None);
         hold(name, &mut backend, &golden, usize::MAX, Some(AdapterId(0)));
         hold(base, &mut backend, &case(base, "main"), usize::MAX, None);
+    }
+}
+
+/// Three bits of each key and value: what the arithmetic of attention costs, and no more.
+#[test]
+fn keys_and_values_of_eight_bits() {
+    for name in ["llama2", "qwen3", "gemma3"] {
+        let source = SafetensorsFolder::open(&folder(name)).unwrap();
+        let mut halves = load(&source, &[], None);
+        let mut eighths = load_with(&source, &[], None, CacheKind::E4m3);
+        assert_eq!(eighths.description().kv_bytes * 2, halves.description().kv_bytes);
+        let case = case(name, "main");
+        let blocks: Vec<BlockId> = (0..16).map(BlockId).collect();
+        let rows = |backend: &mut CudaBackend| {
+            let mut logits = Logits::default();
+            let tokens = &case.prompt[..];
+            let chunk =
+                SequenceChunk { tokens, start: 0, blocks: &blocks, logits: LogitsWanted::All, adapter: None };
+            backend.forward(&[chunk], &mut logits).unwrap();
+            (0..tokens.len()).map(|row| logits.row(row).unwrap().to_vec()).collect::<Vec<_>>()
+        };
+        let (found, expected) = (rows(&mut eighths), rows(&mut halves));
+        let sum: f64 = found.iter().zip(&expected).map(|(a, b)| divergence(a, b).0).sum();
+        let mean = sum / found.len() as f64;
+        println!("{name} with keys and values of eight bits: {mean:.1e}");
+        assert!(mean > 0.0 && mean < 0.1, "{name}: {mean:e}");
     }
 }

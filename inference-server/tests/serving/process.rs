@@ -138,7 +138,7 @@ async fn what_cannot_be_served_is_said_in_a_line_and_an_exit_code() {
         (&["--source=file:///nowhere/model.gguf"][..], "/nowhere/model.gguf"),
         (&["--source=nowhere"], "hf://"),
         (&["--source=file:///x.gguf", "--digest=sha256:12"], "digest"),
-        (&["--source=file:///x.gguf", "--kv-cache-type=fp8"], "none of auto, f32, f16, q8_0"),
+        (&["--source=file:///x.gguf", "--kv-cache-type=fp4"], "none of auto, f32, f16, q8_0"),
         (&["--source=file:///x.gguf", "--quantize=Q5_K"], "none of Q8_0, Q4_K"),
         (&["--source=file:///x.gguf", "--colour=red"], "--colour"),
     ] {

@@ -204,6 +204,9 @@ async fn settings_that_make_no_server_are_refused_by_name() {
         ServerConfig { kv_cache_type: KvCacheType::Q8_0, ..super::running::config(family("llama2"), "m") };
     let error = refusal(head).await.to_string();
     assert!(error.contains("heads have 16, no multiple of 32; use f16 or f32"), "{error}");
+    let eighth = ServerConfig { kv_cache_type: KvCacheType::Fp8, ..config() };
+    let error = refusal(eighth).await.to_string();
+    assert_eq!(error, "KV cache type: fp8 is a GPU's, and the CPU computes: use q8_0, f16 or f32");
     let stored = ServerConfig { quantize: Some(Quantization::Q8_0), ..config() };
     let error = refusal(stored).await.to_string();
     assert!(error.starts_with("quantize: Q8_0 is asked for, and the model is GGUF"), "{error}");

@@ -198,17 +198,37 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
         }
     };
     let engine = engine.clone().unwrap_or_default();
+    let hardware = resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found, place))?;
+    let kv_cache_type = engine.kv_cache_type.unwrap_or_default();
+    check_kv_cache_type(kv_cache_type, &hardware, place)?;
     Ok(Open {
         source: text.clone(),
         weights,
         digest: digest.clone(),
         context_length: at_least("openWeights.engine.contextLength", engine.context_length, 16)?,
         max_sequences: at_least("openWeights.engine.maxSequences", engine.max_sequences, 1)?,
-        kv_cache_type: engine.kv_cache_type.unwrap_or_default(),
+        kv_cache_type,
         quantize: quantization(engine.quantize, text)?,
         adapters: adapters(&engine.adapters, place)?,
-        hardware: resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found, place))?,
+        hardware,
     })
+}
+
+/// What keys and values are kept as must be what the hardware can; a machine's is known to its engine alone.
+fn check_kv_cache_type(asked: KvCacheType, hardware: &Hardware, place: Place) -> Result<(), Refusal> {
+    let (words, fix) = match (asked, hardware.gpu(), place) {
+        (KvCacheType::Fp8, None, Place::Cluster) => {
+            ("a GPU's, and the resources name none", "q8_0 or f16, or set resources.profile to one with gpu")
+        }
+        (KvCacheType::Q8_0 | KvCacheType::F32, Some(_), _) => {
+            ("a CPU's, and the resources name a GPU", "fp8 or f16")
+        }
+        (KvCacheType::Auto | KvCacheType::F16, _, _)
+        | (KvCacheType::Q8_0 | KvCacheType::F32, None, _)
+        | (KvCacheType::Fp8, Some(_), _)
+        | (KvCacheType::Fp8, None, Place::Machine) => return Ok(()),
+    };
+    Err(Refusal::invalid(format!("openWeights.engine.kvCacheType: {asked} is {words}: use {fix}")))
 }
 
 fn adapters(given: &[Adapter], place: Place) -> Result<Vec<OpenAdapter>, Refusal> {

@@ -59,7 +59,7 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         ("m", open(json!({"source": SOURCE, "engine": {"contextLength": 1}})), "contextLength"),
         (
             "m",
-            open(json!({"source": SOURCE, "engine": {"kvCacheType": "fp8"}})),
+            open(json!({"source": SOURCE, "engine": {"kvCacheType": "fp4"}})),
             "spec.openWeights.engine.kvCacheType",
         ),
         (

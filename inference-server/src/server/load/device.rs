@@ -42,8 +42,8 @@ impl Devices<'_> {
             DeviceSetting::Auto => &DeviceChoice::First,
             DeviceSetting::Cuda(choice) => choice,
         };
-        let device = match self.open(choice) {
-            Ok(device) => device,
+        let (device, cache) = match self.cache_kind().and_then(|cache| Ok((self.open(choice)?, cache))) {
+            Ok(opened) => opened,
             Err(reason) => {
                 self.stay(reason);
                 return Ok(None);
@@ -56,7 +56,7 @@ impl Devices<'_> {
                 None if self.config.whole_card => None,
                 None => Some(KvMemory::Blocks(blocks_for(self.config.kv_tokens(context)))),
             },
-            cache: CacheKind::F16,
+            cache,
             step_tokens: step,
             sequences: self.config.max_sequences,
             context_length: Some(context),
@@ -71,15 +71,19 @@ impl Devices<'_> {
         }
     }
 
+    /// What a card keeps keys and values as.
+    fn cache_kind(&self) -> Result<CacheKind, Reason> {
+        match self.config.kv_cache_type {
+            KvCacheType::Auto | KvCacheType::F16 => Ok(CacheKind::F16),
+            KvCacheType::Fp8 => Ok(CacheKind::E4m3),
+            other @ (KvCacheType::F32 | KvCacheType::Q8_0) => Err(Reason::Refused(format!(
+                "keys and values as {other} are the CPU's; a GPU has them as f16 or fp8"
+            ))),
+        }
+    }
+
     /// The card with its kernels.
     fn open(&self, choice: &DeviceChoice) -> Result<Box<dyn Device>, Reason> {
-        match self.config.kv_cache_type {
-            KvCacheType::Auto | KvCacheType::F16 => {}
-            other @ (KvCacheType::F32 | KvCacheType::Q8_0) => {
-                let problem = format!("keys and values as {other} are the CPU's; a GPU has them as f16");
-                return Err(Reason::Refused(problem));
-            }
-        }
         let card: Card = Cards::probe().and_then(|cards| cards.open(choice)).map_err(Reason::None)?;
         let refused = |error: &dyn std::fmt::Display| Reason::Refused(error.to_string());
         let places = Places { pack: self.pack(), cache: self.config.kernel_cache.clone() };

@@ -49,18 +49,6 @@ pub(super) fn load(
     let adapters = adapters.collect::<Result<Vec<_>, _>>()?;
     let unserved = |error: ModelError| ServeError::Load(error.into());
     let context = config.context_for(context_length(opened.tensors()).map_err(unserved)?)?;
-    let options = CpuOptions {
-        threads: config.threads,
-        kv: match config.kv_memory {
-            Some(bytes) => KvMemory::Bytes(bytes),
-            None => KvMemory::Blocks(blocks_for(config.kv_tokens(context))),
-        },
-        kv_kind: config.kv_kind(),
-        step_tokens: config.tokens_per_step.unwrap_or(DECODER_STEP),
-        isa: None,
-        order: AdditionOrder::Fixed,
-        context_length: Some(context),
-    };
     std::thread::scope(|scope| {
         let text = scope.spawn(|| text_side(opened, state));
         let (began, clock) = (Instant::now(), PhaseClock::default());
@@ -69,10 +57,11 @@ pub(super) fn load(
             state.enter(Phase::Loading { bytes: progress.bytes, total: progress.total_bytes });
         };
         let on_card = Devices { config, state }.load(opened.tensors(), &adapters, context, &mut progress);
-        let loaded: Result<(Box<dyn Backend>, usize), LoadError> =
-            on_card.and_then(|on_card| match on_card {
+        let loaded: Result<(Box<dyn Backend>, usize), ServeError> =
+            on_card.map_err(ServeError::Load).and_then(|on_card| match on_card {
                 Some((backend, step)) => Ok((Box::new(backend) as Box<dyn Backend>, step)),
                 None => {
+                    let options = on_cpu(config, context)?;
                     let cpu = CpuBackend::load_with(opened.tensors(), &adapters, &options, &mut progress)?;
                     Ok((Box::new(cpu) as Box<dyn Backend>, options.step_tokens))
                 }
@@ -83,6 +72,26 @@ pub(super) fn load(
         let (backend, tokens_per_step) = loaded?;
         let tokenizer = tokenizer.for_rows(backend.vocabulary_size())?;
         Ok(Loaded { backend, tokens_per_step, tokenizer, template, context })
+    })
+}
+
+/// How the CPU loads and runs a model for `context` tokens.
+fn on_cpu(config: &ServerConfig, context: usize) -> Result<CpuOptions, ServeError> {
+    let problem = "fp8 is a GPU's, and the CPU computes: use q8_0, f16 or f32";
+    let field = ServerConfig::KV_CACHE_TYPE;
+    let kv_kind =
+        config.kv_kind().ok_or_else(|| ServeError::Config { field, problem: problem.to_owned() })?;
+    Ok(CpuOptions {
+        threads: config.threads,
+        kv: match config.kv_memory {
+            Some(bytes) => KvMemory::Bytes(bytes),
+            None => KvMemory::Blocks(blocks_for(config.kv_tokens(context))),
+        },
+        kv_kind,
+        step_tokens: config.tokens_per_step.unwrap_or(DECODER_STEP),
+        isa: None,
+        order: AdditionOrder::Fixed,
+        context_length: Some(context),
     })
 }
 
