@@ -12,6 +12,7 @@ use super::record::record;
 use super::weights::{LoadProblem, WeightsPlan, staging};
 use super::{BackendDescription, CudaBackend, StepLimits};
 use crate::backend::cpu::{KvMemory, LoadError, LoadPhase, LoadProgress};
+use crate::kv::blocks_for;
 use crate::model::adapter::{Adapter, AdapterFile, AdapterPlan, Base};
 use crate::model::{PlannedModel, TensorSource, plan_decoder};
 
@@ -73,7 +74,12 @@ impl CudaBackend {
             scratch: 0,
             reserve: RESERVE.min(free / 16) + staging(free),
         };
-        let fit = fit(&program, &heads, dimensions.layers, &limits, options.kv, fixed, free)?;
+        let context = options.context_length.unwrap_or(dimensions.context_length);
+        let wanted = match options.kv {
+            Some(memory) => Wanted::Memory(memory),
+            None => Wanted::AllThatIsLeft { least: blocks_for(context) },
+        };
+        let fit = fit(&program, &heads, dimensions.layers, &limits, wanted, fixed, free)?;
         tracing::info!(memory = fit.plan.in_words(free), blocks = fit.blocks, "the card's memory");
         progress(LoadProgress { phase: LoadPhase::Map, bytes: 0, total_bytes: weights.bytes() });
         let mapping = |source| LoadError::System { what: "mapping the weights", source };
@@ -89,7 +95,6 @@ impl CudaBackend {
                 LoadProblem::Tensor(tensor) => LoadError::Pack { tensor },
             },
         )?;
-        let context = options.context_length.unwrap_or(dimensions.context_length);
         let limits_of_steps = StepLimits {
             vocabulary: model.vocabulary(),
             context,
@@ -125,13 +130,22 @@ struct Fit {
     blocks: usize,
 }
 
-/// As many blocks as were asked for, or as are left; refused where that is none.
+/// KV blocks that are to be had.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// So much, and no less.
+    Memory(KvMemory),
+    /// What the rest leaves, which must hold one context.
+    AllThatIsLeft { least: usize },
+}
+
+/// As many blocks as were asked for, or as are left; refused where they are too few.
 fn fit(
     program: &Program,
     heads: &HeadShape,
     layers: usize,
     limits: &Limits,
-    wanted: Option<KvMemory>,
+    wanted: Wanted,
     fixed: MemoryPlan,
     free: u64,
 ) -> Result<Fit, LoadError> {
@@ -144,10 +158,13 @@ fn fit(
         Fit { plan, layout, blocks }
     };
     let most = usize::try_from(free / block.max(1)).unwrap_or(usize::MAX).min(u32::MAX as usize - 1);
-    let mut blocks = match wanted {
-        Some(KvMemory::Blocks(blocks)) => blocks,
-        Some(KvMemory::Bytes(bytes)) => usize::try_from(bytes / block.max(1)).unwrap_or(usize::MAX),
-        None => most,
+    let (mut blocks, least) = match wanted {
+        Wanted::Memory(KvMemory::Blocks(blocks)) => (blocks, blocks),
+        Wanted::Memory(KvMemory::Bytes(bytes)) => {
+            let blocks = usize::try_from(bytes / block.max(1)).unwrap_or(usize::MAX);
+            (blocks, blocks)
+        }
+        Wanted::AllThatIsLeft { least } => (most.max(least), least),
     };
     if blocks == 0 || blocks > u32::MAX as usize - 1 {
         let problem = format!("it makes {blocks} blocks of {block} bytes; it must make 1 to 2^32 - 2");
@@ -158,13 +175,13 @@ fn fit(
         if fit.plan.total() <= free {
             return Ok(fit);
         }
-        if wanted.is_some() || blocks <= 1 {
+        if blocks <= least {
             let arithmetic = format!("the model does not fit: {}", fit.plan.in_words(free));
             return Err(LoadError::Memory { arithmetic });
         }
         // What tiles and tables take grows with the blocks, and is small: a few rounds are enough.
         let over = (fit.plan.total() - free).div_ceil(block.max(1)).max(1);
-        blocks = blocks.saturating_sub(usize::try_from(over).unwrap_or(usize::MAX)).max(1);
+        blocks = blocks.saturating_sub(usize::try_from(over).unwrap_or(usize::MAX)).max(least);
     }
 }
 

@@ -36,6 +36,17 @@ use program::Program;
 /// Recordings that are kept: each is a few hundred kilobytes of the driver's memory, and shapes are few.
 const MOST_RECORDINGS: usize = 256;
 
+/// How far a step's shape came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recorded {
+    /// It ran once, which brought its kernels' code to the card: that may not happen within a recording.
+    Ran,
+    /// It is replayed.
+    As(Recording),
+    /// The device refused to record it.
+    Refused,
+}
+
 /// A model on a card.
 pub struct CudaBackend {
     device: Box<dyn Device>,
@@ -46,7 +57,7 @@ pub struct CudaBackend {
     rows: usize,
     /// Rows of logits that there is room for.
     logit_rows: usize,
-    recordings: HashMap<Shape, Recording>,
+    recordings: HashMap<Shape, Recorded>,
     /// A block that is no sequence's.
     spare: u32,
     description: BackendDescription,
@@ -150,24 +161,35 @@ impl CudaBackend {
         Ok(())
     }
 
-    /// Runs a step whose shape was recorded, or records it first.
+    /// Replays a step whose shape was recorded; records one that ran before.
     fn replay(&mut self, shape: &Shape) -> Result<(), DeviceError> {
-        let recording = match self.recordings.get(shape) {
-            Some(recording) => *recording,
-            None if self.recordings.len() >= MOST_RECORDINGS => {
-                return Execution::new(&mut *self.device, &self.program, &self.memory, shape).run(true);
+        match self.recordings.get(shape) {
+            Some(Recorded::As(recording)) => return self.device.replay(*recording),
+            Some(Recorded::Ran) => match self.record(shape) {
+                Ok(recording) => {
+                    self.recordings.insert(shape.clone(), Recorded::As(recording));
+                    return self.device.replay(recording);
+                }
+                Err(error @ DeviceError::Lost { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a step is not recorded, and runs as it is written");
+                    self.recordings.insert(shape.clone(), Recorded::Refused);
+                }
+            },
+            None if self.recordings.len() < MOST_RECORDINGS => {
+                self.recordings.insert(shape.clone(), Recorded::Ran);
             }
-            None => {
-                self.device.begin_recording()?;
-                let written = Execution::new(&mut *self.device, &self.program, &self.memory, shape).run(true);
-                let recording = self.device.end_recording();
-                written?;
-                let recording = recording?;
-                self.recordings.insert(shape.clone(), recording);
-                recording
-            }
-        };
-        self.device.replay(recording)
+            Some(Recorded::Refused) | None => {}
+        }
+        Execution::new(&mut *self.device, &self.program, &self.memory, shape).run(true)
+    }
+
+    fn record(&mut self, shape: &Shape) -> Result<Recording, DeviceError> {
+        self.device.begin_recording()?;
+        let written = Execution::new(&mut *self.device, &self.program, &self.memory, shape).run(true);
+        // Ended in any case, or nothing would run any more.
+        let recording = self.device.end_recording();
+        written.and(recording)
     }
 }
 

@@ -12,8 +12,19 @@ use super::failed;
 /// Bytes that an algorithm may use beside its operands: what NVIDIA says that Hopper's want.
 const WORKSPACE: usize = 32 << 20;
 
-/// What an algorithm is chosen by.
-type Shape = (usize, usize, usize, usize, usize, usize);
+/// What an algorithm is chosen by: rows, columns, tokens, three strides, and to what weights, input and result are aligned.
+type Shape = (usize, usize, usize, usize, usize, usize, [u32; 3]);
+
+/// The library's major version that the bindings are of.
+const MAJOR: usize = 13;
+
+/// The most that an algorithm asks of an address.
+const MOST_ALIGNMENT: u32 = 256;
+
+/// Bytes that `address` is a multiple of, a power of two.
+fn alignment(address: u64) -> u32 {
+    1 << address.trailing_zeros().min(MOST_ALIGNMENT.trailing_zeros())
+}
 
 pub(super) struct Blas {
     handle: sys::cublasLtHandle_t,
@@ -36,6 +47,13 @@ impl Blas {
         // SAFETY: loading a library runs its own code, as for every program that uses it.
         if !unsafe { sys::is_culib_present() } {
             return Ok(None);
+        }
+        // SAFETY: the library is there, and the call takes nothing.
+        let version = unsafe { sys::cublasLtGetVersion() };
+        let major = if version >= 100_000 { version / 10_000 } else { version / 1_000 };
+        if major != MAJOR {
+            let problem = format!("cuBLASLt is version {major} ({version}), and {MAJOR} is needed");
+            return Err(DeviceError::Failed { act: "opening cuBLASLt", problem });
         }
         let handle = result::create_handle().map_err(refused)?;
         let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
@@ -62,7 +80,8 @@ impl Blas {
     pub(super) fn multiply(&mut self, gemm: &Gemm, stream: driver::sys::CUstream) -> Result<(), DeviceError> {
         let Gemm { weights, input, out, rows, columns, tokens, stride, input_stride, out_stride, add } =
             *gemm;
-        let shape = (rows, columns, tokens, stride, input_stride, out_stride);
+        let aligned = [weights, input, out].map(|address| alignment(address.0));
+        let shape = (rows, columns, tokens, stride, input_stride, out_stride, aligned);
         if !self.chosen.contains_key(&shape) {
             let chosen = self.choose(shape)?;
             self.chosen.insert(shape, chosen);
@@ -96,7 +115,7 @@ impl Blas {
 
     /// Layouts and algorithm of a shape. By columns, the result is `[rows, tokens]`: weights turned, times the input.
     fn choose(&self, shape: Shape) -> Result<Chosen, DeviceError> {
-        let (rows, columns, tokens, stride, input_stride, out_stride) = shape;
+        let (rows, columns, tokens, stride, input_stride, out_stride, [of_weights, of_input, of_out]) = shape;
         let (half, float) = (sys::cudaDataType_t::CUDA_R_16BF, sys::cudaDataType_t::CUDA_R_32F);
         let layout = |kind, rows: usize, columns: usize, stride: usize| {
             result::create_matrix_layout(kind, rows as u64, columns as u64, stride as i64).map_err(refused)
@@ -106,17 +125,24 @@ impl Blas {
         let out = layout(float, rows, tokens, out_stride)?;
         let preference = result::create_matmul_pref().map_err(refused)?;
         let most = WORKSPACE;
-        // SAFETY: the attribute is one number of this type, and everything named is alive.
+        use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
+        let alignments = [
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, of_weights),
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, of_input),
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, of_out),
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, of_out),
+        ];
+        // SAFETY: an attribute is one number of its type, and everything named is alive.
         let found = unsafe {
-            let attribute =
-                sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-            let set = result::set_matmul_pref_attribute(
-                preference,
-                attribute,
-                (&raw const most).cast::<c_void>(),
-                size_of_val(&most),
-            );
-            let found = set.and_then(|()| {
+            let set = |attribute, value: *const c_void, bytes| {
+                result::set_matmul_pref_attribute(preference, attribute, value, bytes)
+            };
+            let workspace = Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+            let mut told = set(workspace, (&raw const most).cast(), size_of_val(&most));
+            for (attribute, bytes) in &alignments {
+                told = told.and_then(|()| set(*attribute, (&raw const *bytes).cast(), size_of::<u32>()));
+            }
+            let found = told.and_then(|()| {
                 let (handle, description) = (self.handle, self.description);
                 result::get_matmul_algo_heuristic(handle, description, weights, input, out, out, preference)
             });

@@ -62,7 +62,15 @@ impl CudaDevice {
             let loaded = loaded.map_err(failed("loading kernels"))?;
             device.modules.push(loaded);
         }
-        device.blas = Blas::open()?;
+        // Our own kernels multiply too.
+        device.blas = match Blas::open() {
+            Ok(blas) => blas,
+            Err(error @ DeviceError::Lost { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "cuBLASLt is of no use: our own kernels multiply prompts");
+                None
+            }
+        };
         Ok(device)
     }
 
@@ -261,6 +269,8 @@ fn failed(act: &'static str) -> impl Fn(DriverError) -> DeviceError {
             | Result::CUDA_ERROR_INVALID_ADDRESS_SPACE
             | Result::CUDA_ERROR_INVALID_PC
             | Result::CUDA_ERROR_ASSERT
+            | Result::CUDA_ERROR_CONTAINED
+            | Result::CUDA_ERROR_TENSOR_MEMORY_LEAK
             | Result::CUDA_ERROR_CONTEXT_IS_DESTROYED
             | Result::CUDA_ERROR_DEVICE_UNAVAILABLE
             | Result::CUDA_ERROR_NO_DEVICE
