@@ -86,7 +86,7 @@ impl Engines {
     async fn ask(self, whose: Whose, container: Container, address: SocketAddr) {
         for _ in 0..TRIES {
             if !self.0.leadership.holds() {
-                return;
+                break;
             }
             match answer(address).await {
                 Ok(words) => {
@@ -103,6 +103,10 @@ impl Engines {
                     tokio::time::sleep(jittered(AGAIN)).await;
                 }
             }
+        }
+        // Not asked, then: whoever reconciles its model next begins anew.
+        if let Some(asked) = self.models().get_mut(&whose) {
+            asked.remove(&container);
         }
     }
 
