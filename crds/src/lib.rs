@@ -19,6 +19,7 @@ mod precision;
 mod provider_state;
 mod resource_profile;
 mod secret_key;
+mod sleep;
 pub mod source;
 
 pub use data_policy::{DataPolicy, OnMismatch, Retention};
@@ -31,13 +32,14 @@ pub use model_deployment::{
     Adapter, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
     Resources, Served, World,
 };
-pub use precision::{KvCacheType, Quantization, UnknownPrecision};
+pub use precision::{KvCacheType, Quantization, UnknownWord};
 pub use provider_state::{
     KeyCondition, KeyState, ListedModel, ModelList, ProviderState, ResidencyMismatch, UpstreamError,
     UpstreamHealth,
 };
 pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
 pub use secret_key::SecretKey;
+pub use sleep::{Sleep, SleepingWeights};
 
 /// API group of every kind here.
 pub const GROUP: &str = "serving.weighbridge.dev";

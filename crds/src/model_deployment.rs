@@ -3,7 +3,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{KvCacheType, Quantization, SecretKey};
+use crate::{KvCacheType, Quantization, SecretKey, Sleep};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -201,6 +201,9 @@ pub struct Engine {
     /// What matrices are quantised to while loading.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantize: Option<Quantization>,
+    /// When it gives its GPU's memory back. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleep: Option<Sleep>,
     /// LoRA adapters beside the model: callers ask for `MODEL:ADAPTER`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]

@@ -37,12 +37,12 @@ pub enum Quantization {
     Q4K,
 }
 
-/// A word that names no precision.
+/// A word that names none of the choices.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is none of {known}")]
-pub struct UnknownPrecision {
-    given: String,
-    known: &'static str,
+pub struct UnknownWord {
+    pub(crate) given: String,
+    pub(crate) known: &'static str,
 }
 
 impl KvCacheType {
@@ -65,12 +65,12 @@ impl fmt::Display for KvCacheType {
 }
 
 impl FromStr for KvCacheType {
-    type Err = UnknownPrecision;
+    type Err = UnknownWord;
 
-    fn from_str(given: &str) -> Result<Self, UnknownPrecision> {
+    fn from_str(given: &str) -> Result<Self, UnknownWord> {
         let all = [Self::Auto, Self::F32, Self::F16, Self::Q8_0, Self::Fp8];
         let found = all.into_iter().find(|known| known.as_str() == given);
-        found.ok_or_else(|| UnknownPrecision { given: given.to_owned(), known: "auto, f32, f16, q8_0, fp8" })
+        found.ok_or_else(|| UnknownWord { given: given.to_owned(), known: "auto, f32, f16, q8_0, fp8" })
     }
 }
 
@@ -91,11 +91,11 @@ impl fmt::Display for Quantization {
 }
 
 impl FromStr for Quantization {
-    type Err = UnknownPrecision;
+    type Err = UnknownWord;
 
-    fn from_str(given: &str) -> Result<Self, UnknownPrecision> {
+    fn from_str(given: &str) -> Result<Self, UnknownWord> {
         let found = [Self::Q8_0, Self::Q4K].into_iter().find(|known| known.as_str() == given);
-        found.ok_or_else(|| UnknownPrecision { given: given.to_owned(), known: "Q8_0, Q4_K" })
+        found.ok_or_else(|| UnknownWord { given: given.to_owned(), known: "Q8_0, Q4_K" })
     }
 }
 

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weighbridge_crds::source::Source;
-use weighbridge_crds::{KvCacheType, Quantization};
+use weighbridge_crds::{KvCacheType, Quantization, Sleep, SleepingWeights};
 use weighbridge_tls::Identity;
 use weighbridge_tls::args::PodArgs;
 
@@ -116,6 +116,13 @@ struct ServeArgs {
     /// Folder with the GPU's kernels [default: `kernels` beside the program].
     #[arg(long, env = "WEIGHBRIDGE_KERNELS")]
     kernels: Option<PathBuf>,
+    /// Seconds without a request after which a model on a GPU gives the card's memory back; the next request takes it
+    /// again [default: never].
+    #[arg(long)]
+    sleep_after: Option<i32>,
+    /// Where its weights are meanwhile: dropped, and read from the file again, or in the memory of the host.
+    #[arg(long, default_value_t, requires = "sleep_after")]
+    sleep_weights: SleepingWeights,
     /// Threads that compute on the CPU [default: all cores].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -247,6 +254,7 @@ impl ServeArgs {
             kv_memory: self.kv_memory,
             kv_cache_type: self.kv_cache_type,
             quantize: self.quantize,
+            sleep: self.sleep_after.map(|after_seconds| Sleep { after_seconds, weights: self.sleep_weights }),
             threads: self.threads,
             max_body_bytes: self.max_body_bytes,
             drain_timeout: Duration::from_secs(self.drain_timeout),

@@ -123,6 +123,7 @@ struct EngineGauges {
     waiting: Gauge,
     running: Gauge,
     kv_usage: Gauge<f64, AtomicU64>,
+    asleep: Gauge,
 }
 
 impl Metrics {
@@ -171,6 +172,8 @@ impl Metrics {
         r.register("queue_requests", "Sequences that wait", gauges.waiting.clone());
         r.register("running_requests", "Sequences in the batch", gauges.running.clone());
         r.register("kv_cache_usage_ratio", "Share of KV blocks in use", gauges.kv_usage.clone());
+        let help = "1 while the engine has given its device's memory back, else 0";
+        r.register("asleep", help, gauges.asleep.clone());
         r.register(
             "preemptions",
             "Sequences that lost their blocks to older ones",
@@ -254,6 +257,7 @@ impl Metrics {
             self.engine.waiting.set(signed(load.waiting));
             self.engine.running.set(signed(load.running));
             self.engine.kv_usage.set(load.kv_usage());
+            self.engine.asleep.set(i64::from(load.asleep));
         }
         let mut out = String::new();
         match text::encode(&mut out, &self.registry) {

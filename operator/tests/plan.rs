@@ -67,6 +67,18 @@ fn a_folder_is_quantised_where_the_field_says_so() {
 }
 
 #[test]
+fn an_engine_sleeps_where_the_field_says_so() {
+    let sleep = |fields: &str| {
+        let engine = format!("  openWeights:\n    engine: {{sleep: {{{fields}}}}}\n");
+        shown(&include_str!("fixtures/gpu.yaml").replace("  openWeights:\n", &engine))
+    };
+    let dropped = sleep("afterSeconds: 600");
+    assert!(dropped.contains("--sleep-after=600") && !dropped.contains("--sleep-weights"), "{dropped}");
+    let host = sleep("afterSeconds: 5, weights: host");
+    assert!(host.contains("--sleep-after=5") && host.contains("--sleep-weights=host"), "{host}");
+}
+
+#[test]
 fn a_value_of_a_secret_is_in_no_plan() {
     assert!(!shown(include_str!("fixtures/external.yaml")).contains("canary"));
 }

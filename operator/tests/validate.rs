@@ -314,6 +314,24 @@ fn keys_and_values_are_kept_as_the_hardware_can() {
 }
 
 #[test]
+fn only_what_has_a_gpu_sleeps() {
+    let profile = profile(json!({"cpu": "1", "memory": "1Gi", "gpu": {}}));
+    let found = ModelReferences { profile, ..NONE };
+    let asked = |sleep: Value, resources: Value| {
+        let engine = json!({"sleep": sleep});
+        model(json!({"openWeights": {"source": "pvc://c/f", "engine": engine, "resources": resources}}))
+    };
+    let (none, gpu, minute) = (json!({}), json!({"profile": "p"}), json!({"afterSeconds": 60}));
+    assert!(validate::model(&asked(minute.clone(), gpu.clone()), &found, Place::Cluster).is_ok());
+    assert!(validate::model(&asked(minute.clone(), none.clone()), &NONE, Place::Machine).is_ok());
+    let words = ["openWeights.engine.sleep", "resources.profile", "remove it"];
+    refused(validate::model(&asked(minute, none), &NONE, Place::Cluster), Reason::InvalidSpec, &words);
+    let words = ["openWeights.engine.sleep.afterSeconds is 0", "at least 1"];
+    let never = asked(json!({"afterSeconds": 0}), gpu);
+    refused(validate::model(&never, &found, Place::Cluster), Reason::InvalidSpec, &words);
+}
+
+#[test]
 fn names_that_children_cant_be_made_from_are_refused() {
     for name in ["", "A", "1a", "a.b", "a-", &"a".repeat(41)] {
         let mut model = model(json!({"openWeights": {"source": "hf://o/r/f"}}));

@@ -47,7 +47,7 @@ for part in decode prefill coldstart; do
     mv "$out/model-$part.new" "$out/model-$part.part"
 done
 if [[ ! -s $out/torch.part ]]; then
-    python3 tests/cuda/torch_matmul.py | tee "$out/torch.new"
+    python3 tests/cuda/beside_torch.py "$out/model-prefill.part" "$out/model-decode.part" | tee "$out/torch.new"
     mv "$out/torch.new" "$out/torch.part"
 fi
 for part in model-decode model-prefill model-coldstart torch; do

@@ -123,6 +123,9 @@ impl UpError {
             EngineError::Config { field: ServerConfig::QUANTIZE, problem } => {
                 format!("openWeights.engine.quantize: {problem}")
             }
+            EngineError::Config { field: ServerConfig::SLEEP, problem } => {
+                format!("openWeights.engine.sleep: {problem}")
+            }
             EngineError::Config { field: ServerConfig::KV_CACHE_TYPE, problem } => {
                 format!("openWeights.engine.kvCacheType: {problem}")
             }

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_crds::manifest::Manifest;
-use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, Quantization, SecretKey};
+use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, Quantization, SecretKey, Sleep};
 use weighbridge_gateway::directory::{self, data_policy, kind};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
@@ -61,6 +61,8 @@ pub struct Engine {
     pub kv_cache_type: KvCacheType,
     /// `openWeights.engine.quantize`.
     pub quantize: Option<Quantization>,
+    /// `openWeights.engine.sleep`.
+    pub sleep: Option<Sleep>,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
 }
@@ -228,6 +230,7 @@ impl Local {
             max_sequences: open.max_sequences.map(|count| count as usize),
             kv_cache_type: open.kv_cache_type,
             quantize: open.quantize,
+            sleep: open.sleep,
             threads,
             name,
         })

@@ -71,6 +71,7 @@ impl Parts {
             max_sequences,
             kv_cache_type,
             quantize,
+            sleep,
             threads,
             source: _,
         } = engine;
@@ -81,6 +82,7 @@ impl Parts {
         config.max_sequences = max_sequences.unwrap_or(config.max_sequences);
         config.kv_cache_type = kv_cache_type;
         config.quantize = quantize;
+        config.sleep = sleep;
         config.threads = threads;
         config.max_body_bytes = self.limits.body_bytes;
         config.drain_timeout = self.drain_timeout;

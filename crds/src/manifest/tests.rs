@@ -139,6 +139,14 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             model("{ openWeights: { source: 'pvc://m/f', engine: { quantize: Q5_K } } }"),
             &["spec.openWeights.engine.quantize", "Q8_0", "Q4_K"],
         ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f', engine: { sleep: { weights: host } } } }"),
+            &["spec.openWeights.engine.sleep", "afterSeconds"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f', engine: { sleep: { afterSeconds: 0 } } } }"),
+            &["spec.openWeights.engine.sleep.afterSeconds", "1"],
+        ),
         (model("{ openWeights: { source: 's3://bucket/file' } }"), &["no known scheme", "hf://"]),
         (model("{ openWeights: { source: 'hf://org/repo' } }"), &["hf://org/repo/file.gguf"]),
         (model("{ openWeights: { source: 'pvc://claim/../other' } }"), &["'..'"]),

@@ -65,6 +65,9 @@ impl Device for Noting {
     fn free(&mut self, memory: Address) -> Result<(), DeviceError> {
         self.device.free(memory)
     }
+    fn free_all(&mut self) -> Result<(), DeviceError> {
+        self.device.free_all()
+    }
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         self.device.upload(to, bytes)
     }
@@ -94,6 +97,9 @@ impl Device for Noting {
     }
     fn replay(&mut self, recording: Recording) -> Result<(), DeviceError> {
         self.device.replay(recording)
+    }
+    fn forget(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        self.device.forget(recording)
     }
 }
 

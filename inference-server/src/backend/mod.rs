@@ -107,6 +107,14 @@ pub enum BackendError {
         /// The device's own words.
         problem: String,
     },
+    /// Others hold the device's memory: later there may be room.
+    #[error("{device} has no room: {problem}")]
+    NoRoom {
+        /// The device.
+        device: String,
+        /// The device's own words.
+        problem: String,
+    },
     /// The device is gone, and with it everything that it held: no later step will do better.
     #[error("{device} is lost: {problem}")]
     Lost {
@@ -141,21 +149,44 @@ pub trait Backend: Send {
     fn drawing(&mut self) -> Option<&mut dyn Drawing> {
         None
     }
+
+    /// Whoever lets others have the device's memory, if the backend can.
+    fn sleeping(&mut self) -> Option<&mut dyn Sleeping> {
+        None
+    }
+}
+
+/// A backend that can give back what it holds of a device, and take it again: so several models serve on one card by turns.
+pub trait Sleeping {
+    /// Gives all memory back. Keys and values are lost; no step is asked for before [`Self::wake`]. Returns the bytes.
+    ///
+    /// # Errors
+    /// [`BackendError`]; then it is asleep all the same.
+    fn sleep(&mut self) -> Result<u64, BackendError>;
+
+    /// Takes the memory again, weights as they were.
+    ///
+    /// # Errors
+    /// [`BackendError::NoRoom`] while others hold the memory; it sleeps on then, as after any other error.
+    fn wake(&mut self) -> Result<(), BackendError>;
 }
 
 /// A token that was drawn, or that its row had no finite logit.
 pub type Drawn = Result<Sampled, NoFiniteLogit>;
 
-/// A backend whose logits are far away: it draws there, and gives tokens.
+/// A backend whose logits are far away: it draws there, and gives tokens. A step is begun and then fetched, so that its
+/// owner has other work done while it runs.
 pub trait Drawing {
-    /// As [`Backend::forward`], then a token for each chunk that wants its last row, in their order; `draws` has one for
-    /// each of them. No chunk wants more than its last row.
+    /// Begins what [`Backend::forward`] does, and a draw for each chunk that wants its last row, in their order; `draws`
+    /// has one for each of them. No chunk wants more than its last row. One step runs at a time.
     ///
     /// # Errors
-    /// As [`Backend::forward`].
-    fn forward_and_draw(
-        &mut self,
-        batch: &[SequenceChunk<'_>],
-        draws: &[Draw],
-    ) -> Result<Vec<Drawn>, BackendError>;
+    /// As [`Backend::forward`], of what is known before the step has run.
+    fn begin(&mut self, batch: &[SequenceChunk<'_>], draws: &[Draw]) -> Result<(), BackendError>;
+
+    /// Waits for the step that was begun: a token for each of its draws. None where there is no such step.
+    ///
+    /// # Errors
+    /// [`BackendError::Device`] or [`BackendError::Lost`] of what went wrong meanwhile.
+    fn fetch(&mut self) -> Result<Vec<Drawn>, BackendError>;
 }

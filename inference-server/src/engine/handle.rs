@@ -119,7 +119,7 @@ impl EngineHandle {
             streams.push(EventStream(stream));
         }
         let (reply, answer) = oneshot::channel();
-        self.commands.try_send(Command { sequences, reply }).map_err(|error| match error {
+        self.commands.try_send(Command::Generate { sequences, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => self.full(),
             mpsc::error::TrySendError::Closed(_) => SubmitError::Stopped,
         })?;
@@ -151,6 +151,13 @@ impl EngineHandle {
     /// Takes no more requests; those it has are finished.
     pub fn drain(&self) {
         self.load.drain();
+    }
+
+    /// Has the device's memory given back, where the backend can and nothing is to be done. The next request takes it
+    /// again.
+    pub fn sleep(&self) {
+        // A full channel is work: there is nothing to sleep for.
+        self.commands.try_send(Command::Sleep).ok();
     }
 
     /// How busy the engine is.

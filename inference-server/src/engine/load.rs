@@ -52,6 +52,10 @@ pub struct LoadSnapshot {
     pub step_age: Option<Duration>,
     /// No new request is taken.
     pub draining: bool,
+    /// The device's memory is given back; the next request takes it again.
+    pub asleep: bool,
+    /// How long there has been nothing to do; `None` while there is.
+    pub idle: Option<Duration>,
 }
 
 impl LoadSnapshot {
@@ -75,6 +79,9 @@ pub(crate) struct Load {
     /// Milliseconds from `started` to the present step's begin, plus 1; 0 between steps.
     step_began: AtomicU64,
     draining: AtomicBool,
+    asleep: AtomicBool,
+    /// Milliseconds from `started` to the latest command or step's end.
+    last_busy: AtomicU64,
     /// Why the thread has ended, where it ended by itself.
     ended: OnceLock<String>,
 }
@@ -92,6 +99,8 @@ impl Load {
             steps: AtomicU64::new(0),
             step_began: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            last_busy: AtomicU64::new(0),
             ended: OnceLock::new(),
         }
     }
@@ -112,7 +121,12 @@ impl Load {
 
     pub(crate) fn end_step(&self) {
         self.step_began.store(0, Relaxed);
+        self.last_busy.store(self.now(), Relaxed);
         self.steps.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn rest(&self, asleep: bool) {
+        self.asleep.store(asleep, Relaxed);
     }
 
     pub(crate) fn publish(&self, figures: Figures) {
@@ -136,6 +150,7 @@ impl Load {
     pub(crate) fn snapshot(&self) -> LoadSnapshot {
         let began = self.step_began.load(Relaxed);
         let age = began.checked_sub(1).map(|began| Duration::from_millis(self.now().saturating_sub(began)));
+        let idle = began == 0 && self.waiting.load(Relaxed) == 0 && self.running.load(Relaxed) == 0;
         LoadSnapshot {
             queued_tokens: self.queued_tokens.load(Relaxed),
             waiting: self.waiting.load(Relaxed),
@@ -146,6 +161,9 @@ impl Load {
             steps: self.steps.load(Relaxed),
             step_age: age,
             draining: self.is_draining(),
+            asleep: self.asleep.load(Relaxed),
+            idle: idle
+                .then(|| Duration::from_millis(self.now().saturating_sub(self.last_busy.load(Relaxed)))),
         }
     }
 

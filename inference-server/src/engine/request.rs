@@ -76,6 +76,9 @@ pub enum GenerateError {
     /// The step that it was part of could not be computed.
     #[error("the step failed: {0}")]
     Step(String),
+    /// The engine slept, and others held its device for too long.
+    #[error("the engine sleeps, and its device is taken: {0}")]
+    NoRoom(String),
     /// Its logits were no numbers.
     #[error(transparent)]
     Logits(#[from] NoFiniteLogit),

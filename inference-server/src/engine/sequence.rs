@@ -23,6 +23,15 @@ pub(super) enum Outcome {
     Ended,
 }
 
+/// A token that was taken, and that its reader has not heard of.
+#[derive(Debug)]
+struct Untold {
+    token: u32,
+    logprobs: Option<TokenLogprobs>,
+    /// Why the sequence ends with it, where that is known without its text.
+    end: Option<StopCause>,
+}
+
 #[derive(Debug)]
 pub(super) struct Sequence {
     /// Prompt and answer.
@@ -36,6 +45,8 @@ pub(super) struct Sequence {
     prompt_logprobs: Option<u32>,
     /// Log probabilities of the prompt so far; taken when complete.
     prompt_rows: Vec<Option<TokenLogprobs>>,
+    /// The latest token, until it is told.
+    untold: Option<Untold>,
     events: mpsc::Sender<Event>,
 }
 
@@ -49,6 +60,7 @@ impl Sequence {
             detokenizer: Detokenizer::new(request.stop),
             prompt_logprobs: request.prompt_logprobs,
             prompt_rows: Vec::new(),
+            untold: None,
             tokens: request.prompt,
             adapter: request.adapter,
             events,
@@ -58,6 +70,11 @@ impl Sequence {
     /// Whether nobody listens any more.
     pub(super) fn is_abandoned(&self) -> bool {
         self.events.is_closed()
+    }
+
+    /// Whether its latest token is not told.
+    pub(super) fn is_untold(&self) -> bool {
+        self.untold.is_some()
     }
 
     /// The rows of logits that `chunk` needs.
@@ -94,7 +111,8 @@ impl Sequence {
             let row =
                 last.ok_or_else(|| GenerateError::Step("the backend returned too few rows".to_owned()))?;
             let sampled = this.sampler.sample(row, scratch)?;
-            Ok(this.accept(sampled.token, sampled.logprobs, tokenizer))
+            this.accept(sampled, tokenizer);
+            Ok(this.tell_latest(tokenizer))
         })
     }
 
@@ -103,7 +121,8 @@ impl Sequence {
         self.sampler.prepare()
     }
 
-    /// Takes what a backend has drawn for `chunk`, if it samples. A panic in here is this sequence's alone.
+    /// Takes what a backend has drawn for `chunk`, if it samples; [`Self::tell`] has the rest. A panic in here is this
+    /// sequence's alone.
     pub(super) fn take(
         &mut self,
         chunk: &PlannedChunk,
@@ -115,10 +134,16 @@ impl Sequence {
                 return Ok(Outcome::Continues);
             }
             let missing = || GenerateError::Step("the backend returned too few tokens".to_owned());
-            let Sampled { token, logprobs } = drawn.ok_or_else(missing)??;
-            this.sampler.note(token);
-            Ok(this.accept(token, logprobs, tokenizer))
+            let sampled = drawn.ok_or_else(missing)??;
+            this.sampler.note(sampled.token);
+            Ok(this.accept(sampled, tokenizer))
         })
+    }
+
+    /// Tells the token that was taken: its text, and the end that may come of it. A panic in here is this sequence's
+    /// alone.
+    pub(super) fn tell(&mut self, tokenizer: &Tokenizer) -> Outcome {
+        self.guarded(|this| Ok(this.tell_latest(tokenizer)))
     }
 
     fn guarded(&mut self, advance: impl FnOnce(&mut Self) -> Result<Outcome, GenerateError>) -> Outcome {
@@ -151,21 +176,34 @@ impl Sequence {
         }
     }
 
-    /// Takes a drawn token: text, stop conditions, events.
-    fn accept(&mut self, token: u32, logprobs: Option<TokenLogprobs>, tokenizer: &Tokenizer) -> Outcome {
+    /// Takes a drawn token, and whether it ends the sequence whatever its text.
+    fn accept(&mut self, sampled: Sampled, tokenizer: &Tokenizer) -> Outcome {
+        let Sampled { token, logprobs } = sampled;
         self.tokens.push(token);
-        if tokenizer.is_end(token) && !self.ignore_end {
-            return self.finish(StopCause::EndToken(token));
+        let end = if tokenizer.is_end(token) && !self.ignore_end {
+            Some(StopCause::EndToken(token))
+        } else if self.tokens.len() - self.prompt_tokens >= self.max_tokens {
+            Some(StopCause::Length)
+        } else {
+            None
+        };
+        let outcome = if end.is_some() { Outcome::Ended } else { Outcome::Continues };
+        self.untold = Some(Untold { token, logprobs, end });
+        outcome
+    }
+
+    /// Text, stop texts, events.
+    fn tell_latest(&mut self, tokenizer: &Tokenizer) -> Outcome {
+        let Some(Untold { token, logprobs, end }) = self.untold.take() else { return Outcome::Continues };
+        if let Some(end @ StopCause::EndToken(_)) = end {
+            return self.finish(end);
         }
         let piece = self.detokenizer.push(tokenizer.visible_piece(token));
         self.send(Event::Token(TokenEvent { id: token, text: piece.text, logprobs }));
-        if let Some(stop) = piece.stopped {
-            return self.finish(StopCause::StopText(stop));
+        match piece.stopped.map(StopCause::StopText).or(end) {
+            Some(cause) => self.finish(cause),
+            None => Outcome::Continues,
         }
-        if self.tokens.len() - self.prompt_tokens >= self.max_tokens {
-            return self.finish(StopCause::Length);
-        }
-        Outcome::Continues
     }
 
     fn finish(&mut self, cause: StopCause) -> Outcome {

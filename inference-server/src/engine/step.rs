@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::sequence::Sequence;
 use super::worker::panic_message;
-use crate::backend::{Backend, BackendError, Drawn, Logits, LogitsWanted, SequenceChunk};
+use crate::backend::{Backend, BackendError, Drawing, Drawn, Logits, LogitsWanted, SequenceChunk};
+use crate::kv::BlockId;
 use crate::scheduler::{PlannedChunk, Scheduler, SequenceId, StepPlan};
 
 /// A step that was not computed: its sequences have to be failed.
@@ -33,17 +34,27 @@ pub(super) enum Computed {
     Drawn(Vec<Option<Drawn>>),
 }
 
-/// Runs `plan` on the backend, which draws by itself where it can: rows of a vocabulary are long.
+/// A step on its way.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// It runs, and is to be fetched; the rows that each chunk wants.
+    Running(Vec<LogitsWanted>),
+    /// It is done.
+    Done(Computed),
+}
+
+/// Begins `plan` on the backend, which draws by itself where it can: rows of a vocabulary are long. Where it can't, the
+/// step is computed before this returns.
 ///
 /// # Errors
 /// [`StepFailure`], when the backend fails or panics.
-pub(super) fn compute(
+pub(super) fn begin(
     backend: &mut dyn Backend,
     plan: &StepPlan,
     scheduler: &Scheduler,
     sequences: &mut HashMap<SequenceId, Sequence>,
     logits: &mut Logits,
-) -> Result<Computed, StepFailure> {
+) -> Result<Begun, StepFailure> {
     let wanted = |sequences: &HashMap<SequenceId, Sequence>, chunk: &PlannedChunk| {
         let sequence = sequences.get(&chunk.id).ok_or("a planned sequence is gone")?;
         Ok::<_, StepFailure>(sequence.wanted(chunk))
@@ -75,18 +86,45 @@ pub(super) fn compute(
         let (start, adapter) = (chunk.start, sequence.adapter);
         batch.push(SequenceChunk { tokens, start, blocks, logits: *wanted, adapter });
     }
-    let run = || match (draws, backend.drawing()) {
-        (Some(draws), Some(drawing)) => {
-            let mut drawn = drawing.forward_and_draw(&batch, &draws)?.into_iter();
-            let of_chunk = |wanted: &LogitsWanted| {
-                if *wanted == LogitsWanted::Last { drawn.next() } else { None }
-            };
-            Ok(Computed::Drawn(wants.iter().map(of_chunk).collect()))
-        }
-        (Some(_) | None, _) => backend.forward(&batch, logits).map(|()| Computed::Rows(rows)),
+    guarded(|| match (draws, backend.drawing()) {
+        (Some(draws), Some(drawing)) => drawing.begin(&batch, &draws).map(|()| Begun::Running(wants)),
+        (Some(_) | None, _) => backend.forward(&batch, logits).map(|()| Begun::Done(Computed::Rows(rows))),
+    })
+}
+
+/// What came of the step that was begun.
+///
+/// # Errors
+/// [`StepFailure`], when the backend fails or panics.
+pub(super) fn fetch(backend: &mut dyn Backend, begun: Begun) -> Result<Computed, StepFailure> {
+    let wants = match begun {
+        Begun::Done(computed) => return Ok(computed),
+        Begun::Running(wants) => wants,
     };
+    let drawn = guarded(|| backend.drawing().map_or(Ok(Vec::new()), Drawing::fetch))?;
+    let mut drawn = drawn.into_iter();
+    let of_chunk = |wanted: &LogitsWanted| if *wanted == LogitsWanted::Last { drawn.next() } else { None };
+    Ok(Computed::Drawn(wants.iter().map(of_chunk).collect()))
+}
+
+/// Whether the backend computes anything at all: one token, into a block that is nobody's.
+///
+/// # Errors
+/// [`StepFailure`], when it does not.
+pub(super) fn probe(
+    backend: &mut dyn Backend,
+    block: BlockId,
+    logits: &mut Logits,
+) -> Result<(), StepFailure> {
+    let (tokens, blocks) = ([0], [block]);
+    let wanted = LogitsWanted::Last;
+    let chunk = SequenceChunk { tokens: &tokens, start: 0, blocks: &blocks, logits: wanted, adapter: None };
+    guarded(|| backend.forward(&[chunk], logits))
+}
+
+fn guarded<T>(run: impl FnOnce() -> Result<T, BackendError>) -> Result<T, StepFailure> {
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(computed)) => Ok(computed),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(StepFailure {
             problem: error.to_string(),
             is_final: matches!(error, BackendError::Lost { .. }),

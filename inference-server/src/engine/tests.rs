@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{
@@ -231,7 +232,7 @@ async fn a_sequence_without_numbers_fails_alone() {
 #[tokio::test]
 async fn a_backend_that_draws_gives_what_its_logits_would() {
     let (here, _) = engine(64, EngineConfig::default());
-    let backend = SimulatedDrawing(SimulatedBackend::new(64, 4096));
+    let backend = SimulatedDrawing::new(SimulatedBackend::new(64, 4096));
     let metrics = Arc::new(EngineMetrics::default());
     let config = EngineConfig { tokens_per_step: 7, ..EngineConfig::default() };
     let there = EngineHandle::start(Box::new(backend), Arc::new(tokenizer()), config, metrics).unwrap();
@@ -249,6 +250,8 @@ async fn a_backend_that_draws_gives_what_its_logits_would() {
             request("a prompt of some length", 40),
             GenerateRequest { sampling: penalised.clone(), ignore_end: true, ..request("ABAB", 30) },
             GenerateRequest { prompt_logprobs: Some(1), ..request("k", 9) },
+            GenerateRequest { stop: vec!["pq".to_owned()], ..request("m", 9) },
+            GenerateRequest { stop: vec!["st".to_owned()], ..request("q", 3) },
         ]
     };
     let (ours, theirs) = (here.submit(requests()).await.unwrap(), there.submit(requests()).await.unwrap());
@@ -261,6 +264,75 @@ async fn a_backend_that_draws_gives_what_its_logits_would() {
     assert!(matches!(error, GenerateError::Logits(_)), "{error}");
     assert_eq!(collect(streams.next().unwrap()).await.unwrap().0, "wxyz");
     until(&there, |load| load.used_blocks == 0).await;
+}
+
+/// Text is made while the next step runs: what a stop text ends has one row more, which is nobody's.
+#[tokio::test]
+async fn a_step_is_told_while_the_next_one_runs() {
+    let backend = SimulatedDrawing::new(SimulatedBackend::new(64, 4096));
+    let draws = backend.draws();
+    let (metrics, config) = (Arc::new(EngineMetrics::default()), EngineConfig::default());
+    let engine = EngineHandle::start(Box::new(backend), Arc::new(tokenizer()), config, metrics).unwrap();
+    let stop = GenerateRequest { stop: vec!["fg".to_owned()], ..request("a", 100) };
+    let (text, finished) = collect(submit(&engine, stop).await).await.unwrap();
+    assert_eq!((text.as_str(), finished.completion_tokens), ("bcde", 6));
+    until(&engine, |load| load.used_blocks == 0 && load.running == 0).await;
+    assert_eq!(draws.load(Relaxed), 7);
+    // What a token itself ends has none.
+    assert_eq!(collect(submit(&engine, request("x", 9)).await).await.unwrap().0, "yz");
+    assert_eq!(draws.load(Relaxed), 10);
+}
+
+/// A backend that says that it is there and computes nothing would fail every request and no probe.
+#[tokio::test]
+async fn an_engine_whose_every_step_fails_ends() {
+    let (engine, gate) = engine(64, EngineConfig::default());
+    // Requests that fail for what they are, however many, end nothing.
+    for _ in 0..8 {
+        collect(submit(&engine, request("a?", 5)).await).await.unwrap_err();
+    }
+    assert_eq!(collect(submit(&engine, request("x", 9)).await).await.unwrap().0, "yz");
+    gate.break_down();
+    for _ in 0..3 {
+        collect(submit(&engine, request("x", 9)).await).await.unwrap_err();
+    }
+    until(&engine, |_| engine.ended().is_some()).await;
+    let said = "3 steps failed, and a step of one token too: simulated failed: it does not compute";
+    assert_eq!(engine.ended(), Some(said));
+    assert!(engine.submit(vec![request("x", 9)]).await.is_err());
+}
+
+/// Others may have its device while it sleeps: requests wait for them, and no longer than they are patient.
+#[tokio::test]
+async fn an_engine_that_sleeps_wakes_for_a_request() {
+    let (engine, gate) = engine(64, EngineConfig::default());
+    assert_eq!(collect(submit(&engine, request("x", 9)).await).await.unwrap().0, "yz");
+    engine.sleep();
+    until(&engine, |load| load.asleep).await;
+    gate.take_room(2);
+    assert_eq!(collect(submit(&engine, request("v", 9)).await).await.unwrap().0, "wxyz");
+    until(&engine, |load| !load.asleep && load.used_blocks == 0).await;
+    // One that works does not sleep.
+    gate.close();
+    let stream = submit(&engine, request("u", 9)).await;
+    engine.sleep();
+    gate.open();
+    assert_eq!(collect(stream).await.unwrap().0, "vwxyz");
+    assert!(!engine.load().asleep);
+}
+
+#[tokio::test]
+async fn requests_fail_when_others_keep_the_device() {
+    let config = EngineConfig { wake_patience: Duration::ZERO, ..EngineConfig::default() };
+    let (engine, gate) = engine(64, config);
+    engine.sleep();
+    until(&engine, |load| load.asleep).await;
+    gate.take_room(1);
+    let error = collect(submit(&engine, request("x", 9)).await).await.unwrap_err();
+    let said = "the engine sleeps, and its device is taken: simulated has no room: others have its memory";
+    assert_eq!(error.to_string(), said);
+    assert!(engine.load().asleep && engine.is_running());
+    assert_eq!(collect(submit(&engine, request("x", 9)).await).await.unwrap().0, "yz");
 }
 
 #[tokio::test]

@@ -15,6 +15,9 @@ const RETRY_FULL: u32 = 2;
 /// Seconds after which a caller should find another replica, or this one's successor.
 const RETRY_DRAINING: u32 = 1;
 
+/// Seconds after which another model may have gone to sleep.
+const RETRY_TAKEN: u32 = 10;
+
 /// The HTTP answer of an error.
 pub(super) fn response(error: &ApiError) -> Response {
     let mut response = Response::new(Body::from(error.to_json()));
@@ -68,6 +71,10 @@ pub(super) fn from_generate(error: &GenerateError) -> ApiError {
     match error {
         GenerateError::Logits(_) => ApiError::internal("The model produced no usable output."),
         GenerateError::Step(_) => ApiError::internal("A step of the engine failed."),
+        GenerateError::NoRoom(_) => {
+            let message = "The model sleeps, and other models have its GPU. Try again.";
+            ApiError::overloaded("gpu_taken", message, RETRY_TAKEN)
+        }
         GenerateError::Panicked(_) => ApiError::internal("The engine met an internal error."),
         GenerateError::Stopped => ApiError::internal("The engine has stopped."),
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_util::task::AbortOnDropHandle;
 use weighbridge_crds::adapter::{ADAPTER_SEPARATOR, adapted_name};
 use weighbridge_wire::openai::ApiError;
 
@@ -47,6 +48,8 @@ pub struct Generation {
     pub tokenizer: Arc<Tokenizer>,
     /// The model's chat template; in words, why there is none.
     pub template: Result<ChatTemplate, String>,
+    /// Puts the engine to sleep when it idles; ends with this.
+    pub sleeper: Option<AbortOnDropHandle<()>>,
 }
 
 /// What encodes text.

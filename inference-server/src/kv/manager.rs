@@ -54,6 +54,11 @@ impl BlockManager {
         self.free.len()
     }
 
+    /// A block without an owner, which stays so.
+    pub fn any_free(&self) -> Option<BlockId> {
+        self.free.last().copied()
+    }
+
     /// Share of the pool that has an owner, `0.0 ..= 1.0`.
     pub fn usage(&self) -> f64 {
         if self.total() == 0 {

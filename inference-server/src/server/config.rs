@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use weighbridge_crds::adapter::check_names;
-use weighbridge_crds::{KvCacheType, Quantization};
+use weighbridge_crds::{KvCacheType, Quantization, Sleep};
 use weighbridge_cuda::device::DeviceChoice;
 use weighbridge_tls::ServerFiles;
 
@@ -107,6 +107,8 @@ pub struct ServerConfig {
     pub kernels: Option<PathBuf>,
     /// True where no other model is on the same GPU: keys and values then get all that is left of it.
     pub whole_card: bool,
+    /// When a model on a GPU gives the card's memory back; never when absent.
+    pub sleep: Option<Sleep>,
     /// Where kernels that had to be compiled are kept.
     pub kernel_cache: PathBuf,
     /// Threads that compute; all cores when absent.
@@ -135,6 +137,9 @@ impl ServerConfig {
     /// Name of the KV cache's type there.
     pub const KV_CACHE_TYPE: &str = "KV cache type";
 
+    /// Name of the sleep's setting there.
+    pub const SLEEP: &str = "sleep";
+
     /// Name of the quantisation's setting there.
     pub const QUANTIZE: &str = "quantize";
 
@@ -160,6 +165,7 @@ impl ServerConfig {
             device: DeviceSetting::Auto,
             kernels: None,
             whole_card: false,
+            sleep: None,
             kernel_cache: std::env::temp_dir().join("weighbridge-kernels"),
             threads: None,
             max_body_bytes: Self::MAX_BODY_BYTES,
@@ -174,6 +180,15 @@ impl ServerConfig {
         }
         if let Err(error) = check_names(self.adapters.iter().map(|adapter| adapter.name.as_str())) {
             return wrong(Self::ADAPTER, &error.to_string());
+        }
+        if self.sleep.is_some_and(|sleep| sleep.after_seconds < 1) {
+            return wrong(Self::SLEEP, "it begins after 1 second at least");
+        }
+        if self.sleep.is_some() && self.device == DeviceSetting::Cpu {
+            return wrong(
+                Self::SLEEP,
+                "it gives a GPU's memory back, and the CPU is to compute: leave one out",
+            );
         }
         if self.max_sequences == 0 {
             return wrong("max sequences", "0 serves nobody; it must be at least 1");

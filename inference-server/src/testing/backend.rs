@@ -1,38 +1,54 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::IM_END;
 use crate::backend::{
-    Backend, BackendDescription, BackendError, Drawing, Drawn, Logits, LogitsWanted, SequenceChunk,
+    Backend, BackendDescription, BackendError, Drawing, Drawn, Logits, LogitsWanted, SequenceChunk, Sleeping,
 };
 use crate::kv::BLOCK_SIZE;
 use crate::sampling::{Draw, LogitEdit, NoFiniteLogit, Sampled};
 
-/// Lets a test hold the backend between steps.
+/// Lets a test hold the backend between steps, and keep it from computing.
 #[derive(Clone, Default)]
-pub(crate) struct Gate(Arc<(Mutex<Option<usize>>, Condvar)>);
+pub(crate) struct Gate {
+    permits: Arc<(Mutex<Option<usize>>, Condvar)>,
+    broken: Arc<AtomicBool>,
+    /// Wakes that find no room.
+    taken: Arc<AtomicUsize>,
+}
 
 impl Gate {
     /// From now on a step needs a permit.
     pub(crate) fn close(&self) {
-        *self.0.0.lock().unwrap() = Some(0);
+        *self.permits.0.lock().unwrap() = Some(0);
     }
 
     /// Lets `steps` more steps through.
     pub(crate) fn permit(&self, steps: usize) {
-        let mut permits = self.0.0.lock().unwrap();
+        let mut permits = self.permits.0.lock().unwrap();
         *permits = permits.map(|permits| permits + steps);
-        self.0.1.notify_all();
+        self.permits.1.notify_all();
     }
 
     /// Lets every step through.
     pub(crate) fn open(&self) {
-        *self.0.0.lock().unwrap() = None;
-        self.0.1.notify_all();
+        *self.permits.0.lock().unwrap() = None;
+        self.permits.1.notify_all();
+    }
+
+    /// From now on every step fails, though the backend says that it is there.
+    pub(crate) fn break_down(&self) {
+        self.broken.store(true, Relaxed);
+    }
+
+    /// The next `wakes` find the device's memory taken.
+    pub(crate) fn take_room(&self, wakes: usize) {
+        self.taken.store(wakes, Relaxed);
     }
 
     fn pass(&self) {
-        let mut permits =
-            self.0.1.wait_while(self.0.0.lock().unwrap(), |permits| *permits == Some(0)).unwrap();
+        let (permits, changed) = &*self.permits;
+        let mut permits = changed.wait_while(permits.lock().unwrap(), |permits| *permits == Some(0)).unwrap();
         *permits = permits.map(|permits| permits - 1);
     }
 }
@@ -46,11 +62,13 @@ pub(crate) struct SimulatedBackend {
     memory: Vec<[Option<u32>; BLOCK_SIZE]>,
     context_length: usize,
     gate: Gate,
+    asleep: bool,
 }
 
 impl SimulatedBackend {
     pub(crate) fn new(blocks: usize, context_length: usize) -> Self {
-        Self { memory: vec![[None; BLOCK_SIZE]; blocks], context_length, gate: Gate::default() }
+        let memory = vec![[None; BLOCK_SIZE]; blocks];
+        Self { memory, context_length, gate: Gate::default(), asleep: false }
     }
 
     pub(crate) fn gate(&self) -> Gate {
@@ -92,6 +110,11 @@ impl Backend for SimulatedBackend {
 
     fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Logits) -> Result<(), BackendError> {
         self.gate.pass();
+        assert!(!self.asleep, "a step of a backend that sleeps");
+        if self.gate.broken.load(Relaxed) {
+            let problem = "it does not compute".to_owned();
+            return Err(BackendError::Device { device: "simulated".to_owned(), problem });
+        }
         let rows = batch.iter().map(|chunk| match chunk.logits {
             LogitsWanted::None => 0,
             LogitsWanted::Last => 1,
@@ -131,6 +154,29 @@ impl Backend for SimulatedBackend {
         }
         Ok(())
     }
+
+    fn sleeping(&mut self) -> Option<&mut dyn Sleeping> {
+        Some(self)
+    }
+}
+
+impl Sleeping for SimulatedBackend {
+    fn sleep(&mut self) -> Result<u64, BackendError> {
+        self.asleep = true;
+        self.memory.iter_mut().for_each(|block| *block = [None; BLOCK_SIZE]);
+        Ok(1)
+    }
+
+    fn wake(&mut self) -> Result<(), BackendError> {
+        let taken = self.gate.taken.load(Relaxed);
+        if taken > 0 {
+            self.gate.taken.store(taken - 1, Relaxed);
+            let problem = "others have its memory".to_owned();
+            return Err(BackendError::NoRoom { device: "simulated".to_owned(), problem });
+        }
+        self.asleep = false;
+        Ok(())
+    }
 }
 
 /// The next letter is likeliest; the rest is noise that hangs on every token so far.
@@ -154,23 +200,38 @@ fn fill(row: &mut [f32], known: &[u32]) {
 }
 
 /// The same, drawing by itself: always the likeliest, after the draw's edits.
-pub(crate) struct SimulatedDrawing(pub(crate) SimulatedBackend);
+pub(crate) struct SimulatedDrawing {
+    inner: SimulatedBackend,
+    drawn: Vec<Drawn>,
+    draws: Arc<AtomicUsize>,
+}
+
+impl SimulatedDrawing {
+    pub(crate) fn new(inner: SimulatedBackend) -> Self {
+        Self { inner, drawn: Vec::new(), draws: Arc::default() }
+    }
+
+    /// Counts what is drawn, also for nobody.
+    pub(crate) fn draws(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.draws)
+    }
+}
 
 impl Backend for SimulatedDrawing {
     fn description(&self) -> BackendDescription {
-        self.0.description()
+        self.inner.description()
     }
 
     fn vocabulary_size(&self) -> usize {
-        self.0.vocabulary_size()
+        self.inner.vocabulary_size()
     }
 
     fn context_length(&self) -> usize {
-        self.0.context_length()
+        self.inner.context_length()
     }
 
     fn forward(&mut self, batch: &[SequenceChunk<'_>], logits: &mut Logits) -> Result<(), BackendError> {
-        self.0.forward(batch, logits)
+        self.inner.forward(batch, logits)
     }
 
     fn drawing(&mut self) -> Option<&mut dyn Drawing> {
@@ -179,14 +240,11 @@ impl Backend for SimulatedDrawing {
 }
 
 impl Drawing for SimulatedDrawing {
-    fn forward_and_draw(
-        &mut self,
-        batch: &[SequenceChunk<'_>],
-        draws: &[Draw],
-    ) -> Result<Vec<Drawn>, BackendError> {
+    fn begin(&mut self, batch: &[SequenceChunk<'_>], draws: &[Draw]) -> Result<(), BackendError> {
         let mut logits = Logits::default();
-        self.0.forward(batch, &mut logits)?;
+        self.inner.forward(batch, &mut logits)?;
         assert_eq!(logits.rows(), draws.len(), "a draw for each row");
+        self.draws.fetch_add(draws.len(), Relaxed);
         let token = |(row, draw): (usize, &Draw)| {
             let row = logits.row_mut(row).unwrap();
             for LogitEdit { token, repetition, add } in &draw.edits {
@@ -196,6 +254,11 @@ impl Drawing for SimulatedDrawing {
             let best = (0..).zip(row.iter()).filter(|(_, x)| x.is_finite()).max_by(|a, b| a.1.total_cmp(b.1));
             best.map(|(token, _)| Sampled { token, logprobs: None }).ok_or(NoFiniteLogit)
         };
-        Ok(draws.iter().enumerate().map(token).collect())
+        self.drawn = draws.iter().enumerate().map(token).collect();
+        Ok(())
+    }
+
+    fn fetch(&mut self) -> Result<Vec<Drawn>, BackendError> {
+        Ok(std::mem::take(&mut self.drawn))
     }
 }

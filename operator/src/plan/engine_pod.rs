@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use weighbridge_crds::{Gpu, KvCacheType, labels};
+use weighbridge_crds::{Gpu, KvCacheType, SleepingWeights, labels};
 
 use super::{Decision, Images, names, pod};
 use crate::owner::Owner;
@@ -116,6 +116,9 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
     flag("kv-cache-type", kv_cache_type.map(|kind| kind.to_string()));
     flag("quantize", open.quantize.map(|kind| kind.to_string()));
+    flag("sleep-after", open.sleep.map(|sleep| sleep.after_seconds.to_string()));
+    let kept = open.sleep.map(|sleep| sleep.weights).filter(|weights| *weights != SleepingWeights::default());
+    flag("sleep-weights", kept.map(|weights| weights.to_string()));
     flag("device", open.hardware.gpu().map(|_| "cuda".to_owned()));
     flag("threads", open.hardware.threads().map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));

@@ -4,7 +4,7 @@ use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
     Adapter, External, Hub, KvCacheType, ModelDeployment, OpenWeights, ProviderKind, Quantization, SecretKey,
-    World,
+    Sleep, World,
 };
 
 use super::hardware::{Hardware, hardware};
@@ -49,6 +49,8 @@ pub struct Open {
     pub kv_cache_type: KvCacheType,
     /// What matrices are quantised to while loading.
     pub quantize: Option<Quantization>,
+    /// When it gives its GPU's memory back.
+    pub sleep: Option<Sleep>,
     /// LoRA adapters beside the model; names are unique.
     pub adapters: Vec<OpenAdapter>,
     /// What each replica runs on.
@@ -209,6 +211,7 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
         max_sequences: at_least("openWeights.engine.maxSequences", engine.max_sequences, 1)?,
         kv_cache_type,
         quantize: quantization(engine.quantize, text)?,
+        sleep: sleep(engine.sleep, &hardware, place)?,
         adapters: adapters(&engine.adapters, place)?,
         hardware,
     })
@@ -229,6 +232,20 @@ fn check_kv_cache_type(asked: KvCacheType, hardware: &Hardware, place: Place) ->
         | (KvCacheType::Fp8, None, Place::Machine) => return Ok(()),
     };
     Err(Refusal::invalid(format!("openWeights.engine.kvCacheType: {asked} is {words}: use {fix}")))
+}
+
+/// Only what is a GPU's is given back; a machine's hardware is known to its engine alone.
+fn sleep(asked: Option<Sleep>, hardware: &Hardware, place: Place) -> Result<Option<Sleep>, Refusal> {
+    match (asked, hardware.gpu(), place) {
+        (Some(Sleep { after_seconds, weights: _ }), _, _) if after_seconds < 1 => Err(Refusal::invalid(
+            format!("openWeights.engine.sleep.afterSeconds is {after_seconds}: it must be at least 1"),
+        )),
+        (Some(_), None, Place::Cluster) => Err(Refusal::invalid(
+            "openWeights.engine.sleep gives a GPU's memory back, and the resources name none: remove it, or set \
+             resources.profile to one with gpu",
+        )),
+        (asked, _, _) => Ok(asked),
+    }
 }
 
 fn adapters(given: &[Adapter], place: Place) -> Result<Vec<OpenAdapter>, Refusal> {

@@ -69,6 +69,16 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         ),
         (
             "m",
+            open(json!({"source": SOURCE, "engine": {"sleep": {"afterSeconds": 0}}})),
+            "spec.openWeights.engine.sleep.afterSeconds",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "engine": {"sleep": {"afterSeconds": 9, "weights": "disk"}}})),
+            "spec.openWeights.engine.sleep.weights",
+        ),
+        (
+            "m",
             open(json!({"source": SOURCE, "flavour": "mild"})),
             "unknown field \"spec.openWeights.flavour\"",
         ),
@@ -95,7 +105,7 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         open(json!({"source": SOURCE, "revision": "abc", "digest": format!("sha256:{}", "0".repeat(64)),
         "hub": {"endpoint": "https://hub.example.com", "tokenSecret": {"name": "s", "key": "k"}},
         "resources": {"profile": "p", "gpus": 2}, "engine": {"contextLength": 4096, "maxSequences": 8,
-        "kvCacheType": "q8_0"}}));
+        "kvCacheType": "q8_0", "sleep": {"afterSeconds": 600, "weights": "host"}}}));
     assert_eq!(refusal(&api, "good", full).await?, "");
     let external = json!({"provider": "p", "model": "m"});
     for good in [

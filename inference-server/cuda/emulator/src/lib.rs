@@ -46,7 +46,7 @@ pub struct EmulatedDevice {
     description: DeviceDescription,
     memory: BTreeMap<u64, u64>,
     recording: Option<Vec<Act>>,
-    recordings: Vec<Vec<Act>>,
+    recordings: Vec<Option<Vec<Act>>>,
 }
 
 impl EmulatedDevice {
@@ -176,6 +176,11 @@ impl Device for EmulatedDevice {
         Ok(())
     }
 
+    fn free_all(&mut self) -> Result<(), DeviceError> {
+        let reserved: Vec<u64> = self.memory.keys().copied().collect();
+        reserved.into_iter().try_for_each(|at| self.free(Address(at)))
+    }
+
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         self.within("copying to the device", to, bytes.len() as u64)?;
         // SAFETY: the range lies in an allocation of this device.
@@ -220,15 +225,21 @@ impl Device for EmulatedDevice {
     }
 
     fn end_recording(&mut self) -> Result<Recording, DeviceError> {
-        self.recordings.push(self.recording.take().unwrap_or_default());
+        self.recordings.push(Some(self.recording.take().unwrap_or_default()));
         Ok(Recording(self.recordings.len() - 1))
     }
 
     fn replay(&mut self, recording: Recording) -> Result<(), DeviceError> {
         let unknown =
             || DeviceError::Failed { act: "replaying", problem: "there is no such recording".to_owned() };
-        let acts = self.recordings.get(recording.0).cloned().ok_or_else(unknown)?;
+        let acts = self.recordings.get(recording.0).cloned().flatten().ok_or_else(unknown)?;
         acts.iter().try_for_each(|act| self.run(act))
+    }
+
+    fn forget(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        let unknown =
+            || DeviceError::Failed { act: "forgetting", problem: "there is no such recording".to_owned() };
+        self.recordings.get_mut(recording.0).and_then(Option::take).map(drop).ok_or_else(unknown)
     }
 }
 

@@ -111,6 +111,12 @@ pub trait Device: Send {
     /// [`DeviceError`].
     fn free(&mut self, memory: Address) -> Result<(), DeviceError>;
 
+    /// Gives back all that [`Self::allocate`] gave. What runs meanwhile is waited for.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; what could be given back is, all the same.
+    fn free_all(&mut self) -> Result<(), DeviceError>;
+
     /// Copies `bytes` to the device. They may change as soon as this returns.
     ///
     /// # Errors
@@ -173,6 +179,12 @@ pub trait Device: Send {
     /// # Errors
     /// [`DeviceError`].
     fn replay(&mut self, recording: Recording) -> Result<(), DeviceError>;
+
+    /// Lets go of a recording, which is not replayed any more. One that runs ends first.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    fn forget(&mut self, recording: Recording) -> Result<(), DeviceError>;
 }
 
 impl dyn Device + '_ {

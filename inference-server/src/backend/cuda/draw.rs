@@ -9,13 +9,21 @@ use super::memory::{EDITS, MOST_ALTERNATIVES};
 use crate::backend::Drawn;
 use crate::sampling::{Draw, NoFiniteLogit, Sampled, TokenLogprobs};
 
+/// Draws that run on the card.
+#[derive(Clone, Debug)]
+pub(super) struct DrawnThere {
+    /// Alternatives that each row tells; `None` of one that tells no log probability either.
+    told: Vec<Option<u32>>,
+    /// Alternatives of a row as they lie there.
+    top: usize,
+}
+
 impl CudaBackend {
-    /// A token of each row of logits that the step left.
-    pub(super) fn draw(&mut self, draws: &[Draw]) -> Result<Vec<Drawn>, DeviceError> {
+    /// Begins to draw a token of each row of logits that the step leaves.
+    pub(super) fn draw(&mut self, draws: &[Draw]) -> Result<DrawnThere, DeviceError> {
+        let told: Vec<Option<u32>> = draws.iter().map(|draw| draw.top_logprobs).collect();
         if draws.is_empty() {
-            // What went wrong is this step's to tell.
-            self.device.synchronize()?;
-            return Ok(Vec::new());
+            return Ok(DrawnThere { told, top: 0 });
         }
         let (rows, vocabulary) = (draws.len(), self.limits.vocabulary);
         let (scratch, inputs) = (self.memory.layout.scratch, self.memory.layout.inputs.clone());
@@ -23,9 +31,9 @@ impl CudaBackend {
         let (logits, tokens) = (at(scratch.logits), at(scratch.drawn));
         let (logprobs, top_ids, top_logprobs) =
             (at(scratch.logprobs), at(scratch.top_ids), at(scratch.top_logprobs));
-        let told = draws.iter().any(|draw| draw.top_logprobs.is_some());
+        let tells = told.iter().any(Option::is_some);
         let edited = draws.iter().any(|draw| !draw.edits.is_empty());
-        let untouched = if told && edited { at(scratch.untouched) } else { logits };
+        let untouched = if tells && edited { at(scratch.untouched) } else { logits };
         if untouched != logits {
             self.device.copy(logits, untouched, (4 * rows * vocabulary) as u64)?;
         }
@@ -38,9 +46,9 @@ impl CudaBackend {
         let settings: Vec<Settings> = draws.iter().map(settings).collect();
         self.device.upload(settings_at, bytemuck::cast_slice(&settings))?;
         self.device.launch(&Sample { logits, rows, vocabulary, settings: settings_at, tokens }.launch())?;
-        let top = draws.iter().filter_map(|draw| draw.top_logprobs).max().unwrap_or(0) as usize;
+        let top = told.iter().copied().flatten().max().unwrap_or(0) as usize;
         let top = top.min(MOST_ALTERNATIVES).min(vocabulary);
-        if told {
+        if tells {
             let probabilities = LogProbabilities {
                 logits: untouched,
                 rows,
@@ -53,18 +61,32 @@ impl CudaBackend {
             };
             self.device.launch(&probabilities.launch())?;
         }
-        let tokens: Vec<u32> = self.device.read(tokens, rows)?;
-        let (mut own, mut ids, mut alternatives) = (Vec::new(), Vec::new(), Vec::new());
-        if told {
-            own = self.device.read::<f32>(logprobs, rows)?;
-            ids = self.device.read::<u32>(top_ids, rows * top)?;
-            alternatives = self.device.read::<f32>(top_logprobs, rows * top)?;
+        Ok(DrawnThere { told, top })
+    }
+
+    /// Waits for the step and for what was drawn.
+    pub(super) fn fetch_drawn(&mut self, drawn: &DrawnThere) -> Result<Vec<Drawn>, DeviceError> {
+        let DrawnThere { told, top } = drawn;
+        let (rows, top) = (told.len(), *top);
+        if rows == 0 {
+            // What went wrong is this step's to tell.
+            self.device.synchronize()?;
+            return Ok(Vec::new());
         }
-        let drawn = draws.iter().zip(tokens).enumerate().map(|(row, (draw, token))| {
+        let scratch = self.memory.layout.scratch;
+        let at = |place: Address| self.memory.scratch.offset(place.0);
+        let tokens: Vec<u32> = self.device.read(at(scratch.drawn), rows)?;
+        let (mut own, mut ids, mut alternatives) = (Vec::new(), Vec::new(), Vec::new());
+        if told.iter().any(Option::is_some) {
+            own = self.device.read::<f32>(at(scratch.logprobs), rows)?;
+            ids = self.device.read::<u32>(at(scratch.top_ids), rows * top)?;
+            alternatives = self.device.read::<f32>(at(scratch.top_logprobs), rows * top)?;
+        }
+        let of_row = told.iter().zip(tokens).enumerate().map(|(row, (told, token))| {
             if token == NOTHING {
                 return Err(NoFiniteLogit);
             }
-            let logprobs = draw.top_logprobs.and_then(|count| {
+            let logprobs = told.and_then(|count| {
                 let range = row * top..row * top + top.min(count as usize);
                 let best =
                     ids.get(range.clone())?.iter().copied().zip(alternatives.get(range)?.iter().copied());
@@ -72,7 +94,7 @@ impl CudaBackend {
             });
             Ok(Sampled { token, logprobs })
         });
-        Ok(drawn.collect())
+        Ok(of_row.collect())
     }
 }
 

@@ -15,7 +15,7 @@ use super::inputs::Shape;
 use super::memory::Layout;
 use super::program::{NormPlan, Operation, Products, Program, Vector};
 
-/// Rows from which on the library multiplies plain matrices: below, reading packed weights is what takes the time.
+/// Rows of prompts up to which our own kernels multiply: there, reading packed weights is what takes the time.
 const LIBRARY_ROWS: usize = 64;
 
 /// Where everything lies.
@@ -272,7 +272,8 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// One product: by our own kernels where reading weights is what takes the time, else by the library.
+    /// One product: by our own kernels where reading weights is what takes the time, else by the library. Rows that
+    /// decode are never the library's, whose sums have an order that depends on what else is in the step.
     fn product(
         &mut self,
         matrix: &Matrix,
@@ -281,38 +282,67 @@ impl<'a> Execution<'a> {
         bias: Option<Vector>,
     ) -> Result<(), DeviceError> {
         let (weights, bias) = (self.weights(matrix), self.vector(bias));
-        if self.rows <= LIBRARY_ROWS || !self.device.multiplies() {
-            let product = Product {
-                weights: &weights,
-                input: input.at,
-                input_stride: input.stride,
-                tokens: self.rows,
-                out: out.at,
-                out_stride: out.stride,
-                bias,
-                add: out.add,
-                experts: None,
-            };
-            return self.device.launch(&product.launch());
+        let of_prompts = self.rows.saturating_sub(self.shape.decoding);
+        if of_prompts <= LIBRARY_ROWS || !self.device.multiplies() {
+            return self.own_product(&weights, input, out, bias, self.rows);
         }
+        let decoding = self.rows - of_prompts;
+        if decoding > 0 {
+            self.own_product(&weights, input, out, bias, decoding)?;
+        }
+        let input = Input { at: input.at.offset((2 * decoding * input.stride) as u64), stride: input.stride };
+        let out = Out { at: out.at.offset((4 * decoding * out.stride) as u64), ..out };
+        self.library_product(&weights, input, out, bias, of_prompts)
+    }
+
+    fn own_product(
+        &mut self,
+        weights: &Matrix,
+        input: Input,
+        out: Out,
+        bias: Address,
+        tokens: usize,
+    ) -> Result<(), DeviceError> {
+        let product = Product {
+            weights,
+            input: input.at,
+            input_stride: input.stride,
+            tokens,
+            out: out.at,
+            out_stride: out.stride,
+            bias,
+            add: out.add,
+            experts: None,
+        };
+        self.device.launch(&product.launch())
+    }
+
+    fn library_product(
+        &mut self,
+        weights: &Matrix,
+        input: Input,
+        out: Out,
+        bias: Address,
+        tokens: usize,
+    ) -> Result<(), DeviceError> {
+        let Matrix { form, rows, columns, at } = *weights;
         let plain = self.scratch(self.memory.layout.scratch.plain);
-        let packed_stride = matrix.columns.next_multiple_of(matrix.form.tile_columns());
-        for part in 0..matrix.form.parts() {
+        for part in 0..form.parts() {
             // Plain already, row by row.
-            let (at, stride) = match matrix.form {
-                Form::Bf16 => (weights.at, packed_stride),
-                _ => (plain, input_stride(matrix.columns)),
+            let (at, stride) = match form {
+                Form::Bf16 => (at, columns.next_multiple_of(form.tile_columns())),
+                _ => (plain, input_stride(columns)),
             };
-            if matrix.form != Form::Bf16 {
-                self.device.launch(&expand(&weights, part, plain, stride))?;
+            if form != Form::Bf16 {
+                self.device.launch(&expand(weights, part, plain, stride))?;
             }
             self.device.multiply(&Gemm {
                 weights: at,
                 input: input.at,
                 out: out.at,
-                rows: matrix.rows,
-                columns: matrix.columns,
-                tokens: self.rows,
+                rows,
+                columns,
+                tokens,
                 stride,
                 input_stride: input.stride,
                 out_stride: out.stride,
@@ -322,7 +352,7 @@ impl<'a> Execution<'a> {
         if bias == Address::NULL {
             return Ok(());
         }
-        self.device.launch(&add_bias(out.at, bias, self.rows, matrix.rows, out.stride))
+        self.device.launch(&add_bias(out.at, bias, tokens, rows, out.stride))
     }
 
     /// What adapters add to the product at `target`, whose result lies in `out`.

@@ -13,6 +13,8 @@ use weighbridge_cuda::launch::Address;
 pub(super) struct Shape {
     /// Rows.
     pub(super) rows: usize,
+    /// Rows that decode, whose logits are wanted. They are the first, also of those that are kept.
+    pub(super) decoding: usize,
     /// Rows whose logits are wanted, where these are not all.
     pub(super) kept: Option<usize>,
     /// Of each sight: tiles that split keys, tiles of rows, tiles that are combined.
@@ -58,8 +60,10 @@ impl StepInputs {
         let group = program.heads.map_or(1, |heads| heads.heads / heads.kv_heads.max(1));
         let all_wanted = step.wanted.len() == step.tokens.len();
         let single = step.sequences.iter().all(|sequence| sequence.tokens == 1);
-        let decodes = all_wanted && single && step.adapted.is_empty();
+        let decodes = all_wanted && single;
         let rows = if decodes { bucket(step.tokens.len()).min(most_rows) } else { step.tokens.len() };
+
+        let decoding = if decodes { rows } else { leading_single(step) };
 
         let mut tables: Vec<u32> = Vec::new();
         let mut queries = Vec::with_capacity(step.sequences.len());
@@ -106,8 +110,15 @@ impl StepInputs {
         }
         let kept = (!all_wanted).then_some(step.wanted.len());
         uploads.retain(|(_, bytes)| !bytes.is_empty());
-        Self { shape: Shape { rows, kept, tiles, adapted: !step.adapted.is_empty() }, uploads, decodes }
+        let shape = Shape { rows, decoding, kept, tiles, adapted: !step.adapted.is_empty() };
+        Self { shape, uploads, decodes }
     }
+}
+
+/// Sequences of one token, whose logits are wanted, with which `step` begins.
+fn leading_single(step: &Step<'_>) -> usize {
+    let single = step.sequences.iter().zip(&step.wanted);
+    single.take_while(|(sequence, wanted)| sequence.tokens == 1 && sequence.first_row == **wanted).count()
 }
 
 /// With tiles that do nothing to a power of two, where steps are recorded.

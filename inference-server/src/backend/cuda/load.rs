@@ -9,6 +9,7 @@ use super::execute::Memory;
 use super::memory::{Layout, Limits, MemoryPlan, block_bytes, logit_rows};
 use super::program::Program;
 use super::record::record;
+use super::recordings::Recordings;
 use super::weights::{LoadProblem, WeightsPlan, staging};
 use super::{BackendDescription, CudaBackend, StepLimits};
 use crate::backend::cpu::{KvMemory, LoadError, LoadPhase, LoadProgress};
@@ -102,7 +103,7 @@ impl CudaBackend {
             adapters: loaded.len(),
         };
         let description = BackendDescription {
-            device: "cuda".to_owned(),
+            device: super::CUDA.to_owned(),
             kernels: device.description().name.clone(),
             weight_bytes: total_bytes,
             kv_bytes: fit.plan.kv,
@@ -115,7 +116,8 @@ impl CudaBackend {
             limits: limits_of_steps,
             rows: limits.rows,
             logit_rows: logit_rows(&limits),
-            recordings: std::collections::HashMap::new(),
+            recordings: Recordings::default(),
+            drawing: None,
             // One more than sequences are given.
             spare: u32::try_from(fit.blocks).unwrap_or(u32::MAX),
             description,

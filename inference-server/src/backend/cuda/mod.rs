@@ -2,8 +2,8 @@
 //!
 //! - `record` writes down what a family calls, as a `program`; `execute` makes launches of it.
 //! - `memory` plans the card's memory before a byte is reserved; `load` and `weights` fill it, `adapters` beside them.
-//! - `inputs` is a step as the card reads it; steps that decode are recorded by shape and replayed; `draw` makes tokens of
-//!   the logits where they are.
+//! - `inputs` is a step as the card reads it; steps that decode are recorded by shape (`recordings`) and replayed; `draw`
+//!   makes tokens of the logits where they are.
 //!
 //! No arithmetic and no `unsafe`: both are `weighbridge_cuda`'s.
 
@@ -15,11 +15,10 @@ mod load;
 mod memory;
 mod program;
 mod record;
+mod recordings;
 #[cfg(test)]
 mod tests;
 mod weights;
-
-use std::collections::HashMap;
 
 pub use load::CudaOptions;
 use weighbridge_cuda::device::{Device, DeviceError, Recording};
@@ -28,24 +27,15 @@ pub use weighbridge_cuda::operations::attention::CacheKind;
 use super::step::StepLimits;
 use super::{Backend, BackendDescription, BackendError, Drawing, Drawn, Logits, SequenceChunk};
 use crate::sampling::Draw;
+use draw::DrawnThere;
 use execute::{Execution, Memory};
 use inputs::{Shape, StepInputs};
 use memory::LOGIT_ROWS;
 use program::Program;
+use recordings::{Recorded, Recordings};
 
-/// Recordings that are kept: each is a few hundred kilobytes of the driver's memory, and shapes are few.
-const MOST_RECORDINGS: usize = 256;
-
-/// How far a step's shape came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Recorded {
-    /// It ran once, which brought its kernels' code to the card: that may not happen within a recording.
-    Ran,
-    /// It is replayed.
-    As(Recording),
-    /// The device refused to record it.
-    Refused,
-}
+/// What the backend calls its device.
+pub const CUDA: &str = "cuda";
 
 /// A model on a card.
 pub struct CudaBackend {
@@ -57,7 +47,9 @@ pub struct CudaBackend {
     rows: usize,
     /// Rows of logits that there is room for.
     logit_rows: usize,
-    recordings: HashMap<Shape, Recorded>,
+    recordings: Recordings,
+    /// What is drawn of the step that runs.
+    drawing: Option<DrawnThere>,
     /// A block that is no sequence's.
     spare: u32,
     description: BackendDescription,
@@ -97,19 +89,25 @@ impl Backend for CudaBackend {
 }
 
 impl Drawing for CudaBackend {
-    fn forward_and_draw(
-        &mut self,
-        batch: &[SequenceChunk<'_>],
-        draws: &[Draw],
-    ) -> Result<Vec<Drawn>, BackendError> {
+    fn begin(&mut self, batch: &[SequenceChunk<'_>], draws: &[Draw]) -> Result<(), BackendError> {
+        self.drawing = None;
         let (inputs, wanted) = self.step(batch)?;
         if wanted != draws.len() || wanted > self.logit_rows {
             let problem =
                 format!("{wanted} rows are wanted, {} are drawn from, {} fit", draws.len(), self.logit_rows);
             return Err(BackendError::InvalidChunk { chunk: 0, problem });
         }
-        let Some(inputs) = inputs else { return Ok(Vec::new()) };
-        self.run(&inputs, true).and_then(|()| self.draw(draws)).map_err(|error| failed(&error))
+        let Some(inputs) = inputs else { return Ok(()) };
+        let begun = self.run(&inputs, true).and_then(|()| self.draw(draws));
+        self.drawing = Some(begun.map_err(|error| failed(&error))?);
+        Ok(())
+    }
+
+    fn fetch(&mut self) -> Result<Vec<Drawn>, BackendError> {
+        match self.drawing.take() {
+            Some(drawing) => self.fetch_drawn(&drawing).map_err(|error| failed(&error)),
+            None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -163,23 +161,25 @@ impl CudaBackend {
 
     /// Replays a step whose shape was recorded; records one that ran before.
     fn replay(&mut self, shape: &Shape) -> Result<(), DeviceError> {
-        match self.recordings.get(shape) {
-            Some(Recorded::As(recording)) => return self.device.replay(*recording),
+        match self.recordings.find(shape) {
+            Some(Recorded::As(recording)) => return self.device.replay(recording),
             Some(Recorded::Ran) => match self.record(shape) {
                 Ok(recording) => {
-                    self.recordings.insert(shape.clone(), Recorded::As(recording));
+                    self.recordings.note(shape, Recorded::As(recording));
                     return self.device.replay(recording);
                 }
                 Err(error @ DeviceError::Lost { .. }) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "a step is not recorded, and runs as it is written");
-                    self.recordings.insert(shape.clone(), Recorded::Refused);
+                    self.recordings.note(shape, Recorded::Refused);
                 }
             },
-            None if self.recordings.len() < MOST_RECORDINGS => {
-                self.recordings.insert(shape.clone(), Recorded::Ran);
+            Some(Recorded::Refused) => {}
+            None => {
+                if let Some(given_up) = self.recordings.add(shape) {
+                    self.device.forget(given_up)?;
+                }
             }
-            Some(Recorded::Refused) | None => {}
         }
         Execution::new(&mut *self.device, &self.program, &self.memory, shape).run(true)
     }
@@ -194,11 +194,12 @@ impl CudaBackend {
 }
 
 fn failed(error: &DeviceError) -> BackendError {
-    let (device, problem) = ("cuda".to_owned(), error.to_string());
+    let (device, problem) = (CUDA.to_owned(), error.to_string());
     match error {
         DeviceError::Lost { act: _, problem: _ } => BackendError::Lost { device, problem },
-        DeviceError::OutOfMemory { wanted: _, free: _ }
-        | DeviceError::Launch { kernel: _, problem: _ }
-        | DeviceError::Failed { act: _, problem: _ } => BackendError::Device { device, problem },
+        DeviceError::OutOfMemory { wanted: _, free: _ } => BackendError::NoRoom { device, problem },
+        DeviceError::Launch { kernel: _, problem: _ } | DeviceError::Failed { act: _, problem: _ } => {
+            BackendError::Device { device, problem }
+        }
     }
 }

@@ -55,6 +55,12 @@ fn rows(backend: &mut dyn Backend, batch: &[SequenceChunk<'_>]) -> Vec<Vec<f32>>
     (0..logits.rows()).map(|row| logits.row(row).unwrap().to_vec()).collect()
 }
 
+/// A step with its draws.
+fn draw(backend: &mut CudaBackend, batch: &[SequenceChunk<'_>], draws: &[Draw]) -> Vec<Drawn> {
+    backend.begin(batch, draws).unwrap();
+    backend.fetch().unwrap()
+}
+
 /// The largest difference, of the largest logit.
 fn difference(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
     assert_eq!(found.len(), expected.len());
@@ -108,15 +114,33 @@ fn a_sequence_is_the_same_bits_alone_and_in_a_batch() {
     for _ in 0..2 {
         assert_eq!(rows(&mut backend, &batch), together);
     }
-    let recorded = backend.recordings.values().filter(|state| matches!(state, Recorded::As(_))).count();
+    let recorded = backend.recordings.states().filter(|state| matches!(state, Recorded::As(_))).count();
     for (index, expected) in together.iter().enumerate() {
         assert_eq!(rows(&mut backend, &[step(index)]), std::slice::from_ref(expected), "sequence {index}");
     }
-    assert!(recorded == 1 && backend.recordings.len() > 1, "{recorded}");
-    // Beside a chunk of a prompt, nothing is recorded, and nothing changes.
-    let (other, spare) = (tokens(30, 1), blocks(110..114));
-    let mixed = rows(&mut backend, &[step(2), chunk(&other, 0, &spare, LogitsWanted::None)]);
-    assert_eq!(mixed, std::slice::from_ref(&together[2]));
+    assert!(recorded == 1 && backend.recordings.states().count() > 1, "{recorded}");
+    // Beside a chunk of a prompt, nothing is recorded, and nothing changes: also where the library multiplies the prompt.
+    for length in [30, 100] {
+        let (other, spare) = (tokens(length, 1), blocks(110..117));
+        let mixed = rows(&mut backend, &[step(2), chunk(&other, 0, &spare, LogitsWanted::None)]);
+        assert_eq!(mixed, std::slice::from_ref(&together[2]));
+        let mixed = rows(&mut backend, &[step(2), step(4), chunk(&other, 0, &spare, LogitsWanted::Last)]);
+        assert_eq!(mixed[..2], [together[2].clone(), together[4].clone()]);
+    }
+}
+
+#[test]
+fn a_sequence_is_the_same_bits_in_a_step_of_more_rows_than_a_block_takes() {
+    let source = NotedFile::new(&spec(TensorType::Q4_0));
+    let mut backend = card(&source, &CudaOptions { sequences: 100, ..OPTIONS }).unwrap();
+    let next: Vec<u32> = tokens(100, 9);
+    let tables: Vec<Vec<BlockId>> = (0..100).map(|index| blocks(index..index + 1)).collect();
+    let step = |index: usize| chunk(&next[index..=index], 0, &tables[index], LogitsWanted::Last);
+    let batch: Vec<_> = (0..100).map(step).collect();
+    let together = rows(&mut backend, &batch);
+    for index in [0, 63, 64, 99] {
+        assert_eq!(rows(&mut backend, &[step(index)])[0], together[index], "sequence {index}");
+    }
 }
 
 #[test]
@@ -212,7 +236,7 @@ fn tokens_are_drawn_where_the_logits_are() {
     ];
     let sampler = |index: usize| Sampler::new(params[index].clone(), &prompts[index]);
     let draws: Vec<Draw> = (0..3).map(|index| sampler(index).prepare()).collect();
-    let drawn = backend.forward_and_draw(&batch, &draws).unwrap();
+    let drawn = draw(&mut backend, &batch, &draws);
     for (index, (drawn, mut row)) in drawn.into_iter().zip(logits.clone()).enumerate() {
         let (drawn, expected) =
             (drawn.unwrap(), sampler(index).sample(&mut row, &mut Scratch::default()).unwrap());
@@ -232,12 +256,12 @@ fn tokens_are_drawn_where_the_logits_are() {
         SamplingParams { temperature: 1.3, top_k: 40, top_p: 0.9, seed: 5, ..SamplingParams::default() };
     let draws: Vec<Draw> =
         prompts.iter().map(|prompt| Sampler::new(warm.clone(), prompt).prepare()).collect();
-    let together = backend.forward_and_draw(&batch, &draws).unwrap();
+    let together = draw(&mut backend, &batch, &draws);
     for (index, expected) in together.into_iter().enumerate() {
-        let alone = backend.forward_and_draw(&batch[index..=index], &draws[index..=index]).unwrap();
+        let alone = draw(&mut backend, &batch[index..=index], &draws[index..=index]);
         assert_eq!(alone, [expected], "row {index}");
     }
-    assert_eq!(backend.forward_and_draw(&[], &[]).unwrap(), []);
+    assert_eq!(draw(&mut backend, &[], &[]), []);
     let none = [chunk(&prompts[0], 0, &tables[0], LogitsWanted::None)];
-    assert_eq!(backend.forward_and_draw(&none, &[]).unwrap(), []);
+    assert_eq!(draw(&mut backend, &none, &[]), []);
 }

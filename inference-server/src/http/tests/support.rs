@@ -59,6 +59,7 @@ impl TestServer {
                 engine,
                 template: ChatTemplate::new(template, "", "").map_err(|error| error.to_string()),
                 tokenizer,
+                sleeper: None,
             }),
         });
         state.enter(Phase::Ready);

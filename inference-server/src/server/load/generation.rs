@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio_util::task::AbortOnDropHandle;
+use weighbridge_crds::Sleep;
 
 use super::clock::PhaseClock;
 use super::device::Devices;
 use super::source::Opened;
 use crate::backend::Backend;
 use crate::backend::cpu::{AdditionOrder, CpuBackend, CpuOptions, KvMemory, LoadError, LoadProgress};
+use crate::backend::cuda::CUDA;
 use crate::chat_template::ChatTemplate;
-use crate::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
+use crate::engine::{EngineConfig, EngineHandle, Event, GenerateRequest, put_to_sleep_when_idle};
 use crate::http::{AppState, Generation, Phase, Serves};
 use crate::kv::blocks_for;
 use crate::metrics::EngineMetrics;
@@ -139,11 +143,24 @@ pub(super) async fn start(
         tokens_per_step,
         max_waiting: config.max_waiting,
         context_length: Some(context),
+        ..EngineConfig::default()
     };
     let engine = EngineHandle::start(backend, Arc::clone(&tokenizer), engine_config, metrics);
     let engine = engine.map_err(ServeError::Thread)?;
     warm_up(&engine).await?;
-    Ok(Serves::Generation(Generation { engine, tokenizer, template }))
+    let sleeper = sleeper(config, &engine);
+    Ok(Serves::Generation(Generation { engine, tokenizer, template, sleeper }))
+}
+
+/// What puts the engine to sleep, where that was asked for and there is a GPU to give back.
+fn sleeper(config: &ServerConfig, engine: &EngineHandle) -> Option<AbortOnDropHandle<()>> {
+    let Sleep { after_seconds, weights: _ } = config.sleep?;
+    if engine.description().device != CUDA {
+        tracing::warn!("sleep is asked for, and the CPU computes: its memory is not given back");
+        return None;
+    }
+    let after = Duration::from_secs(u64::from(after_seconds.unsigned_abs()));
+    Some(AbortOnDropHandle::new(tokio::spawn(put_to_sleep_when_idle(engine.clone(), after))))
 }
 
 async fn warm_up(engine: &EngineHandle) -> Result<(), ServeError> {

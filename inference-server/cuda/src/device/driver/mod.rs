@@ -4,8 +4,9 @@
 
 mod blas;
 mod cards;
+mod pinned;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, c_void};
 use std::thread::ThreadId;
 
@@ -17,6 +18,7 @@ use crate::launch::{Address, Launch};
 use crate::pack::Code;
 use blas::Blas;
 pub use cards::{Card, Cards, DeviceChoice, NoDevice};
+use pinned::Pinned;
 
 /// A card, the kernels loaded onto it, and the one stream that all of it runs on.
 pub struct CudaDevice {
@@ -25,9 +27,22 @@ pub struct CudaDevice {
     modules: Vec<sys::CUmodule>,
     functions: HashMap<&'static str, sys::CUfunction>,
     blas: Option<Blas>,
-    recordings: Vec<sys::CUgraphExec>,
+    pinned: Staging,
+    /// What was reserved and not given back.
+    reserved: HashSet<u64>,
+    recordings: Vec<Option<sys::CUgraphExec>>,
     /// The thread that the context is current on.
     bound: Option<ThreadId>,
+}
+
+/// How large uploads go.
+enum Staging {
+    /// There was none.
+    Unasked,
+    /// Through memory that the card reads by itself.
+    Pinned(Pinned),
+    /// The system gives no such memory: as the driver does it.
+    Refused,
 }
 
 // SAFETY: the handles are the driver's, which any thread may use while the context is current there (`bind`), and
@@ -46,6 +61,8 @@ impl CudaDevice {
             modules: Vec::new(),
             functions: HashMap::new(),
             blas: None,
+            pinned: Staging::Unasked,
+            reserved: HashSet::new(),
             recordings: Vec::new(),
             bound: None,
             card,
@@ -85,6 +102,22 @@ impl CudaDevice {
         Ok(())
     }
 
+    fn pinned(&mut self) -> Option<&mut Pinned> {
+        if let Staging::Unasked = self.pinned {
+            self.pinned = match Pinned::new() {
+                Ok(pinned) => Staging::Pinned(pinned),
+                Err(error) => {
+                    tracing::warn!(%error, "weights are copied more slowly");
+                    Staging::Refused
+                }
+            };
+        }
+        match &mut self.pinned {
+            Staging::Pinned(pinned) => Some(pinned),
+            Staging::Unasked | Staging::Refused => None,
+        }
+    }
+
     fn function(&mut self, kernel: &'static str) -> Result<sys::CUfunction, DeviceError> {
         if let Some(&function) = self.functions.get(kernel) {
             return Ok(function);
@@ -118,7 +151,10 @@ impl Device for CudaDevice {
         self.bind()?;
         // SAFETY: the address is handed out as a number; whoever launches with it keeps within it.
         match unsafe { result::malloc_sync(bytes as usize) } {
-            Ok(at) => Ok(Address(at)),
+            Ok(at) => {
+                self.reserved.insert(at);
+                Ok(Address(at))
+            }
             Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
                 Err(DeviceError::OutOfMemory { wanted: bytes, free: self.free_memory()? })
             }
@@ -128,12 +164,30 @@ impl Device for CudaDevice {
 
     fn free(&mut self, memory: Address) -> Result<(), DeviceError> {
         self.synchronize()?;
+        self.reserved.remove(&memory.0);
         // SAFETY: the trait's contract: it came from `allocate`, and nothing that runs names it.
         unsafe { result::free_sync(memory.0) }.map_err(failed("freeing memory"))
     }
 
+    fn free_all(&mut self) -> Result<(), DeviceError> {
+        let waited = self.synchronize();
+        let freed = self.reserved.drain().map(|at| {
+            // SAFETY: it came from `allocate`, and nothing that runs names it.
+            unsafe { result::free_sync(at) }.map_err(failed("freeing memory"))
+        });
+        // All of them, whatever becomes of one.
+        let freed: Vec<Result<(), DeviceError>> = freed.collect();
+        freed.into_iter().fold(waited, Result::and)
+    }
+
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         self.bind()?;
+        if bytes.len() >= pinned::LEAST {
+            let stream = self.stream;
+            if let Some(pinned) = self.pinned() {
+                return pinned.upload(to, bytes, stream);
+            }
+        }
         // SAFETY: the trait's contract on addresses; pageable memory is staged before the call returns.
         unsafe { result::memcpy_htod_async(to.0, bytes, self.stream) }.map_err(failed("copying to the card"))
     }
@@ -217,7 +271,7 @@ impl Device for CudaDevice {
             result::graph::destroy(graph).map_err(failed(act))?;
             instance.map_err(failed(act))?
         };
-        self.recordings.push(recorded);
+        self.recordings.push(Some(recorded));
         Ok(Recording(self.recordings.len() - 1))
     }
 
@@ -225,9 +279,18 @@ impl Device for CudaDevice {
         self.bind()?;
         let unknown =
             || DeviceError::Failed { act: "replaying", problem: "there is no such recording".to_owned() };
-        let graph = *self.recordings.get(recording.0).ok_or_else(unknown)?;
+        let graph = self.recordings.get(recording.0).copied().flatten().ok_or_else(unknown)?;
         // SAFETY: graph and stream live as long as this device.
         unsafe { result::graph::launch(graph, self.stream) }.map_err(failed("replaying"))
+    }
+
+    fn forget(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        self.bind()?;
+        let act = "forgetting a recording";
+        let unknown = || DeviceError::Failed { act, problem: "there is no such recording".to_owned() };
+        let graph = self.recordings.get_mut(recording.0).and_then(Option::take).ok_or_else(unknown)?;
+        // SAFETY: nobody has the graph any more; the driver frees one that runs when it is done.
+        unsafe { result::graph::exec_destroy(graph) }.map_err(failed(act))
     }
 }
 
@@ -237,9 +300,10 @@ impl Drop for CudaDevice {
         let _ = self.synchronize();
         // Before the card lets its context go.
         self.blas = None;
+        self.pinned = Staging::Refused;
         // SAFETY: nothing runs any more, and nobody else has these handles.
         unsafe {
-            for &graph in &self.recordings {
+            for &graph in self.recordings.iter().flatten() {
                 let _ = result::graph::exec_destroy(graph);
             }
             for &module in &self.modules {
