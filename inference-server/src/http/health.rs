@@ -39,9 +39,15 @@ pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoRespo
     }
 }
 
-/// Prometheus text format.
+/// Prometheus text format. On a thread for such work, for a card's driver may take its time.
 pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
-    let load = state.model().map(|model| model.load());
+    let text = tokio::task::spawn_blocking(move || {
+        let load = state.model().map(|model| model.load());
+        state.metrics.render(load.as_ref())
+    });
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], state.metrics.render(load.as_ref()))
+    match text.await {
+        Ok(text) => Ok(([(header::CONTENT_TYPE, content_type)], text)),
+        Err(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written")),
+    }
 }

@@ -1,8 +1,10 @@
 //! What kernels run on: a card behind CUDA's driver, or, in tests, the emulator.
 
 mod driver;
+mod gauges;
 
 pub use driver::{Card, Cards, CudaDevice, DeviceChoice, NoDevice};
+pub use gauges::{CardGauges, Reading};
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
@@ -13,7 +15,7 @@ use crate::launch::{Address, Launch};
 pub struct DeviceDescription {
     /// The maker's name for it.
     pub name: String,
-    /// Its identifier; empty of the emulator.
+    /// Its identifier, as `nvidia-smi -L` prints it; empty of the emulator. A slice's begins with `MIG-` where NVML is there.
     pub uuid: String,
     /// Compute capability; (0, 0) of the emulator.
     pub capability: (u32, u32),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weighbridge_crds::KvCacheType;
-use weighbridge_cuda::device::{Card, Cards, CudaDevice, Device, DeviceChoice, NoDevice};
+use weighbridge_cuda::device::{Card, CardGauges, Cards, CudaDevice, Device, DeviceChoice, NoDevice};
 use weighbridge_cuda::pack::{Places, find};
 
 use crate::backend::cpu::{KvMemory, LoadError, LoadProgress};
@@ -21,6 +21,9 @@ pub(super) struct Devices<'a> {
     pub(super) config: &'a ServerConfig,
     pub(super) state: &'a AppState,
 }
+
+/// A card with its kernels, and its gauges where NVML has them.
+type Opened = (Box<dyn Device>, Option<Box<dyn CardGauges>>);
 
 /// A model on a card, with the tokens of its steps.
 type OnCard = (CudaBackend, usize);
@@ -42,7 +45,8 @@ impl Devices<'_> {
             DeviceSetting::Auto => &DeviceChoice::First,
             DeviceSetting::Cuda(choice) => choice,
         };
-        let (device, cache) = match self.cache_kind().and_then(|cache| Ok((self.open(choice)?, cache))) {
+        let opened = self.cache_kind().and_then(|cache| Ok((self.open(choice)?, cache)));
+        let ((device, gauges), cache) = match opened {
             Ok(opened) => opened,
             Err(reason) => {
                 self.stay(reason);
@@ -62,7 +66,12 @@ impl Devices<'_> {
             context_length: Some(context),
         };
         match CudaBackend::load(device, source, adapters, &options, progress) {
-            Ok(backend) => Ok(Some((backend, step))),
+            Ok(backend) => {
+                if let Some(gauges) = gauges {
+                    self.state.metrics.watch(gauges);
+                }
+                Ok(Some((backend, step)))
+            }
             Err(error @ (LoadError::Card { .. } | LoadError::Memory { .. })) => {
                 self.stay(Reason::Refused(error.to_string()));
                 Ok(None)
@@ -82,15 +91,16 @@ impl Devices<'_> {
         }
     }
 
-    /// The card with its kernels.
-    fn open(&self, choice: &DeviceChoice) -> Result<Box<dyn Device>, Reason> {
+    /// The card with its kernels, and what it says of itself.
+    fn open(&self, choice: &DeviceChoice) -> Result<Opened, Reason> {
         let card: Card = Cards::probe().and_then(|cards| cards.open(choice)).map_err(Reason::None)?;
         let refused = |error: &dyn std::fmt::Display| Reason::Refused(error.to_string());
         let places = Places { pack: self.pack(), cache: self.config.kernel_cache.clone() };
         let (code, found) = find(&places, card.description().capability).map_err(|error| refused(&error))?;
         tracing::info!(card = ?card.description(), kernels = %code.architecture, ?found, "a GPU computes");
+        let gauges = card.gauges();
         let device = CudaDevice::open(card, &code).map_err(|error| refused(&error))?;
-        Ok(Box::new(device))
+        Ok((Box::new(device), gauges))
     }
 
     fn pack(&self) -> PathBuf {

@@ -4,9 +4,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cudarc::driver::{result, sys};
+use nvml_wrapper::Nvml;
 
-use super::super::DeviceDescription;
-use super::in_words;
+use super::super::{CardGauges, DeviceDescription};
+use super::{in_words, nvml};
 use crate::sources::hex;
 
 /// The version of CUDA that this program was made for, as drivers count: 13.0.
@@ -80,7 +81,7 @@ impl FromStr for DeviceChoice {
         let shape =
             text.len() == 40 && text[4..].bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         if known && shape {
-            return Ok(Self::Uuid(text.to_ascii_lowercase()));
+            return Ok(Self::Uuid(text.to_owned()));
         }
         Err(format!("{text:?} is no card's identifier: take one that `nvidia-smi -L` prints, GPU-… or MIG-…"))
     }
@@ -91,6 +92,7 @@ impl FromStr for DeviceChoice {
 pub struct Card {
     description: DeviceDescription,
     context: Arc<Context>,
+    nvml: Option<Arc<Nvml>>,
 }
 
 /// A card's primary context.
@@ -118,14 +120,24 @@ impl Card {
         &self.description
     }
 
+    /// What it says of itself while it computes; `None` without NVML.
+    pub fn gauges(&self) -> Option<Box<dyn CardGauges>> {
+        let nvml = Arc::clone(self.nvml.as_ref()?);
+        Some(Box::new(nvml::Gauges::new(nvml, self.description.clone())))
+    }
+
     pub(super) fn context(&self) -> sys::CUcontext {
         self.context.context
     }
 }
 
 /// The cards that the driver shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cards(Vec<(sys::CUdevice, DeviceDescription)>);
+#[derive(Clone, Debug)]
+pub struct Cards {
+    cards: Vec<(sys::CUdevice, DeviceDescription)>,
+    /// What names slices, and what gauges ask; a card computes without it.
+    nvml: Option<Arc<Nvml>>,
+}
 
 impl Cards {
     /// Looks for the driver and its cards.
@@ -151,17 +163,21 @@ impl Cards {
         }
         let said = |error| NoDevice::Driver { problem: in_words(error) };
         let count = result::device::get_count().map_err(said)?;
+        if count == 0 {
+            return Err(NoDevice::NoCard);
+        }
+        let nvml = nvml::open();
+        let is_slice = |uuid: &str| nvml.as_ref().is_some_and(|nvml| nvml::is_slice(nvml, uuid));
         let cards = (0..count).map(|ordinal| {
             let device = result::device::get(ordinal).map_err(said)?;
-            Ok((device, describe(device).map_err(said)?))
+            Ok((device, describe(device, is_slice).map_err(said)?))
         });
-        let cards: Vec<_> = cards.collect::<Result<_, NoDevice>>()?;
-        if cards.is_empty() { Err(NoDevice::NoCard) } else { Ok(Self(cards)) }
+        Ok(Self { cards: cards.collect::<Result<_, NoDevice>>()?, nvml })
     }
 
     /// What there is.
     pub fn descriptions(&self) -> impl Iterator<Item = &DeviceDescription> {
-        self.0.iter().map(|(_, description)| description)
+        self.cards.iter().map(|(_, description)| description)
     }
 
     /// Opens the chosen card.
@@ -169,11 +185,12 @@ impl Cards {
     /// # Errors
     /// [`NoDevice`] when it is not there, too old, or does not open.
     pub fn open(&self, choice: &DeviceChoice) -> Result<Card, NoDevice> {
-        let (device, description) = choose(&self.0, choice)?;
+        let (device, description) = choose(&self.cards, choice)?;
         // SAFETY: the device is one that the driver showed; released with the card.
         let context = unsafe { result::primary_ctx::retain(device) };
         let context = context.map_err(|error| NoDevice::Driver { problem: in_words(error) })?;
-        Ok(Card { description, context: Arc::new(Context { device, context }) })
+        let (context, nvml) = (Arc::new(Context { device, context }), self.nvml.clone());
+        Ok(Card { description, context, nvml })
     }
 }
 
@@ -203,7 +220,10 @@ fn choose<D: Copy>(
     Ok((*device, description.clone()))
 }
 
-fn describe(device: sys::CUdevice) -> Result<DeviceDescription, result::DriverError> {
+fn describe(
+    device: sys::CUdevice,
+    is_slice: impl Fn(&str) -> bool,
+) -> Result<DeviceDescription, result::DriverError> {
     use sys::CUdevice_attribute as Attribute;
     let mut uuid = sys::CUuuid { bytes: [0; 16] };
     // SAFETY: the device is one that the driver showed; the call fills 16 bytes. Of a slice, this version gives its own.
@@ -218,17 +238,19 @@ fn describe(device: sys::CUdevice) -> Result<DeviceDescription, result::DriverEr
     );
     Ok(DeviceDescription {
         name: result::device::get_name(device)?,
-        uuid: written(&uuid.bytes.map(|byte| byte as u8)),
+        uuid: written(&uuid.bytes.map(|byte| byte as u8), is_slice),
         capability,
         // SAFETY: as above.
         memory: unsafe { result::device::total_mem(device) }? as u64,
     })
 }
 
-/// An identifier as `nvidia-smi` prints it.
-fn written(bytes: &[u8; 16]) -> String {
+/// An identifier as `nvidia-smi` prints it. The bytes do not say whether they are a slice's: `is_slice` knows those by name.
+fn written(bytes: &[u8; 16], is_slice: impl Fn(&str) -> bool) -> String {
     let parts = [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]];
-    format!("GPU-{}", parts.map(hex).join("-"))
+    let digits = parts.map(hex).join("-");
+    let slice = format!("MIG-{digits}");
+    if is_slice(&slice) { slice } else { format!("GPU-{digits}") }
 }
 
 #[cfg(test)]
@@ -239,23 +261,43 @@ mod tests {
         (7, DeviceDescription { name: "Card".to_owned(), uuid: uuid.to_owned(), capability, memory: 1 })
     }
 
+    /// The identifier of a whole card whose bytes are all `byte`.
+    fn whole(byte: u8) -> String {
+        written(&[byte; 16], |_| false)
+    }
+
     #[test]
     fn identifiers_are_written_as_nvidia_smi_does() {
         let bytes = std::array::from_fn(|at| at as u8 * 0x11);
-        assert_eq!(written(&bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
+        let digits = "00112233-4455-6677-8899-aabbccddeeff";
+        assert_eq!(written(&bytes, |_| false), format!("GPU-{digits}"));
+        let slice = format!("MIG-{digits}");
+        assert_eq!(written(&bytes, |uuid| uuid == slice), slice);
+    }
+
+    #[test]
+    fn a_slice_is_listed_by_its_own_name_and_taken_by_either() {
+        let slice = written(&[1; 16], |uuid| uuid.starts_with("MIG-"));
+        let cards = [card(&slice, (9, 0))];
+        for asked in [slice.clone(), slice.replace("MIG-", "GPU-")] {
+            assert_eq!(choose(&cards, &asked.parse().unwrap()).unwrap().1.uuid, slice, "{asked}");
+        }
+        let missing = whole(2).parse().unwrap();
+        let said = choose(&cards, &missing).unwrap_err().to_string();
+        assert_eq!(said, format!("there is no card {}; there are: {slice}", whole(2)));
     }
 
     #[test]
     fn a_card_is_chosen_by_its_identifier_and_refused_in_words() {
-        let first = written(&[1; 16]);
-        let cards = [card(&first, (9, 0)), card(&written(&[2; 16]), (7, 5))];
+        let first = whole(1);
+        let cards = [card(&first, (9, 0)), card(&whole(2), (7, 5))];
         assert_eq!(choose(&cards, &DeviceChoice::First).unwrap().1.uuid, first);
         let named: DeviceChoice = first.to_uppercase().replace("GPU", "MIG").parse().unwrap();
         assert_eq!(choose(&cards, &named).unwrap().1.uuid, first);
-        let old = written(&[2; 16]).parse().unwrap();
+        let old = whole(2).parse().unwrap();
         let said = choose(&cards, &old).unwrap_err().to_string();
         assert_eq!(said, "Card has compute capability 7.5, and 8.0 or later (Ampere) is needed");
-        let missing = written(&[3; 16]).parse().unwrap();
+        let missing = whole(3).parse().unwrap();
         assert!(
             matches!(choose(&cards, &missing).unwrap_err(), NoDevice::NotFound { found, .. } if found.len() == 2)
         );

@@ -4,6 +4,7 @@
 
 mod blas;
 mod cards;
+mod nvml;
 mod pinned;
 
 use std::collections::{HashMap, HashSet};

@@ -4,6 +4,8 @@
 //! sees of the same requests is `weighbridge_engine_…`, so that no sum counts a token twice. No label ever holds
 //! a prompt, a user or a request id.
 
+mod card;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -14,9 +16,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use weighbridge_cuda::device::CardGauges;
 use weighbridge_tls::{Certified, ServerTls};
 
 use crate::engine::LoadSnapshot;
+use card::Watched;
 
 /// Seconds; from a token of a small model to a long answer.
 const SECONDS: [f64; 16] =
@@ -115,6 +119,7 @@ pub struct Metrics {
     write_stalls: Counter,
     cold_start: Family<PhaseLabels, Gauge<f64, AtomicU64>>,
     engine: EngineGauges,
+    card: Watched,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +148,7 @@ impl Metrics {
             write_stalls: Counter::default(),
             cold_start: Family::default(),
             engine: EngineGauges::default(),
+            card: Watched::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -184,6 +190,7 @@ impl Metrics {
         r.register("queue_full", "Requests refused by a full queue", engine.queue_full.clone());
         r.register("failed_steps", "Steps that failed as a whole", engine.failed_steps.clone());
         r.register("cancelled_sequences", "Sequences whose client left", engine.cancelled.clone());
+        r.register_collector(metrics.card.collector());
         Self { registry, ..metrics }
     }
 
@@ -193,6 +200,11 @@ impl Metrics {
         let certified = certified.into_iter().collect();
         weighbridge_tls::register(&mut self.registry, certified, tls.map(Arc::as_ref));
         self
+    }
+
+    /// Shows `card`, which computes from here on: each scrape asks it.
+    pub fn watch(&self, card: Box<dyn CardGauges>) {
+        self.card.set(card);
     }
 
     /// Notes that a request came in. Pairs with [`Metrics::request_ended`].
@@ -249,7 +261,7 @@ impl Metrics {
         self.cold_start.get_or_create(&PhaseLabels { phase }).inc_by(took.as_secs_f64());
     }
 
-    /// The text format, with the engine's gauges as of `load`.
+    /// The text format, with the engine's gauges as of `load`. Asks the card that computes, which can take its driver's time.
     pub fn render(&self, load: Option<&LoadSnapshot>) -> String {
         if let Some(load) = load {
             let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
