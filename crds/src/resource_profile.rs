@@ -50,8 +50,13 @@ pub struct ResourceProfileSpec {
 /// GPUs of one replica.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.resource.startsWith('nvidia.com/')")
+        .message("gpu.resource is no NVIDIA card, and the engine computes on no other: write nvidia.com/gpu or a slice such as nvidia.com/mig-1g.10gb, or remove gpu")
+        .field_path(".resource")
+)]
 pub struct Gpu {
-    /// Extended resource that the device plugin offers.
+    /// Extended resource that the device plugin offers: NVIDIA's cards, or slices of them (`nvidia.com/mig-1g.10gb`).
     #[serde(default = "nvidia_gpu")]
     #[schemars(length(min = 3, max = 253), regex(pattern = r"^[-._a-z0-9]+/[-._A-Za-z0-9]+$"))]
     pub resource: String,
@@ -63,6 +68,13 @@ pub struct Gpu {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub product: Option<String>,
+}
+
+impl Gpu {
+    /// Whether the engine can compute on it: the CEL rule, for profiles that an older CRD let through.
+    pub fn is_nvidia(&self) -> bool {
+        self.resource.starts_with("nvidia.com/")
+    }
 }
 
 fn nvidia_gpu() -> String {

@@ -288,6 +288,24 @@ fn each_place_refuses_what_it_cant_enforce() {
 }
 
 #[test]
+fn another_makers_card_is_refused_before_a_pod_holds_it() {
+    let asked = model(json!({"openWeights": {"source": "pvc://c/f", "resources": {"profile": "p"}}}));
+    let found = |resource: &str| {
+        let gpu = json!({"resource": resource});
+        ModelReferences { profile: profile(json!({"cpu": "1", "memory": "1Gi", "gpu": gpu})), ..NONE }
+    };
+    for resource in ["amd.com/gpu", "gpu.intel.com/i915", "nvidia.community/gpu"] {
+        let words = ["ResourceProfile \"p\"", "gpu.resource", resource, "write nvidia.com/gpu", "remove gpu"];
+        let result = validate::model(&asked, &found(resource), Place::Cluster);
+        refused(result, Reason::InvalidSpec, &words);
+    }
+    for resource in ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb"] {
+        let result = validate::model(&asked, &found(resource), Place::Cluster);
+        assert!(result.is_ok(), "{resource}: {result:?}");
+    }
+}
+
+#[test]
 fn keys_and_values_are_kept_as_the_hardware_can() {
     let profile = profile(json!({"cpu": "1", "memory": "1Gi", "gpu": {}}));
     let found = ModelReferences { profile, ..NONE };

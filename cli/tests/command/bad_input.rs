@@ -31,8 +31,9 @@ fn each_bad_file_is_refused_in_words() {
             "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ResourceProfile\nmetadata: {{name: p}}\nspec: {spec}\n---\n"
         )
     };
-    let (gpu, labels, huge, taken) = (
+    let (gpu, amd, labels, huge, taken) = (
         profile("{cpu: '1', memory: 1Gi, gpu: {count: 1}}"),
+        profile("{cpu: '1', memory: 1Gi, gpu: {resource: amd.com/gpu}}"),
         profile("{cpu: '1', memory: 1Gi, nodeSelector: {disk: fast}}"),
         profile("{cpu: '4096', memory: 1Gi}"),
         profile("{cpu: 9.000k, memory: 1Gi}"),
@@ -85,6 +86,7 @@ fn each_bad_file_is_refused_in_words() {
             &profiled,
             vec!["openWeights.resources.profile", "nvidia.com/gpu", "name a profile without gpu"],
         ),
+        (&amd, &profiled, vec!["spec.gpu.resource", "write nvidia.com/gpu", "remove gpu"]),
         (&labels, &profiled, vec!["disk=fast", "nodeSelector"]),
         (&huge, &profiled, vec!["4096 CPUs", "this machine has"]),
         (&taken, &profiled, vec!["9000 CPUs"]),

@@ -17,6 +17,9 @@ const MODELS_FOLDER: &str = "/models";
 const ADAPTERS_FOLDER: &str = "/adapters";
 const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 
+/// Validation lets NVIDIA's resources alone come here; slices of a card (`nvidia.com/mig-…`) are on nodes with this taint too.
+const GPU_TAINT: &str = "nvidia.com/gpu";
+
 /// What people are told where a model gets `count` GPUs.
 pub fn of_gpus(count: i32) -> String {
     let told = "where a GPU can't be used the CPU serves, and each pod's log and /readyz say why";
@@ -322,17 +325,15 @@ fn place_on_gpu(
             format!("ResourceProfile {profile} names the product"),
         ));
     }
-    // Slices of a card (`nvidia.com/mig-…`) are on nodes with the vendor's one taint.
-    let taint = if resource.starts_with("nvidia.com/") { "nvidia.com/gpu" } else { resource };
     let standard = Toleration {
-        key: Some(taint.to_owned()),
+        key: Some(GPU_TAINT.to_owned()),
         operator: Some("Exists".to_owned()),
         effect: Some("NoSchedule".to_owned()),
         ..Toleration::default()
     };
     if !tolerations.contains(&standard) {
         decisions.push(Decision::new(
-            format!("tolerates the taint {taint}:NoSchedule"),
+            format!("tolerates the taint {GPU_TAINT}:NoSchedule"),
             "GPU nodes carry it to keep other pods away",
         ));
         tolerations.push(standard);

@@ -95,6 +95,14 @@ pub(super) fn hardware(
             gpu.resource
         )));
     }
+    if let Some(gpu) = gpu.as_ref().filter(|gpu| !gpu.is_nvidia()) {
+        return Err(Refusal::invalid(format!(
+            "ResourceProfile {name:?}: gpu.resource {:?} is no NVIDIA card, and the engine computes on no other: its \
+             pods would hold the card and compute on the CPU; write nvidia.com/gpu or a slice such as \
+             nvidia.com/mig-1g.10gb, or remove gpu",
+            gpu.resource
+        )));
+    }
     if let Some(Gpu { count, .. }) = gpu
         && count < 1
     {

@@ -156,6 +156,10 @@ async fn the_apiserver_refuses_bad_profiles_with_the_field_and_the_fix() -> Resu
         (json!({"cpu": "1", "memory": "1Gi", "gpu": {"count": 0}}), "spec.gpu.count"),
         (json!({"cpu": "1", "memory": "1Gi", "gpu": {"count": 65}}), "spec.gpu.count"),
         (json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "gpu"}}), "spec.gpu.resource"),
+        (
+            json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "amd.com/gpu"}}),
+            "write nvidia.com/gpu or a slice",
+        ),
         (json!({"cpu": "1", "memory": "1Gi", "price": 1}), "unknown field \"spec.price\""),
     ] {
         let said = refusal(&api, "p", spec.clone()).await?;
