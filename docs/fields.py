@@ -84,12 +84,14 @@ def rows(schema, path=""):
             yield from rows(below.get("items", {}), f"{path}{name}[].")
 
 
-def rules(schema):
+def rules(schema, path=""):
     for rule in schema.get("x-kubernetes-validations", []):
-        yield rule["message"]
-    for below in (*schema.get("properties", {}).values(), *filter(None, [schema.get("items")])):
-        yield from rules(below)
-        yield from rules(below.get("items", {}))
+        field = (path + rule.get("fieldPath", "")).lstrip(".")
+        yield f"`{field}`: {rule['message']}" if field else rule["message"]
+    for name, below in schema.get("properties", {}).items():
+        yield from rules(below, f"{path}.{name}")
+    if "items" in schema:
+        yield from rules(schema["items"], f"{path}[]")
 
 
 def page():
@@ -104,7 +106,7 @@ def page():
             if below := schema["properties"].get(part):
                 yield f"| {title} | | |\n|---|---|---|"
                 yield "\n".join(rows(below, f"{part}.")) + "\n"
-        yield "Refused, with these words:\n"
+        yield "Refused, by field, with these words:\n"
         yield "\n".join(f"- {cell(message)}" for message in rules(schema)) + "\n"
 
 

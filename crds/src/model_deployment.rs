@@ -50,7 +50,7 @@ use crate::{KvCacheType, Quantization, SecretKey, Sleep};
         .field_path(".replicas")
 )]
 pub struct ModelDeploymentSpec {
-    /// Which world answers; needed only where both arms are set.
+    /// Which world answers; required where both arms are set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serve: Option<World>,
     /// Weights that our own inference server loads.
@@ -81,7 +81,7 @@ impl ModelDeploymentSpec {
     }
 }
 
-/// The two worlds.
+/// Which world answers. Required where `openWeights` and `external` are both set.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum World {
     /// Weights that we serve.
