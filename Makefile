@@ -25,7 +25,7 @@ help: ## What there is
 
 run: ## Serve the sample model: LISTEN=8081 METRICS=9091 ARGS='--drain-timeout 5'
 	@command -v $(CARGO) >/dev/null || { echo "Weighbridge is built with Rust: install rustup, from https://rustup.rs" >&2; exit 1; }
-	@tests/check-listen.py LISTEN=$(LISTEN) METRICS=$(METRICS)
+	@tests/check-listen.py LISTEN='$(LISTEN)' METRICS='$(METRICS)' -- $(ARGS)
 	@examples/fetch-smollm2.sh >/dev/null
 	$(CARGO) build --release --locked -p weighbridge
 	$(TARGET)/release/weighbridge up -f examples/smollm2.yaml --claim models=$(WEIGHBRIDGE_CACHE)/models \
@@ -64,7 +64,7 @@ test-arm: ## The kernels' tests on 64-bit Arm, under emulation
 test-setup: sample vocabularies control-plane clients
 
 control-plane:
-	@command -v go >/dev/null || { echo "the testbed's Kubernetes is built with Go: install Go 1.24 or newer" >&2; exit 1; }
+	@tests/check-go.sh
 	@tests/install-packages.sh
 	@tests/control-plane/build.sh >/dev/null
 

@@ -135,6 +135,55 @@ fn a_file_that_is_no_model_is_refused() {
     }
 }
 
+/// What `make run` says of `arguments` before it builds, and whether it goes on.
+fn before_the_build(arguments: &[&str]) -> (bool, String) {
+    let script = examples().join("../tests/check-listen.py");
+    let ended = std::process::Command::new(script).args(arguments).output().unwrap();
+    (ended.status.success(), err(&ended))
+}
+
+#[test]
+fn what_up_refuses_after_a_build_make_run_refuses_before_it() {
+    let file = examples().join("smollm2.yaml");
+    let (file, claim) = (file.to_str().unwrap(), claim());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let remote = "lets other machines in, and nothing asks them who they are: listen on 127.0.0.1";
+    let metrics = "lets other machines read the metrics, and nothing asks them who they are: listen on 127.0.0.1, or add";
+    for (name, address, words) in [
+        ("LISTEN", "", "write LISTEN=8081, or LISTEN=127.0.0.1:8081"),
+        ("LISTEN", "x", "write LISTEN=8081"),
+        ("LISTEN", "127.0.0.1", "write LISTEN=8081"),
+        ("LISTEN", "::1:8081", "write LISTEN=8081"),
+        ("LISTEN", "70000", "a port above 65535: write LISTEN=8081"),
+        ("METRICS", "127.0.0.1:70000", "a port above 65535: write METRICS=8081"),
+        ("LISTEN", &taken, "is in use"),
+        ("LISTEN", "0.0.0.0:0", remote),
+        ("LISTEN", "[::ffff:127.0.0.1]:0", remote),
+        ("METRICS", "0.0.0.0:0", metrics),
+    ] {
+        let (passed, said) = before_the_build(&[&format!("{name}={address}")]);
+        assert!(!passed && said.contains(&format!("{name}={address}")) && said.contains(words), "{said}");
+        let (flag, other) = if name == "LISTEN" {
+            ("--listen", vec![])
+        } else {
+            ("--metrics-listen", vec!["--listen", "127.0.0.1:0"])
+        };
+        let ended = run(&[&["up", "-f", file, "--claim", &claim, flag, address], &other[..]].concat());
+        assert!(!ended.status.success(), "{flag} {address}");
+        if words == remote || words == metrics {
+            assert!(err(&ended).contains(words), "{flag} {address}: {}", err(&ended));
+        }
+    }
+    for fine in [
+        vec!["LISTEN=127.0.0.1:0", "METRICS="],
+        vec!["LISTEN=localhost:0", "METRICS=0"],
+        vec!["LISTEN=0.0.0.0:0", "METRICS=0.0.0.0:0", "--", "--drain-timeout", "5", "--allow-remote"],
+    ] {
+        assert_eq!(before_the_build(&fine), (true, String::new()), "{fine:?}");
+    }
+}
+
 #[test]
 fn flags_are_named_where_they_are_at_fault() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
