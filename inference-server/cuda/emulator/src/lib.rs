@@ -3,9 +3,14 @@
 //! that not all threads reach is an error.
 #![allow(unsafe_code)] // Kernels take addresses, as on a card.
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use group::Member;
 use half::bf16;
 use weighbridge_cuda::device::{Device, DeviceDescription, DeviceError, Gemm, Recording};
 use weighbridge_cuda::launch::{Address, Launch};
@@ -38,6 +43,7 @@ enum Act {
     Multiply(Gemm),
     Fill(Address, u8, u64),
     Copy(Address, Address, u64),
+    AllReduce(Address, usize),
 }
 
 /// A device of this process' memory.
@@ -47,6 +53,8 @@ pub struct EmulatedDevice {
     memory: BTreeMap<u64, u64>,
     recording: Option<Vec<Act>>,
     recordings: Vec<Option<Vec<Act>>>,
+    member: Option<Member>,
+    fails: Arc<AtomicBool>,
 }
 
 impl EmulatedDevice {
@@ -58,7 +66,29 @@ impl EmulatedDevice {
             capability: (0, 0),
             memory,
         };
-        Self { description, memory: BTreeMap::new(), recording: None, recordings: Vec::new() }
+        Self {
+            description,
+            memory: BTreeMap::new(),
+            recording: None,
+            recordings: Vec::new(),
+            member: None,
+            fails: Arc::default(),
+        }
+    }
+
+    /// `of` devices with `memory` bytes each, which add up together; each is for a thread of its own.
+    pub fn group(of: usize, memory: u64) -> Vec<Self> {
+        let join = |member| {
+            let mut device = Self::new(memory);
+            device.member = Some(member);
+            device
+        };
+        Member::group(of).into_iter().map(join).collect()
+    }
+
+    /// While it is true every kernel is refused, as by a card that fails.
+    pub fn fails(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.fails)
     }
 
     /// Fails unless `bytes` from `at` on lie in one allocation.
@@ -81,6 +111,10 @@ impl EmulatedDevice {
 
     fn run(&mut self, act: &Act) -> Result<(), DeviceError> {
         match *act {
+            Act::Launch(ref launch) if self.fails.load(Ordering::Relaxed) => Err(DeviceError::Launch {
+                kernel: launch.kernel.to_owned(),
+                problem: "the emulator was told to fail".to_owned(),
+            }),
             Act::Launch(ref launch) => run_kernel(launch),
             Act::Multiply(ref gemm) => self.run_product(gemm),
             Act::Fill(at, value, bytes) => {
@@ -96,6 +130,7 @@ impl EmulatedDevice {
                 unsafe { std::ptr::copy(from.0 as *const u8, to.0 as *mut u8, bytes as usize) };
                 Ok(())
             }
+            Act::AllReduce(at, count) => self.run_all_reduce(at, count),
         }
     }
 
@@ -122,6 +157,20 @@ impl EmulatedDevice {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+impl EmulatedDevice {
+    fn run_all_reduce(&self, at: Address, count: usize) -> Result<(), DeviceError> {
+        let Some(member) = &self.member else { return Ok(()) };
+        self.within("adding up", at, (count * size_of::<f32>()) as u64)?;
+        let mut values = vec![0.0f32; count];
+        // SAFETY: the range lies in an allocation of this device, and any bits are a float.
+        unsafe { std::ptr::copy_nonoverlapping(at.0 as *const f32, values.as_mut_ptr(), count) };
+        let sum = member.all_reduce(values)?;
+        // SAFETY: as above; the sum has as many.
+        unsafe { std::ptr::copy_nonoverlapping(sum.as_ptr(), at.0 as *mut f32, count) };
         Ok(())
     }
 }
@@ -215,6 +264,16 @@ impl Device for EmulatedDevice {
         self.act(Act::Multiply(*gemm))
     }
 
+    fn all_reduce(&mut self, at: Address, count: usize) -> Result<(), DeviceError> {
+        self.act(Act::AllReduce(at, count))
+    }
+
+    fn abandon(&mut self, problem: &str) {
+        if let Some(member) = &self.member {
+            member.abandon(problem);
+        }
+    }
+
     fn synchronize(&mut self) -> Result<(), DeviceError> {
         Ok(())
     }
@@ -245,6 +304,7 @@ impl Device for EmulatedDevice {
 
 impl Drop for EmulatedDevice {
     fn drop(&mut self) {
+        self.abandon("it is gone");
         for (&at, &bytes) in &self.memory {
             // SAFETY: from `emulator_allocate` with this size, and freed once.
             unsafe { emulator_free(at as *mut c_void, bytes as usize) };

@@ -158,13 +158,24 @@ pub trait Device: Send {
     /// [`DeviceError`].
     fn multiply(&mut self, gemm: &Gemm) -> Result<(), DeviceError>;
 
+    /// Sums `count` floats from `at` on over all devices of the group, in place, in the order of what was given: each
+    /// device is told the same. Of a device that is alone, nothing.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`], with its words, when another device of the group failed, here or where what was given is
+    /// waited for.
+    fn all_reduce(&mut self, at: Address, count: usize) -> Result<(), DeviceError>;
+
+    /// Ends the group for `problem`: nobody waits for this device any more. A device that is dropped does it too.
+    fn abandon(&mut self, problem: &str);
+
     /// Waits for all that was given.
     ///
     /// # Errors
     /// [`DeviceError`], of what was given before too.
     fn synchronize(&mut self) -> Result<(), DeviceError>;
 
-    /// From here on launches and products are written down instead of run.
+    /// From here on launches, products and sums are written down instead of run.
     ///
     /// # Errors
     /// [`DeviceError`].

@@ -61,6 +61,35 @@ pub enum NoDevice {
         /// Its capability.
         capability: (u32, u32),
     },
+    /// Fewer than are to compute together.
+    #[error(
+        "{wanted} cards are to compute together, and the driver shows {found}: ask for more, or for fewer at once"
+    )]
+    TooFew {
+        /// How many were asked for.
+        wanted: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// One that was named twice.
+    #[error("card {uuid} is named twice: each of the cards that compute together is another")]
+    Twice {
+        /// Its identifier.
+        uuid: String,
+    },
+    /// Cards that don't compute the same.
+    #[error(
+        "{first} has compute capability {}.{} and {other} has {}.{}: cards that compute together have the same",
+        capabilities[0].0, capabilities[0].1, capabilities[1].0, capabilities[1].1
+    )]
+    Unlike {
+        /// The name of the first.
+        first: String,
+        /// The name of one that is unlike it.
+        other: String,
+        /// Their capabilities.
+        capabilities: [(u32, u32); 2],
+    },
 }
 
 /// Which card to take.
@@ -186,12 +215,60 @@ impl Cards {
     /// [`NoDevice`] when it is not there, too old, or does not open.
     pub fn open(&self, choice: &DeviceChoice) -> Result<Card, NoDevice> {
         let (device, description) = choose(&self.cards, choice)?;
+        self.held(device, description)
+    }
+
+    /// Opens those of `named`, in this order, or the first `count` where none is named: cards that compute together.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when they are too few or unlike each other.
+    pub fn open_several(&self, named: &[String], count: usize) -> Result<Vec<Card>, NoDevice> {
+        let chosen = choose_several(&self.cards, named, count)?;
+        chosen.into_iter().map(|(device, description)| self.held(device, description)).collect()
+    }
+
+    /// A card that was chosen, with its context.
+    fn held(&self, device: sys::CUdevice, description: DeviceDescription) -> Result<Card, NoDevice> {
         // SAFETY: the device is one that the driver showed; released with the card.
         let context = unsafe { result::primary_ctx::retain(device) };
         let context = context.map_err(|error| NoDevice::Driver { problem: in_words(error) })?;
         let (context, nvml) = (Arc::new(Context { device, context }), self.nvml.clone());
         Ok(Card { description, context, nvml })
     }
+}
+
+/// Those of `named` among `cards`, or the first `count` where none is named, if they can compute together.
+fn choose_several<D: Copy>(
+    cards: &[(D, DeviceDescription)],
+    named: &[String],
+    count: usize,
+) -> Result<Vec<(D, DeviceDescription)>, NoDevice> {
+    let chosen: Vec<_> = if named.is_empty() {
+        let rest =
+            (0..count).map(|first| choose(cards.get(first..).unwrap_or_default(), &DeviceChoice::First));
+        match rest.collect() {
+            Err(NoDevice::NoCard) => return Err(NoDevice::TooFew { wanted: count, found: cards.len() }),
+            chosen => chosen?,
+        }
+    } else {
+        let each = named.iter().map(|uuid| choose(cards, &DeviceChoice::Uuid(uuid.clone())));
+        each.collect::<Result<_, _>>()?
+    };
+    for (index, (_, card)) in chosen.iter().enumerate() {
+        if chosen[..index].iter().any(|(_, before)| before.uuid == card.uuid) {
+            return Err(NoDevice::Twice { uuid: card.uuid.clone() });
+        }
+        let first = &chosen[0].1;
+        if card.capability != first.capability {
+            let capabilities = [first.capability, card.capability];
+            return Err(NoDevice::Unlike {
+                first: first.name.clone(),
+                other: card.name.clone(),
+                capabilities,
+            });
+        }
+    }
+    Ok(chosen)
 }
 
 /// The chosen of `cards`, if kernels run on it.
@@ -255,7 +332,7 @@ fn written(bytes: &[u8; 16], is_slice: impl Fn(&str) -> bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{DeviceChoice, DeviceDescription, NoDevice, choose, written};
+    use super::{DeviceChoice, DeviceDescription, NoDevice, choose, choose_several, written};
 
     fn card(uuid: &str, capability: (u32, u32)) -> (i32, DeviceDescription) {
         (7, DeviceDescription { name: "Card".to_owned(), uuid: uuid.to_owned(), capability, memory: 1 })
@@ -302,6 +379,30 @@ mod tests {
             matches!(choose(&cards, &missing).unwrap_err(), NoDevice::NotFound { found, .. } if found.len() == 2)
         );
         assert_eq!(choose::<i32>(&[], &DeviceChoice::First).unwrap_err(), NoDevice::NoCard);
+    }
+
+    #[test]
+    fn cards_that_compute_together_are_several_and_alike() {
+        let uuids: Vec<String> = (1..5).map(|byte| written(&[byte; 16])).collect();
+        let capabilities = [(9, 0), (9, 0), (9, 0), (8, 9)];
+        let cards: Vec<_> = uuids.iter().zip(capabilities).map(|(uuid, at)| card(uuid, at)).collect();
+        let chosen = |named: &[usize], count| {
+            let named: Vec<String> = named.iter().map(|index| uuids[*index].clone()).collect();
+            choose_several(&cards, &named, count)
+                .map(|chosen| chosen.into_iter().map(|(_, card)| card.uuid).collect::<Vec<_>>())
+        };
+        assert_eq!(chosen(&[], 3).unwrap(), uuids[..3]);
+        assert_eq!(chosen(&[2, 0], 2).unwrap(), [uuids[2].clone(), uuids[0].clone()]);
+        let said = |named: &[usize], count| chosen(named, count).unwrap_err().to_string();
+        assert_eq!(
+            said(&[], 5),
+            "5 cards are to compute together, and the driver shows 4: ask for more, or for fewer at once"
+        );
+        assert_eq!(
+            said(&[], 4),
+            "Card has compute capability 9.0 and Card has 8.9: cards that compute together have the same"
+        );
+        assert!(said(&[1, 1], 2).contains("is named twice"));
     }
 
     #[test]

@@ -4,11 +4,13 @@
 
 mod blas;
 mod cards;
+mod nccl;
 mod nvml;
 mod pinned;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, c_void};
+use std::sync::Arc;
 use std::thread::ThreadId;
 
 use cudarc::driver::result::{self, DriverError};
@@ -19,7 +21,15 @@ use crate::launch::{Address, Launch};
 use crate::pack::Code;
 use blas::Blas;
 pub use cards::{Card, Cards, DeviceChoice, NoDevice};
+use nccl::{Communicator, Group, Nccl};
 use pinned::Pinned;
+
+/// What may be given before a device of a group waits for it: a driver's queue holds about a thousand, and whoever adds to
+/// a full one is blocked where no failure of another device is seen.
+const MOST_GIVEN: usize = 256;
+
+/// Floats that a group adds up as it begins, few and many: NCCL connects cards when a size first needs it.
+const FIRST_SUMS: [usize; 2] = [1 << 10, 1 << 24];
 
 /// A card, the kernels loaded onto it, and the one stream that all of it runs on.
 pub struct CudaDevice {
@@ -29,9 +39,14 @@ pub struct CudaDevice {
     functions: HashMap<&'static str, sys::CUfunction>,
     blas: Option<Blas>,
     pinned: Staging,
-    /// What was reserved and not given back.
-    reserved: HashSet<u64>,
     recordings: Vec<Option<sys::CUgraphExec>>,
+    /// Memory that was reserved and not given back: with a group, NCCL keeps the context.
+    memory: HashSet<u64>,
+    /// Its end of a group.
+    group: Option<Communicator>,
+    /// What was given since the group was last waited for; `None` where it needs no waiting for.
+    given: Option<usize>,
+    recording: bool,
     /// The thread that the context is current on.
     bound: Option<ThreadId>,
 }
@@ -63,8 +78,11 @@ impl CudaDevice {
             functions: HashMap::new(),
             blas: None,
             pinned: Staging::Unasked,
-            reserved: HashSet::new(),
             recordings: Vec::new(),
+            memory: HashSet::new(),
+            group: None,
+            given: None,
+            recording: false,
             bound: None,
             card,
         };
@@ -90,6 +108,69 @@ impl CudaDevice {
             }
         };
         Ok(device)
+    }
+
+    /// Opens `cards`, of one architecture, as a group: each with `code`, and with NCCL between them.
+    ///
+    /// # Errors
+    /// [`DeviceError`], the first rank's that failed.
+    pub fn open_group(cards: Vec<Card>, code: &Code) -> Result<Vec<Self>, DeviceError> {
+        let nccl = Arc::new(Nccl::open()?);
+        // What a card may fail at alone comes first: nobody waits for it yet.
+        let devices: Vec<Self> = each(cards, |_, card| Self::open(card, code))?;
+        let (id, of, group) = (nccl.unique_id()?, devices.len(), Arc::new(Group::default()));
+        each(devices, |rank, mut device| {
+            device.bind()?;
+            device.group = Some(Communicator::join(&nccl, id, rank, of, &group)?);
+            device.bound = None;
+            for count in FIRST_SUMS {
+                let bytes = (count * size_of::<f32>()) as u64;
+                let at = device.allocate(bytes)?;
+                device.fill(at, 0, bytes)?;
+                device.all_reduce(at, count)?;
+                device.free(at)?;
+            }
+            Ok(device)
+        })
+    }
+
+    /// Something is given: what was given before it is waited for, where that is much.
+    fn give(&mut self) -> Result<(), DeviceError> {
+        self.bind()?;
+        match &mut self.given {
+            Some(_) if self.recording => Ok(()),
+            Some(given) if *given < MOST_GIVEN => {
+                *given += 1;
+                Ok(())
+            }
+            Some(_) => self.settle(),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for what the group adds up, looking whether all of it is still there: the driver's own calls would wait for a
+    /// device that is gone.
+    fn settle(&mut self) -> Result<(), DeviceError> {
+        if self.given.is_none() {
+            return Ok(());
+        }
+        loop {
+            // SAFETY: the stream lives as long as this device.
+            match unsafe { sys::cuStreamQuery(self.stream) } {
+                sys::CUresult::CUDA_ERROR_NOT_READY => {}
+                asked => {
+                    asked.result().map_err(failed("computing"))?;
+                    self.given = None;
+                    return Ok(());
+                }
+            }
+            if let Some(Err(error)) = self.group.as_ref().map(Communicator::state) {
+                // Or what waits on the card for the others would never end.
+                self.abandon(&error.to_string());
+                return Err(error);
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Makes the card's context this thread's.
@@ -123,6 +204,10 @@ impl CudaDevice {
         if let Some(&function) = self.functions.get(kernel) {
             return Ok(function);
         }
+        // A kernel's code comes with its first use, and the driver may wait for all that runs before.
+        if !self.recording {
+            self.settle()?;
+        }
         let missing = |problem: String| DeviceError::Launch { kernel: kernel.to_owned(), problem };
         for &module in &self.modules {
             let name = CString::new(kernel).map_err(|error| missing(error.to_string()))?;
@@ -153,7 +238,7 @@ impl Device for CudaDevice {
         // SAFETY: the address is handed out as a number; whoever launches with it keeps within it.
         match unsafe { result::malloc_sync(bytes as usize) } {
             Ok(at) => {
-                self.reserved.insert(at);
+                self.memory.insert(at);
                 Ok(Address(at))
             }
             Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
@@ -165,14 +250,14 @@ impl Device for CudaDevice {
 
     fn free(&mut self, memory: Address) -> Result<(), DeviceError> {
         self.synchronize()?;
-        self.reserved.remove(&memory.0);
+        self.memory.remove(&memory.0);
         // SAFETY: the trait's contract: it came from `allocate`, and nothing that runs names it.
         unsafe { result::free_sync(memory.0) }.map_err(failed("freeing memory"))
     }
 
     fn free_all(&mut self) -> Result<(), DeviceError> {
         let waited = self.synchronize();
-        let freed = self.reserved.drain().map(|at| {
+        let freed = self.memory.drain().map(|at| {
             // SAFETY: it came from `allocate`, and nothing that runs names it.
             unsafe { result::free_sync(at) }.map_err(failed("freeing memory"))
         });
@@ -183,6 +268,7 @@ impl Device for CudaDevice {
 
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         self.bind()?;
+        self.settle()?;
         if bytes.len() >= pinned::LEAST {
             let stream = self.stream;
             if let Some(pinned) = self.pinned() {
@@ -195,6 +281,7 @@ impl Device for CudaDevice {
 
     fn download(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.bind()?;
+        self.settle()?;
         // SAFETY: the trait's contract on addresses; `bytes` outlives the copy, which is waited for.
         unsafe { result::memcpy_dtoh_async(bytes, from.0, self.stream) }
             .map_err(failed("copying from the card"))?;
@@ -202,21 +289,21 @@ impl Device for CudaDevice {
     }
 
     fn fill(&mut self, at: Address, value: u8, bytes: u64) -> Result<(), DeviceError> {
-        self.bind()?;
+        self.give()?;
         // SAFETY: the trait's contract on addresses.
         unsafe { result::memset_d8_async(at.0, value, bytes as usize, self.stream) }
             .map_err(failed("filling memory"))
     }
 
     fn copy(&mut self, from: Address, to: Address, bytes: u64) -> Result<(), DeviceError> {
-        self.bind()?;
+        self.give()?;
         // SAFETY: the trait's contract on addresses.
         unsafe { result::memcpy_dtod_async(to.0, from.0, bytes as usize, self.stream) }
             .map_err(failed("copying"))
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
-        self.bind()?;
+        self.give()?;
         let function = self.function(launch.kernel)?;
         let [x, y, z] = launch.grid;
         let parameters = launch.parameters;
@@ -239,7 +326,7 @@ impl Device for CudaDevice {
     }
 
     fn multiply(&mut self, gemm: &Gemm) -> Result<(), DeviceError> {
-        self.bind()?;
+        self.give()?;
         let stream = self.stream;
         match &mut self.blas {
             Some(blas) => blas.multiply(gemm, stream),
@@ -249,8 +336,41 @@ impl Device for CudaDevice {
         }
     }
 
+    fn all_reduce(&mut self, at: Address, count: usize) -> Result<(), DeviceError> {
+        if self.group.is_none() {
+            return Ok(());
+        }
+        self.give()?;
+        let stream = self.stream;
+        if let Some(group) = &self.group {
+            group.all_reduce(at.0, count, stream)?;
+        }
+        if !self.recording {
+            self.given.get_or_insert(0);
+        }
+        Ok(())
+    }
+
+    fn abandon(&mut self, problem: &str) {
+        // A group's end is told to a card, in its context.
+        if self.group.is_none() || self.bind().is_err() {
+            return;
+        }
+        // NCCL's end waits for the end of all recordings with its sums; those that run end with the group.
+        for graph in self.recordings.drain(..).flatten() {
+            // SAFETY: this device's alone; one that runs is freed when it ends.
+            let _ = unsafe { result::graph::exec_destroy(graph) };
+        }
+        if let Some(group) = &mut self.group {
+            group.abandon(problem);
+        }
+        // It may have taken another card's context.
+        (self.given, self.bound) = (None, None);
+    }
+
     fn synchronize(&mut self) -> Result<(), DeviceError> {
         self.bind()?;
+        self.settle()?;
         // SAFETY: the stream lives as long as this device.
         unsafe { result::stream::synchronize(self.stream) }.map_err(failed("computing"))
     }
@@ -259,11 +379,15 @@ impl Device for CudaDevice {
         self.bind()?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as this device.
-        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(failed("beginning a recording"))
+        unsafe { result::stream::begin_capture(self.stream, mode) }
+            .map_err(failed("beginning a recording"))?;
+        self.recording = true;
+        Ok(())
     }
 
     fn end_recording(&mut self) -> Result<Recording, DeviceError> {
         self.bind()?;
+        self.recording = false;
         let act = "ending a recording";
         // SAFETY: the stream lives as long as this device; the graph is destroyed once it is instantiated.
         let recorded = unsafe {
@@ -282,7 +406,11 @@ impl Device for CudaDevice {
             || DeviceError::Failed { act: "replaying", problem: "there is no such recording".to_owned() };
         let graph = self.recordings.get(recording.0).copied().flatten().ok_or_else(unknown)?;
         // SAFETY: graph and stream live as long as this device.
-        unsafe { result::graph::launch(graph, self.stream) }.map_err(failed("replaying"))
+        unsafe { result::graph::launch(graph, self.stream) }.map_err(failed("replaying"))?;
+        if self.group.is_some() {
+            self.given.get_or_insert(0);
+        }
+        Ok(())
     }
 
     fn forget(&mut self, recording: Recording) -> Result<(), DeviceError> {
@@ -297,6 +425,7 @@ impl Device for CudaDevice {
 
 impl Drop for CudaDevice {
     fn drop(&mut self) {
+        self.abandon("it is gone");
         // What a lost card says now helps nobody.
         let _ = self.synchronize();
         // Before the card lets its context go.
@@ -310,11 +439,33 @@ impl Drop for CudaDevice {
             for &module in &self.modules {
                 let _ = result::module::unload(module);
             }
+            for &at in &self.memory {
+                let _ = result::free_sync(at);
+            }
             if !self.stream.is_null() {
                 let _ = result::stream::destroy(self.stream);
             }
         }
     }
+}
+
+/// `act` of each, with its rank, in a thread each: what NCCL begins waits for all ranks.
+fn each<T: Send, U: Send>(
+    of: Vec<T>,
+    act: impl Fn(usize, T) -> Result<U, DeviceError> + Sync,
+) -> Result<Vec<U>, DeviceError> {
+    std::thread::scope(|scope| {
+        let act = &act;
+        let begun = of.into_iter().enumerate().map(|(rank, one)| scope.spawn(move || act(rank, one)));
+        let threads: Vec<_> = begun.collect();
+        let ended = threads.into_iter().map(|thread| {
+            let panicked =
+                |_| Err(DeviceError::Failed { act: "opening the cards", problem: "it panicked".to_owned() });
+            thread.join().unwrap_or_else(panicked)
+        });
+        // All have ended before one is dropped.
+        ended.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
 /// The driver's word for what went wrong with `act`. After most errors of a running kernel the context is of no use.
