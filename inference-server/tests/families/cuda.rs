@@ -1,7 +1,9 @@
 //! The same goldens on the CUDA backend, whose card is the emulator: activations are bfloat16 there, so that nearness is
 //! told by what a sampler sees, the distributions.
 
+use weighbridge_cuda::device::Device;
 use weighbridge_cuda_emulator::EmulatedDevice;
+use weighbridge_inference_server::backend::cpu::LoadError;
 use weighbridge_inference_server::backend::cuda::{CacheKind, CudaBackend, CudaOptions};
 
 use super::*;
@@ -24,16 +26,30 @@ fn load_with(
     context: Option<usize>,
     cache: CacheKind,
 ) -> CudaBackend {
-    let options = CudaOptions {
+    let device = Box::new(EmulatedDevice::new(1 << 30));
+    CudaBackend::load(device, source, adapters, &options_of(cache, context), &mut |_| ())
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same on two cards.
+fn load_on_two(
+    source: &dyn TensorSource,
+    adapters: &[(String, AdapterFile)],
+    context: Option<usize>,
+) -> Result<CudaBackend, LoadError> {
+    let devices = EmulatedDevice::group(2, 1 << 30).into_iter();
+    let devices = devices.map(|device| Box::new(device) as Box<dyn Device>).collect();
+    CudaBackend::load_on(devices, source, adapters, &options_of(CacheKind::F16, context), &mut |_| ())
+}
+
+fn options_of(cache: CacheKind, context: Option<usize>) -> CudaOptions {
+    CudaOptions {
         kv: Some(KvMemory::Blocks(16)),
         cache,
         step_tokens: 256,
         sequences: 4,
         context_length: context,
-    };
-    let device = Box::new(EmulatedDevice::new(1 << 30));
-    CudaBackend::load(device, source, adapters, &options, &mut |_| ())
-        .unwrap_or_else(|error| panic!("{error}"))
+    }
 }
 
 /// Natural logarithms of a row's probabilities.
@@ -124,6 +140,24 @@ families! {
     gemma3: "gemma3", Some(usize::MAX);
     phi3: "phi3", Some(usize::MAX);
     phi4_mini_long: "phi4-mini-long", None;
+}
+
+#[test]
+fn two_cards() {
+    for name in
+        ["llama2", "llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3-moe", "gemma2", "gemma3", "phi3"]
+    {
+        let source = SafetensorsFolder::open(&folder(name)).unwrap();
+        let mut backend = load_on_two(&source, &[], None).unwrap_or_else(|error| panic!("{name}: {error}"));
+        hold(&format!("{name} twice"), &mut backend, &case(name, "main"), usize::MAX, None);
+    }
+    let source = SafetensorsFolder::open(&folder("smollm2")).unwrap();
+    let said = load_on_two(&source, &[], None).unwrap_err().to_string();
+    assert!(said.contains("its 1 heads of keys and values can't be shared out to 2 cards"), "{said}");
+    let tone = AdapterFile::open(&adapter("llama2-all", "")).unwrap();
+    let source = SafetensorsFolder::open(&folder("llama2")).unwrap();
+    let said = load_on_two(&source, &[("tone".to_owned(), tone)], None).unwrap_err().to_string();
+    assert!(said.contains("adapters are served on one card"), "{said}");
 }
 
 #[test]

@@ -355,6 +355,14 @@ impl<'a> Execution<'a> {
         self.device.launch(&add_bias(out.at, bias, tokens, rows, out.stride))
     }
 
+    /// Adds up what all cards have at `at`: rows as wide as the stream.
+    fn sum(&mut self, at: Address) -> Result<(), DeviceError> {
+        if self.program.shard.is_alone() {
+            return Ok(());
+        }
+        self.device.all_reduce(at, self.rows * self.embedding())
+    }
+
     /// What adapters add to the product at `target`, whose result lies in `out`.
     fn adapt(
         &mut self,

@@ -7,15 +7,18 @@ use weighbridge_cuda::operations::attention::{CacheKind, HeadShape};
 use super::adapters::{AdapterTables, size_of_all};
 use super::execute::Memory;
 use super::memory::{Layout, Limits, MemoryPlan, block_bytes, logit_rows};
+use super::parallel::Role;
 use super::program::Program;
-use super::record::record;
+use super::record::{Unserved, record};
 use super::recordings::Recordings;
+use super::shard::{Shard, slices};
 use super::weights::{LoadProblem, WeightsPlan, staging};
 use super::{BackendDescription, CudaBackend, StepLimits};
 use crate::backend::cpu::{KvMemory, LoadError, LoadPhase, LoadProgress};
 use crate::kv::blocks_for;
 use crate::model::adapter::{Adapter, AdapterFile, AdapterPlan, Base};
-use crate::model::{PlannedModel, TensorSource, plan_decoder};
+use crate::model::plan::PackPlan;
+use crate::model::{DecoderModel, PlannedModel, TensorSource, plan_decoder};
 
 /// What is left of a card: recordings, and the driver's own.
 const RESERVE: u64 = 256 << 20;
@@ -41,29 +44,105 @@ impl CudaBackend {
     /// # Errors
     /// [`LoadError`]: the model is not served on a card, does not fit, or the card refused.
     pub fn load(
-        mut device: Box<dyn Device>,
+        device: Box<dyn Device>,
+        source: &dyn TensorSource,
+        adapters: &[(String, AdapterFile)],
+        options: &CudaOptions,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, LoadError> {
+        Self::load_on(vec![device], source, adapters, options, progress)
+    }
+
+    /// The same onto `devices`: one, or a group, of which each gets its part.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and where the model can't be shared out.
+    pub fn load_on(
+        devices: Vec<Box<dyn Device>>,
         source: &dyn TensorSource,
         adapters: &[(String, AdapterFile)],
         options: &CudaOptions,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self, LoadError> {
         let PlannedModel { plan: packing, model } = plan_decoder(source, options.context_length)?;
-        let dimensions = model.dimensions();
-        let base = Base::new(source, &packing, dimensions)?;
+        if devices.len() > 1 && !adapters.is_empty() {
+            return Err(card(
+                "adapters are served on one card, not on several: leave out the one or the other",
+            ));
+        }
+        let base = Base::new(source, &packing, model.dimensions())?;
         let mut loaded: Vec<Adapter> = Vec::with_capacity(adapters.len());
         for (name, file) in adapters {
             let of_adapter = |source| LoadError::Adapter { name: name.clone(), source };
             loaded.push(AdapterPlan::new(file, &base).and_then(AdapterPlan::load).map_err(of_adapter)?);
         }
-        let weights = WeightsPlan::new(&packing);
-        let program = record(&*model, &weights, options.cache)
-            .map_err(|unserved| LoadError::Card { problem: unserved.to_string() })?;
+        let of = devices.len();
+        let planned = devices.into_iter().enumerate().map(|(rank, device)| {
+            Planned::new(device, Shard { rank, of }, &*model, &packing, &loaded, options)
+        });
+        let mut planned: Vec<Planned> = planned.collect::<Result<_, _>>()?;
+        // All have the same blocks: as many as the fullest card.
+        let blocks = planned.iter().map(|planned| planned.fit.blocks).min().unwrap_or(0);
+        for planned in &mut planned {
+            planned.fit = planned.fit(Wanted::Memory(KvMemory::Blocks(blocks)))?;
+            let memory = planned.fit.plan.in_words(planned.free, planned.program.shard);
+            tracing::info!(memory, blocks, "the card's memory");
+        }
+        let total_bytes = planned.first().map_or(0, |planned| planned.weights.bytes());
+        progress(LoadProgress { phase: LoadPhase::Map, bytes: 0, total_bytes });
+        let mapping = |source| LoadError::System { what: "mapping the weights", source };
+        source.map().map_err(mapping)?;
+        let mut told = |bytes| progress(LoadProgress { phase: LoadPhase::Repack, bytes, total_bytes });
+        told(0);
+        let mut filled = fill_all(planned, source, &packing, &loaded, &mut told)?.into_iter();
+        let mut backend = filled.next().ok_or_else(|| card("there is none"))?;
+        let others: Vec<Self> = filled.collect();
+        for other in &others {
+            backend.description.weight_bytes += other.description.weight_bytes;
+            backend.description.kv_bytes += other.description.kv_bytes;
+        }
+        if of > 1 {
+            backend.description.kernels = format!("{of} x {}", backend.description.kernels);
+        }
+        let starting = |source| LoadError::System { what: "starting a thread for each card", source };
+        backend.role = Role::lead(others).map_err(starting)?;
+        Ok(backend)
+    }
+}
+
+/// One card's part of a model, before a byte of it is reserved.
+struct Planned {
+    device: Box<dyn Device>,
+    program: Program,
+    weights: WeightsPlan,
+    heads: HeadShape,
+    layers: usize,
+    limits: Limits,
+    steps: StepLimits,
+    /// What does not depend on blocks.
+    fixed: MemoryPlan,
+    free: u64,
+    fit: Fit,
+}
+
+impl Planned {
+    fn new(
+        device: Box<dyn Device>,
+        shard: Shard,
+        model: &dyn DecoderModel,
+        packing: &PackPlan,
+        adapters: &[Adapter],
+        options: &CudaOptions,
+    ) -> Result<Self, LoadError> {
+        let unserved = |unserved: Unserved| card(unserved.to_string());
+        let weights = WeightsPlan::new(packing, &slices(model, packing, shard).map_err(unserved)?);
+        let program = record(model, &weights, options.cache, shard).map_err(unserved)?;
         let heads = program.heads.ok_or_else(|| card("the model has no attention"))?;
-        let (adapter_bytes, rank) = size_of_all(&loaded);
+        let (adapter_bytes, rank) = size_of_all(adapters);
         let limits = Limits {
             rows: options.step_tokens.max(options.sequences.next_multiple_of(8)),
             sequences: options.sequences,
-            adapters: loaded.len(),
+            adapters: adapters.len(),
             rank,
             multiplies: device.multiplies(),
         };
@@ -75,45 +154,59 @@ impl CudaBackend {
             scratch: 0,
             reserve: RESERVE.min(free / 16) + staging(free),
         };
+        let dimensions = model.dimensions();
         let context = options.context_length.unwrap_or(dimensions.context_length);
         let wanted = match options.kv {
-            Some(memory) => Wanted::Memory(memory),
+            // Of all cards together.
+            Some(KvMemory::Bytes(bytes)) => Wanted::Memory(KvMemory::Bytes(bytes / shard.of.max(1) as u64)),
+            Some(blocks @ KvMemory::Blocks(_)) => Wanted::Memory(blocks),
             None => Wanted::AllThatIsLeft { least: blocks_for(context) },
         };
-        let fit = fit(&program, &heads, dimensions.layers, &limits, wanted, fixed, free)?;
-        tracing::info!(memory = fit.plan.in_words(free), blocks = fit.blocks, "the card's memory");
-        progress(LoadProgress { phase: LoadPhase::Map, bytes: 0, total_bytes: weights.bytes() });
-        let mapping = |source| LoadError::System { what: "mapping the weights", source };
-        source.map().map_err(mapping)?;
-        let total_bytes = weights.bytes();
-        let reserved = reserve(&mut *device, &program, &fit, total_bytes, heads, dimensions.layers, &loaded);
+        let layers = dimensions.layers;
+        let fit = fit(&program, &heads, layers, &limits, wanted, fixed, free)?;
+        let steps = StepLimits {
+            vocabulary: model.vocabulary(),
+            context,
+            blocks: fit.blocks,
+            adapters: adapters.len(),
+        };
+        Ok(Self { device, program, weights, heads, layers, limits, steps, fixed, free, fit })
+    }
+
+    fn fit(&self, wanted: Wanted) -> Result<Fit, LoadError> {
+        fit(&self.program, &self.heads, self.layers, &self.limits, wanted, self.fixed, self.free)
+    }
+
+    /// Reserves all memory, and copies the weights. `told` hears of their bytes.
+    fn fill(
+        self,
+        source: &dyn TensorSource,
+        packing: &PackPlan,
+        adapters: &[Adapter],
+        told: &mut dyn FnMut(u64),
+    ) -> Result<CudaBackend, LoadError> {
+        let Self { mut device, program, weights, heads, layers, limits, steps, fixed: _, free, fit } = self;
+        let reserved = reserve(&mut *device, &program, &fit, weights.bytes(), heads, layers, adapters);
         let memory = reserved.map_err(|error| card(error.to_string()))?;
-        let mut told = |bytes| progress(LoadProgress { phase: LoadPhase::Repack, bytes, total_bytes });
-        told(0);
-        weights.load(&mut *device, memory.weights, staging(free), source, &packing, &mut told).map_err(
+        weights.load(&mut *device, memory.weights, staging(free), source, packing, told).map_err(
             |problem| match problem {
                 LoadProblem::Device(error) => card(error.to_string()),
                 LoadProblem::Tensor(tensor) => LoadError::Pack { tensor },
             },
         )?;
-        let limits_of_steps = StepLimits {
-            vocabulary: model.vocabulary(),
-            context,
-            blocks: fit.blocks,
-            adapters: loaded.len(),
-        };
         let description = BackendDescription {
             device: super::CUDA.to_owned(),
             kernels: device.description().name.clone(),
-            weight_bytes: total_bytes,
+            weight_bytes: weights.bytes(),
             kv_bytes: fit.plan.kv,
             kv_blocks: fit.blocks,
         };
-        Ok(Self {
+        Ok(CudaBackend {
             device,
+            role: Role::Alone,
             program,
             memory,
-            limits: limits_of_steps,
+            limits: StepLimits { blocks: fit.blocks, ..steps },
             rows: limits.rows,
             logit_rows: logit_rows(&limits),
             recordings: Recordings::default(),
@@ -123,6 +216,29 @@ impl CudaBackend {
             description,
         })
     }
+}
+
+/// Fills all cards at once, each in a thread of its own but for the first.
+fn fill_all(
+    planned: Vec<Planned>,
+    source: &dyn TensorSource,
+    packing: &PackPlan,
+    adapters: &[Adapter],
+    told: &mut dyn FnMut(u64),
+) -> Result<Vec<CudaBackend>, LoadError> {
+    std::thread::scope(|scope| {
+        let mut planned = planned.into_iter();
+        let Some(first) = planned.next() else { return Ok(Vec::new()) };
+        let others: Vec<_> = planned
+            .map(|other| scope.spawn(move || other.fill(source, packing, adapters, &mut |_| ())))
+            .collect();
+        let mut filled = vec![first.fill(source, packing, adapters, told)];
+        filled.extend(others.into_iter().map(|thread| {
+            let panicked = |_| Err(card("the thread that filled a card panicked"));
+            thread.join().unwrap_or_else(panicked)
+        }));
+        filled.into_iter().collect()
+    })
 }
 
 /// A plan that fits.
@@ -178,7 +294,7 @@ fn fit(
             return Ok(fit);
         }
         if blocks <= least {
-            let arithmetic = format!("the model does not fit: {}", fit.plan.in_words(free));
+            let arithmetic = format!("the model does not fit: {}", fit.plan.in_words(free, program.shard));
             return Err(LoadError::Memory { arithmetic });
         }
         // What tiles and tables take grows with the blocks, and is small: a few rounds are enough.

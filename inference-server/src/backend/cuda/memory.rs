@@ -7,6 +7,7 @@ use weighbridge_cuda::operations::attention::{Attention, HeadShape, SPAN, TILE_R
 use weighbridge_cuda::operations::{Edit, ExpertTile, Settings, SortByExpert, Width};
 
 use super::program::{Program, Widths};
+use super::shard::Shard;
 use crate::kv::BLOCK_SIZE;
 
 /// Parts begin where the driver's own memory does.
@@ -250,13 +251,18 @@ impl MemoryPlan {
         [adapters, kv, scratch, reserve].into_iter().fold(weights, u64::saturating_add)
     }
 
-    /// The arithmetic, for a log or a refusal.
-    pub(super) fn in_words(&self, free: u64) -> String {
+    /// The arithmetic of `shard`'s card, for a log or a refusal.
+    pub(super) fn in_words(&self, free: u64, shard: Shard) -> String {
         let words = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         let Self { weights, adapters, kv, scratch, reserve } = *self;
         let adapters = if adapters == 0 { String::new() } else { format!(" + adapters {}", words(adapters)) };
+        let card = if shard.is_alone() {
+            "the card".to_owned()
+        } else {
+            format!("card {} of the {} that share the model", shard.rank + 1, shard.of)
+        };
         format!(
-            "weights {}{adapters} + KV {} + scratch {} + reserve {} = {}, and {} are free on the card",
+            "weights {}{adapters} + KV {} + scratch {} + reserve {} = {}, and {} are free on {card}",
             words(weights),
             words(kv),
             words(scratch),
@@ -276,10 +282,12 @@ mod tests {
         let plan =
             MemoryPlan { weights: 3 << 20, adapters: 1 << 20, kv: 2 << 20, scratch: 0, reserve: 1 << 20 };
         assert_eq!(
-            plan.in_words(5 << 20),
+            plan.in_words(5 << 20, Shard::default()),
             "weights 3.0 MiB + adapters 1.0 MiB + KV 2.0 MiB + scratch 0.0 MiB + reserve 1.0 MiB = 7.0 MiB, and 5.0 MiB \
              are free on the card"
         );
+        let said = plan.in_words(5 << 20, Shard { rank: 1, of: 4 });
+        assert!(said.ends_with("5.0 MiB are free on card 2 of the 4 that share the model"), "{said}");
     }
 
     #[test]

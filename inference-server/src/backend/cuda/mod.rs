@@ -2,6 +2,7 @@
 //!
 //! - `record` writes down what a family calls, as a `program`; `execute` makes launches of it.
 //! - `memory` plans the card's memory before a byte is reserved; `load` and `weights` fill it, `adapters` beside them.
+//! - `shard` says what each of several cards holds; `parallel` makes them do each step together.
 //! - `inputs` is a step as the card reads it; steps that decode are recorded by shape (`recordings`) and replayed; `draw`
 //!   makes tokens of the logits where they are.
 //!
@@ -13,9 +14,11 @@ mod execute;
 mod inputs;
 mod load;
 mod memory;
+mod parallel;
 mod program;
 mod record;
 mod recordings;
+mod shard;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -31,15 +34,18 @@ use draw::DrawnThere;
 use execute::{Execution, Memory};
 use inputs::{Shape, StepInputs};
 use memory::LOGIT_ROWS;
+use parallel::Role;
 use program::Program;
 use recordings::{Recorded, Recordings};
 
 /// What the backend calls its device.
 pub const CUDA: &str = "cuda";
 
-/// A model on a card.
+/// A model on a card, or on several.
 pub struct CudaBackend {
     device: Box<dyn Device>,
+    /// The card's part among several.
+    role: Role,
     program: Program,
     memory: Memory,
     limits: StepLimits,
@@ -78,7 +84,11 @@ impl Backend for CudaBackend {
         let (inputs, wanted) = self.step(batch)?;
         let out = logits.reset(wanted, self.limits.vocabulary);
         match inputs {
-            Some(inputs) => self.compute(&inputs, out).map_err(|error| failed(&error)),
+            Some(inputs) => {
+                let fits = inputs.shape.wanted() <= self.logit_rows;
+                let computed = self.together(&inputs, fits, |backend| backend.compute(&inputs, out));
+                computed.map_err(|error| failed(&error))
+            }
             None => Ok(()),
         }
     }
@@ -98,16 +108,17 @@ impl Drawing for CudaBackend {
             return Err(BackendError::InvalidChunk { chunk: 0, problem });
         }
         let Some(inputs) = inputs else { return Ok(()) };
-        let begun = self.run(&inputs, true).and_then(|()| self.draw(draws));
+        let begun = self.begin_together(&inputs, true, |backend| {
+            backend.run(&inputs, true)?;
+            backend.draw(draws)
+        });
         self.drawing = Some(begun.map_err(|error| failed(&error))?);
         Ok(())
     }
 
     fn fetch(&mut self) -> Result<Vec<Drawn>, BackendError> {
-        match self.drawing.take() {
-            Some(drawing) => self.fetch_drawn(&drawing).map_err(|error| failed(&error)),
-            None => Ok(Vec::new()),
-        }
+        let Some(drawing) = self.drawing.take() else { return Ok(Vec::new()) };
+        self.end_together(|backend| backend.fetch_drawn(&drawing)).map_err(|error| failed(&error))
     }
 }
 
@@ -163,17 +174,20 @@ impl CudaBackend {
     fn replay(&mut self, shape: &Shape) -> Result<(), DeviceError> {
         match self.recordings.find(shape) {
             Some(Recorded::As(recording)) => return self.device.replay(recording),
-            Some(Recorded::Ran) => match self.record(shape) {
-                Ok(recording) => {
-                    self.recordings.note(shape, Recorded::As(recording));
-                    return self.device.replay(recording);
+            Some(Recorded::Ran) => {
+                let recorded = self.record(shape);
+                match self.role.agree(recorded) {
+                    Ok(recording) => {
+                        self.recordings.note(shape, Recorded::As(recording));
+                        return self.device.replay(recording);
+                    }
+                    Err(error @ DeviceError::Lost { .. }) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(%error, "a step is not recorded, and runs as it is written");
+                        self.recordings.note(shape, Recorded::Refused);
+                    }
                 }
-                Err(error @ DeviceError::Lost { .. }) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, "a step is not recorded, and runs as it is written");
-                    self.recordings.note(shape, Recorded::Refused);
-                }
-            },
+            }
             Some(Recorded::Refused) => {}
             None => {
                 if let Some(given_up) = self.recordings.add(shape) {
@@ -190,6 +204,15 @@ impl CudaBackend {
         // Ended in any case, or nothing would run any more.
         let recording = self.device.end_recording();
         written.and(recording)
+    }
+}
+
+impl Drop for CudaBackend {
+    fn drop(&mut self) {
+        // Others that wait for this card on theirs end first, and then their threads.
+        let panicked = std::thread::panicking();
+        self.device.abandon(if panicked { "its thread panicked" } else { "it is not needed any more" });
+        self.role.dismiss();
     }
 }
 

@@ -4,6 +4,7 @@
 use weighbridge_cuda::form::Matrix;
 use weighbridge_cuda::operations::attention::HeadShape;
 
+use super::shard::Shard;
 use crate::kernels::attention::Sight;
 use crate::kernels::elementwise::{Activation, PairLayout};
 
@@ -139,4 +140,6 @@ pub(super) struct Program {
     /// Heads of all layers: of one size.
     pub(super) heads: Option<HeadShape>,
     pub(super) widths: Widths,
+    /// The card's part: matrices and heads are of it alone.
+    pub(super) shard: Shard,
 }

@@ -6,6 +6,7 @@ use weighbridge_cuda::operations::attention::{CacheKind, HeadShape, HeadWidth};
 use super::program::{
     AttendPlan, ExpertMatrices, MixturePlan, NormPlan, Operation, Products, Program, RotaryPlan, Vector,
 };
+use super::shard::Shard;
 use super::weights::WeightsPlan;
 use crate::kernels::elementwise::{Activation, Norm, NormKind};
 use crate::kernels::packed::PackedMatrix;
@@ -19,13 +20,15 @@ use crate::model::rotary::Rotary;
 #[error("{0}")]
 pub(super) struct Unserved(pub(super) String);
 
-/// Writes down the forward pass of `model`, whose matrices lie as `weights` says.
+/// Writes down what `shard` does of the forward pass of `model`, whose matrices lie as `weights` says.
 pub(super) fn record(
     model: &dyn DecoderModel,
     weights: &WeightsPlan,
     cache: CacheKind,
+    shard: Shard,
 ) -> Result<Program, Unserved> {
-    let mut recorder = Recorder { weights, cache, program: Program::default(), layer: 0, unserved: None };
+    let program = Program { shard, ..Program::default() };
+    let mut recorder = Recorder { weights, cache, program, layer: 0, unserved: None };
     // Nothing is computed, so that nothing panics.
     let _ = model.forward(&mut recorder);
     match recorder.unserved {
@@ -121,6 +124,8 @@ impl Recorder<'_> {
     }
 
     fn add_output(&mut self, output: &PackedMatrix, bias: &[f32], norm: Option<&Norm>) {
+        // Each card adds a part of the product, and one of them the bias.
+        let bias = if self.program.shard.is_first() { bias } else { &[] };
         let (output, bias) = (self.multiplied(output), self.vector(bias));
         let norm = norm.map(|norm| self.norm(norm));
         self.program.operations.push(Operation::AddAttended { layer: self.layer, output, bias, norm });
@@ -162,7 +167,8 @@ impl Pass for Recorder<'_> {
         spec: &AttentionSpec,
     ) -> Result<(), WorkerPanicked> {
         self.layer = layer;
-        let (heads, kv_heads, head) = (spec.shape.heads, spec.shape.kv_heads, spec.shape.head);
+        let Shard { of, rank: _ } = self.program.shard;
+        let (heads, kv_heads, head) = (spec.shape.heads / of, spec.shape.kv_heads / of, spec.shape.head);
         let width = HeadWidth::of(head).unwrap_or_else(|| {
             self.refuse(format!("its heads have {head} elements, and the kernel's at most 256"));
             HeadWidth::W256
@@ -178,7 +184,10 @@ impl Pass for Recorder<'_> {
                 self.program.sights.len() - 1
             }
         };
-        let projections = self.products(&weights.projections, &weights.bias);
+        let parts = self.program.shard.projections(&spec.shape);
+        let bias: Vec<f32> =
+            parts.iter().filter_map(|part| weights.bias.get(part.clone())).flatten().copied().collect();
+        let projections = self.products(&weights.projections, &bias);
         let widths = &mut self.program.widths;
         widen(&mut widths.qkv, projections.width);
         widen(&mut widths.queries, heads * width.elements());
@@ -259,6 +268,9 @@ impl Pass for Recorder<'_> {
         head: &PackedMatrix,
         soft_cap: Option<f32>,
     ) -> Result<(), WorkerPanicked> {
+        if !self.program.shard.is_first() {
+            return Ok(());
+        }
         self.normalize(norm, std::slice::from_ref(head))?;
         let head = self.matrix(head);
         self.program.widths.vocabulary = head.rows;

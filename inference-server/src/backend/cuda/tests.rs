@@ -1,5 +1,7 @@
 //! Tiny random models on the emulated card, against the CPU backend and against themselves.
 
+mod parallel;
+
 use std::num::NonZeroUsize;
 
 use weighbridge_cuda_emulator::EmulatedDevice;

@@ -8,6 +8,7 @@ use weighbridge_cuda::form::{Form, Matrix, STRIP_ROWS};
 use weighbridge_cuda::launch::Address;
 use weighbridge_cuda::operations::Repack;
 
+use super::shard::{Slice, Slices, StoredRows};
 use crate::kernels::TensorType;
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::quantize::quantize_row;
@@ -28,21 +29,30 @@ pub(super) fn staging(free: u64) -> u64 {
 /// The place of every matrix, by its place in the CPU's arena, which planning gave it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WeightsPlan {
-    places: HashMap<usize, Matrix>,
+    places: HashMap<usize, Place>,
     bytes: u64,
 }
 
+/// A matrix on the card, and what of the model's it is.
+#[derive(Clone, Debug)]
+struct Place {
+    matrix: Matrix,
+    slice: Slice,
+}
+
 impl WeightsPlan {
-    /// Places for all of `plan`.
-    pub(super) fn new(plan: &PackPlan) -> Self {
+    /// Places for those `slices` of `plan` that the card holds.
+    pub(super) fn new(plan: &PackPlan, slices: &Slices) -> Self {
         let mut weights = Self::default();
-        for Packing { layout, offset, tensor: _, bytes: _ } in &plan.matrices {
+        for packing in &plan.matrices {
+            let Packing { layout, offset, tensor: _, bytes: _ } = packing;
+            let Some(slice) = slices.of(packing) else { continue };
             // Types without a form of their own become halves.
             let form = Form::of(layout.kind()).unwrap_or(Form::F16);
-            let (rows, columns) = (layout.rows(), layout.columns());
+            let (rows, columns) = (slice.row_count(), slice.columns.len());
             let matrix = Matrix { form, rows, columns, at: Address(weights.bytes) };
             weights.bytes = (weights.bytes + matrix.bytes()).next_multiple_of(ALIGNMENT);
-            weights.places.insert(*offset, matrix);
+            weights.places.insert(*offset, Place { matrix, slice });
         }
         weights
     }
@@ -54,7 +64,7 @@ impl WeightsPlan {
 
     /// The matrix that the model knows as `packed`; its address is its place.
     pub(super) fn matrix(&self, packed: &PackedMatrix) -> Option<Matrix> {
-        self.places.get(&packed.offset()).copied()
+        self.places.get(&packed.offset()).map(|place| place.matrix)
     }
 
     /// What stands for a matrix that is not there.
@@ -76,29 +86,37 @@ impl WeightsPlan {
         let staging = device.allocate(staging_bytes)?;
         let room = usize::try_from(staging_bytes).unwrap_or(usize::MAX);
         let mut rows_of = Rows::default();
+        let mut sliced = Vec::new();
         for packing in &plan.matrices {
             let Packing { tensor, bytes, layout, offset } = packing;
             let lost = || LoadProblem::Tensor(tensor.name().to_owned());
-            let place = self.places.get(offset).ok_or_else(lost)?;
-            let stored = source.bytes(tensor).get(bytes.clone()).ok_or_else(lost)?;
-            let row = stored.len() / layout.rows().max(1);
-            let step =
-                (room / rows_of.largest(packing, place.form, row) / STRIP_ROWS * STRIP_ROWS).max(STRIP_ROWS);
-            for first in (0..layout.rows()).step_by(step) {
-                let count = step.min(layout.rows() - first);
-                let part = stored.get(first * row..(first + count) * row).ok_or_else(lost)?;
-                let converted = rows_of.converted(packing, place.form, part);
+            // What other cards have alone has no place here.
+            let Some(Place { matrix, slice }) = self.places.get(offset) else { continue };
+            let kind = tensor.kind();
+            let stored = StoredRows {
+                bytes: source.bytes(tensor).get(bytes.clone()).ok_or_else(lost)?,
+                columns: layout.columns(),
+                block: (kind.block_elements(), kind.block_bytes()),
+            };
+            let row = stored.row_bytes(matrix.columns);
+            let step = (room / rows_of.largest(matrix, row) / STRIP_ROWS * STRIP_ROWS).max(STRIP_ROWS);
+            for first in (0..matrix.rows).step_by(step) {
+                let count = step.min(matrix.rows - first);
+                let part = stored.of(slice, first..first + count, &mut sliced).ok_or_else(lost)?;
+                let converted = rows_of.converted(packing, matrix, part);
                 if converted.len() > room {
                     let (wanted, free) = (converted.len() as u64, staging_bytes);
                     return Err(DeviceError::OutOfMemory { wanted, free }.into());
                 }
                 device.upload(staging, converted)?;
-                let strip = place.form.bytes(first, place.columns);
-                let at = base.offset(place.at.0 + strip);
-                let out = &Matrix { rows: count, at, ..*place };
+                let strip = matrix.form.bytes(first, matrix.columns);
+                let at = base.offset(matrix.at.0 + strip);
+                let out = &Matrix { rows: count, at, ..*matrix };
                 device.launch(&Repack { out, stored: staging, scales: None }.launch())?;
-                source.release(tensor, bytes.start + first * row..bytes.start + (first + count) * row);
-                progress(place.at.0 + strip + place.form.bytes(count, place.columns));
+                for taken in stored.taken(slice, first..first + count) {
+                    source.release(tensor, bytes.start + taken.start..bytes.start + taken.end);
+                }
+                progress(matrix.at.0 + strip + matrix.form.bytes(count, matrix.columns));
             }
         }
         device.synchronize()?;
@@ -127,15 +145,16 @@ struct Rows {
 
 impl Rows {
     /// Bytes of a row as it is stored or as it is sent, whichever is more.
-    fn largest(&self, packing: &Packing, form: Form, stored: usize) -> usize {
-        let columns = packing.layout.columns();
-        let kind = form.stored().unwrap_or(TensorType::F16);
+    fn largest(&self, matrix: &Matrix, stored: usize) -> usize {
+        let columns = matrix.columns;
+        let kind = matrix.form.stored().unwrap_or(TensorType::F16);
         stored.max(columns / kind.block_elements() * kind.block_bytes()).max(1)
     }
 
-    /// `stored`, whole rows of it, as `form` is packed from.
-    fn converted<'a>(&'a mut self, packing: &Packing, form: Form, stored: &'a [u8]) -> &'a [u8] {
-        let (from, kept, columns) = (packing.tensor.kind(), packing.layout.kind(), packing.layout.columns());
+    /// `stored`, whole rows of `matrix`, as its form is packed from.
+    fn converted<'a>(&'a mut self, packing: &Packing, matrix: &Matrix, stored: &'a [u8]) -> &'a [u8] {
+        let Matrix { form, columns, rows: _, at: _ } = *matrix;
+        let (from, kept) = (packing.tensor.kind(), packing.layout.kind());
         if from == kept && Form::of(kept) == Some(form) {
             return stored;
         }
@@ -147,7 +166,7 @@ impl Rows {
             if Form::of(kept) == Some(form) {
                 // Quantised while loading, as it was asked for.
                 let start = self.bytes.len();
-                self.bytes.resize(start + packing.layout.stored_row_bytes(), 0);
+                self.bytes.resize(start + columns / kept.block_elements() * kept.block_bytes(), 0);
                 quantize_row(kept, &self.floats, &mut self.bytes[start..]);
             } else {
                 self.bytes.extend(self.floats.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()));

@@ -77,7 +77,8 @@ impl Execution<'_> {
         self.add_product(output, input, bias, norm, target)
     }
 
-    /// A product that joins the stream, normalised first where there is a norm.
+    /// A product that joins the stream, normalised first where there is a norm. Each card has a part of the product: the
+    /// first adds its to the stream, the others' are in their place, and the sum is everyone's stream.
     pub(super) fn add_product(
         &mut self,
         matrix: &Matrix,
@@ -88,11 +89,12 @@ impl Execution<'_> {
     ) -> Result<(), DeviceError> {
         let stride = self.embedding();
         let (at, add) = match norm {
-            None => (self.stream, true),
+            None => (self.stream, self.program.shard.is_first()),
             Some(_) => (self.scratch(self.memory.layout.scratch.branch), false),
         };
         self.product(matrix, input, Out { at, stride, add }, bias)?;
         self.adapt(target, input, at, stride)?;
+        self.sum(at)?;
         match norm {
             Some(norm) => self.add_branch(norm),
             None => Ok(()),

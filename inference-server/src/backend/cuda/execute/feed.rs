@@ -85,8 +85,13 @@ impl Execution<'_> {
         let out = Out { at: made, stride: self.embedding(), add: false };
         self.experts(&mixture.down, &sort, gated, Address::NULL, slots, out)?;
         let (stream, columns, slots_of) = (self.stream, self.embedding(), sort.slots_of);
+        if !self.program.shard.is_first() {
+            // The first brings the stream to the sum.
+            self.device.fill(stream, 0, (4 * rows * columns) as u64)?;
+        }
         let combine = CombineExperts { made, slots_of, shares, stream, rows, columns, chosen };
-        self.device.launch(&combine.launch())
+        self.device.launch(&combine.launch())?;
+        self.sum(stream)
     }
 
     /// The product of each slot with its expert's matrix.
