@@ -100,7 +100,7 @@ struct ServeArgs {
     /// Tokens computed in one step [default: 256, and 512 of encoders, whose texts are one step].
     #[arg(long)]
     tokens_per_step: Option<usize>,
-    /// Bytes of KV memory [default: one full context, and 512 tokens for each further sequence].
+    /// Bytes of KV memory, on all devices together [default: one full context, and 512 tokens for each further sequence].
     #[arg(long)]
     kv_memory: Option<u64>,
     /// What keys and values are kept as: auto (f16), f32, f16, q8_0 (CPUs) or fp8 (GPUs).
@@ -109,10 +109,13 @@ struct ServeArgs {
     /// What the matrices of safetensors are quantised to while loading: Q8_0 or Q4_K [default: as they are stored].
     #[arg(long)]
     quantize: Option<Quantization>,
-    /// What computes: auto (a GPU where there is one), cpu, cuda, or cuda:UUID of one card as `nvidia-smi -L` prints it.
-    /// Where a GPU can't be had the CPU serves, and log and /readyz say why.
+    /// What computes: auto (a GPU where there is one), cpu, cuda, or cuda:UUID of one card as `nvidia-smi -L` prints it,
+    /// cuda:UUID,UUID of several. Where a GPU can't be had the CPU serves, and log and /readyz say why.
     #[arg(long, default_value = "auto")]
     device: DeviceSetting,
+    /// GPUs that share the model: more than one needs NCCL, and a number that divides the model's heads.
+    #[arg(long, env = "WEIGHBRIDGE_TENSOR_PARALLEL", default_value = "1")]
+    tensor_parallel: NonZeroUsize,
     /// Folder with the GPU's kernels [default: `kernels` beside the program].
     #[arg(long, env = "WEIGHBRIDGE_KERNELS")]
     kernels: Option<PathBuf>,
@@ -238,6 +241,7 @@ impl ServeArgs {
         };
         Ok(ServerConfig {
             device: self.device,
+            tensor_parallel: self.tensor_parallel,
             kernels: self.kernels,
             whole_card: true,
             kernel_cache: request.cache_folder.join("kernels"),

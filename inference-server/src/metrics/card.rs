@@ -1,4 +1,4 @@
-//! Gauges of the card that computes, as NVML tells them when somebody scrapes.
+//! Gauges of the cards that compute, as NVML tells them when somebody scrapes.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -15,33 +15,35 @@ use weighbridge_cuda::device::{CardGauges, DeviceDescription, Reading};
 /// Scrapes that ask the card at once: a driver that hangs holds so many threads, and later scrapes go without the card.
 const AT_ONCE: usize = 4;
 
-/// The card that computes, once it is known that one does.
+/// The cards that compute, once it is known that some do.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watched(Arc<OnceLock<Box<dyn CardGauges>>>);
+pub(super) struct Watched(Arc<OnceLock<Vec<Box<dyn CardGauges>>>>);
 
 impl Watched {
-    /// From here on scrapes ask `card`; a second one is dropped.
-    pub(super) fn set(&self, card: Box<dyn CardGauges>) {
-        self.0.set(card).ok();
+    /// From here on scrapes ask `cards`; who comes later is dropped.
+    pub(super) fn set(&self, cards: Vec<Box<dyn CardGauges>>) {
+        self.0.set(cards).ok();
     }
 
-    /// What asks the card at each scrape.
+    /// What asks the cards at each scrape.
     pub(super) fn collector(&self) -> Box<dyn Collector> {
-        Box::new(Asking { card: self.clone(), places: Semaphore::new(AT_ONCE) })
+        Box::new(Asking { cards: self.clone(), places: Semaphore::new(AT_ONCE) })
     }
 }
 
 #[derive(Debug)]
 struct Asking {
-    card: Watched,
+    cards: Watched,
     places: Semaphore,
 }
 
 impl Collector for Asking {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(card) = self.card.0.get() else { return Ok(()) };
+        let Some(cards) = self.cards.0.get() else { return Ok(()) };
         let Ok(_place) = self.places.try_acquire() else { return Ok(()) };
-        write(encoder, card.description(), card.read())
+        let said: Vec<_> =
+            cards.iter().map(|card| (CardLabels::of(card.description()), card.read())).collect();
+        write(encoder, &said)
     }
 }
 
@@ -51,46 +53,68 @@ struct CardLabels {
     name: String,
 }
 
-/// Writes what was read, and nothing of what was not: a 0 would be taken for a measurement.
-fn write(mut encoder: DescriptorEncoder<'_>, card: &DeviceDescription, reading: Reading) -> fmt::Result {
-    let Reading { memory_used, memory_total, power, compute, memory_copy, temperature, energy } = reading;
-    let labels = CardLabels { uuid: card.uuid.clone(), name: card.name.clone() };
+impl CardLabels {
+    fn of(card: &DeviceDescription) -> Self {
+        Self { uuid: card.uuid.clone(), name: card.name.clone() }
+    }
+}
+
+/// A gauge: its name, what it tells, its unit, and where a reading has it.
+type Gauge = (&'static str, &'static str, Unit, fn(&Reading) -> Option<f64>);
+
+fn gauges() -> [Gauge; 6] {
     let other = |unit: &str| Unit::Other(unit.to_owned());
-    let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
-    let gauges = [
+    [
         (
             "gpu_memory_used",
             "Memory in use by all processes on the card, or on its slice",
             Unit::Bytes,
-            bytes(memory_used),
+            |said| said.memory_used.map(|bytes| bytes as f64),
         ),
-        ("gpu_memory_total", "Memory of the card, or of its slice", Unit::Bytes, bytes(memory_total)),
-        ("gpu_power", "What the card draws", other("watts"), power),
+        ("gpu_memory_total", "Memory of the card, or of its slice", Unit::Bytes, |said| {
+            said.memory_total.map(|bytes| bytes as f64)
+        }),
+        ("gpu_power", "What the card draws", other("watts"), |said| said.power),
         (
             "gpu_utilization",
             "Share of the driver's last sampling period in which a kernel ran on the card",
             other("ratio"),
-            compute,
+            |said| said.compute,
         ),
         (
             "gpu_memory_copy_utilization",
             "Share of the driver's last sampling period in which the card's memory was read or written",
             other("ratio"),
-            memory_copy,
+            |said| said.memory_copy,
         ),
-        ("gpu_temperature", "Temperature of the card", Unit::Celsius, temperature),
-    ];
-    for (name, help, unit, value) in gauges {
-        if let Some(value) = value {
-            let mut gauge = encoder.encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
-            ConstGauge::new(value).encode(gauge.encode_family(&labels)?)?;
+        ("gpu_temperature", "Temperature of the card", Unit::Celsius, |said| said.temperature),
+    ]
+}
+
+/// Writes what was read, and nothing of what was not: a 0 would be taken for a measurement.
+fn write(mut encoder: DescriptorEncoder<'_>, said: &[(CardLabels, Reading)]) -> fmt::Result {
+    let told = |of: fn(&Reading) -> Option<f64>| -> Vec<(&CardLabels, f64)> {
+        said.iter().filter_map(|(labels, reading)| Some((labels, of(reading)?))).collect()
+    };
+    for (name, help, unit, of) in gauges() {
+        let values = told(of);
+        if values.is_empty() {
+            continue;
+        }
+        let mut gauge = encoder.encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(gauge.encode_family(labels)?)?;
         }
     }
-    if let Some(energy) = energy {
-        let help = "What the card has drawn since its driver was loaded";
-        let mut counter =
-            encoder.encode_descriptor("gpu_energy", help, Some(&Unit::Joules), MetricType::Counter)?;
-        ConstCounter::new(energy).encode(counter.encode_family(&labels)?)?;
+    let values = told(|said| said.energy);
+    if values.is_empty() {
+        return Ok(());
+    }
+    let help = "What the card has drawn since its driver was loaded";
+    let mut counter =
+        encoder.encode_descriptor("gpu_energy", help, Some(&Unit::Joules), MetricType::Counter)?;
+    for (labels, value) in values {
+        ConstCounter::new(value).encode(counter.encode_family(labels)?)?;
     }
     Ok(())
 }
@@ -143,7 +167,7 @@ mod tests {
             temperature: Some(61.0),
             energy: Some(1234.5),
         };
-        metrics.watch(Box::new(Said(description("GPU-1", "NVIDIA H200"), reading)));
+        metrics.watch(vec![Box::new(Said(description("GPU-1", "NVIDIA H200"), reading))]);
         let wanted = [
             ("memory_used", "bytes", "gauge", "", "85899345920.0"),
             ("memory_total", "bytes", "gauge", "", "150754820096.0"),
@@ -172,10 +196,18 @@ mod tests {
     fn what_a_card_does_not_tell_is_left_out() {
         let metrics = Metrics::new(&EngineMetrics::default());
         let reading = Reading { memory_used: Some(0), ..Reading::default() };
-        metrics.watch(Box::new(Said(description("MIG-1", "NVIDIA H200 MIG 1g.18gb"), reading)));
+        let full = Reading { power: Some(1.0), ..reading };
+        let cards: Vec<Box<dyn CardGauges>> = vec![
+            Box::new(Said(description("MIG-1", "NVIDIA H200 MIG 1g.18gb"), reading)),
+            Box::new(Said(description("GPU-2", "NVIDIA H200"), full)),
+        ];
+        metrics.watch(cards);
         let lines = scraped(&metrics);
-        assert_eq!(lines.len(), 4, "{lines:#?}");
+        // Three lines of what a metric is, once, and a value of each card that tells it.
+        assert_eq!(lines.len(), 3 + 2 + 3 + 1, "{lines:#?}");
         let wanted = "weighbridge_gpu_memory_used_bytes{uuid=\"MIG-1\",name=\"NVIDIA H200 MIG 1g.18gb\"} 0.0";
+        assert!(lines.iter().any(|line| line == wanted), "{lines:#?}");
+        let wanted = "weighbridge_gpu_power_watts{uuid=\"GPU-2\",name=\"NVIDIA H200\"} 1.0";
         assert_eq!(lines.last().map(String::as_str), Some(wanted));
     }
 
@@ -204,7 +236,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new(&EngineMetrics::default()));
         let ((asked, heard), (go_on, told)) = (sync_channel(AT_ONCE), sync_channel(0));
         let description = description("GPU-1", "NVIDIA H200");
-        metrics.watch(Box::new(Hangs { description, asked, go_on: Mutex::new(told) }));
+        metrics.watch(vec![Box::new(Hangs { description, asked, go_on: Mutex::new(told) })]);
         let hanging: Vec<_> = (0..AT_ONCE)
             .map(|_| {
                 let metrics = Arc::clone(&metrics);

@@ -119,7 +119,7 @@ pub struct Metrics {
     write_stalls: Counter,
     cold_start: Family<PhaseLabels, Gauge<f64, AtomicU64>>,
     engine: EngineGauges,
-    card: Watched,
+    cards: Watched,
 }
 
 #[derive(Debug, Default)]
@@ -148,7 +148,7 @@ impl Metrics {
             write_stalls: Counter::default(),
             cold_start: Family::default(),
             engine: EngineGauges::default(),
-            card: Watched::default(),
+            cards: Watched::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -190,7 +190,7 @@ impl Metrics {
         r.register("queue_full", "Requests refused by a full queue", engine.queue_full.clone());
         r.register("failed_steps", "Steps that failed as a whole", engine.failed_steps.clone());
         r.register("cancelled_sequences", "Sequences whose client left", engine.cancelled.clone());
-        r.register_collector(metrics.card.collector());
+        r.register_collector(metrics.cards.collector());
         Self { registry, ..metrics }
     }
 
@@ -202,9 +202,9 @@ impl Metrics {
         self
     }
 
-    /// Shows `card`, which computes from here on: each scrape asks it.
-    pub fn watch(&self, card: Box<dyn CardGauges>) {
-        self.card.set(card);
+    /// Shows `cards`, which compute from here on: each scrape asks them.
+    pub fn watch(&self, cards: Vec<Box<dyn CardGauges>>) {
+        self.cards.set(cards);
     }
 
     /// Notes that a request came in. Pairs with [`Metrics::request_ended`].
@@ -261,7 +261,7 @@ impl Metrics {
         self.cold_start.get_or_create(&PhaseLabels { phase }).inc_by(took.as_secs_f64());
     }
 
-    /// The text format, with the engine's gauges as of `load`. Asks the card that computes, which can take its driver's time.
+    /// The text format, with the engine's gauges as of `load`. Asks the cards that compute, which can take their driver's time.
     pub fn render(&self, load: Option<&LoadSnapshot>) -> String {
         if let Some(load) = load {
             let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

@@ -43,8 +43,8 @@ pub enum DeviceSetting {
     Auto,
     /// The CPU.
     Cpu,
-    /// A GPU; where it can't be had the CPU serves, and says why.
-    Cuda(DeviceChoice),
+    /// GPUs: those of these identifiers, or the first. Where they can't be had the CPU serves, and says why.
+    Cuda(Vec<String>),
 }
 
 impl FromStr for DeviceSetting {
@@ -54,12 +54,22 @@ impl FromStr for DeviceSetting {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(DeviceChoice::First)),
+            "cuda" => Ok(Self::Cuda(Vec::new())),
             other => match other.strip_prefix("cuda:") {
-                Some(uuid) => uuid.parse().map(Self::Cuda),
-                None => Err(format!("{other:?} is no device: auto, cpu, cuda, or cuda:UUID of one card")),
+                Some(uuids) => uuids.split(',').map(identifier).collect::<Result<_, _>>().map(Self::Cuda),
+                None => Err(format!(
+                    "{other:?} is no device: auto, cpu, cuda, or cuda:UUID of one card, cuda:UUID,UUID of several"
+                )),
             },
         }
+    }
+}
+
+/// A card's identifier, checked.
+fn identifier(text: &str) -> Result<String, String> {
+    match text.parse()? {
+        DeviceChoice::Uuid(uuid) => Ok(uuid),
+        DeviceChoice::First => Err(format!("{text:?} is no card's identifier")),
     }
 }
 
@@ -103,6 +113,8 @@ pub struct ServerConfig {
     pub quantize: Option<Quantization>,
     /// What computes.
     pub device: DeviceSetting,
+    /// GPUs that share the model.
+    pub tensor_parallel: NonZeroUsize,
     /// The kernels' pack; the folder `kernels` beside the program when absent.
     pub kernels: Option<PathBuf>,
     /// True where no other model is on the same GPU: keys and values then get all that is left of it.
@@ -143,6 +155,9 @@ impl ServerConfig {
     /// Name of the quantisation's setting there.
     pub const QUANTIZE: &str = "quantize";
 
+    /// Name of the setting of GPUs that share the model.
+    pub const TENSOR_PARALLEL: &str = "tensor parallel";
+
     /// The largest body of a request where nothing else is said.
     pub const MAX_BODY_BYTES: usize = http::DEFAULT_MAX_BODY_BYTES;
 
@@ -163,6 +178,7 @@ impl ServerConfig {
             kv_cache_type: KvCacheType::Auto,
             quantize: None,
             device: DeviceSetting::Auto,
+            tensor_parallel: NonZeroUsize::MIN,
             kernels: None,
             whole_card: false,
             sleep: None,
@@ -196,6 +212,7 @@ impl ServerConfig {
         if !(1..=LARGEST_BODY).contains(&self.max_body_bytes) {
             return wrong("max body bytes", "it must be 1 to 1073741824 (1 GiB)");
         }
+        self.validate_devices()?;
         if self.max_waiting == 0 {
             return wrong("max waiting", "0 lets nobody in; it must be at least 1");
         }
@@ -206,6 +223,26 @@ impl ServerConfig {
             );
         }
         Ok(())
+    }
+
+    fn validate_devices(&self) -> Result<(), ServeError> {
+        let count = self.tensor_parallel.get();
+        let wrong = |problem| Err(ServeError::Config { field: Self::TENSOR_PARALLEL, problem });
+        match &self.device {
+            DeviceSetting::Cpu if count > 1 => wrong(format!(
+                "{count} GPUs can't share the model on the CPU: set it to 1, or the device to cuda"
+            )),
+            DeviceSetting::Cuda(named) if !named.is_empty() && named.len() != count => {
+                let named = named.len();
+                wrong(format!(
+                    "it is {count}, and the device names another number of cards, {named}: set it to {named}"
+                ))
+            }
+            DeviceSetting::Cuda(named) if count > 1 && named.iter().any(|uuid| uuid.starts_with("mig-")) => {
+                wrong("slices of cards can't share a model: name whole cards, or set it to 1".to_owned())
+            }
+            DeviceSetting::Auto | DeviceSetting::Cpu | DeviceSetting::Cuda(_) => Ok(()),
+        }
     }
 
     /// What a CPU keeps keys and values as; `None` where only a GPU can.

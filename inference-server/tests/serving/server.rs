@@ -1,6 +1,7 @@
 //! The whole server on the sample, over HTTP.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -190,7 +191,18 @@ async fn a_file_that_is_no_model_is_refused_in_words() {
 #[tokio::test]
 async fn settings_that_make_no_server_are_refused_by_name() {
     let config = || ServerConfig::new(([127, 0, 0, 1], 0).into(), ModelFile::Path(sample()), "m");
+    let two = NonZeroUsize::new(2).unwrap();
+    let on =
+        |device: &str| ServerConfig { device: device.parse().unwrap(), tensor_parallel: two, ..config() };
+    let card = "GPU-00000000-0000-0000-0000-00000000000";
+    let slices = format!("cuda:{card}1,{card}2").replace("GPU", "MIG");
     let wrong = [
+        (on("cpu"), "tensor parallel: 2 GPUs can't share the model on the CPU"),
+        (
+            on(&format!("cuda:{card}1")),
+            "tensor parallel: it is 2, and the device names another number of cards, 1: set it to 1",
+        ),
+        (on(&slices), "tensor parallel: slices of cards can't share a model"),
         (ServerConfig { model_names: vec![], ..config() }, "model name"),
         (ServerConfig { max_sequences: 0, ..config() }, "max sequences"),
         (ServerConfig { max_waiting: 0, ..config() }, "max waiting"),
@@ -243,10 +255,11 @@ async fn the_kv_caches_type_says_how_many_tokens_a_mebibyte_holds() {
 /// Asked for a card that is not there, the CPU serves, and `/readyz` says why; asked for nothing, there is nothing to say.
 #[tokio::test]
 async fn without_the_gpu_that_was_asked_for_the_cpu_serves_and_says_why() {
-    let serve = async |device: &str| {
+    let serve = async |device: &str, count: usize| {
         let model = ModelFile::Path(sample());
         let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into(), model, "smollm2");
         config.device = device.parse().unwrap();
+        config.tensor_parallel = NonZeroUsize::new(count).unwrap();
         let server = Running::start(config).await;
         let ready = server.send("GET", "/readyz", &Value::Null).await;
         let answer = server.post("/v1/chat/completions", &chat(json!({"max_tokens": 4}))).await;
@@ -254,9 +267,12 @@ async fn without_the_gpu_that_was_asked_for_the_cpu_serves_and_says_why() {
         ready
     };
     let missing = "cuda:GPU-00000000-0000-0000-0000-000000000000";
-    let (status, words) = serve(missing).await;
-    assert!(status == 200 && words.starts_with("ready; on the CPU: no CUDA backend: "), "{words}");
-    assert_eq!(serve("cpu").await, (200, "ready".to_owned()));
+    // Nor would 64 be anywhere, which whoever asks for several cards is told too.
+    for (device, count) in [(missing, 1), ("auto", 64)] {
+        let (status, words) = serve(device, count).await;
+        assert!(status == 200 && words.starts_with("ready; on the CPU: no CUDA backend: "), "{words}");
+    }
+    assert_eq!(serve("cpu", 1).await, (200, "ready".to_owned()));
 }
 
 #[test]
@@ -266,4 +282,8 @@ fn a_device_that_is_none_is_refused_with_what_there_is() {
         assert!(error.contains("cuda:UUID") || error.contains("nvidia-smi -L"), "{wrong}: {error}");
     }
     assert_eq!("auto".parse(), Ok(DeviceSetting::Auto));
+    let (one, two) = ("gpu-00000000-0000-0000-0000-000000000001", "gpu-00000000-0000-0000-0000-000000000002");
+    let named = vec![one.to_owned(), two.to_owned()];
+    assert_eq!(format!("cuda:{},{two}", one.replace("gpu", "GPU")).parse(), Ok(DeviceSetting::Cuda(named)));
+    assert!(format!("cuda:{one},").parse::<DeviceSetting>().unwrap_err().contains("nvidia-smi -L"));
 }

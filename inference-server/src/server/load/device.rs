@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weighbridge_crds::KvCacheType;
-use weighbridge_cuda::device::{Card, CardGauges, Cards, CudaDevice, Device, DeviceChoice, NoDevice};
+use weighbridge_cuda::device::{Card, CardGauges, Cards, CudaDevice, Device, NoDevice};
 use weighbridge_cuda::pack::{Places, find};
 
 use crate::backend::cpu::{KvMemory, LoadError, LoadProgress};
@@ -22,8 +22,8 @@ pub(super) struct Devices<'a> {
     pub(super) state: &'a AppState,
 }
 
-/// A card with its kernels, and its gauges where NVML has them.
-type Opened = (Box<dyn Device>, Option<Box<dyn CardGauges>>);
+/// Cards with their kernels, and the gauges of those that NVML has some of.
+type Opened = (Vec<Box<dyn Device>>, Vec<Box<dyn CardGauges>>);
 
 /// A model on a card, with the tokens of its steps.
 type OnCard = (CudaBackend, usize);
@@ -40,13 +40,13 @@ impl Devices<'_> {
         context: usize,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Option<OnCard>, LoadError> {
-        let choice = match &self.config.device {
+        let named = match &self.config.device {
             DeviceSetting::Cpu => return Ok(None),
-            DeviceSetting::Auto => &DeviceChoice::First,
-            DeviceSetting::Cuda(choice) => choice,
+            DeviceSetting::Auto => &[][..],
+            DeviceSetting::Cuda(named) => named,
         };
-        let opened = self.cache_kind().and_then(|cache| Ok((self.open(choice)?, cache)));
-        let ((device, gauges), cache) = match opened {
+        let opened = self.cache_kind().and_then(|cache| Ok((self.open(named)?, cache)));
+        let ((devices, gauges), cache) = match opened {
             Ok(opened) => opened,
             Err(reason) => {
                 self.stay(reason);
@@ -65,11 +65,9 @@ impl Devices<'_> {
             sequences: self.config.max_sequences,
             context_length: Some(context),
         };
-        match CudaBackend::load(device, source, adapters, &options, progress) {
+        match CudaBackend::load_on(devices, source, adapters, &options, progress) {
             Ok(backend) => {
-                if let Some(gauges) = gauges {
-                    self.state.metrics.watch(gauges);
-                }
+                self.state.metrics.watch(gauges);
                 Ok(Some((backend, step)))
             }
             Err(error @ (LoadError::Card { .. } | LoadError::Memory { .. })) => {
@@ -91,16 +89,29 @@ impl Devices<'_> {
         }
     }
 
-    /// The card with its kernels, and what it says of itself.
-    fn open(&self, choice: &DeviceChoice) -> Result<Opened, Reason> {
-        let card: Card = Cards::probe().and_then(|cards| cards.open(choice)).map_err(Reason::None)?;
+    /// The cards with their kernels, one or as many as share the model, and what they say of themselves.
+    fn open(&self, named: &[String]) -> Result<Opened, Reason> {
+        let count = self.config.tensor_parallel.get();
+        let mut cards =
+            Cards::probe().and_then(|cards| cards.open_several(named, count)).map_err(Reason::None)?;
         let refused = |error: &dyn std::fmt::Display| Reason::Refused(error.to_string());
         let places = Places { pack: self.pack(), cache: self.config.kernel_cache.clone() };
-        let (code, found) = find(&places, card.description().capability).map_err(|error| refused(&error))?;
-        tracing::info!(card = ?card.description(), kernels = %code.architecture, ?found, "a GPU computes");
-        let gauges = card.gauges();
-        let device = CudaDevice::open(card, &code).map_err(|error| refused(&error))?;
-        Ok((Box::new(device), gauges))
+        // All are alike.
+        let capability = cards.first().map_or((0, 0), |card| card.description().capability);
+        let (code, found) = find(&places, capability).map_err(|error| refused(&error))?;
+        for card in &cards {
+            tracing::info!(card = ?card.description(), kernels = %code.architecture, ?found, "a GPU computes");
+        }
+        let gauges = cards.iter().filter_map(Card::gauges).collect();
+        let opened = match cards.pop() {
+            Some(card) if cards.is_empty() => CudaDevice::open(card, &code).map(|device| vec![device]),
+            last => {
+                cards.extend(last);
+                CudaDevice::open_group(cards, &code)
+            }
+        };
+        let devices = opened.map_err(|error| refused(&error))?;
+        Ok((devices.into_iter().map(|device| Box::new(device) as Box<dyn Device>).collect(), gauges))
     }
 
     fn pack(&self) -> PathBuf {
@@ -110,7 +121,8 @@ impl Devices<'_> {
 
     /// Says why the CPU serves. That a machine has no GPU is nothing to tell, unless one was asked for.
     fn stay(&self, reason: Reason) {
-        let asked = matches!(self.config.device, DeviceSetting::Cuda(_));
+        let asked =
+            matches!(self.config.device, DeviceSetting::Cuda(_)) || self.config.tensor_parallel.get() > 1;
         match reason {
             Reason::None(NoDevice::NoDriver | NoDevice::NoCard) if !asked => {
                 tracing::debug!("there is no GPU");
