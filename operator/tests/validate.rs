@@ -37,6 +37,11 @@ fn provider(spec: Value) -> ExternalProvider {
     .expect("an ExternalProvider")
 }
 
+/// A profile with `count` slices of a card.
+fn slices(count: i32) -> Value {
+    json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "nvidia.com/mig-3g.40gb", "count": count}})
+}
+
 fn refused(result: Result<impl std::fmt::Debug, Refusal>, reason: Reason, words: &[&str]) {
     let refusal = result.expect_err(words[0]);
     assert_eq!(refusal.reason, reason, "{refusal}");
@@ -170,6 +175,28 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             ModelReferences { profile: profile(json!({"cpu": "1", "memory": "1Gi"})), ..NONE },
             Reason::InvalidSpec,
             vec!["resources.gpus", "no gpu"],
+        ),
+        (
+            json!({"openWeights": {"source": hf, "resources": {"profile": "p"},
+                "engine": {"adapters": [{"name": "a", "source": "pvc://c/a"}]}}}),
+            ModelReferences {
+                profile: profile(json!({"cpu": "1", "memory": "1Gi", "gpu": {"count": 4}})),
+                ..NONE
+            },
+            Reason::InvalidSpec,
+            vec!["openWeights.engine.adapters", "name 4", "openWeights.resources.gpus to 1"],
+        ),
+        (
+            with(json!({"profile": "p", "gpus": 2})),
+            ModelReferences { profile: profile(slices(1)), ..NONE },
+            Reason::InvalidSpec,
+            vec!["openWeights.resources.gpus is 2", "nvidia.com/mig-3g.40gb", "set it to 1"],
+        ),
+        (
+            with(json!({"profile": "p"})),
+            ModelReferences { profile: profile(slices(2)), ..NONE },
+            Reason::InvalidSpec,
+            vec!["ResourceProfile \"p\": gpu.count is 2", "a larger slice"],
         ),
         (
             with(json!({"profile": "p"})),

@@ -19,15 +19,19 @@ const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 
 /// Validation lets NVIDIA's resources alone come here; slices of a card (`nvidia.com/mig-…`) are on nodes with this taint too.
 const GPU_TAINT: &str = "nvidia.com/gpu";
+/// Where programs that share memory look for it.
+const SHARED_MEMORY_FOLDER: &str = "/dev/shm";
+/// Its most bytes: NCCL takes tens of MiB a GPU, and the container runtime's own 64 MiB are too few.
+const SHARED_MEMORY: &str = "1Gi";
 
 /// What people are told where a model gets `count` GPUs.
 pub fn of_gpus(count: i32) -> String {
-    let told = "where a GPU can't be used the CPU serves, and each pod's log and /readyz say why";
     match count {
-        ..=1 => told.to_owned(),
-        more => {
-            format!("{told}; a model computes on one GPU yet: of {more}, the others are held and not used")
-        }
+        ..=1 => "where a GPU can't be used the CPU serves, and each pod's log and /readyz say why".to_owned(),
+        more => format!(
+            "the model is shared out to {more} GPUs; where they can't be used, or its heads can't be shared out to as many, \
+             the CPU serves, and each pod's log and /readyz say why"
+        ),
     }
 }
 
@@ -43,6 +47,7 @@ pub fn template(
     let certificate = pod::certificate(labels::engine_certificate(owner.name()), decisions);
     weights.volumes.push(certificate.volume);
     weights.mounts.push(certificate.mount);
+    share_memory(open, &mut weights, decisions);
     let hardware = hardware(&open.hardware, decisions);
     let container = Container {
         name: "engine".to_owned(),
@@ -123,9 +128,33 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     let kept = open.sleep.map(|sleep| sleep.weights).filter(|weights| *weights != SleepingWeights::default());
     flag("sleep-weights", kept.map(|weights| weights.to_string()));
     flag("device", open.hardware.gpu().map(|_| "cuda".to_owned()));
+    let several = open.hardware.gpu().map(|gpu| gpu.count).filter(|count| *count > 1);
+    flag("tensor-parallel", several.map(|count| count.to_string()));
     flag("threads", open.hardware.threads().map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
     arguments
+}
+
+/// Memory that several GPUs' threads share, which NCCL needs.
+fn share_memory(open: &Open, weights: &mut WeightsPart, decisions: &mut Vec<Decision>) {
+    if open.hardware.gpu().is_none_or(|gpu| gpu.count < 2) {
+        return;
+    }
+    let name = "shared-memory";
+    let memory = EmptyDirVolumeSource {
+        medium: Some("Memory".to_owned()),
+        size_limit: Some(Quantity(SHARED_MEMORY.to_owned())),
+    };
+    weights.volumes.push(Volume { name: name.to_owned(), empty_dir: Some(memory), ..Volume::default() });
+    weights.mounts.push(VolumeMount {
+        name: name.to_owned(),
+        mount_path: SHARED_MEMORY_FOLDER.to_owned(),
+        ..VolumeMount::default()
+    });
+    decisions.push(Decision::new(
+        format!("{SHARED_MEMORY} of memory at most at {SHARED_MEMORY_FOLDER}"),
+        "NCCL adds up over several GPUs through it; what is used of it counts in the profile's memory",
+    ));
 }
 
 /// Flags of the adapters; claims that the model is not on are mounted too, each once.
@@ -317,7 +346,12 @@ fn place_on_gpu(
         format!("ResourceProfile {profile} says so")
     };
     decisions.push(Decision::new(format!("{count} of {resource}"), from));
-    decisions.push(Decision::new("--device=cuda", of_gpus(*count)));
+    let flags = if *count > 1 {
+        format!("--device=cuda and --tensor-parallel={count}")
+    } else {
+        "--device=cuda".to_owned()
+    };
+    decisions.push(Decision::new(flags, of_gpus(*count)));
     if let Some(product) = product {
         node_selector.insert(GPU_PRODUCT_LABEL.to_owned(), product.clone());
         decisions.push(Decision::new(

@@ -508,8 +508,7 @@ fn what_becomes_of_a_gpu_is_told() {
         let status = model(&parent, &outcome, &pods, None, Timestamp::UNIX_EPOCH);
         ["Accepted", "Ready"].map(|type_| {
             let message = message(&status, type_);
-            let told =
-                ["/readyz say why", "of 2, the others are held and not used", "the CPU computes: no driver"];
+            let told = ["/readyz say why", "shared out to 2 GPUs", "the CPU computes: no driver"];
             told.map(|words| message.contains(words))
         })
     };

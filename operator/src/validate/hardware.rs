@@ -103,10 +103,8 @@ pub(super) fn hardware(
             gpu.resource
         )));
     }
-    if let Some(Gpu { count, .. }) = gpu
-        && count < 1
-    {
-        return Err(Refusal::invalid(format!("openWeights.resources.gpus is {count}: set 1 or more")));
+    if let Some(gpu) = &gpu {
+        countable(gpu, name, gpus.is_some())?;
     }
     Ok(Hardware::Profile {
         name: name.clone(),
@@ -117,6 +115,26 @@ pub(super) fn hardware(
         node_selector: spec.node_selector.clone(),
         tolerations: spec.tolerations.clone(),
     })
+}
+
+/// A count that makes sense: GPUs of one model add up through NCCL, which does not reach from slice to slice of a card.
+fn countable(gpu: &Gpu, profile: &str, overridden: bool) -> Result<(), Refusal> {
+    let Gpu { resource, count, product: _ } = gpu;
+    if *count < 1 {
+        return Err(Refusal::invalid(format!("openWeights.resources.gpus is {count}: set 1 or more")));
+    }
+    if *count > 1 && resource.starts_with("nvidia.com/mig-") {
+        let field = if overridden {
+            "openWeights.resources.gpus".to_owned()
+        } else {
+            format!("ResourceProfile {profile:?}: gpu.count")
+        };
+        return Err(Refusal::invalid(format!(
+            "{field} is {count}, and slices of cards ({resource}) can't share a model: set it to 1, or name a profile of \
+             whole cards or of a larger slice"
+        )));
+    }
+    Ok(())
 }
 
 /// The CRD says the same; with an older one the apiserver would refuse the pod later.

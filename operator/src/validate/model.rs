@@ -203,6 +203,15 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
     let hardware = resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found, place))?;
     let kv_cache_type = engine.kv_cache_type.unwrap_or_default();
     check_kv_cache_type(kv_cache_type, &hardware, place)?;
+    if let Some(gpu) = hardware.gpu().filter(|gpu| gpu.count > 1)
+        && !engine.adapters.is_empty()
+    {
+        return Err(Refusal::invalid(format!(
+            "openWeights.engine.adapters are served on one GPU, and the resources name {}: remove them, or set \
+             openWeights.resources.gpus to 1",
+            gpu.count
+        )));
+    }
     Ok(Open {
         source: text.clone(),
         weights,
