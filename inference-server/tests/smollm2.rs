@@ -294,6 +294,7 @@ fn the_emulated_card_computes_the_sample() {
         step_tokens: 16,
         sequences: 1,
         context_length: Some(64),
+        sleeps: false,
     };
     let device = Box::new(EmulatedDevice::new(1 << 30));
     let mut card = CudaBackend::load(device, &sample(), &[], &options, &mut |_| ()).unwrap();

@@ -70,7 +70,11 @@ fn a_folder_is_quantised_where_the_field_says_so() {
 fn an_engine_sleeps_where_the_field_says_so() {
     let sleep = |fields: &str| {
         let engine = format!("  openWeights:\n    engine: {{sleep: {{{fields}}}}}\n");
-        shown(&include_str!("fixtures/gpu.yaml").replace("  openWeights:\n", &engine))
+        shown(
+            &include_str!("fixtures/gpu.yaml")
+                .replace("  openWeights:\n", &engine)
+                .replace("gpus: 2", "gpus: 1"),
+        )
     };
     let dropped = sleep("afterSeconds: 600");
     assert!(dropped.contains("--sleep-after=600") && !dropped.contains("--sleep-weights"), "{dropped}");

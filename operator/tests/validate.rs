@@ -370,7 +370,14 @@ fn only_what_has_a_gpu_sleeps() {
     assert!(validate::model(&asked(minute.clone(), gpu.clone()), &found, Place::Cluster).is_ok());
     assert!(validate::model(&asked(minute.clone(), none.clone()), &NONE, Place::Machine).is_ok());
     let words = ["openWeights.engine.sleep", "resources.profile", "remove it"];
-    refused(validate::model(&asked(minute, none), &NONE, Place::Cluster), Reason::InvalidSpec, &words);
+    refused(
+        validate::model(&asked(minute.clone(), none), &NONE, Place::Cluster),
+        Reason::InvalidSpec,
+        &words,
+    );
+    let two = asked(minute, json!({"profile": "p", "gpus": 2}));
+    let words = ["openWeights.engine.sleep", "name 2", "resources.gpus to 1"];
+    refused(validate::model(&two, &found, Place::Cluster), Reason::InvalidSpec, &words);
     let words = ["openWeights.engine.sleep.afterSeconds is 0", "at least 1"];
     let never = asked(json!({"afterSeconds": 0}), gpu);
     refused(validate::model(&never, &found, Place::Cluster), Reason::InvalidSpec, &words);

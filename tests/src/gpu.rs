@@ -2,17 +2,22 @@
 //! one; where there is no card they are printed as NOT RUN.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use tokio::task::JoinSet;
 use weighbridge_cuda::device::{Cards, CudaDevice, Device, DeviceChoice};
 use weighbridge_cuda::pack::{Places, find};
 use weighbridge_inference_server::backend::cpu::KvMemory;
 use weighbridge_inference_server::backend::cuda::{CacheKind, CudaBackend, CudaOptions};
 use weighbridge_inference_server::backend::{Backend as _, Drawing as _, LogitsWanted, SequenceChunk};
+use weighbridge_inference_server::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
 use weighbridge_inference_server::gguf::GgufFile;
 use weighbridge_inference_server::kv::{BLOCK_SIZE, BlockId, blocks_for};
-use weighbridge_inference_server::sampling::Draw;
+use weighbridge_inference_server::metrics::EngineMetrics;
+use weighbridge_inference_server::sampling::{Draw, SamplingParams};
+use weighbridge_inference_server::tokenizer::{Tokenizer, TokenizerMetadata};
 
 use crate::figures::median;
 
@@ -47,6 +52,7 @@ pub fn pack() -> PathBuf {
 /// A model on a card, to be decoded with.
 pub struct Subject {
     backend: CudaBackend,
+    tokenizer: Tokenizer,
     vocabulary: u32,
     kv_block_bytes: u64,
     /// Bytes of weights that a step reads.
@@ -73,6 +79,7 @@ impl Subject {
             step_tokens,
             sequences,
             context_length: Some(context),
+            sleeps: false,
         };
         let mut backend = CudaBackend::load(device, &file, &[], &options, &mut |_| ())?;
         let description = backend.description();
@@ -82,7 +89,9 @@ impl Subject {
         let tied = !file.tensors().iter().any(|tensor| tensor.name() == "output.weight");
         let table = if tied { 0 } else { table.map_or(0, |tensor| tensor.bytes() as u64) };
         ensure!(backend.drawing().is_some(), "the backend draws");
+        let tokenizer = Tokenizer::new(TokenizerMetadata::from_gguf(file.metadata())?)?;
         Ok(Self {
+            tokenizer: tokenizer.for_rows(backend.vocabulary_size())?,
             backend,
             vocabulary,
             kv_block_bytes: description.kv_bytes / (description.kv_blocks as u64 + 1),
@@ -110,7 +119,8 @@ impl Subject {
             let logits = if last { LogitsWanted::Last } else { LogitsWanted::None };
             let chunk = SequenceChunk { tokens: part, start, blocks: &table, logits, adapter: None };
             let draws = if last { &[GREEDY][..] } else { &[] };
-            self.backend.forward_and_draw(&[chunk], draws)?;
+            self.backend.begin(&[chunk], draws)?;
+            self.backend.fetch()?;
         }
         Ok(began.elapsed().as_secs_f64())
     }
@@ -135,7 +145,8 @@ impl Subject {
                     SequenceChunk { tokens, start, blocks, logits, adapter: None }
                 })
                 .collect();
-            let drawn = self.backend.forward_and_draw(&batch, &draws)?;
+            self.backend.begin(&batch, &draws)?;
+            let drawn = self.backend.fetch()?;
             tokens = drawn.into_iter().map(|drawn| drawn.map_or(0, |drawn| drawn.token)).collect();
             if step >= WARM {
                 times.push(began.elapsed().as_secs_f64());
@@ -143,6 +154,68 @@ impl Subject {
         }
         Ok(median(&mut times))
     }
+
+    /// Seconds of such a step as the engine makes it, with its plan, texts and events: the mean of those in which all of
+    /// `sequences` decode, at least `steps`. Takes [`Self::engine_context`] positions a sequence.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn decode_by_engine(self, sequences: usize, depth: usize, steps: usize) -> Result<f64> {
+        let Self { backend, tokenizer, vocabulary, kv_block_bytes: _, step_bytes: _, step_tokens } = self;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let config = EngineConfig {
+                max_sequences: sequences,
+                tokens_per_step: step_tokens,
+                ..EngineConfig::default()
+            };
+            let metrics = Arc::new(EngineMetrics::default());
+            let engine = EngineHandle::start(Box::new(backend), Arc::new(tokenizer), config, metrics)?;
+            let prompt = |sequence: usize| {
+                (0..depth as u32).map(|at| (at * 37 + sequence as u32) % vocabulary).collect()
+            };
+            let requests = (0..sequences).map(|sequence| GenerateRequest {
+                prompt: prompt(sequence),
+                max_tokens: Self::engine_context(sequences, depth, steps) - depth,
+                sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
+                stop: Vec::new(),
+                ignore_end: true,
+                prompt_logprobs: None,
+                adapter: None,
+            });
+            let streams = engine.submit(requests.collect()).await?;
+            let mut readers = JoinSet::new();
+            for mut stream in streams {
+                readers.spawn(async move {
+                    let mut times = Vec::new();
+                    while let Some(event) = stream.next().await {
+                        match event {
+                            Event::Token(_) => times.push(Instant::now()),
+                            Event::Failed(error) => return Err(error),
+                            Event::Prompt(_) | Event::Finished(_) => {}
+                        }
+                    }
+                    Ok(times)
+                });
+            }
+            let times: Result<Vec<Vec<Instant>>, _> = readers.join_all().await.into_iter().collect();
+            mean_step(&times?)
+        })
+    }
+
+    /// Positions of a sequence of [`Self::decode_by_engine`]: those that begin first decode while others' prompts are read.
+    pub fn engine_context(sequences: usize, depth: usize, steps: usize) -> usize {
+        depth + sequences + steps + WARM
+    }
+}
+
+/// Seconds from token to token while all sequences decode, by the times of each one's tokens.
+fn mean_step(times: &[Vec<Instant>]) -> Result<f64> {
+    let begun = times.iter().filter_map(|times| times.get(WARM)).max().context("no token came")?;
+    let ended = times.iter().filter_map(|times| times.last()).min().context("no token came")?;
+    let within = times.iter().flatten().filter(|time| *time > begun && *time <= ended).count();
+    ensure!(within > 0, "the sequences never decoded together");
+    Ok((*ended - *begun).as_secs_f64() * times.len() as f64 / within as f64)
 }
 
 /// Steps that record, and are not counted.
@@ -170,5 +243,6 @@ mod tests {
         assert!(subject.prefill(0, 20).unwrap() > 0.0);
         assert!(subject.decode(2, 20, 2).unwrap() > 0.0);
         assert!(subject.step_bytes(2, 20) > subject.step_bytes(1, 20));
+        assert!(subject.decode_by_engine(2, 20, 2).unwrap() > 0.0);
     }
 }

@@ -167,7 +167,7 @@ impl EngineHandle {
 
     /// Whether the engine thread is there to take requests.
     pub fn is_running(&self) -> bool {
-        !self.commands.is_closed()
+        !self.commands.is_closed() && self.load.ended().is_none()
     }
 
     /// Why the engine thread has ended by itself.

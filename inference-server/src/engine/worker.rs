@@ -255,6 +255,10 @@ impl Worker {
         let StepFailure { problem, is_final } = failure;
         tracing::error!(problem, sequences = plan.chunks.len(), "a step failed");
         self.metrics.failed_steps.inc();
+        if is_final {
+            // Before anybody is told: whoever looks then sees why.
+            self.load.end(problem.clone());
+        }
         for chunk in &plan.chunks {
             if let Some(sequence) = self.sequences.get(&chunk.id) {
                 sequence.fail(GenerateError::Step(problem.clone()));

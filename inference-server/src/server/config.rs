@@ -206,6 +206,12 @@ impl ServerConfig {
                 "it gives a GPU's memory back, and the CPU is to compute: leave one out",
             );
         }
+        if self.sleep.is_some() && self.tensor_parallel.get() > 1 {
+            return wrong(
+                Self::SLEEP,
+                "models on several cards do not sleep: leave it out, or take one card",
+            );
+        }
         if self.max_sequences == 0 {
             return wrong("max sequences", "0 serves nobody; it must be at least 1");
         }

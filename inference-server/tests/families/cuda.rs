@@ -49,6 +49,7 @@ fn options_of(cache: CacheKind, context: Option<usize>) -> CudaOptions {
         step_tokens: 256,
         sequences: 4,
         context_length: context,
+        sleeps: false,
     }
 }
 

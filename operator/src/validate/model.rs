@@ -253,6 +253,11 @@ fn sleep(asked: Option<Sleep>, hardware: &Hardware, place: Place) -> Result<Opti
             "openWeights.engine.sleep gives a GPU's memory back, and the resources name none: remove it, or set \
              resources.profile to one with gpu",
         )),
+        (Some(_), Some(gpu), _) if gpu.count > 1 => Err(Refusal::invalid(format!(
+            "openWeights.engine.sleep is of models on one GPU, and the resources name {}: remove it, or set \
+             resources.gpus to 1",
+            gpu.count
+        ))),
         (asked, _, _) => Ok(asked),
     }
 }

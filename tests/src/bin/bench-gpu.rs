@@ -79,7 +79,8 @@ fn decode(shape: &str) -> Result<()> {
             continue;
         }
         let device = open(&pack())?;
-        let mut subject = Subject::load(device, &path, BATCH, BATCH_DEPTH + STEPS + WARM, PREFILL)?;
+        let context = Subject::engine_context(BATCH, BATCH_DEPTH, STEPS);
+        let mut subject = Subject::load(device, &path, BATCH, context, PREFILL)?;
         for sequence in 0..BATCH {
             subject.prefill(sequence, BATCH_DEPTH)?;
         }
@@ -87,6 +88,8 @@ fn decode(shape: &str) -> Result<()> {
         figures.add("batch64_tokens_per_second", BATCH as f64 / seconds, "tokens/s")?;
         let share = subject.step_bytes(BATCH, BATCH_DEPTH) / seconds / bound;
         figures.add("batch64_of_bound", share, "ratio")?;
+        let by_engine = subject.decode_by_engine(BATCH, BATCH_DEPTH, STEPS)?;
+        figures.add("batch64_scheduling_overhead", 1.0 - seconds / by_engine, "ratio")?;
     }
     figures.write()
 }

@@ -1,18 +1,18 @@
 //! From a file to a backend: plan, see that it fits, reserve once, copy.
 
-use weighbridge_cuda::device::{Device, DeviceError};
-use weighbridge_cuda::launch::Address;
+use weighbridge_cuda::device::Device;
 use weighbridge_cuda::operations::attention::{CacheKind, HeadShape};
 
-use super::adapters::{AdapterTables, size_of_all};
-use super::execute::Memory;
+use super::adapters::size_of_all;
+use super::fill::{Fill, Fit};
 use super::memory::{Layout, Limits, MemoryPlan, block_bytes, logit_rows};
 use super::parallel::Role;
 use super::program::Program;
 use super::record::{Unserved, record};
 use super::recordings::Recordings;
 use super::shard::{Shard, slices};
-use super::weights::{LoadProblem, WeightsPlan, staging};
+use super::sleep::Sleeper;
+use super::weights::{WeightsPlan, staging};
 use super::{BackendDescription, CudaBackend, StepLimits};
 use crate::backend::cpu::{KvMemory, LoadError, LoadPhase, LoadProgress};
 use crate::kv::blocks_for;
@@ -36,6 +36,8 @@ pub struct CudaOptions {
     pub sequences: usize,
     /// The longest context that will be served; the model's own when `None`.
     pub context_length: Option<usize>,
+    /// True where the model is to [sleep](CudaBackend::with_sleep): then what it was loaded from is kept.
+    pub sleeps: bool,
 }
 
 impl CudaBackend {
@@ -104,6 +106,7 @@ impl CudaBackend {
         if of > 1 {
             backend.description.kernels = format!("{of} x {}", backend.description.kernels);
         }
+        backend.sleeper = options.sleeps.then(|| Sleeper::new(packing, loaded));
         let starting = |source| LoadError::System { what: "starting a thread for each card", source };
         backend.role = Role::lead(others).map_err(starting)?;
         Ok(backend)
@@ -186,33 +189,31 @@ impl Planned {
         told: &mut dyn FnMut(u64),
     ) -> Result<CudaBackend, LoadError> {
         let Self { mut device, program, weights, heads, layers, limits, steps, fixed: _, free, fit } = self;
-        let reserved = reserve(&mut *device, &program, &fit, weights.bytes(), heads, layers, adapters);
-        let memory = reserved.map_err(|error| card(error.to_string()))?;
-        weights.load(&mut *device, memory.weights, staging(free), source, packing, told).map_err(
-            |problem| match problem {
-                LoadProblem::Device(error) => card(error.to_string()),
-                LoadProblem::Tensor(tensor) => LoadError::Pack { tensor },
-            },
-        )?;
+        let fill = Fill { weights, fit, heads, layers, staging: staging(free) };
+        let memory =
+            fill.reserve(&mut *device, &program, adapters).map_err(|error| card(error.to_string()))?;
+        fill.load(&mut *device, &memory, source, packing, told)?;
         let description = BackendDescription {
             device: super::CUDA.to_owned(),
             kernels: device.description().name.clone(),
-            weight_bytes: weights.bytes(),
-            kv_bytes: fit.plan.kv,
-            kv_blocks: fit.blocks,
+            weight_bytes: fill.weights.bytes(),
+            kv_bytes: fill.fit.plan.kv,
+            kv_blocks: fill.fit.blocks,
         };
         Ok(CudaBackend {
             device,
             role: Role::Alone,
             program,
             memory,
-            limits: StepLimits { blocks: fit.blocks, ..steps },
+            limits: StepLimits { blocks: fill.fit.blocks, ..steps },
             rows: limits.rows,
             logit_rows: logit_rows(&limits),
             recordings: Recordings::default(),
             drawing: None,
             // One more than sequences are given.
-            spare: u32::try_from(fit.blocks).unwrap_or(u32::MAX),
+            spare: u32::try_from(fill.fit.blocks).unwrap_or(u32::MAX),
+            fill,
+            sleeper: None,
             description,
         })
     }
@@ -239,13 +240,6 @@ fn fill_all(
         }));
         filled.into_iter().collect()
     })
-}
-
-/// A plan that fits.
-struct Fit {
-    plan: MemoryPlan,
-    layout: Layout,
-    blocks: usize,
 }
 
 /// KV blocks that are to be had.
@@ -303,36 +297,6 @@ fn fit(
     }
 }
 
-/// Takes all memory at once, and copies what is small.
-fn reserve(
-    device: &mut dyn Device,
-    program: &Program,
-    fit: &Fit,
-    weight_bytes: u64,
-    heads: HeadShape,
-    layers: usize,
-    adapters: &[Adapter],
-) -> Result<Memory, DeviceError> {
-    let layer_bytes = heads.block_bytes(crate::kv::BLOCK_SIZE) * (fit.blocks as u64 + 1);
-    let mut region = |bytes: u64, cleared: bool| -> Result<Address, DeviceError> {
-        let at = device.allocate(bytes.max(1))?;
-        if cleared {
-            device.fill(at, 0, bytes.max(1))?;
-        }
-        Ok(at)
-    };
-    let weights = region(weight_bytes, false)?;
-    // Values of slots that were never stored are multiplied with 0, and what fills up rows is read.
-    let cache = region(2 * layer_bytes * layers as u64, true)?;
-    let scratch = region(fit.layout.scratch_bytes, true)?;
-    let inputs = region(fit.layout.input_bytes, true)?;
-    let vectors = device.allocate_with(&program.vectors)?;
-    let frequencies = device.allocate_with(&program.frequencies)?;
-    let adapters = AdapterTables::load(device, adapters)?;
-    let layout = fit.layout.clone();
-    Ok(Memory { weights, vectors, frequencies, cache, layer_bytes, scratch, inputs, layout, adapters })
-}
-
-fn card(problem: impl Into<String>) -> LoadError {
+pub(super) fn card(problem: impl Into<String>) -> LoadError {
     LoadError::Card { problem: problem.into() }
 }

@@ -1,7 +1,8 @@
 //! The CUDA backend: a model's written pass, its weights and cache on a card, behind [`Backend`].
 //!
 //! - `record` writes down what a family calls, as a `program`; `execute` makes launches of it.
-//! - `memory` plans the card's memory before a byte is reserved; `load` and `weights` fill it, `adapters` beside them.
+//! - `memory` plans the card's memory before a byte is reserved; `load` and `fill` fill it with `weights`, `adapters` beside
+//!   them; `sleep` gives it back for a while.
 //! - `shard` says what each of several cards holds; `parallel` makes them do each step together.
 //! - `inputs` is a step as the card reads it; steps that decode are recorded by shape (`recordings`) and replayed; `draw`
 //!   makes tokens of the logits where they are.
@@ -11,6 +12,7 @@
 mod adapters;
 mod draw;
 mod execute;
+mod fill;
 mod inputs;
 mod load;
 mod memory;
@@ -19,6 +21,7 @@ mod program;
 mod record;
 mod recordings;
 mod shard;
+mod sleep;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -28,15 +31,17 @@ use weighbridge_cuda::device::{Device, DeviceError, Recording};
 pub use weighbridge_cuda::operations::attention::CacheKind;
 
 use super::step::StepLimits;
-use super::{Backend, BackendDescription, BackendError, Drawing, Drawn, Logits, SequenceChunk};
+use super::{Backend, BackendDescription, BackendError, Drawing, Drawn, Logits, SequenceChunk, Sleeping};
 use crate::sampling::Draw;
 use draw::DrawnThere;
 use execute::{Execution, Memory};
+use fill::Fill;
 use inputs::{Shape, StepInputs};
 use memory::LOGIT_ROWS;
 use parallel::Role;
 use program::Program;
 use recordings::{Recorded, Recordings};
+use sleep::Sleeper;
 
 /// What the backend calls its device.
 pub const CUDA: &str = "cuda";
@@ -58,6 +63,10 @@ pub struct CudaBackend {
     drawing: Option<DrawnThere>,
     /// A block that is no sequence's.
     spare: u32,
+    /// What is where on the card.
+    fill: Fill,
+    /// What it takes to fill the card again, where it may sleep.
+    sleeper: Option<Sleeper>,
     description: BackendDescription,
 }
 
@@ -95,6 +104,10 @@ impl Backend for CudaBackend {
 
     fn drawing(&mut self) -> Option<&mut dyn Drawing> {
         Some(self)
+    }
+
+    fn sleeping(&mut self) -> Option<&mut dyn Sleeping> {
+        if self.can_sleep() { Some(self) } else { None }
     }
 }
 

@@ -57,6 +57,15 @@ impl Recordings {
         }
     }
 
+    /// Forgets all shapes: returns what was recorded of them.
+    pub(super) fn clear(&mut self) -> Vec<Recording> {
+        let known = self.known.drain().filter_map(|(_, (recorded, _))| match recorded {
+            Recorded::As(recording) => Some(recording),
+            Recorded::Ran | Recorded::Refused => None,
+        });
+        known.collect()
+    }
+
     /// How far each shape came.
     #[cfg(test)]
     pub(super) fn states(&self) -> impl Iterator<Item = Recorded> {

@@ -3,7 +3,9 @@
 mod parallel;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
+use weighbridge_crds::SleepingWeights;
 use weighbridge_cuda_emulator::EmulatedDevice;
 
 use super::*;
@@ -22,6 +24,7 @@ const OPTIONS: CudaOptions = CudaOptions {
     step_tokens: 128,
     sequences: 8,
     context_length: None,
+    sleeps: false,
 };
 
 fn spec(kind: TensorType) -> SynthSpec {
@@ -143,6 +146,48 @@ fn a_sequence_is_the_same_bits_in_a_step_of_more_rows_than_a_block_takes() {
     for index in [0, 63, 64, 99] {
         assert_eq!(rows(&mut backend, &[step(index)])[0], together[index], "sequence {index}");
     }
+}
+
+/// After a sleep a model says what it said before, on a card that was another's meanwhile.
+#[test]
+fn a_model_that_slept_is_the_same() {
+    let source = Arc::new(NotedFile::new(&spec(TensorType::Q4K)));
+    for weights in [SleepingWeights::Dropped, SleepingWeights::Host] {
+        let options = CudaOptions { sleeps: true, ..OPTIONS };
+        let device = Box::new(EmulatedDevice::new(64 << 20));
+        let backend = CudaBackend::load(device, &*source, &[], &options, &mut |_| ()).unwrap();
+        let mut backend = backend.with_sleep(Arc::clone(&source) as Arc<_>, weights);
+        let (prompt, table, next) = (tokens(20, 4), blocks(0..2), [7]);
+        let say = |backend: &mut CudaBackend| {
+            rows(backend, &[chunk(&prompt, 0, &table, LogitsWanted::None)]);
+            let step = chunk(&next, prompt.len(), &table, LogitsWanted::Last);
+            [0, 1, 2].map(|_| rows(backend, std::slice::from_ref(&step)))
+        };
+        let said = say(&mut backend);
+        let awake = backend.device.free_memory().unwrap();
+        let given = backend.sleeping().unwrap().sleep().unwrap();
+        assert_eq!(backend.device.free_memory().unwrap(), 64 << 20, "{weights}: all of it is given back");
+        assert!(given > 1 << 20 && backend.recordings.states().count() == 0, "{given}");
+        // Another has the card.
+        backend.device.allocate(60 << 20).unwrap();
+        let error = backend.sleeping().unwrap().wake().unwrap_err();
+        assert!(matches!(&error, BackendError::NoRoom { .. }), "{error}");
+        let error = error.to_string();
+        assert!(
+            error.starts_with("cuda has no room: weights ") && error.contains("4.0 MiB are free"),
+            "{error}"
+        );
+        backend.device.free_all().unwrap();
+        backend.sleeping().unwrap().wake().unwrap();
+        assert_eq!(backend.device.free_memory().unwrap(), awake, "{weights}");
+        assert_eq!(say(&mut backend), said, "{weights}");
+    }
+}
+
+#[test]
+fn a_model_that_was_not_loaded_to_sleep_does_not() {
+    let source = NotedFile::new(&spec(TensorType::Q8_0));
+    assert!(card(&source, &OPTIONS).unwrap().sleeping().is_none());
 }
 
 #[test]

@@ -1,19 +1,24 @@
 //! Which device a model is loaded onto: a GPU where it can be had, else the CPU, with the reason.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use weighbridge_crds::KvCacheType;
+use weighbridge_crds::{KvCacheType, Sleep};
 use weighbridge_cuda::device::{Card, CardGauges, Cards, CudaDevice, Device, NoDevice};
 use weighbridge_cuda::pack::{Places, find};
 
+use super::source::Opened;
 use crate::backend::cpu::{KvMemory, LoadError, LoadProgress};
 use crate::backend::cuda::{CacheKind, CudaBackend, CudaOptions};
+use crate::engine::WAKE_PATIENCE;
 use crate::http::AppState;
 use crate::kv::blocks_for;
-use crate::model::TensorSource;
 use crate::model::adapter::AdapterFile;
 use crate::server::ServerConfig;
 use crate::server::config::{CARD_STEP, DeviceSetting};
+
+/// Between two looks whether another model sleeps now.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What chooses, and who is told.
 #[derive(Clone, Copy)]
@@ -23,19 +28,20 @@ pub(super) struct Devices<'a> {
 }
 
 /// Cards with their kernels, and the gauges of those that NVML has some of.
-type Opened = (Vec<Box<dyn Device>>, Vec<Box<dyn CardGauges>>);
+type OpenedCards = (Vec<Box<dyn Device>>, Vec<Box<dyn CardGauges>>);
 
 /// A model on a card, with the tokens of its steps.
 type OnCard = (CudaBackend, usize);
 
 impl Devices<'_> {
-    /// Loads the model onto a GPU; `None` where the CPU is to serve, for a reason that log and `/readyz` have.
+    /// Loads the model onto a GPU; `None` where the CPU is to serve, for a reason that log and `/readyz` have. One that is to
+    /// sleep waits a while for others to do so.
     ///
     /// # Errors
     /// [`LoadError`] of what the CPU could not load either.
     pub(super) fn load(
         &self,
-        source: &dyn TensorSource,
+        source: &Opened,
         adapters: &[(String, AdapterFile)],
         context: usize,
         progress: &mut dyn FnMut(LoadProgress),
@@ -45,13 +51,35 @@ impl Devices<'_> {
             DeviceSetting::Auto => &[][..],
             DeviceSetting::Cuda(named) => named,
         };
+        let began = Instant::now();
+        let reason = loop {
+            let reason = match self.load_once(named, source, adapters, context, progress)? {
+                Ok(loaded) => return Ok(Some(loaded)),
+                Err(reason) => reason,
+            };
+            let waits = matches!(reason, Reason::NoRoom(_)) && self.config.sleep.is_some();
+            if !waits || began.elapsed() > WAKE_PATIENCE {
+                break reason;
+            }
+            tracing::info!("another model has the card: waiting for it to sleep");
+            std::thread::sleep(PAUSE);
+        };
+        self.stay(reason);
+        Ok(None)
+    }
+
+    fn load_once(
+        &self,
+        named: &[String],
+        source: &Opened,
+        adapters: &[(String, AdapterFile)],
+        context: usize,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Result<OnCard, Reason>, LoadError> {
         let opened = self.cache_kind().and_then(|cache| Ok((self.open(named)?, cache)));
         let ((devices, gauges), cache) = match opened {
             Ok(opened) => opened,
-            Err(reason) => {
-                self.stay(reason);
-                return Ok(None);
-            }
+            Err(reason) => return Ok(Err(reason)),
         };
         let step = self.config.tokens_per_step.unwrap_or(CARD_STEP);
         let options = CudaOptions {
@@ -64,16 +92,19 @@ impl Devices<'_> {
             step_tokens: step,
             sequences: self.config.max_sequences,
             context_length: Some(context),
+            sleeps: self.config.sleep.is_some(),
         };
-        match CudaBackend::load_on(devices, source, adapters, &options, progress) {
+        match CudaBackend::load_on(devices, source.tensors(), adapters, &options, progress) {
             Ok(backend) => {
                 self.state.metrics.watch(gauges);
-                Ok(Some((backend, step)))
+                let backend = match self.config.sleep {
+                    Some(Sleep { after_seconds: _, weights }) => backend.with_sleep(source.shared(), weights),
+                    None => backend,
+                };
+                Ok(Ok((backend, step)))
             }
-            Err(error @ (LoadError::Card { .. } | LoadError::Memory { .. })) => {
-                self.stay(Reason::Refused(error.to_string()));
-                Ok(None)
-            }
+            Err(error @ LoadError::Memory { .. }) => Ok(Err(Reason::NoRoom(error.to_string()))),
+            Err(error @ LoadError::Card { .. }) => Ok(Err(Reason::Refused(error.to_string()))),
             Err(error) => Err(error),
         }
     }
@@ -90,7 +121,7 @@ impl Devices<'_> {
     }
 
     /// The cards with their kernels, one or as many as share the model, and what they say of themselves.
-    fn open(&self, named: &[String]) -> Result<Opened, Reason> {
+    fn open(&self, named: &[String]) -> Result<OpenedCards, Reason> {
         let count = self.config.tensor_parallel.get();
         let mut cards =
             Cards::probe().and_then(|cards| cards.open_several(named, count)).map_err(Reason::None)?;
@@ -128,7 +159,9 @@ impl Devices<'_> {
                 tracing::debug!("there is no GPU");
             }
             Reason::None(reason) => self.tell(&format!("no CUDA backend: {reason}")),
-            Reason::Refused(reason) => self.tell(&format!("no CUDA backend: {reason}")),
+            Reason::Refused(reason) | Reason::NoRoom(reason) => {
+                self.tell(&format!("no CUDA backend: {reason}"));
+            }
         }
     }
 
@@ -144,4 +177,6 @@ enum Reason {
     None(NoDevice),
     /// It, its kernels or its settings are of no use.
     Refused(String),
+    /// It has too little memory now.
+    NoRoom(String),
 }

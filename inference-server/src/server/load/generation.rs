@@ -60,7 +60,7 @@ pub(super) fn load(
             clock.enter(state, progress.phase.as_str());
             state.enter(Phase::Loading { bytes: progress.bytes, total: progress.total_bytes });
         };
-        let on_card = Devices { config, state }.load(opened.tensors(), &adapters, context, &mut progress);
+        let on_card = Devices { config, state }.load(opened, &adapters, context, &mut progress);
         let loaded: Result<(Box<dyn Backend>, usize), ServeError> =
             on_card.map_err(ServeError::Load).and_then(|on_card| match on_card {
                 Some((backend, step)) => Ok((Box::new(backend) as Box<dyn Backend>, step)),

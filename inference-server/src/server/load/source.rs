@@ -1,6 +1,7 @@
 //! The opened model: a GGUF file, whole or in parts, or a folder as the hub keeps models.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use weighbridge_crds::Quantization;
 
@@ -22,13 +23,13 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) enum Opened {
     /// A GGUF file.
-    Gguf(Box<GgufFile>),
+    Gguf(Arc<GgufFile>),
     /// A folder with `config.json`.
     Folder {
         /// Where it is.
         path: PathBuf,
         /// What it holds.
-        folder: Box<SafetensorsFolder>,
+        folder: Arc<SafetensorsFolder>,
     },
 }
 
@@ -41,7 +42,7 @@ impl Opened {
         });
         let Found { path, further } = found;
         if path.is_dir() {
-            let folder = Box::new(SafetensorsFolder::open(path)?.quantized(kind));
+            let folder = Arc::new(SafetensorsFolder::open(path)?.quantized(kind));
             return Ok(Self::Folder { path: path.to_owned(), folder });
         }
         if let Some(kind) = kind {
@@ -58,7 +59,15 @@ impl Opened {
                 GgufFile::open_parts(&parts)?
             }
         };
-        Ok(Self::Gguf(Box::new(file)))
+        Ok(Self::Gguf(Arc::new(file)))
+    }
+
+    /// The same as [`Self::tensors`], for whoever needs it longer.
+    pub(super) fn shared(&self) -> Arc<dyn TensorSource + Send> {
+        match self {
+            Self::Gguf(file) => Arc::clone(file) as Arc<_>,
+            Self::Folder { path: _, folder } => Arc::clone(folder) as Arc<_>,
+        }
     }
 
     /// Its tensors and settings.

@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn cards_that_compute_together_are_several_and_alike() {
-        let uuids: Vec<String> = (1..5).map(|byte| written(&[byte; 16])).collect();
+        let uuids: Vec<String> = (1..5).map(|byte| written(&[byte; 16], |_| false)).collect();
         let capabilities = [(9, 0), (9, 0), (9, 0), (8, 9)];
         let cards: Vec<_> = uuids.iter().zip(capabilities).map(|(uuid, at)| card(uuid, at)).collect();
         let chosen = |named: &[usize], count| {

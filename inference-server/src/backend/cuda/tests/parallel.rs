@@ -53,17 +53,17 @@ fn text(backend: &mut CudaBackend) -> (Vec<Vec<f32>>, Vec<u32>) {
     let mut text = vec![7];
     for position in 90..96 {
         let last = text[text.len() - 1..].to_vec();
-        let draw = Sampler::new(greedy.clone(), &last).prepare();
+        let how = Sampler::new(greedy.clone(), &last).prepare();
         let step = chunk(&last, position, &table, LogitsWanted::Last);
         logits.extend(rows(backend, std::slice::from_ref(&step)));
-        let drawn = backend.forward_and_draw(&[step], &[draw]).unwrap();
+        let drawn = draw(backend, &[step], &[how]);
         text.push(drawn.into_iter().next().unwrap().unwrap().token);
     }
     (logits, text)
 }
 
 fn recorded(backend: &CudaBackend) -> usize {
-    backend.recordings.values().filter(|state| matches!(state, Recorded::As(_))).count()
+    backend.recordings.states().filter(|state| matches!(state, Recorded::As(_))).count()
 }
 
 fn check(family: Family, kind: TensorType, several: &[usize]) {
