@@ -100,7 +100,9 @@ impl Nccl {
 
 /// Whether this version is of use; if not, why.
 fn supported(version: c_int) -> Result<(), String> {
-    let (major, minor) = (version / 10_000, version % 10_000 / 100);
+    // Up to 2.8 a version had a digit less.
+    let of_major = if version < 10_000 { 1_000 } else { 10_000 };
+    let (major, minor) = (version / of_major, version % of_major / 100);
     if major == MAJOR && version >= LEAST_VERSION {
         return Ok(());
     }
@@ -183,13 +185,108 @@ const ADDING: &str = "adding up over all cards";
 
 #[cfg(test)]
 mod tests {
-    use super::supported;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Sums that were begun, communicators that were aborted, and the one that says that it failed, if any.
+    static SUMS: AtomicUsize = AtomicUsize::new(0);
+    static ABORTED: AtomicUsize = AtomicUsize::new(0);
+    static FAILED: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe extern "C" fn get_unique_id(_: *mut UniqueId) -> c_int {
+        SUCCESS
+    }
+
+    unsafe extern "C" fn init_rank(handle: *mut Handle, of: c_int, _: UniqueId, rank: c_int) -> c_int {
+        // SAFETY: the caller's place for it.
+        unsafe { *handle = (rank as usize + 1) as Handle };
+        if of == 0 { 4 } else { SUCCESS }
+    }
+
+    unsafe extern "C" fn all_reduce(
+        from: *const c_void,
+        to: *mut c_void,
+        _: usize,
+        kind: c_int,
+        operation: c_int,
+        handle: Handle,
+        _: CUstream,
+    ) -> c_int {
+        assert!(std::ptr::eq(from, to) && (kind, operation) == (7, 0) && !handle.is_null());
+        SUMS.fetch_add(1, Ordering::Relaxed);
+        SUCCESS
+    }
+
+    unsafe extern "C" fn async_error(handle: Handle, said: *mut c_int) -> c_int {
+        let failed = handle as usize == FAILED.load(Ordering::Relaxed);
+        // SAFETY: the caller's place for it.
+        unsafe { *said = if failed { 6 } else { IN_PROGRESS } };
+        SUCCESS
+    }
+
+    unsafe extern "C" fn abort(handle: Handle) -> c_int {
+        assert!(!handle.is_null());
+        ABORTED.fetch_add(1, Ordering::Relaxed);
+        SUCCESS
+    }
+
+    unsafe extern "C" fn error_string(_: c_int) -> *const c_char {
+        c"remote process exited".as_ptr()
+    }
+
+    fn fake() -> Arc<Nccl> {
+        let library = libloading::os::unix::Library::this().into();
+        Arc::new(Nccl {
+            get_unique_id,
+            init_rank,
+            all_reduce,
+            async_error,
+            abort,
+            error_string,
+            _library: library,
+        })
+    }
+
+    #[test]
+    fn a_rank_that_fails_is_every_ranks_end_and_nccl_is_told_once_by_each() {
+        let (nccl, group) = (fake(), Arc::new(Group::default()));
+        let id = nccl.unique_id().unwrap();
+        let join = |rank| Communicator::join(&nccl, id, rank, 3, &group).unwrap();
+        let mut ranks = [join(0), join(1), join(2)];
+        let sum = |rank: &Communicator| rank.all_reduce(64, 2, std::ptr::null_mut());
+        ranks.iter().for_each(|rank| sum(rank).unwrap());
+        assert_eq!(SUMS.load(Ordering::Relaxed), 3);
+        FAILED.store(2, Ordering::Relaxed);
+        assert!(ranks[0].state().is_ok());
+        let error = ranks[1].state().unwrap_err().to_string();
+        assert!(error.ends_with("NCCL: remote process exited (6)"), "{error}");
+        ranks[1].abandon("its fan stands still");
+        for rank in &mut ranks {
+            for said in [rank.state(), sum(rank)] {
+                let said = said.unwrap_err().to_string();
+                assert!(said.ends_with("rank 1 failed: its fan stands still"), "{said}");
+            }
+            rank.abandon("it is gone");
+            rank.abandon("it is gone");
+        }
+        assert_eq!((SUMS.load(Ordering::Relaxed), ABORTED.load(Ordering::Relaxed)), (3, 3));
+    }
+
+    #[test]
+    fn a_rank_that_does_not_join_tells_the_others() {
+        let (nccl, group) = (fake(), Arc::new(Group::default()));
+        let id = nccl.unique_id().unwrap();
+        assert!(Communicator::join(&nccl, id, 1, 0, &group).is_err());
+        assert!(group.0.get().is_some_and(|problem| problem.starts_with("rank 1 failed: ")));
+    }
 
     #[test]
     fn a_version_that_is_of_no_use_is_named() {
         assert_eq!((supported(22_200), supported(23_005)), (Ok(()), Ok(())));
         let old = "NCCL is version 2.19 (21903), and 2.22 or a later 2 is needed";
         assert_eq!(supported(21_903).unwrap_err(), old);
+        assert!(supported(2_708).unwrap_err().starts_with("NCCL is version 2.7"));
         assert!(supported(30_000).unwrap_err().starts_with("NCCL is version 3.0"));
     }
 }
