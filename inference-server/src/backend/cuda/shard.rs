@@ -363,9 +363,9 @@ mod tests {
         assert!(room.is_empty());
         assert_eq!(stored.of(&rows, 0..2, &mut room).unwrap(), [&bytes[6..12], &bytes[18..24]].concat());
         assert_eq!(stored.taken(&rows, 0..2).collect::<Vec<_>>(), [6..12, 18..24]);
-        let columns = Slice { rows: vec![0..5], columns: 32..64 };
+        let columns = Slice { columns: 32..64, ..Slice::whole(5, 96) };
         assert_eq!(stored.of(&columns, 3..5, &mut room).unwrap(), [20, 21, 26, 27]);
-        let missing = Slice { rows: vec![4..6], columns: 0..96 };
+        let missing = Slice { rows: vec![4..5, 5..6], columns: 0..96 };
         assert_eq!(stored.of(&missing, 0..2, &mut room), None);
     }
 }
