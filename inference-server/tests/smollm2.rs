@@ -50,7 +50,7 @@ fn load_f32() -> CpuBackend {
     }
     for tensor in file.tensors() {
         let mut values = vec![0.0f32; tensor.shape().iter().product()];
-        dequantize(tensor.kind(), &file.read(tensor).unwrap(), &mut values);
+        dequantize(tensor.kind().kept(), &file.read(tensor).unwrap(), &mut values);
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         writer.tensor(tensor.name(), tensor.shape(), TensorType::F32, bytes).unwrap();
     }

@@ -3,7 +3,7 @@
 //! Sums are taken one after another, in f32 and without fused multiplications: a quantiser that adds in another order
 //! chooses other scales.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::packed::pack_scales;
 use crate::TensorType;
@@ -17,9 +17,13 @@ pub fn quantize_row(kind: TensorType, row: &[f32], out: &mut [u8]) -> bool {
     let block: fn(&[f32], &mut [u8]) = match kind {
         TensorType::Q8_0 => q8_0,
         TensorType::Q4K => q4_k,
+        TensorType::BF16 => {
+            let places = row.iter().zip(out.chunks_exact_mut(2));
+            places.for_each(|(x, out)| out.copy_from_slice(&bf16::from_f32(*x).to_le_bytes()));
+            return true;
+        }
         TensorType::F32
         | TensorType::F16
-        | TensorType::BF16
         | TensorType::Q4_0
         | TensorType::Q4_1
         | TensorType::Q5_0

@@ -28,7 +28,7 @@ pub(crate) use shards::Shards;
 pub(crate) use split::PartName;
 pub use tensor::TensorInfo;
 pub use value::{Array, Value, ValueType};
-pub use weighbridge_kernels::TensorType;
+pub use weighbridge_kernels::{StoredType, TensorType};
 
 #[cfg(test)]
 mod split_tests;

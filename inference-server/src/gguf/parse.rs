@@ -261,7 +261,9 @@ fn place(
     let size = usize::try_from(bytes).ok();
     let dimensions = shape.iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<usize>>>();
     match (inside, start, size, dimensions) {
-        (true, Some(offset), Some(bytes), Some(shape)) => Ok(TensorInfo { name, shape, kind, offset, bytes }),
+        (true, Some(offset), Some(bytes), Some(shape)) => {
+            Ok(TensorInfo { name, shape, kind: kind.into(), offset, bytes })
+        }
         _ => Err(GgufError::TensorBounds { tensor: name, offset, size: bytes, available }),
     }
 }

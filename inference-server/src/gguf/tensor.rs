@@ -1,6 +1,6 @@
 //! Tensor types and what the header says about a tensor.
 
-use super::{GgufError, TensorType};
+use super::{GgufError, StoredType, TensorType};
 
 /// Names of the types that are read, for messages.
 pub(super) const SUPPORTED: &str =
@@ -35,7 +35,7 @@ pub(super) fn unsupported_name(number: u32) -> Option<&'static str> {
 pub struct TensorInfo {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
-    pub(super) kind: TensorType,
+    pub(super) kind: StoredType,
     /// Offset of the first byte from the start of the file.
     pub(super) offset: usize,
     pub(super) bytes: usize,
@@ -46,11 +46,11 @@ impl TensorInfo {
     pub(crate) fn new(
         name: String,
         shape: Vec<usize>,
-        kind: TensorType,
+        kind: impl Into<StoredType>,
         offset: usize,
         bytes: usize,
     ) -> Self {
-        Self { name, shape, kind, offset, bytes }
+        Self { name, shape, kind: kind.into(), offset, bytes }
     }
 
     /// Its bytes in its file.
@@ -69,7 +69,7 @@ impl TensorInfo {
     }
 
     /// How elements are stored.
-    pub fn kind(&self) -> TensorType {
+    pub fn kind(&self) -> StoredType {
         self.kind
     }
 

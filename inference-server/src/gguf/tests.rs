@@ -124,7 +124,7 @@ fn every_value_and_tensor_type_survives_a_round_trip() {
     }
     assert_eq!(header.tensors.len(), TensorType::ALL.len());
     for (tensor, kind) in header.tensors.iter().zip(TensorType::ALL) {
-        assert_eq!((tensor.name(), tensor.kind()), (kind.name(), kind));
+        assert_eq!((tensor.name(), tensor.kind()), (kind.name(), kind.into()));
         let bytes = &file[tensor.offset..tensor.offset + tensor.bytes];
         assert!(bytes.iter().enumerate().all(|(i, &byte)| byte == i as u8), "{kind}");
     }

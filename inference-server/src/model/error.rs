@@ -64,6 +64,28 @@ pub enum ModelError {
         /// The family.
         architecture: String,
     },
+    /// A vector of a type that has no meaning without scales.
+    #[error(
+        "tensor {tensor} is stored as {found}, which only matrices with scales are; convert the model again"
+    )]
+    StoredType {
+        /// Its name.
+        tensor: String,
+        /// The type.
+        found: &'static str,
+    },
+    /// A scale that no quantiser writes.
+    #[error(
+        "tensor {tensor}: scale {index} is {value}, and scales are positive numbers; the file is damaged: fetch or convert it again"
+    )]
+    Scale {
+        /// The tensor that holds it.
+        tensor: String,
+        /// Its place.
+        index: usize,
+        /// Its value.
+        value: String,
+    },
     /// Norms and biases larger than any model's, which are read before it is known whether the model fits.
     #[error(
         "norms and biases up to tensor {tensor} take {bytes} bytes, and no model has more than {limit}; the file is damaged or hostile: fetch it again"

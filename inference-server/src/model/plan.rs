@@ -73,7 +73,7 @@ impl PackPlan {
         (self.bytes as u64).saturating_add(self.vector_bytes as u64)
     }
 
-    /// How many matrices are kept as which type, and what those were that are quantised: `Q4_K 24 (from BF16), F32 1`.
+    /// How many matrices are kept as which type, and what those were that are stored as another: `Q4_K 24 (from BF16), F32 1`.
     pub fn types(&self) -> String {
         let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for Packing { tensor, layout, bytes: _, offset: _ } in &self.matrices {
@@ -198,9 +198,13 @@ impl<'a> Planner<'a> {
     /// The vector `[length]` that ggml calls `name`.
     ///
     /// # Errors
-    /// [`ModelError`] when it is missing, of another shape, too much with those before, or cannot be read.
+    /// [`ModelError`] when it is missing, of another shape or no floats, too much with those before, or cannot be read.
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
         let tensor = self.shaped(name, &[length])?;
+        let kind = tensor.kind().ggml().ok_or_else(|| ModelError::StoredType {
+            tensor: tensor.name().to_owned(),
+            found: tensor.kind().name(),
+        })?;
         let bytes = self.vector_bytes.saturating_add(length.saturating_mul(size_of::<f32>()));
         if bytes > self.most_vector_bytes {
             let (tensor, limit) = (tensor.name().to_owned(), self.most_vector_bytes);
@@ -212,7 +216,7 @@ impl<'a> Planner<'a> {
             tensor: tensor.name().to_owned(),
             problem: error.to_string(),
         })?;
-        dequantize(tensor.kind(), &stored, &mut values);
+        dequantize(kind, &stored, &mut values);
         Ok(values)
     }
 

@@ -123,7 +123,7 @@ impl<'a> ReferenceLlama<'a> {
     fn product(&self, matrix: &str, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let Some(matrix) = self.file.tensor(matrix) else { return Vec::new() };
         let &[columns, out_width] = matrix.shape() else { return Vec::new() };
-        let (stored, kind) = (self.file.bytes(matrix), matrix.kind());
+        let (stored, kind) = (self.file.bytes(matrix), matrix.kind().kept());
         let input = rows.concat();
         let out = match self.rounding {
             Rounding::None => matmul(kind, stored, columns, &input),
@@ -145,6 +145,6 @@ fn add(stream: &mut [Vec<f32>], more: &[Vec<f32>]) {
 
 fn read(file: &GgufFile, tensor: &TensorInfo) -> Vec<f32> {
     let mut values = vec![0.0; tensor.shape().iter().product()];
-    dequantize(tensor.kind(), &file.read(tensor).unwrap_or_default(), &mut values);
+    dequantize(tensor.kind().kept(), &file.read(tensor).unwrap_or_default(), &mut values);
     values
 }

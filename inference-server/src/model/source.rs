@@ -3,8 +3,10 @@
 use std::io;
 use std::ops::Range;
 
+use super::ModelError;
 use super::keys::Keys;
 use crate::gguf::{GgufFile, TensorInfo, TensorType};
+use crate::kernels::e4m3::BlockScales;
 
 /// How a file names its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub trait TensorSource: Sync {
     ///
     /// # Errors
     /// The file's own words, when it does not even say what it holds.
-    fn keys(&self) -> Result<Keys<'_>, super::ModelError>;
+    fn keys(&self) -> Result<Keys<'_>, ModelError>;
 
     /// The tensor called `name`.
     fn tensor(&self, name: &str) -> Option<&TensorInfo>;
@@ -32,11 +34,11 @@ pub trait TensorSource: Sync {
     /// Names of all tensors.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
 
-    /// What the matrix `tensor` with rows of `columns` is to be kept as: as it is stored, unless it is quantised while
-    /// loading.
+    /// What the matrix `tensor` with rows of `columns` is to be kept as on a CPU: as it is stored, unless it is quantised
+    /// while loading, or E4M3, which becomes bfloat16.
     fn kept_as(&self, tensor: &TensorInfo, columns: usize) -> TensorType {
         let _ = columns;
-        tensor.kind()
+        tensor.kind().kept()
     }
 
     /// A copy of the bytes of `tensor`, which must be of this source, before anything is mapped.
@@ -54,6 +56,15 @@ pub trait TensorSource: Sync {
     /// The bytes of `tensor`, which must be of this source; none before [`Self::map`].
     fn bytes(&self, tensor: &TensorInfo) -> &[u8];
 
+    /// The scales of `tensor`, which must be of this source, where it is stored as E4M3; read once it is mapped.
+    ///
+    /// # Errors
+    /// [`ModelError::Scale`] where one is no positive number.
+    fn scales(&self, tensor: &TensorInfo) -> Result<Option<BlockScales>, ModelError> {
+        let _ = tensor;
+        Ok(None)
+    }
+
     /// Lets the kernel drop the pages of these of `tensor`'s bytes from our resident set; reading them again is correct.
     fn release(&self, tensor: &TensorInfo, bytes: Range<usize>);
 }
@@ -63,7 +74,7 @@ impl TensorSource for GgufFile {
         Naming::Ggml
     }
 
-    fn keys(&self) -> Result<Keys<'_>, super::ModelError> {
+    fn keys(&self) -> Result<Keys<'_>, ModelError> {
         Keys::of_gguf(self.metadata())
     }
 

@@ -25,7 +25,7 @@ use super::buffer::Buffer;
 use super::pool::{Pool, WorkerPanicked};
 use super::quantize::quantize_row;
 use super::shared::SharedSlice;
-use crate::TensorType;
+use crate::{StoredRows, TensorType};
 
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = 16;
@@ -134,19 +134,20 @@ impl PackedLayout {
         }
     }
 
-    /// The same of rows that are stored as `from`: another type's are quantised, one row at a time, so that no copy of
-    /// the matrix is made.
-    fn pack_as(self, from: TensorType, stored: &[u8], panels: Range<usize>, out: &mut [u8]) {
-        if from == self.kind {
-            return self.pack(stored, panels, out);
+    /// The same of rows that may be stored as another type: they are quantised, one row at a time, so that no copy of the
+    /// matrix is made.
+    fn pack_as(self, stored: StoredRows<'_>, panels: Range<usize>, out: &mut [u8]) {
+        match stored {
+            StoredRows::Ggml { kind, bytes } if kind == self.kind => return self.pack(bytes, panels, out),
+            StoredRows::Ggml { .. } | StoredRows::E4M3 { .. } => {}
         }
-        let from_bytes = self.columns / from.block_elements() * from.block_bytes();
         let (mut floats, mut row_bytes) = (vec![0.0; self.columns], vec![0u8; self.stored_row_bytes()]);
         for (panel, out) in panels.zip(out.chunks_exact_mut(self.panel_bytes())) {
             for lane in 0..PANEL_ROWS {
                 let row = panel * PANEL_ROWS + lane;
-                let Some(row) = stored.get(row * from_bytes..(row + 1) * from_bytes) else { break };
-                super::reference::dequantize(from, row, &mut floats);
+                if !stored.dequantize_row(row, &mut floats) {
+                    break;
+                }
                 quantize_row(self.kind, &floats, &mut row_bytes);
                 let blocks = row_bytes.chunks_exact(self.kind.block_bytes());
                 for (block, out) in blocks.zip(out.chunks_exact_mut(self.block_bytes())) {
@@ -207,16 +208,15 @@ impl PackedMatrix {
     }
 }
 
-/// [`PackedLayout::pack`] of panels `panels`, shared out over `pool`. `stored` is the whole matrix, as `from`: where that
-/// is not the layout's type, rows are quantised as they are packed.
+/// [`PackedLayout::pack`] of panels `panels`, shared out over `pool`. `stored` is the whole matrix: where it is not of the
+/// layout's type, rows are quantised as they are packed.
 ///
 /// # Errors
 /// [`WorkerPanicked`], when `out` is not to be used.
 pub fn pack(
     pool: &mut Pool,
     layout: PackedLayout,
-    from: TensorType,
-    stored: &[u8],
+    stored: StoredRows<'_>,
     panels: Range<usize>,
     out: &mut [u8],
 ) -> Result<(), WorkerPanicked> {
@@ -229,6 +229,6 @@ pub fn pack(
         let count = chunk.min(panels.len() - first);
         // SAFETY: each chunk's panels are one task's.
         let out = unsafe { out.part(first * bytes, count * bytes) };
-        layout.pack_as(from, stored, panels.start + first..panels.start + first + count, out);
+        layout.pack_as(stored, panels.start + first..panels.start + first + count, out);
     })
 }

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 
 use super::memory::{Admitted, MemoryPlan, available};
 use super::{CpuBackend, CpuOptions, KvMemory, LoadError};
-use crate::kernels::Isa;
 use crate::kernels::attention::{KvCache, KvKind, KvShape};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::packed::{PANEL_ROWS, pack};
 use crate::kernels::pool::Pool;
+use crate::kernels::{Isa, StoredRows};
 use crate::model::adapter::{AdapterFile, AdapterPlan, Base};
 use crate::model::pass::cpu::{Buffers, Device};
 use crate::model::plan::{PackPlan, Packing};
@@ -207,6 +207,8 @@ pub(super) fn pack_all(
     for Packing { tensor, bytes, layout, offset } in &plan.matrices {
         let failed = || LoadError::Pack { tensor: tensor.name().to_owned() };
         let stored = source.bytes(tensor).get(bytes.clone()).ok_or_else(failed)?;
+        let scales = source.scales(tensor)?;
+        let rows_stored = StoredRows::new(tensor.kind(), stored, scales.as_ref()).ok_or_else(failed)?;
         let (panel, row) = (layout.panel_bytes(), stored.len() / layout.rows());
         let step = (step / panel.max(PANEL_ROWS * row)).max(1);
         for first in (0..layout.panels()).step_by(step) {
@@ -215,7 +217,7 @@ pub(super) fn pack_all(
             let packed = offset + first * panel..offset + panels.end * panel;
             let end = packed.end as u64;
             let out = memory.bytes_mut().get_mut(packed).ok_or_else(failed)?;
-            pack(pool, *layout, tensor.kind(), stored, panels, out).map_err(|_| failed())?;
+            pack(pool, *layout, rows_stored, panels, out).map_err(|_| failed())?;
             source.release(tensor, bytes.start + rows.start * row..bytes.start + rows.end * row);
             progress(LoadProgress { phase: LoadPhase::Repack, bytes: end, total_bytes });
         }

@@ -75,6 +75,7 @@ impl Fill {
         let loaded = self.weights.load(device, memory.weights, self.staging, source, packing, told);
         loaded.map_err(|problem| match problem {
             LoadProblem::Device(error) => card(error.to_string()),
+            LoadProblem::Model(error) => error.into(),
             LoadProblem::Tensor(tensor) => LoadError::Pack { tensor },
         })
     }

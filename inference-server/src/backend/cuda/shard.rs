@@ -7,7 +7,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use weighbridge_cuda::form::Form;
+
 use super::record::Unserved;
+use crate::kernels::StoredType;
 use crate::kernels::elementwise::{Activation, Norm, QkvShape};
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::pool::WorkerPanicked;
@@ -80,7 +83,7 @@ impl Slice {
     }
 
     /// Where rows `wanted` of the slice are in the matrix.
-    fn places(&self, wanted: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    pub(super) fn places(&self, wanted: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         let mut before = 0;
         self.rows.iter().filter_map(move |range| {
             let own = before..before + range.len();
@@ -93,7 +96,7 @@ impl Slice {
 
 /// The rows of a matrix as a file has them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StoredRows<'a> {
+pub(super) struct FileRows<'a> {
     pub(super) bytes: &'a [u8],
     /// Columns of the matrix.
     pub(super) columns: usize,
@@ -101,7 +104,7 @@ pub(super) struct StoredRows<'a> {
     pub(super) block: (usize, usize),
 }
 
-impl<'a> StoredRows<'a> {
+impl<'a> FileRows<'a> {
     /// Bytes of `columns` columns of a row.
     pub(super) fn row_bytes(&self, columns: usize) -> usize {
         let (elements, bytes) = self.block;
@@ -174,8 +177,11 @@ pub(super) fn slices(model: &dyn DecoderModel, plan: &PackPlan, shard: Shard) ->
     let Survey { shard: _, slices, mut unserved } = survey;
     for packing in &plan.matrices {
         let Some(Slice { rows: _, columns }) = slices.get(&packing.offset) else { continue };
-        for kind in [packing.tensor.kind(), packing.layout.kind()] {
-            let block = kind.block_elements();
+        if columns.len() == packing.layout.columns() {
+            continue;
+        }
+        let kept = packing.layout.kind();
+        for (kind, block) in [stored_blocks(packing.tensor.kind()), (kept.name(), kept.block_elements())] {
             if !columns.start.is_multiple_of(block) || !columns.end.is_multiple_of(block) {
                 let (name, width, of) = (packing.tensor.name(), columns.len(), shard.of);
                 unserved.get_or_insert(Unserved(format!(
@@ -189,6 +195,15 @@ pub(super) fn slices(model: &dyn DecoderModel, plan: &PackPlan, shard: Shard) ->
         Some(unserved) => Err(unserved),
         None => Ok(Slices::Of(slices)),
     }
+}
+
+/// A stored type by its name, and the columns that can't be parted: of E4M3, those that may share a scale.
+fn stored_blocks(kind: StoredType) -> (&'static str, usize) {
+    let block = match kind {
+        StoredType::Ggml(kind) => kind.block_elements(),
+        StoredType::E4M3 => Form::E4m3.tile_columns(),
+    };
+    (kind.name(), block)
 }
 
 /// A pass that computes nothing: it sees which matrix is used as what.
@@ -339,7 +354,7 @@ impl Pass for Survey {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shard, Slice, StoredRows};
+    use super::{FileRows, Shard, Slice};
     use crate::kernels::elementwise::QkvShape;
 
     #[test]
@@ -355,7 +370,7 @@ mod tests {
     fn rows_and_columns_of_a_file_are_copied_only_where_they_must_be() {
         // Five rows of three blocks of two bytes.
         let bytes: Vec<u8> = (0..30).collect();
-        let stored = StoredRows { bytes: &bytes, columns: 96, block: (32, 2) };
+        let stored = FileRows { bytes: &bytes, columns: 96, block: (32, 2) };
         let mut room = Vec::new();
         let rows = Slice { rows: vec![1..2, 3..5], columns: 0..96 };
         assert_eq!(rows.row_count(), 3);

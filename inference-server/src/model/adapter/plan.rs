@@ -5,7 +5,7 @@ use std::io;
 
 use super::source::Pair;
 use super::{Adapter, AdapterError, AdapterFile, Addition, Layer, Point};
-use crate::gguf::{TensorInfo, TensorType};
+use crate::gguf::{StoredType, TensorInfo, TensorType};
 use crate::kernels::packed::{PackedLayout, PackedMatrix};
 use crate::kernels::reference::dequantize;
 use crate::model::plan::{PackPlan, TARGETS};
@@ -181,9 +181,9 @@ impl<'a> AdapterPlan<'a> {
 }
 
 /// Floats stay as they are; quantised ones become F32: an adapter is small, and its kernels are of floats.
-fn packed_kind(stored: TensorType) -> TensorType {
+fn packed_kind(stored: StoredType) -> TensorType {
     match stored {
-        TensorType::F16 | TensorType::BF16 => stored,
+        StoredType::Ggml(kind @ (TensorType::F16 | TensorType::BF16)) => kind,
         _ => TensorType::F32,
     }
 }
@@ -196,15 +196,18 @@ fn packed(
 ) -> Result<PackedMatrix, AdapterError> {
     let wrong = |problem: String| AdapterError::Tensor { tensor: tensor.name().to_owned(), problem };
     let system = |error: io::Error| wrong(format!("{error}; check the disk, and fetch the adapter again"));
+    let kind = tensor.kind().ggml().ok_or_else(|| {
+        wrong(format!("it is stored as {}; save the adapter as BF16, F16 or F32", tensor.kind()))
+    })?;
     let stored = source.read(tensor).map_err(system)?;
     let mut values = vec![0.0; layout.rows() * layout.columns()];
-    dequantize(tensor.kind(), &stored, &mut values);
+    dequantize(kind, &stored, &mut values);
     if values.iter().any(|value| !value.is_finite()) {
         return Err(wrong(
             "it holds what is no finite number; the adapter is damaged: fetch or train it again".to_owned(),
         ));
     }
-    let stored = if layout.kind() == tensor.kind() {
+    let stored = if layout.kind() == kind {
         stored
     } else {
         values.iter().flat_map(|value| value.to_le_bytes()).collect()
