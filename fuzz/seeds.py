@@ -281,12 +281,18 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
           "original_max_position_embeddings": 32}
 LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4,
             "original_max_position_embeddings": 32}
+FP8 = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128], "modules_to_not_convert": ["lm_head"]}
+COMPRESSED = {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {"group_0": {
+    "targets": ["Linear"], "weights": {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": "128x128"}}}}
 
 CONFIG = {
     "valid-llama": LLAMA,
     "valid-llama3-rope": {**LLAMA, "rope_scaling": LLAMA3},
     "valid-yarn": {**LLAMA, "rope_scaling": YARN},
     "valid-longrope": {**LLAMA, "rope_scaling": LONGROPE},
+    "valid-fp8": {**LLAMA, "quantization_config": FP8},
+    "valid-compressed": {**LLAMA, "quantization_config": COMPRESSED},
+    "fp8-block-huge": {**LLAMA, "quantization_config": {**FP8, "weight_block_size": [2**64 - 1, 2**63]}},
     "valid-bert": BERT_CONFIG,
     "valid-roberta": {**BERT_CONFIG, "model_type": "xlm-roberta", "pad_token_id": 1},
     "valid-moe": {**LLAMA, "model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64,

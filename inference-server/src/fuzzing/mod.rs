@@ -57,6 +57,7 @@ pub fn config_json(bytes: &[u8]) {
     for key in ["eos_token_id", "bos_token_id"] {
         token_ids("config.json".as_ref(), &config, key).ok();
     }
+    safetensors::quantization(&config).ok();
     plan(&MemorySource::of_config(&config)).ok();
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::quantization::QuantizationError;
+
 /// A folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SafetensorsError {
@@ -85,8 +87,35 @@ pub enum SafetensorsError {
         /// What is wrong.
         problem: String,
     },
+    /// A quantisation that is not served.
+    #[error("{path}: {source}")]
+    Quantization {
+        /// The config.
+        path: PathBuf,
+        /// Its field, and what to use instead.
+        #[source]
+        source: QuantizationError,
+    },
+    /// 8-bit floats, and nothing says how they are scaled.
+    #[error(
+        "tensor {tensor} is stored as F8_E4M3, and config.json has no quantization_config, which says how it is scaled: fetch the folder again, or convert it to BF16"
+    )]
+    NoScheme {
+        /// The tensor.
+        tensor: String,
+    },
+    /// 8-bit floats without scales that fit them, or scales that fit nothing.
+    #[error("tensor {tensor}: {problem}")]
+    Scales {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// A stored type that is not read.
-    #[error("tensor {tensor} is stored as {found}; F32, F16 and BF16 are read: convert the model")]
+    #[error(
+        "tensor {tensor} is stored as {found}; F32, F16, BF16 and, with scales, F8_E4M3 are read: convert the model"
+    )]
     Type {
         /// The tensor.
         tensor: String,

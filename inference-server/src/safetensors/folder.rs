@@ -12,7 +12,10 @@ use serde_json::{Map, Value};
 use super::SafetensorsError;
 use super::header::{Header, read_header};
 use super::json::read_object;
-use crate::gguf::{FileBytes, Shards, TensorInfo, TensorType};
+use super::quantization::{self, Scheme};
+use super::scales::Scales;
+use crate::gguf::{FileBytes, Shards, StoredType, TensorInfo, TensorType};
+use crate::kernels::e4m3::BlockScales;
 use crate::model::keys::Keys;
 use crate::model::{ModelError, Naming, TensorSource};
 
@@ -23,6 +26,17 @@ const ADAPTER: &str = "adapter_model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// What old checkpoints keep beside weights, computed anew by whoever needs it.
 const BUFFERS: &[&str] = &[".position_ids", ".inv_freq", ".masked_bias", ".attention.bias"];
+/// What quantised checkpoints keep for activations, keys and values, which are quantised otherwise here, or not at all.
+const OF_ACTIVATIONS: &[&str] = &[
+    ".input_scale",
+    ".input_scale_ub",
+    ".activation_scale",
+    ".output_scale",
+    ".q_scale",
+    ".k_scale",
+    ".v_scale",
+    ".kv_scale",
+];
 
 /// What chooses experts: small, and wrong choices cost more than a few bits of a sum.
 const ROUTER: &str = ".gate.weight";
@@ -32,6 +46,9 @@ const ROUTER: &str = ".gate.weight";
 pub struct SafetensorsFolder {
     config: Map<String, Value>,
     shards: Shards,
+    /// How 8-bit floats are scaled, where there may be any.
+    scheme: Option<Scheme>,
+    scales: Scales,
     /// What matrices are quantised to.
     quantize: Option<TensorType>,
     /// What is in the files and not in the model; known, so that the index is right about it.
@@ -44,14 +61,17 @@ impl SafetensorsFolder {
     /// # Errors
     /// [`SafetensorsError`], naming the file that is wrong and what to do.
     pub fn open(path: &Path) -> Result<Self, SafetensorsError> {
-        let config = read_object(&path.join(CONFIG))?;
+        let config_path = path.join(CONFIG);
+        let config = read_object(&config_path)?;
+        let scheme = quantization::scheme(&config)
+            .map_err(|source| SafetensorsError::Quantization { path: config_path, source })?;
         let index = path.join(INDEX);
         let listed = if index.is_file() { Some(weight_map(&index)?) } else { None };
         let names: BTreeSet<String> = match &listed {
             Some(listed) => listed.values().cloned().collect(),
             None => BTreeSet::from([WHOLE.to_owned()]),
         };
-        let mut folder = Self { config, shards: Shards::default(), quantize: None, buffers: HashSet::new() };
+        let mut folder = Self { scheme, ..Self::of(config) };
         for name in &names {
             folder.add(&path.join(name), name, listed.as_ref())?;
         }
@@ -60,11 +80,29 @@ impl SafetensorsFolder {
             let problem = "the index names it, but its file does not hold it".to_owned();
             return Err(SafetensorsError::Contradiction { tensor: tensor.clone(), problem });
         }
-        Ok(folder)
+        folder.with_scales()
+    }
+
+    /// A folder of nothing but `config`.
+    fn of(config: Map<String, Value>) -> Self {
+        Self {
+            config,
+            shards: Shards::default(),
+            scheme: None,
+            scales: Scales::default(),
+            quantize: None,
+            buffers: HashSet::new(),
+        }
+    }
+
+    /// The same, once all its files are known.
+    fn with_scales(self) -> Result<Self, SafetensorsError> {
+        let scales = Scales::find(&self.shards, self.scheme.as_ref())?;
+        Ok(Self { scales, ..self })
     }
 
     /// The same, its matrices quantised to `kind` while loading: to Q8_0 where a row is no whole number of `kind`'s blocks,
-    /// and kept where it is not of that either. Routers stay as they are, as in llama.cpp.
+    /// and kept, 8-bit floats as bfloat16, where it is not of that either. Routers stay as they are, as in llama.cpp.
     #[must_use]
     pub fn quantized(self, kind: Option<TensorType>) -> Self {
         Self { quantize: kind, ..self }
@@ -85,9 +123,9 @@ impl SafetensorsFolder {
             }
         }
         let config = read_object(&path.join(ADAPTER_CONFIG))?;
-        let mut folder = Self { config, shards: Shards::default(), quantize: None, buffers: HashSet::new() };
+        let mut folder = Self::of(config);
         folder.add(&path.join(ADAPTER), ADAPTER, None)?;
-        Ok(folder)
+        folder.with_scales()
     }
 
     /// The folder's `config.json`, or an adapter's `adapter_config.json`.
@@ -111,7 +149,8 @@ impl SafetensorsFolder {
                 let problem = format!("{name} holds it, but the index names another file");
                 return Err(SafetensorsError::Contradiction { tensor, problem });
             }
-            if BUFFERS.iter().any(|buffer| tensor.ends_with(buffer)) {
+            let mut unread = BUFFERS.iter().chain(OF_ACTIVATIONS.iter().filter(|_| self.scheme.is_some()));
+            if unread.any(|ending| tensor.ends_with(ending)) {
                 self.buffers.insert(tensor);
                 continue;
             }
@@ -134,11 +173,12 @@ impl SafetensorsFolder {
     }
 }
 
-fn kind(tensor: &str, dtype: Dtype) -> Result<TensorType, SafetensorsError> {
+fn kind(tensor: &str, dtype: Dtype) -> Result<StoredType, SafetensorsError> {
     Ok(match dtype {
-        Dtype::F32 => TensorType::F32,
-        Dtype::F16 => TensorType::F16,
-        Dtype::BF16 => TensorType::BF16,
+        Dtype::F32 => TensorType::F32.into(),
+        Dtype::F16 => TensorType::F16.into(),
+        Dtype::BF16 => TensorType::BF16.into(),
+        Dtype::F8_E4M3 => StoredType::E4M3,
         other => {
             let found = format!("{other:?}");
             return Err(SafetensorsError::Type { tensor: tensor.to_owned(), found });
@@ -183,13 +223,14 @@ impl TensorSource for SafetensorsFolder {
     }
 
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.shards.tensors().iter().map(TensorInfo::name))
+        let names = self.shards.tensors().iter().map(TensorInfo::name);
+        Box::new(names.filter(|name| !self.scales.holds(name)))
     }
 
     fn kept_as(&self, tensor: &TensorInfo, columns: usize) -> TensorType {
         let wanted = self.quantize.filter(|_| !tensor.name().ends_with(ROUTER));
         let mut kinds = wanted.into_iter().flat_map(|wanted| [wanted, TensorType::Q8_0]);
-        kinds.find(|kind| columns.is_multiple_of(kind.block_elements())).unwrap_or(tensor.kind())
+        kinds.find(|kind| columns.is_multiple_of(kind.block_elements())).unwrap_or(tensor.kind().kept())
     }
 
     fn read(&self, tensor: &TensorInfo) -> io::Result<Vec<u8>> {
@@ -202,6 +243,10 @@ impl TensorSource for SafetensorsFolder {
 
     fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
         self.shards.bytes(tensor)
+    }
+
+    fn scales(&self, tensor: &TensorInfo) -> Result<Option<BlockScales>, ModelError> {
+        self.scales.read(&self.shards, tensor)
     }
 
     fn release(&self, tensor: &TensorInfo, bytes: Range<usize>) {
