@@ -180,7 +180,8 @@ pub struct SynthArgs {
     /// Dimensions to begin with: tiny, minilm, 1.1b, 8b. The flags below change them one by one.
     #[arg(long, default_value = "tiny")]
     pub shape: String,
-    /// Type of the layers' matrices, such as q4_k, q8_0 or bf16 [default: q4_k in a file, bf16 in a folder].
+    /// Type of the layers' matrices, such as q4_k, q8_0 or bf16; in a folder also e4m3, 8-bit floats with a scale a block of
+    /// 128 x 128, e4m3-channel and e4m3-tensor [default: q4_k in a file, bf16 in a folder].
     #[arg(long, value_name = "TYPE")]
     pub matrices: Option<String>,
     /// Type of the embedding table and the output matrix [default: what quantisers choose: q6_k beside q4_k].

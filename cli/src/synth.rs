@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use weighbridge_inference_server::gguf::TensorType;
 use weighbridge_inference_server::synth::{
-    Family, Format, Rope, SHAPES, Shape, SynthError, SynthSpec, WriteOptions, tensor_type,
+    E4m3, Family, Format, Rope, SHAPES, Shape, SynthError, SynthSpec, WriteOptions, tensor_type,
 };
 
 use crate::args::SynthArgs;
@@ -64,7 +64,10 @@ fn spec(args: &SynthArgs) -> Result<SynthSpec, MakeError> {
     let shapes = || SHAPES.map(|(name, _)| name).join(", ");
     let shape = Shape::named(&args.shape, family).ok_or_else(|| unknown("shape", &args.shape, shapes()))?;
     let format = format_of(&args.output);
+    let e4m3 = args.matrices.as_deref().and_then(E4m3::named);
     let matrices = match &args.matrices {
+        // Of what is left beside them.
+        Some(_) if e4m3.is_some() => TensorType::BF16,
         Some(name) => kind("matrices", name)?,
         None if format == Format::Gguf => TensorType::Q4K,
         None => TensorType::BF16,
@@ -77,6 +80,7 @@ fn spec(args: &SynthArgs) -> Result<SynthSpec, MakeError> {
         spec.embeddings = kind("embeddings", name)?;
     }
     Ok(SynthSpec {
+        e4m3,
         reranker: args.reranker,
         shards: args.shards,
         seed: args.seed,
@@ -126,7 +130,11 @@ fn changed(shape: Shape, args: &SynthArgs) -> Shape {
 }
 
 fn kind(flag: &'static str, name: &str) -> Result<TensorType, MakeError> {
-    let known = || TensorType::ALL.map(|kind| kind.name().to_lowercase()).join(", ");
+    let known = || {
+        let e4m3 = E4m3::ALL.into_iter().filter(|_| flag == "matrices").map(|e4m3| e4m3.name().to_owned());
+        let names = TensorType::ALL.into_iter().map(|kind| kind.name().to_lowercase()).chain(e4m3);
+        names.collect::<Vec<_>>().join(", ")
+    };
     tensor_type(name).ok_or_else(|| unknown(flag, name, known()))
 }
 

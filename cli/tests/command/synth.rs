@@ -58,6 +58,19 @@ fn scalings_shards_and_rerankers_are_made_by_flag() {
     assert!(folder.path().join("bert/model-00002-of-00002.safetensors").is_file());
 }
 
+/// Of 8-bit floats there are a matrix and its scales; embeddings and norms are bfloat16.
+#[test]
+fn eight_bit_floats_are_made_in_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["e4m3", "e4m3-channel", "e4m3-tensor"] {
+        let path = made(folder.path(), name, &["--matrices", name, "--family", "qwen3-moe"]);
+        let source = SafetensorsFolder::open(Path::new(&path)).unwrap();
+        let types = plan_decoder(&source, None).unwrap().plan.types();
+        // Two tables and two routers; four matrices of attention and three of each of eight experts in two layers.
+        assert_eq!(types, "BF16 4, BF16 56 (from E4M3)", "{name}");
+    }
+}
+
 #[test]
 fn what_makes_no_model_is_refused_by_flag_with_the_fix() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,7 +78,8 @@ fn what_makes_no_model_is_refused_by_flag_with_the_fix() {
     for (flags, parts) in [
         (vec!["--family", "gpt5"], vec!["--family gpt5", "qwen3-moe"]),
         (vec!["--shape", "70b"], vec!["--shape 70b", "1.1b"]),
-        (vec!["--matrices", "q9"], vec!["--matrices q9", "q4_k"]),
+        (vec!["--matrices", "q9"], vec!["--matrices q9", "q4_k", "e4m3-channel"]),
+        (vec!["--matrices", "e4m3"], vec!["--matrices e4m3", "give a folder"]),
         (vec!["--kv-heads", "3"], vec!["--kv-heads 3", "divide the 8 query heads"]),
         (vec!["--feed-forward", "500"], vec!["--feed-forward 500", "such as 512"]),
         (vec!["--vocabulary", "100"], vec!["--vocabulary 100", "--no-tokenizer"]),

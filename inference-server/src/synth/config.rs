@@ -35,6 +35,9 @@ pub(super) fn config(spec: &SynthSpec) -> Value {
     add(if spec.family.is_encoder() { encoder(spec) } else { decoder(spec) });
     add(family(spec));
     add(rope::config(spec));
+    if let Some(e4m3) = spec.e4m3 {
+        add(json!({"quantization_config": e4m3.config()}));
+    }
     Value::Object(config)
 }
 

@@ -4,7 +4,7 @@
 //! - [`Family`], [`Shape`], [`Rope`], [`SynthSpec`]: what to make, checked before anything is written.
 //! - `tensors`, `names`: which tensors a family has, and how each format calls them; `beside`: the same for a config.
 //! - `metadata`, `config`, `tokenizer`: what lies beside the weights.
-//! - `random`: the numbers. They mean nothing; their magnitudes are those of trained weights.
+//! - `e4m3`: matrices in 8-bit floats. `random`: the numbers. They mean nothing; their magnitudes are those of trained weights.
 //! - `plan`: the files, and where each tensor lies in them.
 //! - `write`: all of it to the disk, in parallel, with no model in memory.
 //!
@@ -16,6 +16,7 @@ pub const VERSION: u32 = 1;
 #[cfg(any(test, feature = "fuzzing"))]
 mod beside;
 mod config;
+mod e4m3;
 mod error;
 mod family;
 mod metadata;
@@ -34,6 +35,7 @@ mod write;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use beside::tensors_beside;
+pub use e4m3::E4m3;
 pub use error::SynthError;
 pub use family::Family;
 pub use rope::Rope;

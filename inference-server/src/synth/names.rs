@@ -2,6 +2,7 @@
 
 use super::tensors::{Tensor, Values};
 use super::{Family, SynthSpec};
+use crate::gguf::StoredType;
 
 type Part = (&'static str, &'static str);
 
@@ -64,7 +65,7 @@ const BERT: &[Part] = &[
 const BERT_HEADS: &[Part] = &[("cls", "bert.pooler.dense"), ("cls.output", "classifier")];
 const ROBERTA_HEADS: &[Part] = &[("cls", "classifier.dense"), ("cls.output", "classifier.out_proj")];
 
-/// `tensor` as safetensors have it: under another name, each expert alone, all of one type.
+/// `tensor` as safetensors have it: under another name, each expert alone, all of one type, with scales where it has some.
 pub(super) fn stored(spec: &SynthSpec, tensor: &Tensor) -> Vec<Tensor> {
     let (own, layers): (&[Part], _) = match spec.family {
         Family::Gemma2 | Family::Gemma3 => (GEMMA, "model.layers"),
@@ -98,10 +99,10 @@ pub(super) fn stored(spec: &SynthSpec, tensor: &Tensor) -> Vec<Tensor> {
         name,
         shape: shape.to_vec(),
         // Checkpoints keep norms and routers in the type of everything else.
-        kind: if tensor.shape.len() == 1 { spec.matrices } else { stored_kind(spec, tensor) },
+        kind: if tensor.shape.len() == 1 { spec.matrices.into() } else { stored_kind(spec, tensor) },
         values,
     };
-    match tensor.shape.as_slice() {
+    let stored: Vec<Tensor> = match tensor.shape.as_slice() {
         [columns, rows, experts] => (0..*experts)
             .map(|expert| {
                 let part = part.replace("{}", &expert.to_string());
@@ -109,9 +110,19 @@ pub(super) fn stored(spec: &SynthSpec, tensor: &Tensor) -> Vec<Tensor> {
             })
             .collect(),
         shape => vec![one(format!("{root}{layer}{part}.{ending}"), shape)],
+    };
+    // Of layers alone, and no routers: what quantisers leave out.
+    let is_quantized = !layer.is_empty() && tensor.shape.len() > 1 && !is_router(tensor);
+    match spec.e4m3.filter(|_| is_quantized) {
+        Some(e4m3) => stored.into_iter().flat_map(|matrix| e4m3.stored(matrix)).collect(),
+        None => stored,
     }
 }
 
-fn stored_kind(spec: &SynthSpec, tensor: &Tensor) -> crate::gguf::TensorType {
-    if tensor.name.contains("ffn_gate_inp") { spec.matrices } else { tensor.kind }
+fn stored_kind(spec: &SynthSpec, tensor: &Tensor) -> StoredType {
+    if is_router(tensor) { spec.matrices.into() } else { tensor.kind }
+}
+
+fn is_router(tensor: &Tensor) -> bool {
+    tensor.name.contains("ffn_gate_inp")
 }

@@ -70,7 +70,7 @@ impl Plan {
                     header.pair("split.tensors.count", Value::I32(tensors as i32));
                 }
                 for tensor in &tensors {
-                    header.tensor(&tensor.name, &tensor.shape, tensor.kind)?;
+                    header.tensor(&tensor.name, &tensor.shape, tensor.kind.kept())?;
                 }
                 Ok(Self { header: header.bytes(), offsets: header.offsets(), tensors })
             }

@@ -1,12 +1,13 @@
 //! Seeded numbers of a model's tensors.
 
 use super::tensors::Values;
-use crate::gguf::TensorType;
+use crate::gguf::StoredType;
+use crate::kernels::e4m3::{E4M3_LARGEST, f32_to_e4m3};
 use crate::kernels::random::{Random, float, random_block};
 
 /// Appends `blocks` blocks of a tensor with rows of `columns`.
 pub(super) fn fill(
-    kind: TensorType,
+    kind: StoredType,
     columns: usize,
     values: Values,
     blocks: usize,
@@ -16,13 +17,21 @@ pub(super) fn fill(
     let mut random = Random(seed);
     match values {
         Values::Matrix | Values::Stream => {
-            let variance = if values == Values::Matrix { 1.0 / columns.max(1) as f32 } else { 1.0 };
-            let reach = (3.0 * variance).sqrt();
-            (0..blocks).for_each(|_| random_block(kind, reach, &mut random, out));
+            let reach = values.reach(columns);
+            match kind {
+                StoredType::Ggml(kind) => {
+                    (0..blocks).for_each(|_| random_block(kind, reach, &mut random, out));
+                }
+                // Their scales make them as large as the others.
+                StoredType::E4M3 => {
+                    let number = |random: &mut Random| random.between(-E4M3_LARGEST, E4M3_LARGEST);
+                    out.extend((0..blocks).map(|_| f32_to_e4m3(number(&mut random))));
+                }
+            }
         }
         // Vectors are kept as floats, whatever matrices are.
         Values::Between(low, high) => {
-            (0..blocks).for_each(|_| float(kind, random.between(low, high), out));
+            (0..blocks).for_each(|_| float(kind.kept(), random.between(low, high), out));
         }
     }
 }

@@ -137,7 +137,7 @@ fn divisors(spec: &SynthSpec, name: &str, largest: f32) -> Tensor {
     Tensor {
         name: name.to_owned(),
         shape: vec![spec.shape.head / 2],
-        kind: TensorType::F32,
+        kind: TensorType::F32.into(),
         values: Values::Between(1.0, largest),
     }
 }

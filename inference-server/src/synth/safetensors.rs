@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::tensors::Tensor;
-use crate::gguf::TensorType;
+use crate::gguf::{StoredType, TensorType};
 
 /// The header's bytes, and the offset of each tensor from their end.
 pub(super) fn header(tensors: &[Tensor]) -> (Vec<u8>, Vec<u64>) {
@@ -31,10 +31,11 @@ pub(super) fn header(tensors: &[Tensor]) -> (Vec<u8>, Vec<u64>) {
     (bytes, offsets)
 }
 
-fn dtype(kind: TensorType) -> &'static str {
+fn dtype(kind: StoredType) -> &'static str {
     match kind {
-        TensorType::F16 => "F16",
-        TensorType::BF16 => "BF16",
-        _ => "F32",
+        StoredType::Ggml(TensorType::F16) => "F16",
+        StoredType::Ggml(TensorType::BF16) => "BF16",
+        StoredType::E4M3 => "F8_E4M3",
+        StoredType::Ggml(_) => "F32",
     }
 }

@@ -1,6 +1,6 @@
 //! What to make, and whether it can be.
 
-use super::{Family, Rope, Shape, SynthError};
+use super::{E4m3, Family, Rope, Shape, SynthError};
 use crate::gguf::TensorType;
 
 /// Largest head that kernels take, and the most layers, experts and elements of a dimension that loaders believe.
@@ -33,6 +33,8 @@ pub struct SynthSpec {
     pub format: Format,
     /// Type of the layers' matrices.
     pub matrices: TensorType,
+    /// With the layers' matrices in 8-bit floats in its place, which norms and routers keep.
+    pub e4m3: Option<E4m3>,
     /// Type of the embedding table, and of the output matrix where there is one.
     pub embeddings: TensorType,
     /// With a classifier of one score, which makes an encoder a reranker.
@@ -55,6 +57,7 @@ impl SynthSpec {
             shape,
             format,
             matrices,
+            e4m3: None,
             embeddings,
             reranker: false,
             shards: 1,
@@ -208,6 +211,10 @@ impl SynthSpec {
     }
 
     fn check_types(&self) -> Result<(), SynthError> {
+        if let (Some(e4m3), Format::Gguf) = (self.e4m3, self.format) {
+            let problem = "GGUF has no such type: give a folder, not a .gguf file".to_owned();
+            return Err(refuse("matrices", e4m3.name(), problem));
+        }
         for (field, kind) in [("matrices", self.matrices), ("embeddings", self.embeddings)] {
             let is_float = matches!(kind, TensorType::F32 | TensorType::F16 | TensorType::BF16);
             if self.format == Format::Safetensors && !is_float {

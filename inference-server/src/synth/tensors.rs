@@ -1,7 +1,7 @@
 //! Which tensors a model of each family has, by ggml's names, in the order that a file has them.
 
 use super::{Family, Format, SynthSpec, rope};
-use crate::gguf::TensorType;
+use crate::gguf::{StoredType, TensorType};
 
 /// What a tensor's numbers are drawn from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +15,17 @@ pub(super) enum Values {
     Between(f32, f32),
 }
 
+impl Values {
+    /// The largest magnitude of a tensor with rows of `columns`.
+    pub(super) fn reach(self, columns: usize) -> f32 {
+        match self {
+            Self::Matrix => (3.0 * (1.0 / columns.max(1) as f32)).sqrt(),
+            Self::Stream => 3.0f32.sqrt(),
+            Self::Between(low, high) => low.abs().max(high.abs()),
+        }
+    }
+}
+
 /// A tensor to make.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tensor {
@@ -22,7 +33,7 @@ pub(super) struct Tensor {
     pub(super) name: String,
     /// The contiguous dimension first.
     pub(super) shape: Vec<usize>,
-    pub(super) kind: TensorType,
+    pub(super) kind: StoredType,
     pub(super) values: Values,
 }
 
@@ -54,7 +65,7 @@ struct List<'a> {
 
 impl List<'_> {
     fn add(&mut self, name: String, shape: &[usize], kind: TensorType, values: Values) {
-        self.tensors.push(Tensor { name, shape: shape.to_vec(), kind, values });
+        self.tensors.push(Tensor { name, shape: shape.to_vec(), kind: kind.into(), values });
     }
 
     fn table(&mut self, name: &str, rows: usize) {
