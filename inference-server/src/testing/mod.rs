@@ -1,10 +1,12 @@
 //! What this crate's tests share: a byte tokenizer, a backend whose next token anyone can foretell, and a model's file
-//! that takes note of what is done with it.
+//! that takes note of what is done with it, and models in 8-bit floats.
 
 mod backend;
+mod e4m3;
 mod source;
 
 pub(crate) use backend::{Gate, SimulatedBackend, SimulatedDrawing};
+pub(crate) use e4m3::{dequantize_e4m3, write_e4m3};
 pub(crate) use source::NotedFile;
 
 use crate::tokenizer::{TokenType, Tokenizer, TokenizerMetadata};

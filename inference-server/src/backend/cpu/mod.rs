@@ -137,6 +137,8 @@ impl CpuBackend {
 }
 
 #[cfg(test)]
+mod e4m3_tests;
+#[cfg(test)]
 mod load_tests;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,145 @@
+//! Models whose matrices are 8-bit floats, which keep their bytes on a card, against the CPU backend.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use weighbridge_cuda::form::Form;
+use weighbridge_cuda::launch::Address;
+use weighbridge_cuda_emulator::EmulatedDevice;
+
+use super::weights::WeightsPlan;
+use super::*;
+use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory};
+use crate::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
+use crate::gguf::TensorType;
+use crate::kv::BlockId;
+use crate::model::{TensorSource, plan_decoder};
+use crate::safetensors::SafetensorsFolder;
+use crate::synth::{E4m3, Family};
+use crate::testing::{dequantize_e4m3, write_e4m3};
+
+/// As of the families' goldens on a card: of the next token, in nats.
+const MEAN_DIVERGENCE: f64 = 1e-3;
+const MOST_DIVERGENCE: f64 = 2e-2;
+
+fn card(source: &dyn TensorSource) -> CudaBackend {
+    let options = CudaOptions {
+        kv: Some(KvMemory::Blocks(16)),
+        cache: CacheKind::F16,
+        step_tokens: 128,
+        sequences: 8,
+        context_length: None,
+    };
+    CudaBackend::load(Box::new(EmulatedDevice::new(1 << 30)), source, &[], &options, &mut |_| ()).unwrap()
+}
+
+fn cpu(source: &dyn TensorSource) -> CpuBackend {
+    let options =
+        CpuOptions { threads: NonZeroUsize::new(1), kv: KvMemory::Blocks(16), ..CpuOptions::default() };
+    CpuBackend::load(source, &options, &mut |_| ()).unwrap()
+}
+
+/// Logits of a prompt, which the library multiplies on a card, and of a step, which our own kernels do.
+fn logits(backend: &mut dyn Backend) -> Vec<Vec<f32>> {
+    let tokens: Vec<u32> = (0..71).map(|i| (i * 37 + i * i * 11 + 5) % 512).collect();
+    let blocks: Vec<BlockId> = (0..5).map(BlockId).collect();
+    let mut rows = Vec::new();
+    for part in [0..70, 70..71] {
+        let chunk = SequenceChunk {
+            tokens: &tokens[part.clone()],
+            start: part.start,
+            blocks: &blocks,
+            logits: LogitsWanted::All,
+            adapter: None,
+        };
+        let mut logits = Logits::default();
+        backend.forward(&[chunk], &mut logits).unwrap();
+        rows.extend((0..logits.rows()).map(|row| logits.row(row).unwrap().to_vec()));
+    }
+    rows
+}
+
+/// Kullback-Leibler divergence of the distribution of `found` from that of `expected`.
+fn divergence(found: &[f32], expected: &[f32]) -> f64 {
+    let logarithms = |row: &[f32]| -> Vec<f64> {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|x| f64::from(x - most).exp()).sum();
+        row.iter().map(|x| f64::from(x - most) - sum.ln()).collect()
+    };
+    logarithms(expected).iter().zip(logarithms(found)).map(|(p, q)| p.exp() * (p - q)).sum()
+}
+
+fn hold(what: &str, found: &[Vec<f32>], expected: &[Vec<f32>]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let all: Vec<f64> = found.iter().zip(expected).map(|(a, b)| divergence(a, b)).collect();
+    let (mean, most) = (all.iter().sum::<f64>() / all.len() as f64, all.iter().copied().fold(0.0, f64::max));
+    println!("{what} on the emulated card: {mean:.1e}, at most {most:.1e}");
+    assert!(mean < MEAN_DIVERGENCE && most < MOST_DIVERGENCE, "{what}: {mean:e}, at most {most:e}");
+}
+
+#[test]
+fn a_card_computes_with_the_bytes_of_the_file_what_the_cpu_does() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in [Family::Llama, Family::Phi3, Family::Qwen3Moe] {
+        for e4m3 in E4m3::ALL {
+            let what = format!("{}-{}", family.name(), e4m3.name());
+            let path = folder.path().join(&what);
+            write_e4m3(&path, family, e4m3);
+            let source = SafetensorsFolder::open(&path).unwrap();
+            hold(&what, &logits(&mut card(&source)), &logits(&mut cpu(&source)));
+        }
+    }
+}
+
+#[test]
+fn what_is_quantised_while_loading_is_what_the_cpu_makes_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m");
+    write_e4m3(&path, Family::Llama, E4m3::Blocks);
+    let source = SafetensorsFolder::open(&path).unwrap().quantized(Some(TensorType::Q8_0));
+    hold("llama-e4m3 as Q8_0", &logits(&mut card(&source)), &logits(&mut cpu(&source)));
+}
+
+#[test]
+fn a_card_has_room_for_half_of_what_bfloat16_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, twin) = (folder.path().join("m"), folder.path().join("twin"));
+    write_e4m3(&path, Family::Llama, E4m3::Blocks);
+    dequantize_e4m3(&path, &twin);
+    let bytes = |path: &Path| {
+        let source = SafetensorsFolder::open(path).unwrap();
+        let plan = plan_decoder(&source, None).unwrap().plan;
+        let scaled = |form: Form| {
+            let matrices = plan.matrices.iter().filter(|packing| packing.tensor.name().contains("layers"));
+            matrices.map(|packing| form.bytes(packing.layout.rows(), packing.layout.columns())).sum::<u64>()
+        };
+        (WeightsPlan::new(&plan).bytes(), scaled(Form::E4m3), scaled(Form::Bf16))
+    };
+    let ((found, as_e4m3, as_bf16), (whole, ..)) = (bytes(&path), bytes(&twin));
+    assert_eq!(whole - found, as_bf16 - as_e4m3);
+    assert!(as_e4m3 * 10 < as_bf16 * 6, "{as_e4m3} of {as_bf16}");
+}
+
+/// Parts begin in the middle of a block's rows, and each row has its block's scale.
+#[test]
+fn weights_are_the_same_in_however_many_parts_they_are_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    for e4m3 in E4m3::ALL {
+        let path = folder.path().join(e4m3.name());
+        write_e4m3(&path, Family::Llama, e4m3);
+        let source = SafetensorsFolder::open(&path).unwrap();
+        source.map().unwrap();
+        let plan = plan_decoder(&source, None).unwrap().plan;
+        let weights = WeightsPlan::new(&plan);
+        let load = |staging: u64| {
+            let mut device = EmulatedDevice::new(1 << 26);
+            let base: Address = device.allocate(weights.bytes()).unwrap();
+            weights.load(&mut device, base, staging, &source, &plan, &mut |_| ()).unwrap();
+            let mut bytes = vec![0; weights.bytes() as usize];
+            device.download(base, &mut bytes).unwrap();
+            bytes
+        };
+        // Room for 176 rows of 256 columns, no multiple of a block's 128.
+        assert!(load(48 << 10) == load(1 << 22), "{}", e4m3.name());
+    }
+}
