@@ -16,6 +16,8 @@ use weighbridge_inference_server::engine::{EngineConfig, EngineHandle, Event, Ge
 use weighbridge_inference_server::gguf::GgufFile;
 use weighbridge_inference_server::kv::{BLOCK_SIZE, BlockId, blocks_for};
 use weighbridge_inference_server::metrics::EngineMetrics;
+use weighbridge_inference_server::model::{Naming, TensorSource};
+use weighbridge_inference_server::safetensors::SafetensorsFolder;
 use weighbridge_inference_server::sampling::{Draw, SamplingParams};
 use weighbridge_inference_server::tokenizer::{Tokenizer, TokenizerMetadata};
 
@@ -52,7 +54,6 @@ pub fn pack() -> PathBuf {
 /// A model on a card, to be decoded with.
 pub struct Subject {
     backend: CudaBackend,
-    tokenizer: Tokenizer,
     vocabulary: u32,
     kv_block_bytes: u64,
     /// Bytes of weights that a step reads.
@@ -61,7 +62,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Loads the file at `path` for `sequences` of `context` positions each.
+    /// Loads the file or folder at `path` for `sequences` of `context` positions each.
     ///
     /// # Errors
     /// Where it can't be loaded.
@@ -72,7 +73,11 @@ impl Subject {
         context: usize,
         step_tokens: usize,
     ) -> Result<Self> {
-        let file = GgufFile::open(path).with_context(|| path.display().to_string())?;
+        let source: Box<dyn TensorSource> = if path.is_dir() {
+            Box::new(SafetensorsFolder::open(path)?)
+        } else {
+            Box::new(GgufFile::open(path).with_context(|| path.display().to_string())?)
+        };
         let options = CudaOptions {
             kv: Some(KvMemory::Blocks(sequences * blocks_for(context))),
             cache: CacheKind::F16,
@@ -81,17 +86,18 @@ impl Subject {
             context_length: Some(context),
             sleeps: false,
         };
-        let mut backend = CudaBackend::load(device, &file, &[], &options, &mut |_| ())?;
+        let mut backend = CudaBackend::load(device, &*source, &[], &options, &mut |_| ())?;
         let description = backend.description();
         let vocabulary = u32::try_from(backend.vocabulary_size())?;
         // A step reads one row of the embedding table a token, and all of everything else.
-        let table = file.tensors().iter().find(|tensor| tensor.name() == "token_embd.weight");
-        let tied = !file.tensors().iter().any(|tensor| tensor.name() == "output.weight");
-        let table = if tied { 0 } else { table.map_or(0, |tensor| tensor.bytes() as u64) };
+        let (table, output) = match source.naming() {
+            Naming::Ggml => ("token_embd.weight", "output.weight"),
+            Naming::HuggingFace => ("model.embed_tokens.weight", "lm_head.weight"),
+        };
+        let is_tied = source.tensor(output).is_none();
+        let table = source.tensor(table).filter(|_| !is_tied).map_or(0, |tensor| tensor.bytes() as u64);
         ensure!(backend.drawing().is_some(), "the backend draws");
-        let tokenizer = Tokenizer::new(TokenizerMetadata::from_gguf(file.metadata())?)?;
         Ok(Self {
-            tokenizer: tokenizer.for_rows(backend.vocabulary_size())?,
             backend,
             vocabulary,
             kv_block_bytes: description.kv_bytes / (description.kv_blocks as u64 + 1),
@@ -156,12 +162,21 @@ impl Subject {
     }
 
     /// Seconds of such a step as the engine makes it, with its plan, texts and events: the mean of those in which all of
-    /// `sequences` decode, at least `steps`. Takes [`Self::engine_context`] positions a sequence.
+    /// `sequences` decode, at least `steps`. Takes [`Self::engine_context`] positions a sequence, and the tokenizer of the
+    /// GGUF file at `path`.
     ///
     /// # Errors
     /// The engine's.
-    pub fn decode_by_engine(self, sequences: usize, depth: usize, steps: usize) -> Result<f64> {
-        let Self { backend, tokenizer, vocabulary, kv_block_bytes: _, step_bytes: _, step_tokens } = self;
+    pub fn decode_by_engine(
+        self,
+        path: &Path,
+        sequences: usize,
+        depth: usize,
+        steps: usize,
+    ) -> Result<f64> {
+        let Self { backend, vocabulary, kv_block_bytes: _, step_bytes: _, step_tokens } = self;
+        let tokenizer = Tokenizer::new(TokenizerMetadata::from_gguf(GgufFile::open(path)?.metadata())?)?;
+        let tokenizer = tokenizer.for_rows(backend.vocabulary_size())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let config = EngineConfig {
@@ -231,18 +246,30 @@ fn table(sequence: usize, positions: usize) -> Vec<BlockId> {
 mod tests {
     use weighbridge_cuda_emulator::EmulatedDevice;
     use weighbridge_inference_server::gguf::TensorType;
+    use weighbridge_inference_server::synth::E4m3;
 
     use super::Subject;
-    use crate::cpu::llama;
+    use crate::cpu::{llama, llama_e4m3};
 
     #[test]
     fn a_model_is_measured_as_on_a_card() {
+        let bytes = [llama("tiny", 1, TensorType::BF16), llama_e4m3("tiny", 1, E4m3::Blocks)].map(|path| {
+            let device = Box::new(EmulatedDevice::new(1 << 30));
+            let mut subject = Subject::load(device, &path.unwrap(), 2, 48, 16).unwrap();
+            assert!(subject.prefill(0, 20).unwrap() > 0.0);
+            assert!(subject.decode(2, 20, 2).unwrap() > 0.0);
+            assert!(subject.step_bytes(2, 20) > subject.step_bytes(1, 20));
+            subject.step_bytes(2, 20)
+        });
+        // Its layers take half, and its table none of a step's.
+        assert!(bytes[1] < 0.7 * bytes[0], "{bytes:?}");
+    }
+
+    #[test]
+    fn a_step_is_timed_through_the_engine_too() {
         let path = llama("tiny", 1, TensorType::Q4K).unwrap();
         let device = Box::new(EmulatedDevice::new(1 << 30));
-        let mut subject = Subject::load(device, &path, 2, 48, 16).unwrap();
-        assert!(subject.prefill(0, 20).unwrap() > 0.0);
-        assert!(subject.decode(2, 20, 2).unwrap() > 0.0);
-        assert!(subject.step_bytes(2, 20) > subject.step_bytes(1, 20));
-        assert!(subject.decode_by_engine(2, 20, 2).unwrap() > 0.0);
+        let subject = Subject::load(device, &path, 2, 48, 16).unwrap();
+        assert!(subject.decode_by_engine(&path, 2, 20, 2).unwrap() > 0.0);
     }
 }

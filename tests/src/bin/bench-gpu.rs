@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use weighbridge_cuda::check::speed::{self, Scale};
 use weighbridge_inference_server::gguf::TensorType;
-use weighbridge_tests::cpu::llama;
+use weighbridge_inference_server::synth::E4m3;
+use weighbridge_tests::cpu::{llama, llama_e4m3};
 use weighbridge_tests::figures::{Figures, median};
 use weighbridge_tests::gpu::{Subject, WARM, open, pack};
 
@@ -63,8 +64,16 @@ fn main() -> Result<()> {
 
 fn decode(shape: &str) -> Result<()> {
     let mut figures = Figures::new("gpu-decode");
-    for (kind, name) in [(TensorType::BF16, "bf16"), (TensorType::Q8_0, "q8"), (TensorType::Q4K, "q4k")] {
-        let path = llama(shape, 1, kind)?;
+    for (kind, name) in [
+        (Some(TensorType::BF16), "bf16"),
+        (None, "fp8"),
+        (Some(TensorType::Q8_0), "q8"),
+        (Some(TensorType::Q4K), "q4k"),
+    ] {
+        let path = match kind {
+            Some(kind) => llama(shape, 1, kind)?,
+            None => llama_e4m3(shape, 1, E4m3::Blocks)?,
+        };
         let mut device = open(&pack())?;
         let bound = speed::bandwidth(&mut *device, Scale::CARD)?;
         figures.add(&format!("{name}_copy_gb_per_second"), bound / 1e9, "GB/s")?;
@@ -75,7 +84,7 @@ fn decode(shape: &str) -> Result<()> {
         let share = subject.step_bytes(1, DEPTH) / seconds / bound;
         figures.add(&format!("{name}_decode_of_bound"), share, "ratio")?;
         drop(subject);
-        if kind != TensorType::BF16 {
+        if kind != Some(TensorType::BF16) {
             continue;
         }
         let device = open(&pack())?;
@@ -88,7 +97,7 @@ fn decode(shape: &str) -> Result<()> {
         figures.add("batch64_tokens_per_second", BATCH as f64 / seconds, "tokens/s")?;
         let share = subject.step_bytes(BATCH, BATCH_DEPTH) / seconds / bound;
         figures.add("batch64_of_bound", share, "ratio")?;
-        let by_engine = subject.decode_by_engine(BATCH, BATCH_DEPTH, STEPS)?;
+        let by_engine = subject.decode_by_engine(&path, BATCH, BATCH_DEPTH, STEPS)?;
         figures.add("batch64_scheduling_overhead", 1.0 - seconds / by_engine, "ratio")?;
     }
     figures.write()

@@ -7,7 +7,7 @@ mod peer;
 mod report;
 
 pub use hog::Hog;
-pub use models::{Model, generated, llama, sample_model};
+pub use models::{Model, generated, llama, llama_e4m3, sample_model};
 pub use ours::Ours;
 pub use peer::Peer;
 pub use report::{Bounds, Pair, header, profile_table};
