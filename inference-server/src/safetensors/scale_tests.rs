@@ -30,6 +30,9 @@ fn write(folder: &Path, quantization: &Value, tensors: &[Stored<'_>]) {
     std::fs::write(folder.join("model.safetensors"), file).unwrap();
 }
 
+/// A config, scales, and what they are for the rows 0, 127 and 129.
+type Case<'a> = (Value, Stored<'a>, &'a dyn Fn(usize) -> Vec<f32>);
+
 fn open(quantization: &Value, tensors: &[Stored<'_>]) -> Result<SafetensorsFolder, SafetensorsError> {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), quantization, tensors);
@@ -83,7 +86,7 @@ fn scales_are_read_as_every_quantiser_writes_them() {
     let one = |row: usize| [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]][row].to_vec();
     let by_block = |row: usize| [[0.5, 1.0], [0.5, 1.0], [2.0, 4.0]][row].to_vec();
     let by_row = |row: usize| vec![rows[[0, 127, 129][row]]];
-    let cases: [(Value, Stored<'_>, &dyn Fn(usize) -> Vec<f32>); 12] = [
+    let cases: [Case<'_>; 12] = [
         (blocks(), ("a.weight_scale_inv", "F32", &[2, 2], floats(&four)), &by_block),
         (blocks(), ("a.weight_scale_inv", "BF16", &[2, 2], halves(&four)), &by_block),
         (compressed("block"), ("a.weight_scale", "BF16", &[2, 2], halves(&four)), &by_block),
