@@ -77,9 +77,7 @@ pub(crate) fn scheme(config: &Map<String, Value>) -> Result<Option<Scheme>, Quan
     let said = Said { path: key.to_owned(), object };
     match said.text("quant_method")? {
         Some("fp8") => fp8(&said).map(Some),
-        Some("fbgemm_fp8") => {
-            Ok(Some(Scheme { endings: &["weight_scale"], shares: vec![Share::Channel, Share::Tensor] }))
-        }
+        Some("fbgemm_fp8") => Ok(Some(Scheme { endings: &["weight_scale"], shares: vec![Share::Channel] })),
         Some("compressed-tensors") => compressed_tensors(&said).map(Some),
         Some(other) => {
             let served = "fp8, fbgemm_fp8 and compressed-tensors in 8-bit floats are";
