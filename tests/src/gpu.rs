@@ -167,13 +167,7 @@ impl Subject {
     ///
     /// # Errors
     /// The engine's.
-    pub fn decode_by_engine(
-        self,
-        path: &Path,
-        sequences: usize,
-        depth: usize,
-        steps: usize,
-    ) -> Result<f64> {
+    pub fn decode_by_engine(self, path: &Path, sequences: usize, depth: usize, steps: usize) -> Result<f64> {
         let Self { backend, vocabulary, kv_block_bytes: _, step_bytes: _, step_tokens } = self;
         let tokenizer = Tokenizer::new(TokenizerMetadata::from_gguf(GgufFile::open(path)?.metadata())?)?;
         let tokenizer = tokenizer.for_rows(backend.vocabulary_size())?;

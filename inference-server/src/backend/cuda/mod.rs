@@ -11,8 +11,6 @@
 
 mod adapters;
 mod draw;
-#[cfg(test)]
-mod e4m3_tests;
 mod execute;
 mod fill;
 mod inputs;

@@ -1,5 +1,6 @@
 //! Tiny random models on the emulated card, against the CPU backend and against themselves.
 
+mod e4m3;
 mod parallel;
 
 use std::num::NonZeroUsize;

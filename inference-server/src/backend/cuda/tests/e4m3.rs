@@ -1,36 +1,25 @@
 //! Models whose matrices are 8-bit floats, which keep their bytes on a card, against the CPU backend.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use weighbridge_cuda::form::Form;
-use weighbridge_cuda::launch::Address;
-use weighbridge_cuda_emulator::EmulatedDevice;
 
-use super::weights::WeightsPlan;
+use super::super::shard::Slices;
+use super::super::weights::WeightsPlan;
 use super::*;
-use crate::backend::cpu::{CpuBackend, CpuOptions, KvMemory};
-use crate::backend::{Backend, Logits, LogitsWanted, SequenceChunk};
-use crate::gguf::TensorType;
-use crate::kv::BlockId;
-use crate::model::{TensorSource, plan_decoder};
+use crate::model::plan_decoder;
 use crate::safetensors::SafetensorsFolder;
-use crate::synth::{E4m3, Family};
+use crate::synth::E4m3;
 use crate::testing::{dequantize_e4m3, write_e4m3};
 
 /// As of the families' goldens on a card: of the next token, in nats.
 const MEAN_DIVERGENCE: f64 = 1e-3;
 const MOST_DIVERGENCE: f64 = 2e-2;
 
+const OPTIONS: CudaOptions = CudaOptions { kv: Some(KvMemory::Blocks(16)), ..super::OPTIONS };
+
 fn card(source: &dyn TensorSource) -> CudaBackend {
-    let options = CudaOptions {
-        kv: Some(KvMemory::Blocks(16)),
-        cache: CacheKind::F16,
-        step_tokens: 128,
-        sequences: 8,
-        context_length: None,
-    };
-    CudaBackend::load(Box::new(EmulatedDevice::new(1 << 30)), source, &[], &options, &mut |_| ()).unwrap()
+    super::card(source, &OPTIONS).unwrap()
 }
 
 fn cpu(source: &dyn TensorSource) -> CpuBackend {
@@ -91,6 +80,24 @@ fn a_card_computes_with_the_bytes_of_the_file_what_the_cpu_does() {
     }
 }
 
+/// Each card has the scales of its rows and columns.
+#[test]
+fn two_cards_share_the_bytes_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in [Family::Llama, Family::Phi3] {
+        for e4m3 in E4m3::ALL {
+            let what = format!("{}-{} on two", family.name(), e4m3.name());
+            let path = folder.path().join(&what);
+            write_e4m3(&path, family, e4m3);
+            let source = SafetensorsFolder::open(&path).unwrap();
+            let devices = EmulatedDevice::group(2, 1 << 30);
+            let devices = devices.into_iter().map(|device| Box::new(device) as Box<dyn Device>).collect();
+            let mut two = CudaBackend::load_on(devices, &source, &[], &OPTIONS, &mut |_| ()).unwrap();
+            hold(&what, &logits(&mut two), &logits(&mut card(&source)));
+        }
+    }
+}
+
 #[test]
 fn what_is_quantised_while_loading_is_what_the_cpu_makes_of_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -113,7 +120,7 @@ fn a_card_has_room_for_half_of_what_bfloat16_takes() {
             let matrices = plan.matrices.iter().filter(|packing| packing.tensor.name().contains("layers"));
             matrices.map(|packing| form.bytes(packing.layout.rows(), packing.layout.columns())).sum::<u64>()
         };
-        (WeightsPlan::new(&plan).bytes(), scaled(Form::E4m3), scaled(Form::Bf16))
+        (WeightsPlan::new(&plan, &Slices::Whole).bytes(), scaled(Form::E4m3), scaled(Form::Bf16))
     };
     let ((found, as_e4m3, as_bf16), (whole, ..)) = (bytes(&path), bytes(&twin));
     assert_eq!(whole - found, as_bf16 - as_e4m3);
@@ -130,10 +137,10 @@ fn weights_are_the_same_in_however_many_parts_they_are_sent() {
         let source = SafetensorsFolder::open(&path).unwrap();
         source.map().unwrap();
         let plan = plan_decoder(&source, None).unwrap().plan;
-        let weights = WeightsPlan::new(&plan);
+        let weights = WeightsPlan::new(&plan, &Slices::Whole);
         let load = |staging: u64| {
             let mut device = EmulatedDevice::new(1 << 26);
-            let base: Address = device.allocate(weights.bytes()).unwrap();
+            let base = device.allocate(weights.bytes()).unwrap();
             weights.load(&mut device, base, staging, &source, &plan, &mut |_| ()).unwrap();
             let mut bytes = vec![0; weights.bytes() as usize];
             device.download(base, &mut bytes).unwrap();
