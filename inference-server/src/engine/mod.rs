@@ -40,9 +40,8 @@ pub struct EngineConfig {
     pub wake_patience: Duration,
 }
 
-/// How long a model waits for others to give up the device that it needs: longer than they take to end their answers, and
-/// shorter than callers wait for a first token.
-pub(crate) const WAKE_PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than a model takes to end its answers and go to sleep, and shorter than callers wait for a first token.
+const WAKE_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Default for EngineConfig {
     fn default() -> Self {

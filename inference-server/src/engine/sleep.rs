@@ -61,6 +61,11 @@ impl Rest {
         }
     }
 
+    /// Whoever it was to wake for is gone.
+    pub(super) fn give_up(&mut self) {
+        self.trying = None;
+    }
+
     /// Wakes `backend` if it sleeps. While others hold its device this waits a moment, to be asked again.
     pub(super) fn end(&mut self, backend: &mut dyn Backend) -> Woken {
         let Some(sleeping) = backend.sleeping().filter(|_| self.asleep) else { return Woken::Awake };

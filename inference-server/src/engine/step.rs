@@ -8,7 +8,7 @@ use super::sequence::Sequence;
 use super::worker::panic_message;
 use crate::backend::{Backend, BackendError, Drawing, Drawn, Logits, LogitsWanted, SequenceChunk};
 use crate::kv::BlockId;
-use crate::scheduler::{PlannedChunk, Scheduler, SequenceId, StepPlan};
+use crate::scheduler::{Scheduler, SequenceId, StepPlan};
 
 /// A step that was not computed: its sequences have to be failed.
 #[derive(Debug)]
@@ -25,26 +25,38 @@ impl From<&str> for StepFailure {
     }
 }
 
-/// What came of a step, by chunk.
+/// What came of a chunk.
 #[derive(Debug)]
 pub(super) enum Computed {
     /// Rows of the logits.
-    Rows(Vec<Range<usize>>),
-    /// Tokens, of the chunks that sample.
-    Drawn(Vec<Option<Drawn>>),
+    Rows(Range<usize>),
+    /// A token, where it samples.
+    Drawn(Option<Drawn>),
 }
 
 /// A step on its way.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// It runs, and is to be fetched; the rows that each chunk wants.
-    Running(Vec<LogitsWanted>),
+    /// It runs, and is to be fetched: what each chunk wants, or the rows that it has already.
+    Running(Vec<Chunk>),
     /// It is done.
-    Done(Computed),
+    Done(Vec<Computed>),
+}
+
+/// A chunk of a step that runs.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    /// A token is drawn for it.
+    Draws,
+    /// Nothing is wanted of it.
+    Fills,
+    /// Its rows are there.
+    Has(Range<usize>),
 }
 
 /// Begins `plan` on the backend, which draws by itself where it can: rows of a vocabulary are long. Where it can't, the
-/// step is computed before this returns.
+/// step is computed before this returns, and so are chunks of which every row is wanted: they are a step of their own
+/// then, so that the others' draws are made where they are made without them.
 ///
 /// # Errors
 /// [`StepFailure`], when the backend fails or panics.
@@ -55,56 +67,77 @@ pub(super) fn begin(
     sequences: &mut HashMap<SequenceId, Sequence>,
     logits: &mut Logits,
 ) -> Result<Begun, StepFailure> {
-    let wanted = |sequences: &HashMap<SequenceId, Sequence>, chunk: &PlannedChunk| {
-        let sequence = sequences.get(&chunk.id).ok_or("a planned sequence is gone")?;
-        Ok::<_, StepFailure>(sequence.wanted(chunk))
-    };
     let mut wants = Vec::with_capacity(plan.chunks.len());
     for chunk in &plan.chunks {
-        wants.push(wanted(sequences, chunk)?);
+        let sequence = sequences.get(&chunk.id).ok_or("a planned sequence is gone")?;
+        wants.push(sequence.wanted(chunk));
     }
-    let draws = backend.drawing().is_some() && !wants.contains(&LogitsWanted::All);
-    let draws = draws.then(|| {
+    let draws = backend.drawing().is_some().then(|| {
         let drawing = plan.chunks.iter().zip(&wants).filter(|(_, wanted)| **wanted == LogitsWanted::Last);
         drawing.filter_map(|(chunk, _)| Some(sequences.get_mut(&chunk.id)?.prepare())).collect::<Vec<_>>()
     });
     let mut batch = Vec::with_capacity(plan.chunks.len());
-    let mut rows = Vec::with_capacity(plan.chunks.len());
-    let mut next_row = 0;
     for (chunk, wanted) in plan.chunks.iter().zip(&wants) {
         let sequence = sequences.get(&chunk.id).ok_or("a planned sequence is gone")?;
         let range = chunk.start..chunk.start + chunk.tokens;
         let tokens = sequence.tokens.get(range).ok_or("a plan goes past the sequence's tokens")?;
         let blocks = scheduler.table(chunk.id).ok_or("a planned sequence has no blocks")?;
-        let count = match wanted {
-            LogitsWanted::None => 0,
-            LogitsWanted::Last => 1,
-            LogitsWanted::All => chunk.tokens,
-        };
-        rows.push(next_row..next_row + count);
-        next_row += count;
         let (start, adapter) = (chunk.start, sequence.adapter);
         batch.push(SequenceChunk { tokens, start, blocks, logits: *wanted, adapter });
     }
-    guarded(|| match (draws, backend.drawing()) {
-        (Some(draws), Some(drawing)) => drawing.begin(&batch, &draws).map(|()| Begun::Running(wants)),
-        (Some(_) | None, _) => backend.forward(&batch, logits).map(|()| Begun::Done(Computed::Rows(rows))),
-    })
+    let Some(draws) = draws else {
+        guarded(|| backend.forward(&batch, logits))?;
+        let rows = rows_of(&batch);
+        return Ok(Begun::Done(rows.into_iter().map(Computed::Rows).collect()));
+    };
+    let (whole, others): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|chunk| chunk.logits == LogitsWanted::All);
+    if !whole.is_empty() {
+        guarded(|| backend.forward(&whole, logits))?;
+    }
+    let mut rows = rows_of(&whole).into_iter();
+    let chunks = wants.iter().map(|wanted| match wanted {
+        LogitsWanted::None => Chunk::Fills,
+        LogitsWanted::Last => Chunk::Draws,
+        LogitsWanted::All => Chunk::Has(rows.next().unwrap_or_default()),
+    });
+    let chunks = chunks.collect();
+    guarded(|| backend.drawing().map_or(Ok(()), |drawing| drawing.begin(&others, &draws)))?;
+    Ok(Begun::Running(chunks))
 }
 
-/// What came of the step that was begun.
+/// The rows of logits of each chunk.
+fn rows_of(batch: &[SequenceChunk<'_>]) -> Vec<Range<usize>> {
+    let mut next = 0;
+    let rows = batch.iter().map(|chunk| {
+        let first = next;
+        next += match chunk.logits {
+            LogitsWanted::None => 0,
+            LogitsWanted::Last => 1,
+            LogitsWanted::All => chunk.tokens.len(),
+        };
+        first..next
+    });
+    rows.collect()
+}
+
+/// What came of the step that was begun, by chunk.
 ///
 /// # Errors
 /// [`StepFailure`], when the backend fails or panics.
-pub(super) fn fetch(backend: &mut dyn Backend, begun: Begun) -> Result<Computed, StepFailure> {
-    let wants = match begun {
+pub(super) fn fetch(backend: &mut dyn Backend, begun: Begun) -> Result<Vec<Computed>, StepFailure> {
+    let chunks = match begun {
         Begun::Done(computed) => return Ok(computed),
-        Begun::Running(wants) => wants,
+        Begun::Running(chunks) => chunks,
     };
     let drawn = guarded(|| backend.drawing().map_or(Ok(Vec::new()), Drawing::fetch))?;
     let mut drawn = drawn.into_iter();
-    let of_chunk = |wanted: &LogitsWanted| if *wanted == LogitsWanted::Last { drawn.next() } else { None };
-    Ok(Computed::Drawn(wants.iter().map(of_chunk).collect()))
+    let computed = chunks.into_iter().map(|chunk| match chunk {
+        Chunk::Draws => Computed::Drawn(drawn.next()),
+        Chunk::Fills => Computed::Drawn(None),
+        Chunk::Has(rows) => Computed::Rows(rows),
+    });
+    Ok(computed.collect())
 }
 
 /// Whether the backend computes anything at all: one token, into a block that is nobody's.

@@ -266,19 +266,26 @@ async fn a_backend_that_draws_gives_what_its_logits_would() {
     until(&there, |load| load.used_blocks == 0).await;
 }
 
-/// Text is made while the next step runs: what a stop text ends has one row more, which is nobody's.
+/// While a step runs, the one before is told, and new requests are queued.
 #[tokio::test]
 async fn a_step_is_told_while_the_next_one_runs() {
     let backend = SimulatedDrawing::new(SimulatedBackend::new(64, 4096));
-    let draws = backend.draws();
+    let (draws, fetches) = (backend.draws(), backend.fetches());
     let (metrics, config) = (Arc::new(EngineMetrics::default()), EngineConfig::default());
     let engine = EngineHandle::start(Box::new(backend), Arc::new(tokenizer()), config, metrics).unwrap();
+    fetches.close();
     let stop = GenerateRequest { stop: vec!["fg".to_owned()], ..request("a", 100) };
-    let (text, finished) = collect(submit(&engine, stop).await).await.unwrap();
-    assert_eq!((text.as_str(), finished.completion_tokens), ("bcde", 6));
+    let mut stream = submit(&engine, stop.clone()).await;
+    fetches.permit(1);
+    // The first token comes only when the second step was begun: that one nobody has fetched.
+    assert!(matches!(stream.next().await, Some(Event::Token(token)) if token.text == "b"));
+    assert_eq!(draws.load(Relaxed), 2);
+    fetches.open();
+    let (text, finished) = collect(stream).await.unwrap();
+    assert_eq!((text.as_str(), finished.completion_tokens), ("cde", 6));
     until(&engine, |load| load.used_blocks == 0 && load.running == 0).await;
+    // What a stop text ends has one row more, which is nobody's; what a token itself ends has none.
     assert_eq!(draws.load(Relaxed), 7);
-    // What a token itself ends has none.
     assert_eq!(collect(submit(&engine, request("x", 9)).await).await.unwrap().0, "yz");
     assert_eq!(draws.load(Relaxed), 10);
 }
@@ -319,6 +326,20 @@ async fn an_engine_that_sleeps_wakes_for_a_request() {
     gate.open();
     assert_eq!(collect(stream).await.unwrap().0, "vwxyz");
     assert!(!engine.load().asleep);
+}
+
+/// A wake that fails for what no other model does will fail again: a probe has to see it.
+#[tokio::test]
+async fn an_engine_that_can_not_wake_ends() {
+    let (engine, gate) = engine(64, EngineConfig::default());
+    engine.sleep();
+    until(&engine, |load| load.asleep).await;
+    gate.break_down();
+    for _ in 0..3 {
+        collect(submit(&engine, request("x", 9)).await).await.unwrap_err();
+    }
+    assert!(!engine.is_running());
+    assert_eq!(engine.ended(), Some("simulated failed: its weights are gone"));
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ impl Worker {
                 self.obey(command);
             }
             self.load.begin_step();
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.step())) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.step(&mut inbox))) {
                 self.start_over(&panic_message(&*panic));
             }
             self.load.end_step();
@@ -151,10 +151,13 @@ impl Worker {
         reply.send(submitted).ok();
     }
 
-    /// Cancel, plan, compute, tell. While a device computes, the step before is told.
-    fn step(&mut self) {
+    /// Cancel, plan, compute, tell. While a device computes, the step before is told and new requests are queued.
+    fn step(&mut self, inbox: &mut mpsc::Receiver<Command>) {
         self.drop_abandoned();
-        if self.sequences.is_empty() || !self.wake() {
+        if self.sequences.is_empty() {
+            return self.rest.give_up();
+        }
+        if !self.wake() {
             return;
         }
         let started = Instant::now();
@@ -166,6 +169,13 @@ impl Worker {
         let (backend, sequences) = (&mut *self.backend, &mut self.sequences);
         let begun = step::begin(backend, &plan, &self.scheduler, sequences, &mut self.logits);
         self.tell();
+        while let Ok(command) = inbox.try_recv() {
+            match command {
+                Command::Generate { sequences, reply } => self.enqueue(sequences, reply),
+                // Not within a step, whoever is left.
+                Command::Sleep => {}
+            }
+        }
         let computed = begun.and_then(|begun| step::fetch(&mut *self.backend, begun));
         match computed {
             Ok(computed) => {
@@ -190,6 +200,12 @@ impl Worker {
             Woken::NotYet => false,
             Woken::Failed { problem, room, is_final } => {
                 tracing::error!(problem, sequences = self.sequences.len(), "the engine does not wake");
+                // One that others keep from waking may wake later; one that fails again and again will not.
+                self.failed_in_a_row = if room { 0 } else { self.failed_in_a_row + 1 };
+                let is_final = is_final || self.failed_in_a_row >= FAILURES_TO_PROBE;
+                if is_final {
+                    self.load.end(problem.clone());
+                }
                 let ids: Vec<SequenceId> = self.sequences.keys().copied().collect();
                 for id in ids {
                     if let Some(sequence) = self.sequences.get(&id) {
@@ -218,18 +234,16 @@ impl Worker {
         }
     }
 
-    fn apply(&mut self, plan: &StepPlan, mut computed: Computed) {
+    fn apply(&mut self, plan: &StepPlan, computed: Vec<Computed>) {
         self.scheduler.commit(plan);
-        for (index, chunk) in plan.chunks.iter().enumerate() {
+        for (chunk, computed) in plan.chunks.iter().zip(computed) {
             let Some(sequence) = self.sequences.get_mut(&chunk.id) else { continue };
             let tokenizer = &self.tokenizer;
-            let outcome = match &mut computed {
+            let outcome = match computed {
                 Computed::Rows(rows) => {
-                    let rows = rows.get(index).cloned().unwrap_or_default();
                     sequence.advance(chunk, rows, &mut self.logits, tokenizer, &mut self.scratch)
                 }
                 Computed::Drawn(drawn) => {
-                    let drawn = drawn.get_mut(index).and_then(Option::take);
                     let outcome = sequence.take(chunk, drawn, tokenizer);
                     if sequence.is_untold() {
                         self.untold.push(chunk.id);

@@ -19,8 +19,10 @@ pub(super) async fn livez(State(state): State<Arc<AppState>>) -> impl IntoRespon
     if !model.is_running() {
         return (StatusCode::SERVICE_UNAVAILABLE, model.ended().to_owned());
     }
-    match model.load().step_age {
-        Some(age) if age > HUNG_STEP => {
+    let load = model.load();
+    match load.step_age {
+        // One that wakes may read its weights from a slow disk.
+        Some(age) if age > HUNG_STEP && !load.asleep => {
             let words = format!("a step has been running for {} s", age.as_secs());
             (StatusCode::SERVICE_UNAVAILABLE, words)
         }

@@ -109,7 +109,11 @@ impl Server {
         let mut shutdown = std::pin::pin!(shutdown);
         let loaded = tokio::select! {
             loaded = load::model(&config, &state, engine_metrics) => loaded,
-            () = &mut shutdown => return Ok(()),
+            () = &mut shutdown => {
+                // Whoever loads and waits for a card sees it.
+                state.drain();
+                return Ok(());
+            }
         };
         match loaded {
             Ok(model) => state.set_model(model),

@@ -174,6 +174,10 @@ impl Sleeping for SimulatedBackend {
             let problem = "others have its memory".to_owned();
             return Err(BackendError::NoRoom { device: "simulated".to_owned(), problem });
         }
+        if self.gate.broken.load(Relaxed) {
+            let problem = "its weights are gone".to_owned();
+            return Err(BackendError::Device { device: "simulated".to_owned(), problem });
+        }
         self.asleep = false;
         Ok(())
     }
@@ -204,11 +208,17 @@ pub(crate) struct SimulatedDrawing {
     inner: SimulatedBackend,
     drawn: Vec<Drawn>,
     draws: Arc<AtomicUsize>,
+    fetches: Gate,
 }
 
 impl SimulatedDrawing {
     pub(crate) fn new(inner: SimulatedBackend) -> Self {
-        Self { inner, drawn: Vec::new(), draws: Arc::default() }
+        Self { inner, drawn: Vec::new(), draws: Arc::default(), fetches: Gate::default() }
+    }
+
+    /// Holds the engine where it fetches a step that was begun.
+    pub(crate) fn fetches(&self) -> Gate {
+        self.fetches.clone()
     }
 
     /// Counts what is drawn, also for nobody.
@@ -259,6 +269,7 @@ impl Drawing for SimulatedDrawing {
     }
 
     fn fetch(&mut self) -> Result<Vec<Drawn>, BackendError> {
+        self.fetches.pass();
         Ok(std::mem::take(&mut self.drawn))
     }
 }

@@ -34,6 +34,14 @@ pub enum DeviceError {
         /// Bytes that were free.
         free: u64,
     },
+    /// There is no room for what an act needs beside.
+    #[error("the card is full while {act}: {problem}")]
+    Full {
+        /// What was asked of it.
+        act: &'static str,
+        /// The device's words.
+        problem: String,
+    },
     /// A kernel could not be started.
     #[error("kernel {kernel}: {problem}")]
     Launch {

@@ -50,7 +50,7 @@ fn in_words(bytes: u64) -> String {
 }
 
 /// Bytes that this process can still take: the least of the machine's and its control group's.
-pub(super) fn available() -> Option<u64> {
+pub(in crate::backend) fn available() -> Option<u64> {
     let machine = read_to_string("/proc/meminfo").ok().and_then(|text| machine_available(&text));
     let groups = read_to_string("/proc/self/cgroup").ok();
     let group = groups.and_then(|groups| cgroup::available(Path::new(cgroup::ROOT), &groups));

@@ -14,6 +14,7 @@ use std::num::NonZeroUsize;
 pub use encoder::{CpuEncoder, EncoderInput, Pooling};
 pub use error::LoadError;
 pub use load::{LoadPhase, LoadProgress};
+pub(super) use memory::available as available_memory;
 
 use super::step::StepLimits;
 use super::{Backend, BackendDescription, BackendError, Logits, SequenceChunk};

@@ -19,7 +19,25 @@ pub(super) struct DrawnThere {
 }
 
 impl CudaBackend {
-    /// Begins to draw a token of each row of logits that the step leaves.
+    /// Uploads what the draws of a step are told: before it runs, for an upload may wait for what runs. Edits that are too
+    /// many for one upload go later.
+    pub(super) fn tell_draws(&mut self, draws: &[Draw]) -> Result<(), DeviceError> {
+        if draws.is_empty() {
+            return Ok(());
+        }
+        let settings: Vec<Settings> = draws.iter().map(settings).collect();
+        let inputs = &self.memory.layout.inputs;
+        let [settings_at, edits_at] =
+            [inputs.settings, inputs.edits].map(|place| self.memory.inputs.offset(place.0));
+        self.device.upload(settings_at, bytemuck::cast_slice(&settings))?;
+        let edits = edits(draws);
+        match edits.get(..edits.len().min(EDITS)) {
+            Some(first) if !first.is_empty() => self.device.upload(edits_at, bytemuck::cast_slice(first)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Begins to draw a token of each row of logits that the step leaves; [`Self::tell_draws`] went before it.
     pub(super) fn draw(&mut self, draws: &[Draw]) -> Result<DrawnThere, DeviceError> {
         let told: Vec<Option<u32>> = draws.iter().map(|draw| draw.top_logprobs).collect();
         if draws.is_empty() {
@@ -39,12 +57,12 @@ impl CudaBackend {
         }
         let settings_at = self.memory.inputs.offset(inputs.settings.0);
         let edits_at = self.memory.inputs.offset(inputs.edits.0);
-        for edits in edits(draws).chunks(EDITS) {
-            self.device.upload(edits_at, bytemuck::cast_slice(edits))?;
+        for (index, edits) in edits(draws).chunks(EDITS).enumerate() {
+            if index > 0 {
+                self.device.upload(edits_at, bytemuck::cast_slice(edits))?;
+            }
             self.device.launch(&edit_logits(logits, vocabulary, edits_at, edits.len()))?;
         }
-        let settings: Vec<Settings> = draws.iter().map(settings).collect();
-        self.device.upload(settings_at, bytemuck::cast_slice(&settings))?;
         self.device.launch(&Sample { logits, rows, vocabulary, settings: settings_at, tokens }.launch())?;
         let top = told.iter().copied().flatten().max().unwrap_or(0) as usize;
         let top = top.min(MOST_ALTERNATIVES).min(vocabulary);

@@ -6,7 +6,7 @@ use weighbridge_cuda::operations::attention::HeadShape;
 
 use super::adapters::AdapterTables;
 use super::execute::Memory;
-use super::load::card;
+use super::load::refused;
 use super::memory::{Layout, MemoryPlan};
 use super::program::Program;
 use super::weights::{LoadProblem, WeightsPlan};
@@ -74,7 +74,7 @@ impl Fill {
     ) -> Result<(), LoadError> {
         let loaded = self.weights.load(device, memory.weights, self.staging, source, packing, told);
         loaded.map_err(|problem| match problem {
-            LoadProblem::Device(error) => card(error.to_string()),
+            LoadProblem::Device(error) => refused(&error),
             LoadProblem::Model(error) => error.into(),
             LoadProblem::Tensor(tensor) => LoadError::Pack { tensor },
         })

@@ -1,6 +1,6 @@
 //! From a file to a backend: plan, see that it fits, reserve once, copy.
 
-use weighbridge_cuda::device::Device;
+use weighbridge_cuda::device::{Device, DeviceError};
 use weighbridge_cuda::operations::attention::{CacheKind, HeadShape};
 
 use super::adapters::size_of_all;
@@ -22,6 +22,15 @@ use crate::model::{DecoderModel, PlannedModel, TensorSource, plan_decoder};
 
 /// What is left of a card: recordings, and the driver's own.
 const RESERVE: u64 = 256 << 20;
+
+/// The same where a model is to sleep: those that have the card meanwhile keep a context, kernels and room for products
+/// when they sleep in turn, half a gigabyte each.
+const SHARED_RESERVE: u64 = 2 << 30;
+
+/// What is left of a card with `free` bytes.
+fn reserve(free: u64, sleeps: bool) -> u64 {
+    if sleeps { SHARED_RESERVE.min(free / 8) } else { RESERVE.min(free / 16) }
+}
 
 /// How to load and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,13 +158,13 @@ impl Planned {
             rank,
             multiplies: device.multiplies(),
         };
-        let free = device.free_memory().map_err(|error| card(error.to_string()))?;
+        let free = device.free_memory().map_err(|error| refused(&error))?;
         let fixed = MemoryPlan {
             weights: weights.bytes() + (4 * program.vectors.len() + 8 * program.frequencies.len()) as u64,
             adapters: adapter_bytes,
             kv: 0,
             scratch: 0,
-            reserve: RESERVE.min(free / 16) + staging(free),
+            reserve: reserve(free, options.sleeps) + staging(free),
         };
         let dimensions = model.dimensions();
         let context = options.context_length.unwrap_or(dimensions.context_length);
@@ -190,8 +199,7 @@ impl Planned {
     ) -> Result<CudaBackend, LoadError> {
         let Self { mut device, program, weights, heads, layers, limits, steps, fixed: _, free, fit } = self;
         let fill = Fill { weights, fit, heads, layers, staging: staging(free) };
-        let memory =
-            fill.reserve(&mut *device, &program, adapters).map_err(|error| card(error.to_string()))?;
+        let memory = fill.reserve(&mut *device, &program, adapters).map_err(|error| refused(&error))?;
         fill.load(&mut *device, &memory, source, packing, told)?;
         let description = BackendDescription {
             device: super::CUDA.to_owned(),
@@ -299,4 +307,16 @@ fn fit(
 
 pub(super) fn card(problem: impl Into<String>) -> LoadError {
     LoadError::Card { problem: problem.into() }
+}
+
+/// The device's word; that it is full is known as such, for others may leave it.
+pub(super) fn refused(error: &DeviceError) -> LoadError {
+    match error {
+        DeviceError::OutOfMemory { wanted: _, free: _ } | DeviceError::Full { act: _, problem: _ } => {
+            LoadError::Memory { arithmetic: error.to_string() }
+        }
+        DeviceError::Launch { kernel: _, problem: _ }
+        | DeviceError::Failed { act: _, problem: _ }
+        | DeviceError::Lost { act: _, problem: _ } => card(error.to_string()),
+    }
 }

@@ -122,6 +122,7 @@ impl Drawing for CudaBackend {
         }
         let Some(inputs) = inputs else { return Ok(()) };
         let begun = self.begin_together(&inputs, true, |backend| {
+            backend.tell_draws(draws)?;
             backend.run(&inputs, true)?;
             backend.draw(draws)
         });
@@ -188,8 +189,9 @@ impl CudaBackend {
         match self.recordings.find(shape) {
             Some(Recorded::As(recording)) => return self.device.replay(recording),
             Some(Recorded::Ran) => {
-                let recorded = self.record(shape);
-                match self.role.agree(recorded) {
+                let mine = self.record(shape);
+                let made = mine.as_ref().ok().copied();
+                match self.role.agree(mine) {
                     Ok(recording) => {
                         self.recordings.note(shape, Recorded::As(recording));
                         return self.device.replay(recording);
@@ -198,14 +200,20 @@ impl CudaBackend {
                     Err(error) => {
                         tracing::warn!(%error, "a step is not recorded, and runs as it is written");
                         self.recordings.note(shape, Recorded::Refused);
+                        if let Some(unused) = made {
+                            self.device.forget(unused)?;
+                        }
                     }
                 }
             }
             Some(Recorded::Refused) => {}
             None => {
+                Execution::new(&mut *self.device, &self.program, &self.memory, shape).run(true)?;
+                // Only now: one that did not run has not brought its kernels.
                 if let Some(given_up) = self.recordings.add(shape) {
                     self.device.forget(given_up)?;
                 }
+                return Ok(());
             }
         }
         Execution::new(&mut *self.device, &self.program, &self.memory, shape).run(true)
@@ -215,8 +223,15 @@ impl CudaBackend {
         self.device.begin_recording()?;
         let written = Execution::new(&mut *self.device, &self.program, &self.memory, shape).run(true);
         // Ended in any case, or nothing would run any more.
-        let recording = self.device.end_recording();
-        written.and(recording)
+        let recorded = self.device.end_recording();
+        match (written, recorded) {
+            (Ok(()), recorded) => recorded,
+            (Err(error), Ok(unused)) => {
+                self.device.forget(unused)?;
+                Err(error)
+            }
+            (Err(error), Err(_)) => Err(error),
+        }
     }
 }
 
@@ -233,7 +248,9 @@ fn failed(error: &DeviceError) -> BackendError {
     let (device, problem) = (CUDA.to_owned(), error.to_string());
     match error {
         DeviceError::Lost { act: _, problem: _ } => BackendError::Lost { device, problem },
-        DeviceError::OutOfMemory { wanted: _, free: _ } => BackendError::NoRoom { device, problem },
+        DeviceError::OutOfMemory { wanted: _, free: _ } | DeviceError::Full { act: _, problem: _ } => {
+            BackendError::NoRoom { device, problem }
+        }
         DeviceError::Launch { kernel: _, problem: _ } | DeviceError::Failed { act: _, problem: _ } => {
             BackendError::Device { device, problem }
         }

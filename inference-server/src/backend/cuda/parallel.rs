@@ -208,6 +208,7 @@ impl CudaBackend {
         match error {
             error @ DeviceError::Lost { act: _, problem: _ } => error,
             error @ (DeviceError::OutOfMemory { .. }
+            | DeviceError::Full { .. }
             | DeviceError::Launch { .. }
             | DeviceError::Failed { .. }) => lost(format!("rank 0 failed: {error}")),
         }

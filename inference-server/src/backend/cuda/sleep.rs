@@ -7,6 +7,7 @@ use weighbridge_cuda::device::DeviceError;
 
 use super::parallel::Role;
 use super::{CUDA, CudaBackend, failed};
+use crate::backend::cpu::{LoadError, available_memory};
 use crate::backend::{BackendError, Sleeping};
 use crate::model::TensorSource;
 use crate::model::adapter::Adapter;
@@ -43,49 +44,59 @@ impl CudaBackend {
             && self.sleeper.as_ref().is_some_and(|sleeper| sleeper.source.is_some())
     }
 
-    /// Copies the weights to memory of the host.
-    fn hold(&mut self) -> Result<Vec<u8>, DeviceError> {
-        let bytes = usize::try_from(self.fill.weights.bytes()).unwrap_or(usize::MAX);
-        let mut held = Vec::new();
-        let refused = |_| DeviceError::Failed {
-            act: "keeping weights in the host's memory",
-            problem: format!("there are no {bytes} bytes"),
-        };
-        held.try_reserve_exact(bytes).map_err(refused)?;
-        held.resize(bytes, 0);
+    /// The weights in memory of the host, where they are to be there and find room.
+    fn hold(&mut self) -> Result<Option<Vec<u8>>, DeviceError> {
+        let source = self.sleeper.as_ref().and_then(|sleeper| sleeper.source.as_ref());
+        match source {
+            Some((_, SleepingWeights::Host)) => {}
+            Some((_, SleepingWeights::Dropped)) | None => return Ok(None),
+        }
+        let bytes = self.fill.weights.bytes();
+        if let Some(available) = available_memory().filter(|available| *available < bytes) {
+            tracing::warn!(bytes, available, "too little memory to keep the weights: they are read again");
+            return Ok(None);
+        }
+        let mut held = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
         self.device.download(self.memory.weights, &mut held)?;
-        Ok(held)
+        Ok(Some(held))
     }
 }
 
 impl Sleeping for CudaBackend {
     fn sleep(&mut self) -> Result<u64, BackendError> {
         self.drawing = None;
-        let in_host =
-            self.sleeper.as_ref().and_then(|sleeper| sleeper.source.as_ref()).map(|(_, weights)| *weights)
-                == Some(SleepingWeights::Host);
         // Weights that could not be kept are read again.
-        let held = if in_host { self.hold().map(Some) } else { Ok(None) };
+        let (held, kept) = match self.hold() {
+            Ok(held) => (held, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
         let forgotten =
             self.recordings.clear().into_iter().try_for_each(|recording| self.device.forget(recording));
         let freed = self.device.free_all();
-        if let (Some(sleeper), Ok(held)) = (&mut self.sleeper, &held) {
-            sleeper.held.clone_from(held);
+        if let Some(sleeper) = &mut self.sleeper {
+            sleeper.held = held;
         }
-        held.and(forgotten).and(freed).map_err(|error| failed(&error))?;
+        kept.and(forgotten).and(freed).map_err(|error| failed(&error))?;
         Ok(self.fill.needs() - self.fill.staging)
     }
 
     fn wake(&mut self) -> Result<(), BackendError> {
-        let refused = |problem: String| BackendError::Device { device: CUDA.to_owned(), problem };
+        let device_of = || CUDA.to_owned();
+        let refused = |error: LoadError| match error {
+            LoadError::Memory { arithmetic: problem } => {
+                BackendError::NoRoom { device: device_of(), problem }
+            }
+            other => BackendError::Device { device: device_of(), problem: other.to_string() },
+        };
         let Self { device, program, memory, fill, sleeper, .. } = self;
         let Some(Sleeper { packing, adapters, source: Some((source, _)), held }) = sleeper else {
-            return Err(refused("it was not loaded to sleep".to_owned()));
+            let problem = "it was not loaded to sleep".to_owned();
+            return Err(BackendError::Device { device: device_of(), problem });
         };
         let free = device.free_memory().map_err(|error| failed(&error))?;
         if fill.needs() > free {
             let problem = fill.fit.plan.in_words(free, program.shard);
-            return Err(BackendError::NoRoom { device: CUDA.to_owned(), problem });
+            return Err(BackendError::NoRoom { device: device_of(), problem });
         }
         let woken = match fill.reserve(&mut **device, program, adapters) {
             Ok(reserved) => {
@@ -96,7 +107,7 @@ impl Sleeping for CudaBackend {
                     }
                     None => {
                         let loaded = fill.load(&mut **device, &reserved, &**source, packing, &mut |_| ());
-                        loaded.map_err(|error| refused(error.to_string()))
+                        loaded.map_err(refused)
                     }
                 };
                 filled.map(|()| *memory = reserved)

@@ -1,24 +1,23 @@
 //! Which device a model is loaded onto: a GPU where it can be had, else the CPU, with the reason.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weighbridge_crds::{KvCacheType, Sleep};
-use weighbridge_cuda::device::{Card, CardGauges, Cards, CudaDevice, Device, NoDevice};
+use weighbridge_cuda::device::{Card, CardGauges, Cards, CudaDevice, Device, DeviceError, NoDevice};
 use weighbridge_cuda::pack::{Places, find};
 
 use super::source::Opened;
 use crate::backend::cpu::{KvMemory, LoadError, LoadProgress};
 use crate::backend::cuda::{CacheKind, CudaBackend, CudaOptions};
-use crate::engine::WAKE_PATIENCE;
-use crate::http::AppState;
+use crate::http::{AppState, Phase};
 use crate::kv::blocks_for;
 use crate::model::adapter::AdapterFile;
 use crate::server::ServerConfig;
 use crate::server::config::{CARD_STEP, DeviceSetting};
 
 /// Between two looks whether another model sleeps now.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What chooses, and who is told.
 #[derive(Clone, Copy)]
@@ -35,7 +34,7 @@ type OnCard = (CudaBackend, usize);
 
 impl Devices<'_> {
     /// Loads the model onto a GPU; `None` where the CPU is to serve, for a reason that log and `/readyz` have. One that is to
-    /// sleep waits a while for others to do so.
+    /// sleep waits for others to do so.
     ///
     /// # Errors
     /// [`LoadError`] of what the CPU could not load either.
@@ -51,21 +50,26 @@ impl Devices<'_> {
             DeviceSetting::Auto => &[][..],
             DeviceSetting::Cuda(named) => named,
         };
-        let began = Instant::now();
-        let reason = loop {
+        loop {
             let reason = match self.load_once(named, source, adapters, context, progress)? {
                 Ok(loaded) => return Ok(Some(loaded)),
                 Err(reason) => reason,
             };
-            let waits = matches!(reason, Reason::NoRoom(_)) && self.config.sleep.is_some();
-            if !waits || began.elapsed() > WAKE_PATIENCE {
-                break reason;
+            match reason {
+                // Others have the card by turns: the CPU would be this model's for good.
+                Reason::NoRoom(reason) if self.config.sleep.is_some() => {
+                    if self.state.phase() == Phase::Draining {
+                        return Err(LoadError::Card { problem: "the server ends".to_owned() });
+                    }
+                    tracing::info!(reason, "waiting for other models to sleep");
+                    std::thread::sleep(PAUSE);
+                }
+                reason => {
+                    self.stay(reason);
+                    return Ok(None);
+                }
             }
-            tracing::info!("another model has the card: waiting for it to sleep");
-            std::thread::sleep(PAUSE);
-        };
-        self.stay(reason);
-        Ok(None)
+        }
     }
 
     fn load_once(
@@ -123,8 +127,12 @@ impl Devices<'_> {
     /// The cards with their kernels, one or as many as share the model, and what they say of themselves.
     fn open(&self, named: &[String]) -> Result<OpenedCards, Reason> {
         let count = self.config.tensor_parallel.get();
-        let mut cards =
-            Cards::probe().and_then(|cards| cards.open_several(named, count)).map_err(Reason::None)?;
+        let mut cards = Cards::probe().and_then(|cards| cards.open_several(named, count)).map_err(
+            |reason| match reason {
+                NoDevice::NoRoom { problem: _ } => Reason::NoRoom(reason.to_string()),
+                other => Reason::None(other),
+            },
+        )?;
         let refused = |error: &dyn std::fmt::Display| Reason::Refused(error.to_string());
         let places = Places { pack: self.pack(), cache: self.config.kernel_cache.clone() };
         // All are alike.
@@ -141,7 +149,10 @@ impl Devices<'_> {
                 CudaDevice::open_group(cards, &code)
             }
         };
-        let devices = opened.map_err(|error| refused(&error))?;
+        let devices = opened.map_err(|error| match error {
+            DeviceError::OutOfMemory { .. } | DeviceError::Full { .. } => Reason::NoRoom(error.to_string()),
+            other => refused(&other),
+        })?;
         Ok((devices.into_iter().map(|device| Box::new(device) as Box<dyn Device>).collect(), gauges))
     }
 

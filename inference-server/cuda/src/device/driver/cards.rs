@@ -39,6 +39,12 @@ pub enum NoDevice {
         /// Its words.
         problem: String,
     },
+    /// Others have the card's memory.
+    #[error("the card has no room for one more: {problem}")]
+    NoRoom {
+        /// The driver's words.
+        problem: String,
+    },
     /// A driver without a card.
     #[error("the CUDA driver has no card: ask for one (nvidia.com/gpu), or look at CUDA_VISIBLE_DEVICES")]
     NoCard,
@@ -231,7 +237,13 @@ impl Cards {
     fn held(&self, device: sys::CUdevice, description: DeviceDescription) -> Result<Card, NoDevice> {
         // SAFETY: the device is one that the driver showed; released with the card.
         let context = unsafe { result::primary_ctx::retain(device) };
-        let context = context.map_err(|error| NoDevice::Driver { problem: in_words(error) })?;
+        let context = context.map_err(|error| {
+            let problem = in_words(error);
+            match error.0 {
+                sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => NoDevice::NoRoom { problem },
+                _ => NoDevice::Driver { problem },
+            }
+        })?;
         let (context, nvml) = (Arc::new(Context { device, context }), self.nvml.clone());
         Ok(Card { description, context, nvml })
     }

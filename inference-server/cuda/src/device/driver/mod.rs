@@ -474,6 +474,7 @@ fn failed(act: &'static str) -> impl Fn(DriverError) -> DeviceError {
     move |error| {
         let problem = in_words(error);
         match error.0 {
+            Result::CUDA_ERROR_OUT_OF_MEMORY => DeviceError::Full { act, problem },
             Result::CUDA_ERROR_ILLEGAL_ADDRESS
             | Result::CUDA_ERROR_LAUNCH_FAILED
             | Result::CUDA_ERROR_LAUNCH_TIMEOUT
