@@ -1,6 +1,8 @@
 //! E4M3, 8-bit floats (OCP 8-bit floating point 1.0): a sign, four bits of exponent, three of fraction; no infinities, and
 //! 0x7F and 0xFF are no numbers. Beside a matrix of them lies a scale for each block.
 
+use std::ops::Range;
+
 /// The largest number.
 pub const E4M3_LARGEST: f32 = 448.0;
 
@@ -46,6 +48,14 @@ pub fn f32_to_e4m3(value: f32) -> u8 {
     sign | ((rounded >> 20) - (120 << 3)) as u8
 }
 
+/// Whether `columns` alone can have scales that are for `of_columns` columns each: they lie in one block, or begin with one,
+/// for blocks are counted from the first column.
+pub fn can_part(of_columns: usize, columns: &Range<usize>) -> bool {
+    of_columns > 0
+        && (columns.start.is_multiple_of(of_columns)
+            || columns.end <= columns.start / of_columns * of_columns + of_columns)
+}
+
 /// Scales of a matrix, one for each block of so many rows and columns; blocks at the ends may be smaller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockScales {
@@ -87,13 +97,18 @@ impl BlockScales {
         self.values.get(first..first + self.across).unwrap_or_default()
     }
 
-    /// Scales of `columns` of rows `rows` alone, each row with its own. Where a row has several, `columns` begin with one.
-    pub fn part(&self, rows: impl IntoIterator<Item = usize>, columns: std::ops::Range<usize>) -> Self {
+    /// Scales of `columns` of rows `rows` alone, each row with its own; `None` where they [can't be parted](can_part)
+    /// there, or there are no such rows or columns.
+    pub fn part(&self, rows: impl IntoIterator<Item = usize>, columns: Range<usize>) -> Option<Self> {
+        if columns.is_empty() || !can_part(self.of_columns, &columns) {
+            return None;
+        }
         let blocks = columns.start / self.of_columns..columns.end.div_ceil(self.of_columns);
-        let across = blocks.len();
-        let of_row = |row| self.row(row).get(blocks.clone()).unwrap_or_default();
-        let values = rows.into_iter().flat_map(of_row).copied().collect();
-        Self { values, of_rows: 1, of_columns: self.of_columns, across }
+        let mut values = Vec::new();
+        for row in rows {
+            values.extend_from_slice(self.row(row).get(blocks.clone())?);
+        }
+        Some(Self { values, of_rows: 1, of_columns: self.of_columns, across: blocks.len() })
     }
 
     /// The scales, row by row of blocks.
@@ -159,13 +174,28 @@ mod tests {
             assert_eq!(out, expected, "row {row}");
         }
         assert!(scales.row(4).is_empty());
-        let right = scales.part([0, 2], 3..5);
+        let right = scales.part([0, 2], 3..5).unwrap();
         assert_eq!([right.row(0), right.row(1)], [[2.0], [4.0]]);
-        let part = scales.part(1..3, 0..5);
+        let part = scales.part(1..3, 0..5).unwrap();
         assert_eq!([part.row(0), part.row(1)], [[1.0, 2.0], [3.0, 4.0]]);
         assert_eq!((part.values(), part.of_columns()), (&[1.0, 2.0, 3.0, 4.0][..], 3));
         for (count, block) in [(3, [2, 3]), (5, [2, 3]), (4, [0, 3]), (4, [2, 0])] {
             assert!(BlockScales::new(vec![1.0; count], [3, 5], block).is_none(), "{count} {block:?}");
         }
+    }
+
+    #[test]
+    fn columns_that_would_get_the_scales_of_others_get_none() {
+        let scales = BlockScales::new(vec![1.0, 2.0, 3.0], [1, 768], [128, 256]).unwrap();
+        let part = |columns| scales.part([0], columns).map(|part| part.values().to_vec());
+        assert_eq!(part(0..384), Some(vec![1.0, 2.0]));
+        // They begin in the middle of a block, and end beyond it.
+        assert_eq!(part(384..768), None);
+        assert_eq!(part(384..512), Some(vec![2.0]));
+        assert_eq!(part(512..768), Some(vec![3.0]));
+        assert_eq!((part(768..1024), part(256..256)), (None, None));
+        assert!(scales.part([1, 128], 0..768).is_none());
+        let whole = BlockScales::new(vec![5.0], [1, 768], [1, 768]).unwrap();
+        assert_eq!(whole.part([0], 384..768).unwrap().values(), [5.0]);
     }
 }

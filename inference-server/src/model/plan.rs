@@ -50,6 +50,8 @@ pub struct Packing {
     pub bytes: Range<usize>,
     /// How it will lie.
     pub layout: PackedLayout,
+    /// Columns that share a scale, where it is stored as E4M3.
+    pub scale_columns: Option<usize>,
     /// Where.
     pub offset: usize,
 }
@@ -76,7 +78,7 @@ impl PackPlan {
     /// How many matrices are kept as which type, and what those were that are stored as another: `Q4_K 24 (from BF16), F32 1`.
     pub fn types(&self) -> String {
         let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for Packing { tensor, layout, bytes: _, offset: _ } in &self.matrices {
+        for Packing { tensor, layout, bytes: _, scale_columns: _, offset: _ } in &self.matrices {
             *counts.entry((layout.kind().name(), tensor.kind().name())).or_default() += 1;
         }
         let words = counts.iter().map(|((kept, stored), count)| {
@@ -294,7 +296,8 @@ impl<'a> Planner<'a> {
         let offset = self.length.ok_or(ModelError::TooLarge)?;
         self.length =
             offset.checked_add(layout.bytes()).and_then(|end| end.checked_next_multiple_of(ALIGNMENT));
-        self.matrices.push(Packing { tensor: tensor.clone(), bytes, layout, offset });
+        let scale_columns = self.source.scale_columns(tensor);
+        self.matrices.push(Packing { tensor: tensor.clone(), bytes, layout, scale_columns, offset });
         Ok(PackedMatrix::new(layout, Arc::clone(&self.arena), offset))
     }
 }

@@ -56,6 +56,12 @@ pub trait TensorSource: Sync {
     /// The bytes of `tensor`, which must be of this source; none before [`Self::map`].
     fn bytes(&self, tensor: &TensorInfo) -> &[u8];
 
+    /// Columns of the matrix `tensor` that share a scale, where it is stored as E4M3; known before anything is mapped.
+    fn scale_columns(&self, tensor: &TensorInfo) -> Option<usize> {
+        let _ = tensor;
+        None
+    }
+
     /// The scales of `tensor`, which must be of this source, where it is stored as E4M3; read once it is mapped.
     ///
     /// # Errors

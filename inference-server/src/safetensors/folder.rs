@@ -245,6 +245,10 @@ impl TensorSource for SafetensorsFolder {
         self.shards.bytes(tensor)
     }
 
+    fn scale_columns(&self, tensor: &TensorInfo) -> Option<usize> {
+        self.scales.columns(tensor)
+    }
+
     fn scales(&self, tensor: &TensorInfo) -> Result<Option<BlockScales>, ModelError> {
         self.scales.read(&self.shards, tensor)
     }

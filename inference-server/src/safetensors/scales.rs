@@ -68,6 +68,11 @@ impl Scales {
         self.names.contains(name)
     }
 
+    /// Columns of `matrix` that share one.
+    pub(super) fn columns(&self, matrix: &TensorInfo) -> Option<usize> {
+        self.of.get(matrix.name()).map(|scaling| scaling.block[1])
+    }
+
     /// Those of `matrix`, which is mapped.
     ///
     /// # Errors

@@ -9,12 +9,47 @@ use crate::synth::{E4m3, Family, Format, Shape, SynthSpec, WriteOptions};
 
 /// A tiny model of `family` whose matrices are E4M3, at `path`. Its blocks at the ends are smaller than the others.
 pub(crate) fn write_e4m3(path: &Path, family: Family, e4m3: E4m3) {
-    let mut shape = Shape { feed_forward: 320, ..Shape::named("tiny", family).unwrap() };
+    write_e4m3_of(path, family, e4m3, 320);
+}
+
+/// The same with feed-forward parts of `columns` columns.
+pub(crate) fn write_e4m3_of(path: &Path, family: Family, e4m3: E4m3, columns: usize) {
+    let mut shape = Shape { feed_forward: columns, ..Shape::named("tiny", family).unwrap() };
     if family.is_mixture() {
-        (shape.expert_feed_forward, shape.experts) = (320, 4);
+        (shape.expert_feed_forward, shape.experts) = (columns, 4);
     }
     let spec = SynthSpec::new(family, shape, Format::Safetensors, crate::gguf::TensorType::BF16);
     SynthSpec { e4m3: Some(e4m3), seed: 7, ..spec }.write(path, WriteOptions::default()).unwrap();
+}
+
+/// Makes blocks of 128 x `columns` of the model at `path`, which has blocks of 128 x 128: each has the scale of its first.
+pub(crate) fn widen_blocks(path: &Path, columns: usize) {
+    let config = path.join("config.json");
+    let mut said: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    said["quantization_config"]["weight_block_size"][1] = columns.into();
+    std::fs::write(config, said.to_string()).unwrap();
+    let weights = path.join("model.safetensors");
+    let file = std::fs::read(&weights).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let written = tensors.tensors().into_iter().map(|(name, tensor)| match tensor.shape() {
+        &[rows, across] if name.ends_with("_scale_inv") => {
+            let row = tensor.data().chunks_exact(across * 4);
+            let kept = row.flat_map(|row| row.chunks_exact(4).step_by(columns / 128).flatten().copied());
+            (name, tensor.dtype(), vec![rows, across.div_ceil(columns / 128)], kept.collect())
+        }
+        shape => (name, tensor.dtype(), shape.to_vec(), tensor.data().to_vec()),
+    });
+    save(&weights, &written.collect::<Vec<_>>());
+}
+
+/// A tensor's name, type, shape and bytes.
+type Written = (String, Dtype, Vec<usize>, Vec<u8>);
+
+fn save(path: &Path, tensors: &[Written]) {
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
 /// The model at `from` again at `to`, its E4M3 times their scales as bfloat16: what transformers dequantises it to. By the
@@ -25,7 +60,7 @@ pub(crate) fn dequantize_e4m3(from: &Path, to: &Path) {
     config.as_object_mut().unwrap().remove("quantization_config").unwrap();
     let file = std::fs::read(from.join("model.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
-    let mut written: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut written: Vec<Written> = Vec::new();
     for (name, tensor) in tensors.tensors().into_iter().filter(|(name, _)| !name.contains("_scale")) {
         let (dtype, bytes) = match tensor.dtype() {
             Dtype::F8_E4M3 => {
@@ -37,12 +72,9 @@ pub(crate) fn dequantize_e4m3(from: &Path, to: &Path) {
         };
         written.push((name, dtype, tensor.shape().to_vec(), bytes));
     }
-    let views = written.iter().map(|(name, dtype, shape, bytes)| {
-        (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
-    });
     std::fs::create_dir(to).unwrap();
     std::fs::write(to.join("config.json"), config.to_string()).unwrap();
-    std::fs::write(to.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    save(&to.join("model.safetensors"), &written);
 }
 
 fn multiplied(matrix: &TensorView<'_>, scales: &TensorView<'_>) -> Vec<u8> {

@@ -204,7 +204,7 @@ pub(super) fn pack_all(
 ) -> Result<(), LoadError> {
     let total_bytes = plan.bytes as u64;
     progress(LoadProgress { phase: LoadPhase::Repack, bytes: 0, total_bytes });
-    for Packing { tensor, bytes, layout, offset } in &plan.matrices {
+    for Packing { tensor, bytes, layout, scale_columns: _, offset } in &plan.matrices {
         let failed = || LoadError::Pack { tensor: tensor.name().to_owned() };
         let stored = source.bytes(tensor).get(bytes.clone()).ok_or_else(failed)?;
         let scales = source.scales(tensor)?;

@@ -11,6 +11,7 @@ use weighbridge_cuda::form::Form;
 
 use super::record::Unserved;
 use crate::kernels::StoredType;
+use crate::kernels::e4m3::can_part;
 use crate::kernels::elementwise::{Activation, Norm, QkvShape};
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::pool::WorkerPanicked;
@@ -190,6 +191,13 @@ pub(super) fn slices(model: &dyn DecoderModel, plan: &PackPlan, shard: Shard) ->
                 )));
             }
         }
+        if let Some(block) = packing.scale_columns.filter(|block| !can_part(*block, columns)) {
+            let (name, width, of) = (packing.tensor.name(), columns.len(), shard.of);
+            unserved.get_or_insert(Unserved(format!(
+                "each of {of} cards would have {width} columns of {name}, of which {block} share a scale: take fewer \
+                 cards, or another type of weights"
+            )));
+        }
     }
     match unserved {
         Some(unserved) => Err(unserved),
@@ -197,7 +205,7 @@ pub(super) fn slices(model: &dyn DecoderModel, plan: &PackPlan, shard: Shard) ->
     }
 }
 
-/// A stored type by its name, and the columns that can't be parted: of E4M3, those that may share a scale.
+/// A stored type by its name, and the columns that can't be parted: of E4M3, a tile's, which has one scale a row.
 fn stored_blocks(kind: StoredType) -> (&'static str, usize) {
     let block = match kind {
         StoredType::Ggml(kind) => kind.block_elements(),

@@ -45,7 +45,7 @@ impl WeightsPlan {
     pub(super) fn new(plan: &PackPlan, slices: &Slices) -> Self {
         let mut weights = Self::default();
         for packing in &plan.matrices {
-            let Packing { layout, offset, tensor, bytes: _ } = packing;
+            let Packing { layout, offset, tensor, bytes: _, scale_columns: _ } = packing;
             let Some(slice) = slices.of(packing) else { continue };
             let form = form_of(tensor.kind(), layout.kind());
             let (rows, columns) = (slice.row_count(), slice.columns.len());
@@ -87,7 +87,7 @@ impl WeightsPlan {
         let mut rows_of = Rows::default();
         let mut sliced = Vec::new();
         for packing in &plan.matrices {
-            let Packing { tensor, bytes, layout, offset } = packing;
+            let Packing { tensor, bytes, layout, scale_columns: _, offset } = packing;
             let lost = || LoadProblem::Tensor(tensor.name().to_owned());
             // What other cards have alone has no place here.
             let Some(Place { matrix, slice }) = self.places.get(offset) else { continue };
@@ -106,9 +106,11 @@ impl WeightsPlan {
                 let count = step.min(matrix.rows - first);
                 let part = stored.of(slice, first..first + count, &mut sliced).ok_or_else(lost)?;
                 // Each row with its own, wherever a part begins.
-                let scales = scales.as_ref().map(|scales| {
-                    scales.part(slice.places(first..first + count).flatten(), slice.columns.clone())
-                });
+                let own = |scales: &BlockScales| {
+                    let rows = slice.places(first..first + count).flatten();
+                    scales.part(rows, slice.columns.clone()).ok_or_else(lost)
+                };
+                let scales = scales.as_ref().map(own).transpose()?;
                 let part = StoredRows::new(kind, part, scales.as_ref()).ok_or_else(lost)?;
                 let converted = rows_of.converted(packing, matrix, part);
                 let scales = scales.as_ref().filter(|_| matrix.form == Form::E4m3);

@@ -10,7 +10,7 @@ use super::*;
 use crate::model::plan_decoder;
 use crate::safetensors::SafetensorsFolder;
 use crate::synth::E4m3;
-use crate::testing::{dequantize_e4m3, write_e4m3};
+use crate::testing::{dequantize_e4m3, widen_blocks, write_e4m3, write_e4m3_of};
 
 /// As of the families' goldens on a card: of the next token, in nats.
 const MEAN_DIVERGENCE: f64 = 1e-3;
@@ -26,6 +26,12 @@ fn cpu(source: &dyn TensorSource) -> CpuBackend {
     let options =
         CpuOptions { threads: NonZeroUsize::new(1), kv: KvMemory::Blocks(16), ..CpuOptions::default() };
     CpuBackend::load(source, &options, &mut |_| ()).unwrap()
+}
+
+fn on_two(source: &dyn TensorSource) -> Result<CudaBackend, LoadError> {
+    let devices = EmulatedDevice::group(2, 1 << 30);
+    let devices = devices.into_iter().map(|device| Box::new(device) as Box<dyn Device>).collect();
+    CudaBackend::load_on(devices, source, &[], &OPTIONS, &mut |_| ())
 }
 
 /// Logits of a prompt, which the library multiplies on a card, and of a step, which our own kernels do.
@@ -90,12 +96,34 @@ fn two_cards_share_the_bytes_of_the_file() {
             let path = folder.path().join(&what);
             write_e4m3(&path, family, e4m3);
             let source = SafetensorsFolder::open(&path).unwrap();
-            let devices = EmulatedDevice::group(2, 1 << 30);
-            let devices = devices.into_iter().map(|device| Box::new(device) as Box<dyn Device>).collect();
-            let mut two = CudaBackend::load_on(devices, &source, &[], &OPTIONS, &mut |_| ()).unwrap();
-            hold(&what, &logits(&mut two), &logits(&mut card(&source)));
+            hold(&what, &logits(&mut on_two(&source).unwrap()), &logits(&mut card(&source)));
         }
     }
+}
+
+/// Columns of a card that begin in the middle of what shares a scale would be multiplied by others' scales.
+#[test]
+fn columns_that_share_a_scale_are_not_parted() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |feed_forward: usize, block: usize| {
+        let path = folder.path().join(format!("{feed_forward}-{block}"));
+        write_e4m3_of(&path, Family::Llama, E4m3::Blocks, feed_forward);
+        widen_blocks(&path, block);
+        SafetensorsFolder::open(&path).unwrap()
+    };
+    // Cards that begin with a block, and a scale for all of a row.
+    for (feed_forward, block) in [(1024, 256), (768, 768)] {
+        let what = format!("{feed_forward} columns in blocks of {block} on two");
+        let source = written(feed_forward, block);
+        hold(&what, &logits(&mut on_two(&source).unwrap()), &logits(&mut cpu(&source)));
+    }
+    let source = written(768, 256);
+    hold("768 columns in blocks of 256", &logits(&mut card(&source)), &logits(&mut cpu(&source)));
+    assert_eq!(
+        on_two(&source).unwrap_err().to_string(),
+        "the GPU: each of 2 cards would have 384 columns of model.layers.0.mlp.down_proj.weight, of which 256 share a \
+         scale: take fewer cards, or another type of weights"
+    );
 }
 
 #[test]
