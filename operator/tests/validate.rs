@@ -37,9 +37,14 @@ fn provider(spec: Value) -> ExternalProvider {
     .expect("an ExternalProvider")
 }
 
+/// A profile with `count` of `resource`.
+fn cards(resource: &str, count: i32) -> Value {
+    json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": resource, "count": count}})
+}
+
 /// A profile with `count` slices of a card.
 fn slices(count: i32) -> Value {
-    json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "nvidia.com/mig-3g.40gb", "count": count}})
+    cards("nvidia.com/mig-3g.40gb", count)
 }
 
 fn refused(result: Result<impl std::fmt::Debug, Refusal>, reason: Reason, words: &[&str]) {
@@ -199,6 +204,32 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             vec!["ResourceProfile \"p\": gpu.count is 2", "a larger slice"],
         ),
         (
+            with(json!({"profile": "p", "gpus": 2})),
+            ModelReferences { profile: profile(cards("nvidia.com/gpu.shared", 1)), ..NONE },
+            Reason::InvalidSpec,
+            vec![
+                "openWeights.resources.gpus is 2",
+                "several shares of a card (nvidia.com/gpu.shared)",
+                "set it to 1",
+            ],
+        ),
+        (
+            with(json!({"profile": "p"})),
+            ModelReferences { profile: profile(cards("nvidia.com/mig-1g.10gb.shared", 3)), ..NONE },
+            Reason::InvalidSpec,
+            vec![
+                "ResourceProfile \"p\": gpu.count is 3",
+                "shares of a card (nvidia.com/mig-1g.10gb.shared)",
+                "a profile of whole cards",
+            ],
+        ),
+        (
+            with(json!({"profile": "p"})),
+            ModelReferences { profile: profile(cards("nvidia.com/a100.shared", 2)), ..NONE },
+            Reason::InvalidSpec,
+            vec!["gpu.count is 2", "nvidia.com/a100.shared"],
+        ),
+        (
             with(json!({"profile": "p"})),
             ModelReferences { profile: profile(json!({"cpu": "many", "memory": "1Gi"})), ..NONE },
             Reason::InvalidSpec,
@@ -326,7 +357,9 @@ fn another_makers_card_is_refused_before_a_pod_holds_it() {
         let result = validate::model(&asked, &found(resource), Place::Cluster);
         refused(result, Reason::InvalidSpec, &words);
     }
-    for resource in ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb"] {
+    for resource in
+        ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb", "nvidia.com/mig-1g.10gb.shared"]
+    {
         let result = validate::model(&asked, &found(resource), Place::Cluster);
         assert!(result.is_ok(), "{resource}: {result:?}");
     }

@@ -117,24 +117,34 @@ pub(super) fn hardware(
     })
 }
 
-/// A count that makes sense: GPUs of one model add up through NCCL, which does not reach from slice to slice of a card.
+/// A count that makes sense: GPUs of one model add up through NCCL, which does not reach from slice to slice of a card, and
+/// shares of a card are that card to the driver, which shows it once.
 fn countable(gpu: &Gpu, profile: &str, overridden: bool) -> Result<(), Refusal> {
     let Gpu { resource, count, product: _ } = gpu;
     if *count < 1 {
         return Err(Refusal::invalid(format!("openWeights.resources.gpus is {count}: set 1 or more")));
     }
-    if *count > 1 && resource.starts_with("nvidia.com/mig-") {
-        let field = if overridden {
-            "openWeights.resources.gpus".to_owned()
-        } else {
-            format!("ResourceProfile {profile:?}: gpu.count")
-        };
-        return Err(Refusal::invalid(format!(
-            "{field} is {count}, and slices of cards ({resource}) can't share a model: set it to 1, or name a profile of \
-             whole cards or of a larger slice"
-        )));
-    }
-    Ok(())
+    let problem = if *count == 1 {
+        return Ok(());
+    } else if resource.ends_with(".shared") {
+        format!(
+            "several shares of a card ({resource}) give a model no more of it than one: set it to 1, or name a profile of \
+             whole cards"
+        )
+    } else if resource.starts_with("nvidia.com/mig-") {
+        format!(
+            "slices of cards ({resource}) can't share a model: set it to 1, or name a profile of whole cards or of a \
+             larger slice"
+        )
+    } else {
+        return Ok(());
+    };
+    let field = if overridden {
+        "openWeights.resources.gpus".to_owned()
+    } else {
+        format!("ResourceProfile {profile:?}: gpu.count")
+    };
+    Err(Refusal::invalid(format!("{field} is {count}, and {problem}")))
 }
 
 /// The CRD says the same; with an older one the apiserver would refuse the pod later.
