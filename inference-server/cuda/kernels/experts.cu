@@ -48,6 +48,8 @@ KERNEL(route, RouteParameters, WARPS* WARP) {
                 expert = other_expert;
             }
         }
+        // Scores that are no numbers leave none: any will do, for the share is no number either.
+        if (expert == 0xFFFFFFFF) expert = turn;
         last = best;
         last_expert = expert;
         float share = expf(best - greatest) / total;

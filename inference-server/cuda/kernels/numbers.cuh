@@ -31,13 +31,14 @@ DEVICE uint32_t rest_bf16(float low, float high, uint32_t pair) {
     return pack_bf16(low - bf16_low(pair), high - bf16_high(pair));
 }
 
-// E4M3 (OCP 8-bit floating point 1.0): 0x7F and 0xFF are no numbers, and nothing is infinite.
+// E4M3 (OCP 8-bit floating point 1.0): nothing is infinite. 0x7F and 0xFF are no numbers, and become 480 here: where a
+// matrix has one, `repack_e4m3` says so in its scale.
 DEVICE float e4m3_to_f32(uint8_t bits) {
     float magnitude = bits_to_f32(static_cast<uint32_t>(bits & 0x7F) << 20) * 0x1p120f;
     return bits & 0x80 ? -magnitude : magnitude;
 }
 
-// To the nearest E4M3, ties to even; beyond 448 becomes 448.
+// To the nearest E4M3, ties to even; beyond 448 becomes 448, and so does what is no number.
 DEVICE uint8_t f32_to_e4m3(float value) {
     uint32_t sign = (f32_to_bits(value) >> 24) & 0x80;
     float magnitude = fminf(fabsf(value), 448.0f);

@@ -1,7 +1,8 @@
 // Weights as files store them (ggml's blocks, row by row; E4M3 bytes with scales) to the forms that products read.
 //
 // Shapes: stored holds rows of `row_bytes`; out is the form's strips. Rows past the last are zeros. Numerics: quants
-// and scales keep their bits; 32-bit floats become two bfloat16. Source: ggml's block layouts (`ggml-common.h`).
+// and scales keep their bits; 32-bit floats become two bfloat16. A row's block of E4M3 with a code that is no number
+// gets a scale that is none. Source: ggml's block layouts (`ggml-common.h`).
 #include "forms.cuh"
 
 struct RepackParameters {
@@ -111,20 +112,28 @@ KERNEL(repack_f32, RepackParameters, WARPS* WARP) { repack_plain<true>(p); }
 KERNEL(repack_e4m3, RepackParameters, WARPS* WARP) {
     each_tile<E4m3>(p, [&](uint8_t* strip, const Place& at) {
         uint8_t* tile = strip + static_cast<size_t>(at.tile) * E4m3::bytes;
+        // Rows with a code that is no number, a bit each: products take it for 480, so that their scale is none.
+        uint32_t no_numbers = 0;
         auto quant = [&](int row, int column) -> uint32_t {
             const uint8_t* stored = stored_row(p, at.first_row + row);
             uint32_t of = at.tile * E4m3::columns + column;
-            return stored && of < p.columns ? stored[of] : 0;
+            uint32_t code = stored && of < p.columns ? stored[of] : 0;
+            if ((code & 0x7F) == 0x7F) no_numbers |= 1u << row;
+            return code;
         };
         for (int step = 0; step < E4m3::columns / STEP; ++step) {
             uint32_t* out = reinterpret_cast<uint32_t*>(tile + step / 2 * 512 + at.lane * 16 + step % 2 * 8);
             for (int half = 0; half < 2; ++half) out[half] = bytes_of<E4m3>(at, step, half, quant);
+        }
+        UNROLL for (int mask = WARP / 2; mask > 0; mask /= 2) {
+            no_numbers |= __shfl_xor_sync(0xFFFFFFFFu, no_numbers, mask);
         }
         if (at.lane < STRIP_ROWS) {
             uint32_t row = at.first_row + at.lane;
             uint32_t across = (p.columns + p.scale_columns - 1) / p.scale_columns;
             uint32_t column = at.tile * E4m3::columns / p.scale_columns;
             float scale = row < p.rows ? p.scales.at[row / p.scale_rows * across + column] : 0.0f;
+            if (no_numbers >> at.lane & 1) scale = bits_to_f32(0x7FC00000);
             reinterpret_cast<float*>(tile + 2048)[at.lane] = scale;
         }
     });

@@ -51,9 +51,14 @@ struct RotaryParameters {
 static_assert(sizeof(RotaryParameters) == 112, "as in src/operations/rotary.rs");
 
 constexpr int WARPS = 8, MAX_HEAD = 256, SLOTS = 16;
+// A half that is no number.
+constexpr uint16_t NO_HALF = 0x7E00;
+
+DEVICE bool is_number(float value) { return value == value; }
 
 DEVICE uint16_t to_half(float value) { return f32_to_f16(fminf(fmaxf(value, -65504.0f), 65504.0f)); }
 
+// Keys and values are always numbers: no number becomes the largest, and E4M3's codes for none are never written.
 DEVICE void store(uint8_t* base, size_t at, float value, bool e4m3) {
     if (e4m3) {
         base[at] = f32_to_e4m3(value);
@@ -95,8 +100,18 @@ KERNEL(rotate_and_store, RotaryParameters, WARPS* WARP) {
     __syncwarp();
     if (is_query) {
         uint16_t* out = p.queries.at + (static_cast<size_t>(row) * p.heads + index) * p.head_stride;
+        // What is kept is a number, for slots that are not seen are multiplied by 0. Where a key or a value of this row
+        // is none, its queries are, and so is what they attend to.
+        const size_t kv = static_cast<size_t>(row) * all + p.heads + index / (p.heads / p.kv_heads);
+        const float *key = p.qkv.at + kv * p.head, *value = key + static_cast<size_t>(p.kv_heads) * p.head;
         for (uint32_t e = lane; e < p.head_stride; e += WARP) {
-            out[e] = e < p.head ? to_half(head[e] * p.query_scale) : 0;
+            if (e >= p.head) {
+                out[e] = 0;
+            } else if (is_number(head[e]) && is_number(key[e]) && is_number(value[e])) {
+                out[e] = to_half(head[e] * p.query_scale);
+            } else {
+                out[e] = NO_HALF;
+            }
         }
         return;
     }

@@ -42,6 +42,17 @@ pub(crate) fn widen_blocks(path: &Path, columns: usize) {
     save(&weights, &written.collect::<Vec<_>>());
 }
 
+/// Puts a code that is no number into the middle of the matrix `name` of the model at `path`.
+pub(crate) fn damage(path: &Path, name: &str) {
+    let weights = path.join("model.safetensors");
+    let mut file = std::fs::read(&weights).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let data = tensors.tensor(name).unwrap().data();
+    let at = data.as_ptr().addr() - file.as_ptr().addr() + data.len() / 2;
+    file[at] = 0x7F;
+    std::fs::write(weights, file).unwrap();
+}
+
 /// A tensor's name, type, shape and bytes.
 type Written = (String, Dtype, Vec<usize>, Vec<u8>);
 

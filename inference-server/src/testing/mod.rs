@@ -6,7 +6,7 @@ mod e4m3;
 mod source;
 
 pub(crate) use backend::{Gate, SimulatedBackend, SimulatedDrawing};
-pub(crate) use e4m3::{dequantize_e4m3, widen_blocks, write_e4m3, write_e4m3_of};
+pub(crate) use e4m3::{damage, dequantize_e4m3, widen_blocks, write_e4m3, write_e4m3_of};
 pub(crate) use source::NotedFile;
 
 use crate::tokenizer::{TokenType, Tokenizer, TokenizerMetadata};

@@ -19,6 +19,8 @@ pub(super) fn cases() -> Vec<Case> {
             let shape = format!("{rows} rows to {chosen} of {experts} in tiles of {}", width.rows());
             all.push(Case::new("experts", shape, 0.0, move |d| sorted(d, rows, experts, chosen, width)));
         }
+        let shape = format!("{rows} rows to {chosen} of {experts}, one of no numbers");
+        all.push(Case::new("experts", shape, 0.0, move |d| routed_nowhere(d, rows, experts, chosen)));
         let shape = format!("{rows} rows of {chosen} added up");
         all.push(Case::new("experts", shape, 1e-6, move |d| combined(d, rows, chosen)));
     }
@@ -67,6 +69,37 @@ fn routed(
     let (choices, shares) = expected_routes(&scores, experts, chosen, normalized);
     let same = device.read::<u32>(route.choices, rows * chosen)? == choices;
     Ok(if same { error(&device.read::<f32>(route.shares, rows * chosen)?, &shares) } else { f64::INFINITY })
+}
+
+/// A row whose scores are no numbers goes to experts that there are, with shares that are none; all others as ever.
+fn routed_nowhere(
+    device: &mut dyn Device,
+    rows: usize,
+    experts: usize,
+    chosen: usize,
+) -> Result<f64, DeviceError> {
+    let mut scores = scores(rows, experts);
+    let (expected, _) = expected_routes(&scores, experts, chosen, true);
+    scores[(rows - 1) * experts..].fill(f32::NAN);
+    let room = (rows * chosen * 4) as u64;
+    let route = Route {
+        scores: device.allocate_with(&scores)?,
+        rows,
+        experts,
+        chosen,
+        normalized: true,
+        choices: device.allocate(room)?,
+        shares: device.allocate(room)?,
+    };
+    device.launch(&route.launch())?;
+    let choices = device.read::<u32>(route.choices, rows * chosen)?;
+    let shares = device.read::<f32>(route.shares, rows * chosen)?;
+    let others = (rows - 1) * chosen;
+    let right = choices[..others] == expected[..others]
+        && choices[others..].iter().all(|choice| (*choice as usize) < experts)
+        && shares[..others].iter().all(|share| share.is_finite())
+        && shares[others..].iter().all(|share| share.is_nan());
+    Ok(if right { 0.0 } else { f64::INFINITY })
 }
 
 fn sorted(

@@ -31,6 +31,8 @@ pub(super) fn cases() -> Vec<Case> {
         all.push(Case::new("embed", named("looked up"), 2e-6, move |d| embedded(d, form, 35, columns)));
         all.push(Case::new("product", named("of 3 experts"), 1e-4, move |d| grouped(d, form, 35, columns)));
     }
+    let shape = "E4m3 [35, 384] with codes that are no numbers".to_owned();
+    all.push(Case::new("expand", shape, 4e-3, |d| damaged(d, 35, 384)));
     for (rows, columns, tokens) in [(64, 96, 3), (48, 160, 80)] {
         let shape = format!("plain [{rows}, {columns}] x {tokens}");
         all.push(Case::new("multiply", shape, 1e-5, move |d| plain(d, rows, columns, tokens)));
@@ -160,6 +162,32 @@ fn expanded(device: &mut dyn Device, form: Form, rows: usize, columns: usize) ->
         sum.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
     }
     Ok(error(&sum, &weights))
+}
+
+/// Codes of E4M3 that are no numbers: all of a row's 128 columns with one become none, and no others do.
+fn damaged(device: &mut dyn Device, rows: usize, columns: usize) -> Result<f64, DeviceError> {
+    let (mut stored, mut weights, scales) = e4m3(rows, columns, 13);
+    for (row, column, code) in
+        [(0, 127, 0x7F), (5, 128, 0xFF), (13, 383, 0x7F), (20, 200, 0xFF), (34, 0, 0x7F)]
+    {
+        stored[row * columns + column] = code;
+        let block = row * columns + column / 128 * 128;
+        weights[block..block + 128].fill(f32::NAN);
+    }
+    let at = device.allocate(Form::E4m3.bytes(rows, columns))?;
+    let matrix = Matrix { form: Form::E4m3, rows, columns, at };
+    let scales = Scales { at: device.allocate_with(&scales)?, of_rows: 128, of_columns: 128 };
+    let stored = device.allocate_with(&stored)?;
+    device.launch(&Repack { out: &matrix, stored, scales: Some(scales) }.launch())?;
+    let out = device.allocate((rows * columns * 2) as u64)?;
+    device.launch(&expand(&matrix, 0, out, columns))?;
+    let mut found = floats(&device.read::<u16>(out, rows * columns)?);
+    for (found, weight) in found.iter_mut().zip(&mut weights) {
+        if found.is_nan() && weight.is_nan() {
+            (*found, *weight) = (0.0, 0.0);
+        }
+    }
+    Ok(error(&found, &weights))
 }
 
 fn embedded(device: &mut dyn Device, form: Form, rows: usize, columns: usize) -> Result<f64, DeviceError> {

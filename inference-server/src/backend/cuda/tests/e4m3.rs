@@ -10,7 +10,7 @@ use super::*;
 use crate::model::plan_decoder;
 use crate::safetensors::SafetensorsFolder;
 use crate::synth::E4m3;
-use crate::testing::{dequantize_e4m3, widen_blocks, write_e4m3, write_e4m3_of};
+use crate::testing::{damage, dequantize_e4m3, widen_blocks, write_e4m3, write_e4m3_of};
 
 /// As of the families' goldens on a card: of the next token, in nats.
 const MEAN_DIVERGENCE: f64 = 1e-3;
@@ -176,5 +176,41 @@ fn weights_are_the_same_in_however_many_parts_they_are_sent() {
         };
         // Room for 176 rows of 256 columns, no multiple of a block's 128.
         assert!(load(48 << 10) == load(1 << 22), "{}", e4m3.name());
+    }
+}
+
+/// As on a CPU, logits are no numbers, so that requests fail in words; also where keys and values are kept as E4M3.
+#[test]
+fn a_damaged_matrix_gives_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in [Family::Llama, Family::Qwen3, Family::Qwen3Moe] {
+        let of_layer: &[&str] = if family.is_mixture() {
+            &["self_attn.v_proj", "self_attn.o_proj"]
+        } else {
+            &[
+                "self_attn.q_proj",
+                "self_attn.k_proj",
+                "self_attn.v_proj",
+                "self_attn.o_proj",
+                "mlp.up_proj",
+                "mlp.down_proj",
+            ]
+        };
+        for part in of_layer {
+            let what = format!("{}-{part}", family.name());
+            let path = folder.path().join(&what);
+            write_e4m3(&path, family, E4m3::Channels);
+            damage(&path, &format!("model.layers.0.{part}.weight"));
+            let source = SafetensorsFolder::open(&path).unwrap();
+            let hold = |on: &str, backend: &mut dyn Backend| {
+                let rows = logits(backend);
+                assert!(rows.iter().flatten().all(|logit| logit.is_nan()), "{what} on the {on}");
+            };
+            hold("CPU", &mut cpu(&source));
+            for cache in [CacheKind::F16, CacheKind::E4m3] {
+                let options = CudaOptions { cache, ..OPTIONS };
+                hold(&format!("card, {cache:?}"), &mut super::card(&source, &options).unwrap());
+            }
+        }
     }
 }
