@@ -101,7 +101,7 @@ pub enum NoDevice {
 /// Which card to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first.
+    /// The first on which kernels run.
     #[default]
     First,
     /// The one of this identifier, as `nvidia-smi -L` prints it: `GPU-…`, or `MIG-…` of a slice.
@@ -224,7 +224,8 @@ impl Cards {
         self.held(device, description)
     }
 
-    /// Opens those of `named`, in this order, or the first `count` where none is named: cards that compute together.
+    /// Opens those of `named`, in this order, or the first `count` on which kernels run where none is named: cards that
+    /// compute together.
     ///
     /// # Errors
     /// As [`Self::open`], and when they are too few or unlike each other.
@@ -249,19 +250,24 @@ impl Cards {
     }
 }
 
-/// Those of `named` among `cards`, or the first `count` where none is named, if they can compute together.
+/// Those of `named` among `cards`, or the first `count` on which kernels run where none is named, if they can compute
+/// together.
 fn choose_several<D: Copy>(
     cards: &[(D, DeviceDescription)],
     named: &[String],
     count: usize,
 ) -> Result<Vec<(D, DeviceDescription)>, NoDevice> {
     let chosen: Vec<_> = if named.is_empty() {
-        let rest =
-            (0..count).map(|first| choose(cards.get(first..).unwrap_or_default(), &DeviceChoice::First));
-        match rest.collect() {
-            Err(NoDevice::NoCard) => return Err(NoDevice::TooFew { wanted: count, found: cards.len() }),
-            chosen => chosen?,
+        let new_enough = cards.iter().filter(|(_, card)| capable(card).is_ok());
+        let first: Vec<_> = new_enough.take(count).cloned().collect();
+        if first.len() < count {
+            // An older one is why, unless with it they would be too few as well.
+            if first.is_empty() || cards.len() >= count {
+                cards.iter().try_for_each(|(_, card)| capable(card))?;
+            }
+            return Err(NoDevice::TooFew { wanted: count, found: cards.len() });
         }
+        first
     } else {
         let each = named.iter().map(|uuid| choose(cards, &DeviceChoice::Uuid(uuid.clone())));
         each.collect::<Result<_, _>>()?
@@ -288,9 +294,11 @@ fn choose<D: Copy>(
     cards: &[(D, DeviceDescription)],
     choice: &DeviceChoice,
 ) -> Result<(D, DeviceDescription), NoDevice> {
-    let mut cards_left = cards.iter();
-    let found = match choice {
-        DeviceChoice::First => cards_left.next().ok_or(NoDevice::NoCard)?,
+    let (device, description) = match choice {
+        DeviceChoice::First => {
+            let first = cards.iter().find(|(_, card)| capable(card).is_ok());
+            first.or(cards.first()).ok_or(NoDevice::NoCard)?
+        }
         DeviceChoice::Uuid(uuid) => {
             let not_found = || NoDevice::NotFound {
                 wanted: uuid.clone(),
@@ -298,15 +306,19 @@ fn choose<D: Copy>(
             };
             // A slice and its card have the same digits: the driver shows a process one or the other.
             let digits = |uuid: &str| uuid.get(4..).map(str::to_ascii_lowercase);
-            cards_left.find(|(_, card)| digits(&card.uuid) == digits(uuid)).ok_or_else(not_found)?
+            cards.iter().find(|(_, card)| digits(&card.uuid) == digits(uuid)).ok_or_else(not_found)?
         }
     };
-    let (device, description) = found;
-    if description.capability < LEAST_CAPABILITY {
-        let (name, capability) = (description.name.clone(), description.capability);
-        return Err(NoDevice::OldCard { name, capability });
-    }
+    capable(description)?;
     Ok((*device, description.clone()))
+}
+
+/// That kernels run on `card`.
+fn capable(card: &DeviceDescription) -> Result<(), NoDevice> {
+    if card.capability < LEAST_CAPABILITY {
+        return Err(NoDevice::OldCard { name: card.name.clone(), capability: card.capability });
+    }
+    Ok(())
 }
 
 fn describe(
@@ -415,6 +427,26 @@ mod tests {
             "Card has compute capability 9.0 and Card has 8.9: cards that compute together have the same"
         );
         assert!(said(&[1, 1], 2).contains("is named twice"));
+    }
+
+    #[test]
+    fn older_cards_are_passed_over_unless_there_are_no_others() {
+        let uuids: Vec<String> = (1..5).map(whole).collect();
+        let capabilities = [(7, 5), (9, 0), (7, 0), (9, 0)];
+        let cards: Vec<_> = uuids.iter().zip(capabilities).map(|(uuid, at)| card(uuid, at)).collect();
+        assert_eq!(choose(&cards, &DeviceChoice::First).unwrap().1.uuid, uuids[1]);
+        let several = |count| choose_several(&cards, &[], count);
+        let taken: Vec<_> = several(2).unwrap().into_iter().map(|(_, card)| card.uuid).collect();
+        assert_eq!(taken, [uuids[1].clone(), uuids[3].clone()]);
+        let old = "Card has compute capability 7.5, and 8.0 or later (Ampere) is needed";
+        assert_eq!(several(3).unwrap_err().to_string(), old);
+        assert_eq!(several(5).unwrap_err(), NoDevice::TooFew { wanted: 5, found: 4 });
+        let alone = &cards[..1];
+        assert_eq!(choose(alone, &DeviceChoice::First).unwrap_err().to_string(), old);
+        for count in [1, 2] {
+            assert_eq!(choose_several(alone, &[], count).unwrap_err().to_string(), old);
+        }
+        assert_eq!(choose_several::<i32>(&[], &[], 2).unwrap_err(), NoDevice::TooFew { wanted: 2, found: 0 });
     }
 
     #[test]
