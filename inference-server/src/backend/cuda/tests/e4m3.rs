@@ -94,7 +94,7 @@ fn two_cards_share_the_bytes_of_the_file() {
         for e4m3 in E4m3::ALL {
             let what = format!("{}-{} on two", family.name(), e4m3.name());
             let path = folder.path().join(&what);
-            write_e4m3(&path, family, e4m3);
+            write_e4m3_of(&path, family, e4m3, 512);
             let source = SafetensorsFolder::open(&path).unwrap();
             hold(&what, &logits(&mut on_two(&source).unwrap()), &logits(&mut card(&source)));
         }
