@@ -1,30 +1,24 @@
-//! What the benchmarks of a whole model on a GPU share. Each takes a device, so that a test can run them on an emulated
-//! one; where there is no card they are printed as NOT RUN.
+//! A model on a device, whose prefill and decode are timed.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use tokio::task::JoinSet;
-use weighbridge_cuda::device::{Cards, CudaDevice, Device, DeviceChoice};
-use weighbridge_cuda::pack::{Places, find};
+use weighbridge_cuda::device::Device;
 use weighbridge_inference_server::backend::cpu::KvMemory;
 use weighbridge_inference_server::backend::cuda::{CacheKind, CudaBackend, CudaOptions};
 use weighbridge_inference_server::backend::{Backend as _, Drawing as _, LogitsWanted, SequenceChunk};
-use weighbridge_inference_server::engine::{EngineConfig, EngineHandle, Event, GenerateRequest};
 use weighbridge_inference_server::gguf::GgufFile;
 use weighbridge_inference_server::kv::{BLOCK_SIZE, BlockId, blocks_for};
-use weighbridge_inference_server::metrics::EngineMetrics;
 use weighbridge_inference_server::model::{Naming, TensorSource};
 use weighbridge_inference_server::safetensors::SafetensorsFolder;
-use weighbridge_inference_server::sampling::{Draw, SamplingParams};
-use weighbridge_inference_server::tokenizer::{Tokenizer, TokenizerMetadata};
+use weighbridge_inference_server::sampling::Draw;
 
+use super::timed::{Stopwatch, Timed};
 use crate::figures::median;
 
 /// Greedy, with nothing told.
-const GREEDY: Draw = Draw {
+pub(super) const GREEDY: Draw = Draw {
     temperature: 0.0,
     min_p: 0.0,
     top_k: 0,
@@ -34,31 +28,16 @@ const GREEDY: Draw = Draw {
     top_logprobs: None,
 };
 
-/// The first card with the kernels of `pack`.
-///
-/// # Errors
-/// In words, why there is none to measure.
-pub fn open(pack: &Path) -> Result<Box<dyn Device>> {
-    let card = Cards::probe()?.open(&DeviceChoice::First)?;
-    let places = Places { pack: pack.to_owned(), cache: std::env::temp_dir().join("weighbridge-kernels") };
-    let (code, _) = find(&places, card.description().capability)?;
-    Ok(Box::new(CudaDevice::open(card, &code)?))
-}
-
-/// Where the pack is: `WEIGHBRIDGE_KERNELS`, or what `make kernels` writes.
-pub fn pack() -> PathBuf {
-    let named = std::env::var_os("WEIGHBRIDGE_KERNELS").map(PathBuf::from);
-    named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernels"))
-}
-
 /// A model on a card, to be decoded with.
 pub struct Subject {
-    backend: CudaBackend,
-    vocabulary: u32,
+    pub(super) backend: CudaBackend,
+    pub(super) vocabulary: u32,
     kv_block_bytes: u64,
     /// Bytes of weights that a step reads.
     step_bytes: u64,
-    step_tokens: usize,
+    pub(super) step_tokens: usize,
+    /// Of the device's own time.
+    pub(super) stopwatch: Stopwatch,
 }
 
 impl Subject {
@@ -86,7 +65,8 @@ impl Subject {
             context_length: Some(context),
             sleeps: false,
         };
-        let mut backend = CudaBackend::load(device, &*source, &[], &options, &mut |_| ())?;
+        let (device, stopwatch) = Timed::new(device);
+        let mut backend = CudaBackend::load(Box::new(device), &*source, &[], &options, &mut |_| ())?;
         let description = backend.description();
         let vocabulary = u32::try_from(backend.vocabulary_size())?;
         // A step reads one row of the embedding table a token, and all of everything else.
@@ -103,6 +83,7 @@ impl Subject {
             kv_block_bytes: description.kv_bytes / (description.kv_blocks as u64 + 1),
             step_bytes: description.weight_bytes.saturating_sub(table),
             step_tokens,
+            stopwatch,
         })
     }
 
@@ -160,71 +141,6 @@ impl Subject {
         }
         Ok(median(&mut times))
     }
-
-    /// Seconds of such a step as the engine makes it, with its plan, texts and events: the mean of those in which all of
-    /// `sequences` decode, at least `steps`. Takes [`Self::engine_context`] positions a sequence, and the tokenizer of the
-    /// GGUF file at `path`.
-    ///
-    /// # Errors
-    /// The engine's.
-    pub fn decode_by_engine(self, path: &Path, sequences: usize, depth: usize, steps: usize) -> Result<f64> {
-        let Self { backend, vocabulary, kv_block_bytes: _, step_bytes: _, step_tokens } = self;
-        let tokenizer = Tokenizer::new(TokenizerMetadata::from_gguf(GgufFile::open(path)?.metadata())?)?;
-        let tokenizer = tokenizer.for_rows(backend.vocabulary_size())?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let config = EngineConfig {
-                max_sequences: sequences,
-                tokens_per_step: step_tokens,
-                ..EngineConfig::default()
-            };
-            let metrics = Arc::new(EngineMetrics::default());
-            let engine = EngineHandle::start(Box::new(backend), Arc::new(tokenizer), config, metrics)?;
-            let prompt = |sequence: usize| {
-                (0..depth as u32).map(|at| (at * 37 + sequence as u32) % vocabulary).collect()
-            };
-            let requests = (0..sequences).map(|sequence| GenerateRequest {
-                prompt: prompt(sequence),
-                max_tokens: Self::engine_context(sequences, depth, steps) - depth,
-                sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
-                stop: Vec::new(),
-                ignore_end: true,
-                prompt_logprobs: None,
-                adapter: None,
-            });
-            let streams = engine.submit(requests.collect()).await?;
-            let mut readers = JoinSet::new();
-            for mut stream in streams {
-                readers.spawn(async move {
-                    let mut times = Vec::new();
-                    while let Some(event) = stream.next().await {
-                        match event {
-                            Event::Token(_) => times.push(Instant::now()),
-                            Event::Failed(error) => return Err(error),
-                            Event::Prompt(_) | Event::Finished(_) => {}
-                        }
-                    }
-                    Ok(times)
-                });
-            }
-            let times: Result<Vec<Vec<Instant>>, _> = readers.join_all().await.into_iter().collect();
-            mean_step(&times?)
-        })
-    }
-
-    /// Positions of a sequence of [`Self::decode_by_engine`]: those that begin first decode while others' prompts are read.
-    pub fn engine_context(sequences: usize, depth: usize, steps: usize) -> usize {
-        depth + sequences + steps + WARM
-    }
-}
-
-/// Seconds from token to token while all sequences decode, by the times of each one's tokens.
-fn mean_step(times: &[Vec<Instant>]) -> Result<f64> {
-    let begun = times.iter().filter_map(|times| times.get(WARM)).max().context("no token came")?;
-    let ended = times.iter().filter_map(|times| times.last()).min().context("no token came")?;
-    let within = times.iter().flatten().filter(|time| *time > begun && *time <= ended).count();
-    ensure!(within > 0, "the sequences never decoded together");
-    Ok((*ended - *begun).as_secs_f64() * times.len() as f64 / within as f64)
 }
 
 /// Steps that record, and are not counted.
@@ -257,13 +173,5 @@ mod tests {
         });
         // Its layers take half, and its table none of a step's.
         assert!(bytes[1] < 0.7 * bytes[0], "{bytes:?}");
-    }
-
-    #[test]
-    fn a_step_is_timed_through_the_engine_too() {
-        let path = llama("tiny", 1, TensorType::Q4K).unwrap();
-        let device = Box::new(EmulatedDevice::new(1 << 30));
-        let subject = Subject::load(device, &path, 2, 48, 16).unwrap();
-        assert!(subject.decode_by_engine(&path, 2, 20, 2).unwrap() > 0.0);
     }
 }
