@@ -18,7 +18,7 @@ SECONDS ?= 60
 
 .PHONY: help run install test test-arm lint fuzz generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
 	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed compilers kernels \
-	kernels-budget gpu-check
+	kernels-budget gpu-programs gpu-check
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -52,7 +52,12 @@ kernels-budget: ## Write down what kernels may take of shared memory and spills,
 	@libraries=$$(tests/cuda/nvrtc.sh) && $(CARGO) build --locked --workspace --all-targets && \
 		LD_LIBRARY_PATH=$$libraries $(TARGET)/debug/kernels --out $(TARGET)/kernels --budget inference-server/cuda/kernels.budget --write-budget
 
-gpu-check: ## Every kernel on this machine's GPU: correctness and figures, into OUT (target/gpu-check)
+# As they are measured; with target/kernels they are all that a machine with a GPU needs.
+gpu-programs: ## Build what gpu-check runs, no GPU needed, into target/release
+	$(CARGO) build --release --locked -p weighbridge-cuda -p weighbridge-tests --bin gpu-check --bin bench-gpu
+	@du -cb $(TARGET)/release/gpu-check $(TARGET)/release/bench-gpu $(wildcard $(TARGET)/kernels)
+
+gpu-check: ## Every kernel and whole models on this machine's GPU: correctness and figures, into OUT (target/gpu-check)
 	@tests/cuda/gpu-check.sh
 
 compilers:

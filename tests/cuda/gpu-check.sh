@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
-# Checks and measures every kernel on this machine's GPU, with what is here already: it needs no network. What was
-# built elsewhere travels as two folders, so that nothing is compiled on a machine that is lent for minutes:
+# Checks and measures every kernel, and whole models, on this machine's GPU, with what is here already: it needs no network.
+# What was built elsewhere travels as two programs and a folder, so that nothing is compiled on a machine that is lent for
+# minutes:
 #
-#   make kernels                                   # on any machine: target/debug/{gpu-check,bench-gpu}, target/kernels
+#   make gpu-programs kernels         # on any machine: target/release/{gpu-check,bench-gpu}, target/kernels
 #   PROGRAM=... BENCH=... WEIGHBRIDGE_KERNELS=... OUT=... tests/cuda/gpu-check.sh
+#
+# A part that succeeds is kept and not run twice; one that fails ends no other. The report has what there is after each.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 program=${PROGRAM:-$target/release/gpu-check}
-if [[ ! -x $program ]]; then
-    cargo build --release --locked -p weighbridge-cuda --bin gpu-check
-fi
+bench=${BENCH:-$target/release/bench-gpu}
+[[ -x $program && -x $bench ]] || make --no-print-directory gpu-programs
+for built in "$program" "$bench"; do
+    [[ -x $built ]] || { echo "$built is no program: PROGRAM and BENCH name what make gpu-programs builds" >&2; exit 2; }
+done
 # Where Python's packages have cuBLASLt, as PyTorch's do, it is found too.
 libraries=$(python3 - 2>/dev/null <<'PY' || true
 import glob, site
@@ -20,13 +25,10 @@ PY
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}${libraries:+:$libraries}
 export WEIGHBRIDGE_KERNELS=${WEIGHBRIDGE_KERNELS:-$target/kernels}
 out=${OUT:-$target/gpu-check}
-bench=${BENCH:-$target/release/bench-gpu}
-if [[ ! -x $bench ]]; then
-    cargo build --release --locked -p weighbridge-tests --bin bench-gpu
-fi
-# Parts are kept for the card, the kernels and the programs they were of, and only where they ran.
 mkdir -p "$out"
-identity=$({ nvidia-smi -L; sha256sum "$WEIGHBRIDGE_KERNELS/manifest.json" "$program" "$bench"; } 2>&1 || true)
+
+# Parts are kept for the card, the libraries, the kernels and the programs they were of, and only where they ran.
+identity=$({ nvidia-smi -L; echo "$LD_LIBRARY_PATH"; sha256sum "$WEIGHBRIDGE_KERNELS/manifest.json" "$program" "$bench"; } 2>&1 || true)
 if [[ $(cat "$out/identity" 2>/dev/null) != "$identity" ]]; then
     rm -f "$out"/*.part
     echo "$identity" >"$out/identity"
@@ -34,25 +36,86 @@ fi
 for part in "$out"/*.part; do
     if [[ -e $part ]] && grep -q 'NOT RUN' "$part"; then rm "$part"; fi
 done
-# What is wrong is told at the end: a machine that is lent for minutes measures all it can.
-status=0
-rm -f "$out/report.md"
-"$program" --kernels "$WEIGHBRIDGE_KERNELS" --out "$out" --date "$(date +%F)" || status=$?
-[[ -s $out/report.md ]] || exit "$status"
+rm -f "$out"/*.failed "$out"/*.new
 
-# Whole models, each part once: weights are made on this machine, in the page cache of whoever runs the next part.
-for part in decode prefill coldstart; do
-    [[ -s $out/model-$part.part ]] && continue
-    "$bench" "$part" | tee "$out/model-$part.new"
-    mv "$out/model-$part.new" "$out/model-$part.part"
-done
-if [[ ! -s $out/torch.part ]]; then
-    python3 tests/cuda/beside_torch.py "$out/model-prefill.part" "$out/model-decode.part" | tee "$out/torch.new"
-    mv "$out/torch.new" "$out/torch.part"
+parts=(card correctness models products attention prefill model-decode model-prefill model-coldstart torch
+    memcheck-kernels memcheck-models racecheck-kernels)
+failed=()
+
+# Puts together what there is.
+report() {
+    local part waiting=()
+    for part in "${parts[@]}"; do
+        if [[ -s $out/$part.part ]]; then
+            ! grep -q 'NOT RUN' "$out/$part.part" || waiting+=("$part")
+        elif [[ ! -e $out/$part.failed ]]; then
+            waiting+=("$part")
+        fi
+    done
+    {
+        printf '# GPU check, %s\n\nFailed: %s. Did not run, whole or in part: %s.\n\n' "$(date +%F)" "${failed[*]:-none}" "${waiting[*]:-none}"
+        for part in "${parts[@]}"; do
+            printf '## %s\n\n' "$part"
+            if [[ -s $out/$part.part ]]; then
+                cat "$out/$part.part"
+            elif [[ -e $out/$part.failed ]]; then
+                cat "$out/$part.failed"
+            else
+                echo "DID NOT RUN"
+            fi
+            echo
+        done
+    } >"$out/report.new"
+    mv "$out/report.new" "$out/report.md"
+}
+
+# Runs a part unless it is kept: NAME COMMAND...
+run() {
+    local part=$1 ended=0
+    shift
+    [[ ! -s $out/$part.part ]] || return 0
+    echo "== $part"
+    "$@" 2>&1 | tee "$out/$part.new" || ended=$?
+    if ((ended == 0)); then
+        mv "$out/$part.new" "$out/$part.part"
+    else
+        printf '\nFAILED: it ended with status %s\n' "$ended" | tee -a "$out/$part.new"
+        mv "$out/$part.new" "$out/$part.failed"
+        failed+=("$part")
+    fi
+    report
+}
+
+kernels() { "$program" --kernels "$WEIGHBRIDGE_KERNELS" --compiled "$out/compiled" --part "$@"; }
+
+# Under NVIDIA's checker: TOOL COMMAND... It makes kernels slow, and has so many seconds.
+sanitized() {
+    local tool=$1
+    shift
+    if ! command -v compute-sanitizer >/dev/null; then
+        echo "NOT RUN: compute-sanitizer, which is part of CUDA's toolkit, is not on the PATH"
+        return 0
+    fi
+    timeout "${SANITIZER_SECONDS:-300}" compute-sanitizer --tool "$tool" --error-exitcode 9 "$@"
+}
+
+run card kernels card
+# With no card there is nothing to do.
+if [[ -s $out/card.part ]]; then
+    run correctness kernels correctness
+    run models "$bench" models
+    for part in products attention prefill; do run $part kernels $part; done
+    # Weights are made on this machine, in the page cache of whoever runs the next part.
+    for part in decode prefill coldstart; do run model-$part "$bench" $part; done
+    run torch python3 tests/cuda/beside_torch.py "$out/model-prefill.part" "$out/model-decode.part"
+    smallest=("$program" --kernels "$WEIGHBRIDGE_KERNELS" --compiled "$out/compiled" --part correctness --smallest)
+    run memcheck-kernels sanitized memcheck "${smallest[@]}"
+    run memcheck-models sanitized memcheck "$bench" models
+    run racecheck-kernels sanitized racecheck "${smallest[@]}"
 fi
-for part in model-decode model-prefill model-coldstart torch; do
-    printf '## %s\n\n' "$part"
-    cat "$out/$part.part"
-    echo
-done >>"$out/report.md"
-exit "$status"
+report
+echo "report: $out/report.md"
+if ((${#failed[@]} > 0)); then
+    echo "failed: ${failed[*]}" >&2
+    exit 1
+fi

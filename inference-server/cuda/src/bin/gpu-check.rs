@@ -1,17 +1,19 @@
-//! Every kernel on this machine's GPU: correctness, then figures, into one report (`make gpu-check`).
-//!
-//! Each part is a file of its own and is not done twice, so that a run that was cut off goes on where it was.
+//! Every kernel on this machine's GPU: correctness, then figures (`make gpu-check`, which runs and keeps each part by itself).
 #![allow(clippy::print_stdout)] // A report is what this program is for.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context as _;
-use clap::Parser;
-use weighbridge_cuda::check::cases;
+use clap::{Parser, ValueEnum};
 use weighbridge_cuda::check::speed::{self, Figure, Scale};
+use weighbridge_cuda::check::{Case, cases};
 use weighbridge_cuda::device::{Cards, CudaDevice, Device, DeviceChoice};
+use weighbridge_cuda::form::{Form, Matrix, input_stride};
+use weighbridge_cuda::launch::Address;
+use weighbridge_cuda::operations::Product;
 use weighbridge_cuda::pack::{Places, find};
 
 /// Check and measure every kernel on a GPU.
@@ -20,15 +22,36 @@ struct Arguments {
     /// The kernels' pack; without one NVRTC makes them.
     #[arg(long, env = "WEIGHBRIDGE_KERNELS")]
     kernels: PathBuf,
-    /// Where parts and report go.
+    /// Where what NVRTC makes is kept.
     #[arg(long)]
-    out: PathBuf,
-    /// The date that the report has.
+    compiled: PathBuf,
+    /// What to do; all of it, one after another, without.
+    #[arg(long, value_enum)]
+    part: Option<Part>,
+    /// Of each operation and type the first shape alone, where every access is checked by a tool that makes it slow.
     #[arg(long)]
-    date: String,
+    smallest: bool,
     /// The card, as `nvidia-smi -L` prints it.
     #[arg(long, default_value = "first", value_parser = choice)]
     device: DeviceChoice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What the card is, and what was found for it.
+    Card,
+    /// Every kernel against plain arithmetic.
+    Correctness,
+    /// Products as a share of what the card copies.
+    Products,
+    /// Attention as a share of what the card copies.
+    Attention,
+    /// Products of a prompt.
+    Prefill,
+}
+
+impl Part {
+    const ALL: [Self; 5] = [Self::Card, Self::Correctness, Self::Products, Self::Attention, Self::Prefill];
 }
 
 fn choice(text: &str) -> Result<DeviceChoice, String> {
@@ -40,75 +63,117 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    std::fs::create_dir_all(&arguments.out)?;
     let card = Cards::probe()?.open(&arguments.device)?;
-    let places = Places { pack: arguments.kernels.clone(), cache: arguments.out.join("compiled") };
+    let places = Places { pack: arguments.kernels.clone(), cache: arguments.compiled.clone() };
     let (code, found) = find(&places, card.description().capability)?;
     let mut device = CudaDevice::open(card, &code)?;
-    let description = device.description().clone();
-    let mut report = format!(
-        "# {}\n\n{}, compute capability {}.{}, {} GiB; kernels for {} ({found:?}); cuBLASLt: {}\n\n",
-        description.name,
-        arguments.date,
-        description.capability.0,
-        description.capability.1,
-        description.memory >> 30,
-        code.architecture,
-        if device.multiplies() { "found" } else { "not found, what needs it is NOT RUN" },
-    );
-    let blas = device.multiplies();
-    let parts: [(&str, Part<'_>); 4] = [
-        ("correctness", &|device| correctness(device, blas)),
-        ("products", &|device| {
-            let bound = speed::bandwidth(device, Scale::CARD)?;
-            let mut figures = vec![("copy_gb_per_second".to_owned(), bound / 1e9)];
-            figures.extend(speed::products(device, Scale::CARD, bound)?);
-            Ok(table(&figures))
-        }),
-        ("attention", &|device| {
-            let bound = speed::bandwidth(device, Scale::CARD)?;
-            Ok(table(&speed::decode_attention(device, Scale::CARD, bound)?))
-        }),
-        ("prefill", &|device| match blas {
-            true => Ok(table(&speed::prefill(device, Scale::CARD)?)),
-            false => Ok("NOT RUN: cuBLASLt was not found\n".to_owned()),
-        }),
-    ];
-    for (name, part) in parts {
-        let text = done(&arguments.out, name, || part(&mut device)).with_context(|| name.to_owned())?;
-        print!("{text}");
-        write!(report, "## {name}\n\n{text}\n")?;
+    let mut good = true;
+    for part in Part::ALL.into_iter().filter(|part| arguments.part.is_none_or(|only| only == *part)) {
+        let text = match part {
+            Part::Card => described(&device, &format!("{} ({found:?})", code.architecture)),
+            Part::Correctness => correctness(&mut device, arguments.smallest),
+            Part::Products => products(&mut device),
+            Part::Attention => attention(&mut device),
+            Part::Prefill => prefill(&mut device),
+        };
+        match text.with_context(|| format!("{part:?}")) {
+            Ok(text) => {
+                println!("{text}");
+                good &= !text.contains("WRONG");
+            }
+            // The others are told all the same.
+            Err(error) => {
+                println!("FAILED: {error:#}");
+                good = false;
+            }
+        }
     }
-    let path = arguments.out.join("report.md");
-    std::fs::write(&path, &report)?;
-    println!("report: {}", path.display());
-    Ok(if report.contains("WRONG") { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-type Part<'a> = &'a dyn Fn(&mut dyn Device) -> anyhow::Result<String>;
+fn described(device: &dyn Device, kernels: &str) -> anyhow::Result<String> {
+    let description = device.description();
+    let (major, minor) = description.capability;
+    let library = if device.multiplies() { "found" } else { "not found: our own kernels multiply prompts" };
+    let (name, memory) = (&description.name, description.memory >> 30);
+    Ok(format!(
+        "{name}, compute capability {major}.{minor}, {memory} GiB; kernels for {kernels}; cuBLASLt {library}"
+    ))
+}
 
-/// What a part said, now or in an earlier run.
-fn done(out: &Path, name: &str, run: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<String> {
-    let path = out.join(format!("{name}.part"));
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        return Ok(text);
+fn products(device: &mut dyn Device) -> anyhow::Result<String> {
+    let bound = speed::bandwidth(device, Scale::CARD)?;
+    let mut figures = vec![("copy_gb_per_second".to_owned(), bound / 1e9)];
+    figures.extend(speed::products(device, Scale::CARD, bound)?);
+    Ok(table(&figures))
+}
+
+fn attention(device: &mut dyn Device) -> anyhow::Result<String> {
+    let bound = speed::bandwidth(device, Scale::CARD)?;
+    Ok(table(&speed::decode_attention(device, Scale::CARD, bound)?))
+}
+
+fn prefill(device: &mut dyn Device) -> anyhow::Result<String> {
+    if device.multiplies() {
+        return Ok(table(&speed::prefill(device, Scale::CARD)?));
     }
-    let text = run()?;
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, &text)?;
-    std::fs::rename(&beside, &path)?;
-    Ok(text)
+    Ok("by our own kernels, for cuBLASLt was not found\n".to_owned() + &table(&[own_prefill(device)?]))
+}
+
+/// The product of a prompt by our own kernels alone: multiplications a second, in TFLOP/s. What is multiplied is zeros, which
+/// take as long as anything.
+fn own_prefill(device: &mut dyn Device) -> anyhow::Result<Figure> {
+    let Scale { rows, columns, prefill: tokens, rounds, .. } = Scale::CARD;
+    let (form, stride) = (Form::Q4K, input_stride(columns));
+    let mut zeros = |bytes: u64| -> anyhow::Result<Address> {
+        let at = device.allocate(bytes)?;
+        device.fill(at, 0, bytes)?;
+        Ok(at)
+    };
+    let at = zeros(form.bytes(rows, columns))?;
+    let input = zeros((tokens * stride * 2) as u64)?;
+    let out = zeros((tokens * rows * 4) as u64)?;
+    let product = Product {
+        weights: &Matrix { form, rows, columns, at },
+        input,
+        input_stride: stride,
+        tokens,
+        out,
+        out_stride: rows,
+        bias: Address::NULL,
+        add: false,
+        experts: None,
+    };
+    let launch = product.launch();
+    let mut times = Vec::new();
+    for _ in 0..=rounds {
+        device.synchronize()?;
+        let began = Instant::now();
+        device.launch(&launch)?;
+        device.synchronize()?;
+        times.push(began.elapsed().as_secs_f64());
+    }
+    // The first one brings the kernel's code to the card.
+    let mut times = times.split_off(1);
+    times.sort_by(f64::total_cmp);
+    let seconds = times.get(rounds / 2).copied().context("no round was timed")?;
+    Ok(("prefill_q4_k_own_tflops".to_owned(), 2.0 * (rows * columns * tokens) as f64 / 1e12 / seconds))
 }
 
 /// One line an operation, and one for each shape that is off.
-fn correctness(device: &mut dyn Device, blas: bool) -> anyhow::Result<String> {
+fn correctness(device: &mut dyn Device, smallest: bool) -> anyhow::Result<String> {
     let mut text = String::from("| operation | shapes | furthest off | wrong |\n|---|---|---|---|\n");
     let mut wrong = String::new();
-    let cases = cases();
+    let mut cases = cases();
+    if smallest {
+        // A shape is told with its type first.
+        let kind = |case: &Case| case.shape.split(' ').next().map(str::to_owned);
+        cases.dedup_by(|later, case| later.operation == case.operation && kind(later) == kind(case));
+    }
     for group in cases.chunk_by(|a, b| a.operation == b.operation) {
         let operation = group.first().map_or("", |case| case.operation);
-        if operation == "multiply" && !blas {
-            writeln!(text, "| {operation} | NOT RUN: cuBLASLt was not found | | |")?;
+        if operation == "multiply" && !device.multiplies() {
+            writeln!(text, "| {operation} | none, for cuBLASLt was not found | | |")?;
             continue;
         }
         let (mut worst, mut failed) = (0.0f64, 0);
