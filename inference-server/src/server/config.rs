@@ -244,7 +244,7 @@ impl ServerConfig {
                     "it is {count}, and the device names another number of cards, {named}: set it to {named}"
                 ))
             }
-            DeviceSetting::Cuda(named) if count > 1 && named.iter().any(|uuid| uuid.starts_with("mig-")) => {
+            DeviceSetting::Cuda(named) if count > 1 && named.iter().any(|uuid| is_slice(uuid)) => {
                 wrong("slices of cards can't share a model: name whole cards, or set it to 1".to_owned())
             }
             DeviceSetting::Auto | DeviceSetting::Cpu | DeviceSetting::Cuda(_) => Ok(()),
@@ -280,4 +280,9 @@ impl ServerConfig {
         let further = self.max_sequences.saturating_sub(1);
         context.saturating_add(further.saturating_mul(TOKENS_PER_FURTHER_SEQUENCE.min(context)))
     }
+}
+
+/// Whether the identifier is a slice's, however it was typed.
+fn is_slice(uuid: &str) -> bool {
+    uuid.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("mig-"))
 }

@@ -283,7 +283,7 @@ fn a_device_that_is_none_is_refused_with_what_there_is() {
     }
     assert_eq!("auto".parse(), Ok(DeviceSetting::Auto));
     let (one, two) = ("GPU-00000000-0000-0000-0000-000000000001", "GPU-00000000-0000-0000-0000-000000000002");
-    let named = [one, two].map(str::to_ascii_lowercase).to_vec();
+    let named = [one, two].map(str::to_owned).to_vec();
     assert_eq!(format!("cuda:{one},{two}").parse(), Ok(DeviceSetting::Cuda(named)));
     assert!(format!("cuda:{one},").parse::<DeviceSetting>().unwrap_err().contains("nvidia-smi -L"));
 }

@@ -115,7 +115,7 @@ fn decode(
     let mut next = 0;
     for (start, tokens) in chunks(extent, &prompt) {
         let chunk = chunk(tokens, start, &table, LogitsWanted::All);
-        let (found, expected) = (rows(card, &[chunk.clone()])?, rows(cpu, &[chunk])?);
+        let (found, expected) = (rows(card, std::slice::from_ref(&chunk))?, rows(cpu, &[chunk])?);
         nearness.add(&found, &expected);
         next = expected.last().map_or(0, |row| likeliest(row));
     }
