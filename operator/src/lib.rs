@@ -6,6 +6,7 @@
 
 mod admin;
 pub mod apply;
+mod assembly;
 pub mod certificates;
 pub mod controller;
 pub mod dereference;
@@ -23,6 +24,7 @@ pub mod status;
 pub mod validate;
 pub mod watch;
 
+pub use assembly::Assembly;
 pub use events::Events;
 pub use metrics::{Metrics, WriteOutcome};
 pub use owner::Owner;

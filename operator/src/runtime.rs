@@ -1,8 +1,6 @@
-//! The one place where everything is put together.
+//! The process around the operator: settings, signals, the admin port, the log.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
@@ -12,28 +10,18 @@ use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
 
 use crate::admin;
-use crate::apply::{Caller, Means, Settled};
-use crate::certificates::{Issuer, Keeper, LifetimeError};
-use crate::controller::{self, Backoff, Context};
-use crate::dereference::Secrets;
-use crate::engines::Engines;
-use crate::events::Events;
-use crate::leader::{Candidate, Leadership};
+use crate::assembly::{Assembly, until};
+use crate::certificates::LifetimeError;
 use crate::metrics::Metrics;
-use crate::proxies::Proxies;
 use crate::settings::{LogFormat, Settings};
-use crate::watch::{Scope, Stores, Triggers};
+use crate::watch::Scope;
 
 /// How this program names itself to the apiserver.
 const NAMED: &str = concat!("weighbridge-operator/", env!("CARGO_PKG_VERSION"));
-
-/// Longest wait for running reconciles at the end; the Lease is to be given back within a second of SIGTERM.
-const LAST_CALLS: Duration = Duration::from_millis(400);
 
 /// An operator that could not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,86 +78,10 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
         tracing::info!(%address, "admin port open");
     }
 
-    let candidate = Candidate::new(
-        client.clone(),
-        &settings.namespace,
-        &settings.lease_name,
-        settings.identity.clone(),
-        metrics.clone(),
-    );
-    let leadership = candidate.leadership();
-    let (triggers, queues) = Triggers::new(leadership.clone(), metrics.clone());
-    let mut tasks = JoinSet::new();
-    let stores = Stores::watch(&client, &scope, &triggers, &metrics, &mut tasks);
-    let caller = Caller::new(leadership.clone(), metrics.clone());
-    let keeper = Keeper::new(client.clone(), caller.clone(), settings.places(), lifetimes, metrics.clone());
-    let issuer = keeper.issuer();
-    let context = Arc::new(Context {
-        client: client.clone(),
-        stores: Arc::clone(&stores),
-        means: Means {
-            client: client.clone(),
-            caller: caller.clone(),
-            settled: Settled::default(),
-            events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
-        },
-        secrets: Secrets::new(client, caller),
-        engines: Engines::new(triggers.clone(), leadership.clone()),
-        proxies: Proxies::new(Arc::clone(&stores), triggers.clone(), leadership.clone(), issuer.clone()),
-        leadership: leadership.clone(),
-        metrics: metrics.clone(),
-        images: settings.images(),
-        backoff: Backoff::default(),
-        issuer: issuer.clone(),
-    });
-
-    tasks.spawn(serve(listener, admin::router(metrics, Arc::clone(&stores))));
-    tasks.spawn(keeper.run(leadership.clone()));
-    tasks.spawn(look_at_everything(stores, triggers, leadership, issuer));
-    let (resign, resigned) = watch::channel(false);
-    let lease = tokio::spawn(candidate.run(until(resigned)));
-    let controllers = controller::run(context, queues);
-    tokio::pin!(controllers);
-    tokio::select! {
-        () = &mut controllers => tracing::error!("the controllers ended by themselves"),
-        () = until(stop) => tracing::info!("stopping"),
-    }
-    // No watch, no queue: running reconciles end and none begins.
-    tasks.abort_all();
-    while tasks.join_next().await.is_some() {}
-    if tokio::time::timeout(LAST_CALLS, controllers).await.is_err() {
-        tracing::warn!("a reconcile was cut off; whoever leads next carries on from what is there");
-    }
-    resign.send_replace(true);
-    if let Err(error) = lease.await {
-        tracing::error!(%error, "the Lease was not given back");
-    }
+    let mut assembly = Assembly::new(&client, &settings, lifetimes, &metrics);
+    assembly.beside(serve(listener, admin::router(metrics, assembly.stores())));
+    assembly.run(until(stop)).await;
     Ok(())
-}
-
-/// Who begins to lead looks at everything once, with every kind listed, and once more whenever other authorities are to be
-/// trusted.
-async fn look_at_everything(
-    stores: Arc<Stores>,
-    triggers: Triggers,
-    leadership: Leadership,
-    mut issuer: watch::Receiver<Option<Arc<Issuer>>>,
-) {
-    stores.synced().await;
-    loop {
-        leadership.gained().await;
-        let lost = leadership.lost();
-        tokio::pin!(lost);
-        loop {
-            issuer.mark_unchanged();
-            stores.trigger_all(&triggers).await;
-            tokio::select! {
-                () = &mut lost => break,
-                Ok(()) = issuer.changed() => tracing::info!("other authorities are to be trusted"),
-            }
-        }
-        tracing::warn!("not leading any more: nothing is written");
-    }
 }
 
 async fn connect(scope: &Scope) -> Result<Client, RuntimeError> {
@@ -219,11 +131,6 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
         }
     });
     Ok(receiver)
-}
-
-async fn until(mut flag: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which stops us as well.
-    let _ = flag.wait_for(|set| *set).await;
 }
 
 fn log_to_stderr(format: LogFormat) {
