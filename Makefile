@@ -8,7 +8,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 TESTBED := $(TARGET)/debug/testbed
 B ?= cpu-decode
-# Of `make run`: the door, where its metrics are (empty: nowhere), and any other flag of `weighbridge up`.
+# Of `make run`: the door, where its metrics are (empty: nowhere), and any other flag of `weighbridge up`; of `make sweep`: its flags.
 LISTEN ?= 127.0.0.1:8080
 METRICS ?= 127.0.0.1:9090
 ARGS ?=
@@ -18,7 +18,7 @@ SECONDS ?= 60
 
 .PHONY: help run install test test-arm lint fuzz generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
 	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed compilers kernels \
-	kernels-budget gpu-programs gpu-check
+	kernels-budget gpu-programs gpu-check sweep
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -59,6 +59,10 @@ gpu-programs: ## Build what gpu-check runs, no GPU needed, into target/release
 
 gpu-check: ## Every kernel and whole models on this machine's GPU: correctness and figures, into OUT (target/gpu-check)
 	@tests/cuda/gpu-check.sh
+
+# What `make test` sweeps is a crash and a lost answer at every write; this is every fault there is.
+sweep: ## The operator with every fault at every write: ARGS='--seeds 20 --only "a provider"'
+	$(CARGO) run --release --locked -p weighbridge-tests --bin sweep -- $(ARGS)
 
 compilers:
 	@command -v c++ >/dev/null || tests/install-packages.sh compilers

@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod cpu;
 pub mod door;
 pub mod engine;
+pub mod faults;
 pub mod figures;
 pub mod gateways;
 pub mod gpu;

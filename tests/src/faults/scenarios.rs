@@ -1,0 +1,226 @@
+//! The scenarios that are swept. Each kind is created, edited field by field, scaled where it scales, deleted and made
+//! anew; what people do behind the operator's back is in the last ones.
+
+use serde_json::{Value, json};
+
+use super::cluster::STUCK;
+use super::scenario::{Act, Scenario};
+
+const OURS: &str = "serving.weighbridge.dev/v1alpha1";
+const SOURCE: &str = "hf://org/repo/file.gguf";
+const MODEL: &str = "serving.weighbridge.dev/model";
+const PROVIDER: &str = "serving.weighbridge.dev/provider";
+
+fn object(kind: &str, name: &str, spec: Value) -> Act {
+    Act::Apply(json!({"apiVersion": OURS, "kind": kind, "metadata": {"name": name}, "spec": spec}))
+}
+
+fn model(spec: Value) -> Act {
+    object("ModelDeployment", "m", spec)
+}
+
+/// Open weights with these fields beside their source.
+fn open(fields: Value) -> Act {
+    let mut weights = json!({"source": SOURCE});
+    super::fields::merge_patch(&mut weights, &fields);
+    model(json!({"openWeights": weights}))
+}
+
+fn engine(fields: Value) -> Act {
+    open(json!({"engine": fields}))
+}
+
+fn provider(fields: Value) -> Act {
+    let mut spec = json!({"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1",
+        "apiKeys": [{"name": "account", "key": "token"}]});
+    super::fields::merge_patch(&mut spec, &fields);
+    object("ExternalProvider", "acme", spec)
+}
+
+fn profile(fields: Value) -> Act {
+    let mut spec = json!({"cpu": "2", "memory": "4Gi"});
+    super::fields::merge_patch(&mut spec, &fields);
+    object("ResourceProfile", "small", spec)
+}
+
+fn access(fields: Value) -> Act {
+    let mut spec = json!({"keys": [{"name": "k", "sha256": "sha256:0"}], "models": ["m"]});
+    super::fields::merge_patch(&mut spec, &fields);
+    object("ModelAccess", "a", spec)
+}
+
+fn secret(name: &str, key: &str) -> Act {
+    Act::Apply(
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": {key: "c2VjcmV0"}}),
+    )
+}
+
+fn closed() -> Value {
+    json!({"provider": "acme", "model": "large"})
+}
+
+fn both(serve: &str) -> Act {
+    model(json!({"serve": serve, "openWeights": {"source": SOURCE}, "external": closed()}))
+}
+
+/// All of them.
+pub fn scenarios() -> Vec<Scenario> {
+    let mut all = vec![
+        Scenario::new("a model of open weights")
+            .edit("created", [open(json!({}))])
+            .edit("scaled up", [Act::Scale("m", 3)])
+            .to("applied again", [open(json!({}))])
+            .to("scaled down and up again", [Act::Scale("m", 1), Act::Scale("m", 3)])
+            .edit("scaled down", [Act::Scale("m", 1)])
+            .edit("scaled to nothing", [Act::Scale("m", 0)])
+            .edit("woken", [Act::Scale("m", 1)])
+            .on("a revision that never answers", [open(json!({"source": format!("hf://org/repo/{STUCK}.gguf")}))])
+            .edit("mended", [open(json!({"source": "hf://org/repo/other.gguf"}))])
+            .on("refused", [open(json!({"source": "file:///srv/m.gguf"}))])
+            .to("mended again", [open(json!({"source": "hf://org/repo/other.gguf"}))])
+            .edit("edited and scaled at once", [open(json!({})), Act::Scale("m", 2)])
+            .edit("deleted", [Act::Delete("ModelDeployment", "m")]),
+        Scenario::new("a model made anew under its name")
+            .edit("created", [open(json!({}))])
+            .edit("deleted and made anew at once", [Act::Delete("ModelDeployment", "m"), open(json!({}))])
+            .edit("deleted and made another", [Act::Delete("ModelDeployment", "m"), engine(json!({"contextLength": 64}))])
+            .edit("deleted and made a closed one", [
+                Act::Delete("ModelDeployment", "m"),
+                secret("account", "token"),
+                provider(json!({})),
+                model(json!({"external": closed()})),
+            ]),
+        Scenario::new("a model held by a finalizer")
+            .edit("created", [open(json!({}))])
+            .on("held", [Act::Patch("ModelDeployment", "m", json!({"metadata": {"finalizers": ["example.com/held"]}}))])
+            .on("deleted and held", [Act::Delete("ModelDeployment", "m")])
+            .edit("let go", [Act::Patch("ModelDeployment", "m", json!({"metadata": {"finalizers": null}}))]),
+        Scenario::new("a provider")
+            .on("created without its key", [provider(json!({}))])
+            .edit("its key comes", [secret("account", "token")])
+            .edit("deleted", [Act::Delete("ExternalProvider", "acme")])
+            .edit("created", [provider(json!({}))])
+            .edit("deleted and made anew at once", [Act::Delete("ExternalProvider", "acme"), provider(json!({}))])
+            .on("another key that is not there", [provider(json!({"apiKeys": [{"name": "other", "key": "token"}]}))])
+            .edit("which comes", [secret("other", "token")]),
+        Scenario::new("a swap of worlds")
+            .edit("created", [secret("account", "token"), provider(json!({})), both("OpenWeights")])
+            // The Secret with the engine's certificate stays until its model goes.
+            .on("to the closed one", [both("External")])
+            .on("out of service", [Act::Scale("m", 0)])
+            .on("in service", [Act::Scale("m", 1)])
+            .edit("and back", [both("OpenWeights")])
+            .on("its provider goes", [Act::Delete("ExternalProvider", "acme")])
+            .edit("its provider comes back", [provider(json!({}))]),
+        Scenario::new("a swap before the provider is there")
+            .edit("created", [open(json!({}))])
+            .on("swapped", [both("External")])
+            .on("the provider comes", [provider(json!({}))])
+            .on("its key comes", [secret("account", "token")]),
+        Scenario::new("an access")
+            .to("created", [access(json!({}))])
+            .edit("its model comes", [open(json!({}))])
+            .to("other models", [access(json!({"models": ["m", "n"]}))])
+            .to("every model", [access(json!({"models": ["*"]}))])
+            .to("an ended key", [access(json!({"keys": [{"name": "k", "sha256": "sha256:0", "expiresAt": "2026-01-01T00:00:00Z"}]}))])
+            .to("made anew", [Act::Delete("ModelAccess", "a"), access(json!({}))])
+            .edit("its model goes", [Act::Delete("ModelDeployment", "m")])
+            .to("deleted", [Act::Delete("ModelAccess", "a")]),
+        Scenario::new("a profile")
+            .alike()
+            .on("named before it is there", [open(json!({"resources": {"profile": "small"}}))])
+            .edit("created", [profile(json!({}))])
+            .edit("cpu", [profile(json!({"cpu": "4"}))])
+            .edit("memory", [profile(json!({"memory": "8Gi"}))])
+            .edit("nodeSelector", [profile(json!({"nodeSelector": {"disk": "fast"}}))])
+            .edit("tolerations", [profile(json!({"tolerations": [{"key": "k", "operator": "Exists"}]}))])
+            .edit("gpu", [profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1}}))])
+            .edit("gpu.product", [profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1, "product": "L4"}}))])
+            .edit("gpu.resource", [profile(json!({"gpu": {"resource": "nvidia.com/pgpu", "count": 1}}))])
+            .edit("gpu.count", [profile(json!({"gpu": {"resource": "nvidia.com/pgpu", "count": 2}}))])
+            .edit("resources.gpus", [
+                open(json!({"resources": {"profile": "small", "gpus": 4}})),
+                profile(json!({"gpu": {"resource": "nvidia.com/pgpu", "count": 2}})),
+            ])
+            .on("deleted", [Act::Delete("ResourceProfile", "small")])
+            .edit("no longer named", [open(json!({}))]),
+        Scenario::new("children that somebody changes")
+            .edit("created", [secret("account", "token"), provider(json!({})), open(json!({}))])
+            .undone("a Service is deleted", [Act::DeleteMade("Service", MODEL)])
+            .undone("a Service is changed", [Act::PatchMade("Service", MODEL, json!({"spec": {"selector": {"else": "where"}}}))])
+            .undone("a Deployment is scaled", [Act::PatchMade("Deployment", MODEL, json!({"spec": {"replicas": 5}}))])
+            .undone("a Deployment is deleted", [Act::DeleteMade("Deployment", MODEL)])
+            .undone("a mark is taken", [Act::PatchMade("Deployment", MODEL,
+                json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}))])
+            .undone("an owner is taken", [Act::PatchMade("Deployment", MODEL, json!({"metadata": {"ownerReferences": null}}))])
+            .undone("a proxy is deleted", [Act::DeleteMade("Deployment", PROVIDER)])
+            .undone("a policy is deleted", [Act::DeleteMade("NetworkPolicy", PROVIDER)])
+            .undone("a policy is opened", [Act::PatchMade("NetworkPolicy", PROVIDER, json!({"spec": {"egress": [{}]}}))]),
+        Scenario::new("a Service of somebody else")
+            .on("is in the way", [
+                Act::Apply(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "m-engine"},
+                    "spec": {"selector": {"their": "own"}, "ports": [{"port": 80, "protocol": "TCP"}]}})),
+                open(json!({})),
+            ])
+            .edit("goes", [Act::Delete("Service", "m-engine")]),
+        Scenario::new("certificates")
+            .edit("created", [secret("account", "token"), provider(json!({})), open(json!({}))])
+            .undone("get old", [Act::Age])
+            .slowly()
+            .undone("are lost, and the authority with them", [Act::DeleteMade("Secret", "app.kubernetes.io/component")])
+            .slowly(),
+        Scenario::new("a token")
+            .on("that is not there", [open(json!({"hub": {"tokenSecret": {"name": "hub", "key": "token"}}}))])
+            .edit("comes", [secret("hub", "token")])
+            .edit("is not needed", [open(json!({}))]),
+    ];
+    all.push(fields_of_a_model());
+    all.push(fields_of_a_provider());
+    all
+}
+
+fn fields_of_a_model() -> Scenario {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let adapter = json!({"name": "tone", "source": "hf://org/repo/tone.gguf"});
+    let mut scenario = Scenario::new("fields of a model").alike().edit("created", [open(json!({}))]);
+    for (name, fields) in [
+        ("source", json!({"source": "pvc://claim/file.gguf"})),
+        ("revision", json!({"revision": "v1"})),
+        ("digest", json!({"digest": digest})),
+        ("hub.endpoint", json!({"hub": {"endpoint": "https://hub.example.com"}})),
+        ("engine.contextLength", json!({"engine": {"contextLength": 1024}})),
+        ("engine.maxSequences", json!({"engine": {"maxSequences": 8}})),
+        ("engine.kvCacheType", json!({"engine": {"kvCacheType": "q8_0"}})),
+        ("a folder", json!({"source": "pvc://claim/folder"})),
+        ("engine.quantize", json!({"source": "pvc://claim/folder", "engine": {"quantize": "Q8_0"}})),
+        ("engine.adapters", json!({"engine": {"adapters": [adapter]}})),
+    ] {
+        scenario = scenario.edit(name, [open(fields)]);
+    }
+    scenario
+}
+
+fn fields_of_a_provider() -> Scenario {
+    let weight = json!([{"name": "account", "key": "token", "weight": 7}]);
+    let openai = json!({"kind": "OpenAI", "baseURL": null});
+    let region = json!({"kind": "OpenAI", "baseURL": null, "dataPolicy": {"region": "eu"}});
+    let retention = json!({"kind": "OpenAI", "baseURL": null, "dataPolicy": {"retention": "NotStored"}});
+    let bedrock = json!({"kind": "Bedrock", "baseURL": null, "bedrock": {"region": "us-east-1"}});
+    let vertex = json!({"kind": "Vertex", "baseURL": null, "vertex": {"project": "p", "location": "global"}});
+    let mut scenario = Scenario::new("fields of a provider")
+        .alike()
+        .edit("created", [secret("account", "token"), provider(json!({}))]);
+    for (name, fields) in [
+        ("baseURL", json!({"baseURL": "https://api.example.net/v1"})),
+        ("apiKeys.weight", json!({"apiKeys": weight})),
+        ("allowPrivate", json!({"baseURL": "http://10.0.0.7/v1", "allowPrivate": true})),
+        ("kind", openai),
+        ("dataPolicy.region", region),
+        ("dataPolicy.retention", retention),
+        ("bedrock", bedrock),
+        ("vertex", vertex),
+    ] {
+        scenario = scenario.edit(name, [provider(fields)]);
+    }
+    scenario
+}

@@ -1,0 +1,152 @@
+//! What no write of the operator may ever do, whatever went wrong before: looked at when the write arrives.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::world::{Key, World};
+
+/// What the operator's process has read by name, and what it did that it may not.
+#[derive(Clone, Debug, Default)]
+pub struct Watchdog {
+    /// UID and version of each object as the process read it last; none where nothing was there.
+    read: BTreeMap<Key, Option<(Value, Value)>>,
+    /// What must never be, in words.
+    violations: Vec<String>,
+    /// Whether a status can be held against what there is: not where a view may be old by design.
+    pub views_are_fresh: bool,
+}
+
+impl Watchdog {
+    /// Another process begins, which has read nothing.
+    pub fn forget(&mut self) {
+        self.read.clear();
+    }
+
+    /// The process has read `key`, and this was there.
+    pub fn reads(&mut self, key: &Key, found: Option<&Value>) {
+        let seen = found
+            .map(|object| (object["metadata"]["uid"].clone(), object["metadata"]["resourceVersion"].clone()));
+        self.read.insert(key.clone(), seen);
+    }
+
+    /// What was done that may not be.
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    fn object(&mut self, words: String) {
+        if !self.violations.contains(&words) {
+            self.violations.push(words);
+        }
+    }
+}
+
+impl World {
+    /// The operator has deleted what was `gone` under `key`.
+    pub fn watch_delete(&mut self, key: &Key, gone: &Value) {
+        let (uid, version) = (&gone["metadata"]["uid"], &gone["metadata"]["resourceVersion"]);
+        match self.watchdog.read.get(key).cloned().flatten() {
+            Some((read, _)) if read != *uid => {
+                self.watchdog.object(format!("deleted {key} with UID {uid}, and had looked at {read}"));
+            }
+            Some((_, read)) if read != *version => {
+                self.watchdog.object(format!("deleted {key}, which changed since it was looked at"));
+            }
+            Some(_) => {}
+            None => self.watchdog.object(format!("deleted {key} without a look at it")),
+        }
+        self.is_the_operators(key, gone, "deleted");
+        let ready = gone["status"]["readyReplicas"].as_i64().unwrap_or_default();
+        if key.kind == "Deployment"
+            && ready > 0
+            && let Some((parent, wanted)) = self.engine_parent(gone)
+        {
+            let others =
+                self.of("Deployment").filter(|(_, other)| controller(other) == Some(parent.as_str()));
+            let most = others.filter_map(|(_, other)| other["status"]["readyReplicas"].as_i64()).max();
+            if most.unwrap_or_default() < wanted {
+                self.watchdog.object(format!("deleted {key}, which answered, with nothing in its place"));
+            }
+        }
+    }
+
+    /// The operator has written `after` where `before` was.
+    pub fn watch_write(&mut self, key: &Key, before: Option<&Value>, after: &Value, verb: &str) {
+        let Some(before) = before else { return };
+        if matches!(key.kind, "Event" | "ModelDeployment" | "ExternalProvider" | "ModelAccess") {
+            self.watch_status(key, after);
+            return;
+        }
+        let (uid, version) = (&before["metadata"]["uid"], &before["metadata"]["resourceVersion"]);
+        // Of a Lease its own last write is known, which needs no look.
+        if key.kind != "Lease" && before != after {
+            match self.watchdog.read.get(key).cloned().flatten() {
+                Some((read, _)) if read != *uid => {
+                    self.watchdog.object(format!("wrote to {key} with UID {uid}, and had looked at {read}"));
+                }
+                Some((_, read))
+                    if read != *version && controller(before).is_none() && key.kind == "Secret" =>
+                {
+                    self.watchdog.object(format!("wrote over {key}, which changed since it was looked at"));
+                }
+                Some(_) => {}
+                None => self.watchdog.object(format!("{verb} over {key} without a look at it")),
+            }
+            self.is_the_operators(key, before, "wrote to");
+        }
+        let replicas = |object: &Value| object["spec"]["replicas"].as_i64().unwrap_or_default();
+        if key.kind == "Deployment"
+            && replicas(after) < replicas(before)
+            && let Some((_, wanted)) = self.engine_parent(after)
+            && replicas(after) < wanted
+        {
+            let (from, to) = (replicas(before), replicas(after));
+            self.watchdog
+                .object(format!("scaled {key} from {from} to {to}, and its model asks for {wanted}"));
+        }
+    }
+
+    /// A status that names a revision is written after that revision's Deployment.
+    fn watch_status(&mut self, key: &Key, after: &Value) {
+        let accepted = after["status"]["conditions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["type"] == "Accepted" && one["status"] == "True"));
+        let Some(revision) = after["status"]["revision"].as_str() else { return };
+        let child = Key {
+            kind: "Deployment",
+            namespace: key.namespace.clone(),
+            name: format!("{}-{revision}", key.name),
+        };
+        if self.watchdog.views_are_fresh && accepted && self.get(&child).is_none() {
+            self.watchdog
+                .object(format!("the status of {key} speaks of revision {revision}, which is not there"));
+        }
+    }
+
+    fn is_the_operators(&mut self, key: &Key, object: &Value, did: &str) {
+        let labels = &object["metadata"]["labels"];
+        let marked = labels["app.kubernetes.io/managed-by"] == "weighbridge"
+            || labels.as_object().is_some_and(|all| all.keys().any(|name| name.ends_with("-uid")));
+        let owner = controller(object).map(str::to_owned);
+        let lives = owner.as_deref().is_none_or(|owner| self.uids().contains(owner));
+        if !marked || !lives {
+            self.watchdog.object(format!("{did} {key} of {owner:?}, which is not the operator's"));
+        }
+    }
+
+    /// UID and replicas of the model that `deployment` belongs to, where that serves open weights and stays.
+    fn engine_parent(&self, deployment: &Value) -> Option<(String, i64)> {
+        let uid = controller(deployment)?;
+        let (_, parent) = self.of("ModelDeployment").find(|(_, parent)| parent["metadata"]["uid"] == uid)?;
+        let open = parent["spec"]["serve"] == "OpenWeights" || parent["spec"]["external"].is_null();
+        let stays = parent["metadata"]["deletionTimestamp"].is_null();
+        (open && stays).then(|| (uid.to_owned(), parent["spec"]["replicas"].as_i64().unwrap_or(1)))
+    }
+}
+
+/// UID of the controller of `object`.
+pub fn controller(object: &Value) -> Option<&str> {
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    owners.iter().find(|owner| owner["controller"] == true)?["uid"].as_str()
+}

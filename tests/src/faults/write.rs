@@ -1,0 +1,478 @@
+//! The verbs that change something, as an apiserver has them.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::fields::{Fields, fields_of, merge, merge_patch, remove, value_at, words};
+use super::kinds::Kind;
+use super::world::{Key, Manager, Stored, World};
+
+/// When every object was made: times are no part of what is compared.
+const TIME: &str = "2026-01-01T00:00:00Z";
+
+/// An apiserver's refusal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code} {reason}: {message}")]
+pub struct Refused {
+    /// HTTP status.
+    pub code: u16,
+    /// One word.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Refused {
+    /// A refusal with one of the words that Kubernetes has for `code`.
+    pub fn new(code: u16, message: impl Into<String>) -> Self {
+        let reason = match code {
+            400 => "BadRequest",
+            404 => "NotFound",
+            405 => "MethodNotAllowed",
+            409 => "Conflict",
+            410 => "Expired",
+            422 => "Invalid",
+            429 => "TooManyRequests",
+            503 => "ServiceUnavailable",
+            _ => "InternalError",
+        };
+        Refused { code, reason, message: message.into() }
+    }
+
+    fn missing(key: &Key) -> Self {
+        Self::new(404, format!("{} {:?} not found", key.kind, key.name))
+    }
+
+    fn conflict(key: &Key, message: impl std::fmt::Display) -> Self {
+        Self::new(409, format!("Operation cannot be fulfilled on {} {:?}: {message}", key.kind, key.name))
+    }
+}
+
+/// Who writes, and to what of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    /// The field manager.
+    pub manager: &'a str,
+    /// The subresource, or nothing.
+    pub subresource: &'a str,
+}
+
+impl World {
+    /// POST.
+    pub fn create(
+        &mut self,
+        kind: &Kind,
+        namespace: &str,
+        body: &Value,
+        by: Writer<'_>,
+    ) -> Result<Value, Refused> {
+        let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let key = Key::new(kind, namespace, &name);
+        if self.get(&key).is_some() {
+            return Err(Refused {
+                reason: "AlreadyExists",
+                ..Refused::new(409, format!("{name:?} already exists"))
+            });
+        }
+        let managers = vec![manager(by, false, fields_of(body))];
+        self.add(kind, &key, body.clone(), managers)
+    }
+
+    /// PUT.
+    pub fn update(&mut self, kind: &Kind, key: &Key, body: &Value, by: Writer<'_>) -> Result<Value, Refused> {
+        let live = Arc::clone(self.get(key).ok_or_else(|| Refused::missing(key))?);
+        preconditions(key, &live.object, &body["metadata"])?;
+        let mut next = body.clone();
+        for name in ["uid", "creationTimestamp", "generation", "deletionTimestamp"] {
+            match live.object["metadata"].get(name) {
+                Some(value) => next["metadata"][name] = value.clone(),
+                None => remove_meta(&mut next, name),
+            }
+        }
+        self.written(kind, key, &live, next, by)
+    }
+
+    /// PATCH by merging.
+    pub fn merge(&mut self, kind: &Kind, key: &Key, patch: &Value, by: Writer<'_>) -> Result<Value, Refused> {
+        let live = Arc::clone(self.get(key).ok_or_else(|| Refused::missing(key))?);
+        preconditions(key, &live.object, &patch["metadata"])?;
+        let mut next = live.object.clone();
+        merge_patch(&mut next, patch);
+        self.written(kind, key, &live, next, by)
+    }
+
+    /// What people do by `kubectl scale`.
+    pub fn scale(&mut self, kind: &Kind, key: &Key, replicas: i64) -> Result<Value, Refused> {
+        let by = Writer { manager: "kubectl", subresource: "scale" };
+        self.merge(kind, key, &json!({"spec": {"replicas": replicas}}), by)
+    }
+
+    /// PATCH by server-side apply.
+    pub fn apply(
+        &mut self,
+        kind: &Kind,
+        key: &Key,
+        body: &Value,
+        by: Writer<'_>,
+        force: bool,
+    ) -> Result<Value, Refused> {
+        let mut applied = body.clone();
+        without_nulls(&mut applied);
+        let meta = applied["metadata"].clone();
+        if kind.status
+            && let Some(parts) = applied.as_object_mut()
+        {
+            parts.retain(|name, _| (name == "status") == (by.subresource == "status") || name == "metadata");
+        }
+        if by.subresource == "status" {
+            applied["metadata"] = json!({});
+        }
+        let fields = fields_of(&applied);
+        let Some(live) = self.get(key).cloned() else {
+            if by.subresource == "status" {
+                return Err(Refused::missing(key));
+            }
+            if !meta["uid"].is_null() || !meta["resourceVersion"].is_null() {
+                return Err(Refused::conflict(key, "a UID or a version is demanded, and nothing is there"));
+            }
+            let mut made = json!({"apiVersion": body["apiVersion"], "kind": body["kind"]});
+            merge(&mut made, &applied);
+            made["metadata"]["name"] = json!(key.name);
+            return self.add(kind, key, made, vec![manager(by, true, fields)]);
+        };
+        preconditions(key, &live.object, &meta)?;
+        let mut managers = live.managers.clone();
+        let mine = managers.iter().position(|known| {
+            known.applies && known.name == by.manager && known.subresource == by.subresource
+        });
+        let old = mine.map(|mine| managers.remove(mine).fields).unwrap_or_default();
+        for other in &mut managers {
+            let differ = |path: &&Vec<_>| {
+                fields.contains(*path) && value_at(&live.object, path) != value_at(&applied, path)
+            };
+            let taken: Vec<_> = other.fields.iter().filter(differ).cloned().collect();
+            if let (Some(first), false) = (taken.first(), force) {
+                let who = &other.name;
+                return Err(Refused::conflict(key, format!("conflict with {who:?}: {}", words(first))));
+            }
+            taken.iter().for_each(|path| {
+                other.fields.remove(path);
+            });
+        }
+        let mut next = live.object.clone();
+        merge(&mut next, &applied);
+        // An item goes whole, before the fields by which it is found.
+        for path in old.difference(&fields) {
+            let kept = |owned: &Fields| {
+                owned.range(path.clone()..).next().is_some_and(|other| other.starts_with(path))
+            };
+            if !managers.iter().any(|other| kept(&other.fields)) && !kept(&fields) {
+                remove(&mut next, path);
+            }
+        }
+        managers.retain(|other| !other.fields.is_empty());
+        managers.push(manager(by, true, fields));
+        self.store(kind, key, &live, next, managers)
+    }
+
+    /// DELETE, with `options` as sent.
+    pub fn delete(&mut self, key: &Key, options: &Value) -> Result<Value, Refused> {
+        let live = Arc::clone(self.get(key).ok_or_else(|| Refused::missing(key))?);
+        preconditions(key, &live.object, &options["preconditions"])?;
+        let meta = &live.object["metadata"];
+        if meta["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()) {
+            if meta["deletionTimestamp"].is_null() {
+                let mut next = (*live).clone();
+                next.object["metadata"]["deletionTimestamp"] = json!(TIME);
+                self.put(key, Some(next));
+            }
+        } else {
+            self.put(key, None);
+        }
+        Ok(live.object.clone())
+    }
+
+    /// Stores a state that a controller or kubelet found, owned by nobody of interest.
+    pub fn put_status(&mut self, key: &Key, status: Value) {
+        if let Some(live) = self.get(key).cloned()
+            && live.object["status"] != status
+        {
+            let mut next = (*live).clone();
+            next.object["status"] = status;
+            self.put(key, Some(next));
+        }
+    }
+
+    fn add(
+        &mut self,
+        kind: &Kind,
+        key: &Key,
+        mut object: Value,
+        managers: Vec<Manager>,
+    ) -> Result<Value, Refused> {
+        check(key, &object)?;
+        if kind.status
+            && kind.kind != "Pod"
+            && let Some(parts) = object.as_object_mut()
+        {
+            parts.shift_remove("status");
+        }
+        if kind.namespaced {
+            object["metadata"]["namespace"] = json!(key.namespace);
+        }
+        object["metadata"]["uid"] = json!(self.next_uid(key));
+        object["metadata"]["creationTimestamp"] = json!(TIME);
+        object["metadata"]["generation"] = json!(1);
+        defaults(kind, &mut object);
+        let stored = self.put(key, Some(Stored { object, managers }));
+        Ok(stored.map(|stored| stored.object.clone()).unwrap_or_default())
+    }
+
+    /// After a write that is no apply: what it changed is its writer's.
+    fn written(
+        &mut self,
+        kind: &Kind,
+        key: &Key,
+        live: &Stored,
+        mut next: Value,
+        by: Writer<'_>,
+    ) -> Result<Value, Refused> {
+        if kind.status && by.subresource != "status" {
+            match live.object.get("status") {
+                Some(status) => next["status"] = status.clone(),
+                None => merge_patch(&mut next, &json!({"status": null})),
+            }
+        }
+        let fields = fields_of(&next);
+        let changed: Fields = fields
+            .iter()
+            .filter(|path| value_at(&live.object, path) != value_at(&next, path))
+            .cloned()
+            .collect();
+        let mut managers = live.managers.clone();
+        for other in &mut managers {
+            other.fields.retain(|path| fields.contains(path) && !changed.contains(path));
+        }
+        let mine = managers
+            .iter_mut()
+            .find(|known| !known.applies && known.name == by.manager && known.subresource == by.subresource);
+        match mine {
+            Some(mine) => mine.fields.extend(changed),
+            None => managers.push(manager(by, false, changed)),
+        }
+        managers.retain(|other| !other.fields.is_empty());
+        self.store(kind, key, live, next, managers)
+    }
+
+    fn store(
+        &mut self,
+        kind: &Kind,
+        key: &Key,
+        live: &Stored,
+        mut next: Value,
+        managers: Vec<Manager>,
+    ) -> Result<Value, Refused> {
+        check(key, &next)?;
+        defaults(kind, &mut next);
+        next["metadata"]["resourceVersion"] = live.object["metadata"]["resourceVersion"].clone();
+        if next == live.object && managers == live.managers {
+            return Ok(next);
+        }
+        let without = |object: &Value| {
+            let mut spec = object.clone();
+            merge_patch(&mut spec, &json!({"metadata": null, "status": null}));
+            spec
+        };
+        if without(&next) != without(&live.object) {
+            let generation = live.object["metadata"]["generation"].as_i64().unwrap_or_default();
+            next["metadata"]["generation"] = json!(generation + 1);
+        }
+        let leaving = !next["metadata"]["deletionTimestamp"].is_null();
+        let held = next["metadata"]["finalizers"].as_array().is_some_and(|held| !held.is_empty());
+        if leaving && !held {
+            self.put(key, None);
+            return Ok(next);
+        }
+        let stored = self.put(key, Some(Stored { object: next, managers }));
+        Ok(stored.map(|stored| stored.object.clone()).unwrap_or_default())
+    }
+}
+
+fn manager(by: Writer<'_>, applies: bool, fields: Fields) -> Manager {
+    Manager { name: by.manager.to_owned(), applies, subresource: by.subresource.to_owned(), fields }
+}
+
+/// An applied null is a field that is not there.
+fn without_nulls(value: &mut Value) {
+    if let Value::Object(parts) = value {
+        parts.retain(|_, part| !part.is_null());
+        parts.values_mut().for_each(without_nulls);
+    } else if let Value::Array(items) = value {
+        items.iter_mut().for_each(without_nulls);
+    }
+}
+
+fn remove_meta(object: &mut Value, name: &str) {
+    if let Some(meta) = object["metadata"].as_object_mut() {
+        meta.shift_remove(name);
+    }
+}
+
+/// What `demanded` says of UID and version must be so.
+fn preconditions(key: &Key, live: &Value, demanded: &Value) -> Result<(), Refused> {
+    for name in ["uid", "resourceVersion"] {
+        let (wanted, found) = (&demanded[name], &live["metadata"][name]);
+        if !wanted.is_null() && wanted != found {
+            return Err(Refused::conflict(key, format!("{name} {wanted} is demanded, and it is {found}")));
+        }
+    }
+    Ok(())
+}
+
+/// Rules that every kind has.
+fn check(key: &Key, object: &Value) -> Result<(), Refused> {
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    let controllers = owners.into_iter().flatten().filter(|owner| owner["controller"] == true).count();
+    if controllers > 1 {
+        let message =
+            format!("{} {:?}: only one reference can have controller set to true", key.kind, key.name);
+        return Err(Refused::new(422, message));
+    }
+    Ok(())
+}
+
+/// What the apiserver fills in: enough that asked and stored differ as they really do.
+fn defaults(kind: &Kind, object: &mut Value) {
+    let set = |object: &mut Value, pointer: &[&str], value: Value| {
+        let mut at = object;
+        for name in pointer {
+            at = &mut at[*name];
+        }
+        if at.is_null() {
+            *at = value;
+        }
+    };
+    match kind.kind {
+        "ModelDeployment" => set(object, &["spec", "replicas"], json!(1)),
+        "Service" => {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().len();
+            set(object, &["spec", "clusterIP"], json!(format!("10.96.0.{name}")));
+            set(object, &["spec", "sessionAffinity"], json!("None"));
+            set(object, &["spec", "type"], json!("ClusterIP"));
+        }
+        "Deployment" => {
+            set(
+                object,
+                &["spec", "strategy"],
+                json!({"type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}),
+            );
+            set(object, &["spec", "progressDeadlineSeconds"], json!(600));
+            let pod = &mut object["spec"]["template"]["spec"];
+            if pod.is_object() {
+                set(pod, &["restartPolicy"], json!("Always"));
+                set(pod, &["dnsPolicy"], json!("ClusterFirst"));
+                for container in pod["containers"].as_array_mut().into_iter().flatten() {
+                    set(container, &["terminationMessagePath"], json!("/dev/termination-log"));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: &str = "Service";
+
+    fn apply(world: &mut World, manager: &str, force: bool, rest: &Value) -> Result<Value, Refused> {
+        let kind = Kind::named(KIND).unwrap();
+        let mut body = json!({"apiVersion": "v1", "kind": KIND, "metadata": {"name": "s"}});
+        merge_patch(&mut body, rest);
+        world.apply(kind, &Key::new(kind, "n", "s"), &body, Writer { manager, subresource: "" }, force)
+    }
+
+    fn version(object: &Value) -> &Value {
+        &object["metadata"]["resourceVersion"]
+    }
+
+    #[test]
+    fn what_is_applied_no_more_goes_unless_another_has_it_too() {
+        let mut world = World::default();
+        let labels = |a: Value, b: Value| json!({"metadata": {"labels": {"a": a, "b": b}}});
+        apply(&mut world, "one", false, &labels(json!("1"), json!("2"))).unwrap();
+        apply(&mut world, "two", false, &labels(json!("1"), Value::Null)).unwrap();
+        let left = apply(&mut world, "one", false, &json!({"metadata": {"labels": {"c": "3"}}})).unwrap();
+        assert_eq!(left["metadata"]["labels"], json!({"a": "1", "c": "3"}));
+        assert_eq!(left["metadata"]["generation"], 1, "no spec has changed");
+    }
+
+    #[test]
+    fn an_item_of_a_list_that_is_applied_no_more_goes_whole() {
+        let mut world = World::default();
+        let ports = |all: Value| json!({"spec": {"ports": all}});
+        let (one, two) =
+            (json!({"port": 1, "protocol": "TCP"}), json!({"port": 2, "protocol": "TCP", "name": "n"}));
+        apply(&mut world, "one", false, &ports(json!([one, two]))).unwrap();
+        let left = apply(&mut world, "one", false, &ports(json!([one]))).unwrap();
+        assert_eq!(left["spec"]["ports"], json!([one]));
+    }
+
+    #[test]
+    fn another_value_for_anothers_field_is_a_conflict_or_taken_by_force() {
+        let mut world = World::default();
+        let selector = |value: &str| json!({"spec": {"selector": {"a": value}}});
+        let first = apply(&mut world, "one", false, &selector("1")).unwrap();
+        assert_eq!(apply(&mut world, "two", false, &selector("2")).unwrap_err().code, 409);
+        let taken = apply(&mut world, "two", true, &selector("2")).unwrap();
+        assert_eq!(taken["spec"]["selector"]["a"], "2");
+        assert_eq!(taken["metadata"]["generation"], 2);
+        assert_ne!(version(&first), version(&taken));
+        assert_eq!(apply(&mut world, "one", false, &selector("1")).unwrap_err().code, 409);
+    }
+
+    #[test]
+    fn the_same_again_is_no_new_version() {
+        let mut world = World::default();
+        let body = json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}]}});
+        let first = apply(&mut world, "one", false, &body).unwrap();
+        assert_eq!(apply(&mut world, "one", true, &body).unwrap(), first);
+        assert_eq!(world.revision(), 1);
+    }
+
+    #[test]
+    fn a_demanded_uid_or_version_must_be_there() {
+        let mut world = World::default();
+        let of = |uid: &Value| json!({"metadata": {"uid": uid}});
+        assert_eq!(apply(&mut world, "one", true, &of(&json!("u"))).unwrap_err().code, 409);
+        let first = apply(&mut world, "one", false, &json!({})).unwrap();
+        let key = Key::new(Kind::named(KIND).unwrap(), "n", "s");
+        assert!(apply(&mut world, "one", true, &of(&first["metadata"]["uid"])).is_ok());
+        let options = json!({"preconditions": {"uid": "another"}});
+        assert_eq!(world.delete(&key, &options).unwrap_err().code, 409);
+        world.delete(&key, &json!({"preconditions": {"resourceVersion": version(&first)}})).unwrap();
+        let next = apply(&mut world, "one", false, &json!({})).unwrap();
+        assert_ne!(next["metadata"]["uid"], first["metadata"]["uid"]);
+    }
+
+    #[test]
+    fn the_past_is_as_it_was() {
+        let mut world = World::default();
+        for value in ["1", "2"] {
+            apply(&mut world, "one", true, &json!({"spec": {"selector": {"a": value}}})).unwrap();
+        }
+        let key = Key::new(Kind::named(KIND).unwrap(), "n", "s");
+        world.delete(&key, &json!({})).unwrap();
+        let then = |revision| {
+            let found = world.of_at(KIND, revision);
+            let by_name = world.get_at(&key, revision).map(|stored| stored.object.clone());
+            assert_eq!(found.first().map(|stored| stored.object.clone()), by_name);
+            by_name.map(|object| object["spec"]["selector"]["a"].clone())
+        };
+        assert_eq!([0, 1, 2, 3].map(then), [None, Some(json!("1")), Some(json!("2")), None]);
+        assert_eq!(world.changes(KIND, 1, 3).map(|changes| changes.len()), Some(2));
+    }
+}
