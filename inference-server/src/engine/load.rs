@@ -80,7 +80,7 @@ pub(crate) struct Load {
     step_began: AtomicU64,
     draining: AtomicBool,
     asleep: AtomicBool,
-    /// Milliseconds from `started` to the latest command or step's end.
+    /// Milliseconds from `started` to the latest step's end.
     last_busy: AtomicU64,
     /// Why the thread has ended, where it ended by itself.
     ended: OnceLock<String>,
