@@ -1,5 +1,6 @@
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use weighbridge_crds::condition::Reason;
 
 use crate::apply::{Caller, Change, Verb};
 use crate::owner::Owner;
@@ -47,7 +48,7 @@ impl Events {
         } else {
             EventType::Warning
         };
-        self.tell(owner, type_, &change.reason, "UpdateStatus", change.message.clone()).await;
+        self.tell(owner, type_, &change.reason, "UpdateStatus", ready_note(change)).await;
     }
 
     async fn tell(&self, owner: &Owner, type_: EventType, reason: &str, action: &str, mut note: String) {
@@ -69,5 +70,30 @@ impl Events {
         if let Err(error) = published {
             tracing::warn!(%error, parent = %owner.name(), reason, "an Event was not taken");
         }
+    }
+}
+
+/// What is so, and what to do about it.
+fn ready_note(change: &ReadyChange) -> String {
+    let remedy = Reason::named(&change.reason).filter(|_| !change.good).map_or("", Reason::remedy);
+    if remedy.is_empty() {
+        return change.message.clone();
+    }
+    // The cause comes first: a note that is too long loses its end.
+    format!("{}. What to do: {remedy}", change.message.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_what_is_not_well_says_what_to_do() {
+        let note = |good, reason: &str| {
+            ready_note(&ReadyChange { good, reason: reason.to_owned(), message: "words".to_owned() })
+        };
+        assert!(note(false, "ImagePull").starts_with("words. What to do: "), "{}", note(false, "ImagePull"));
+        assert_eq!(note(true, "Serving"), "words");
+        assert_eq!(note(false, "OfALaterVersion"), "words");
     }
 }

@@ -1,0 +1,167 @@
+/// Makes the reasons, with what each means and what to do about it.
+macro_rules! reasons {
+    ($($name:ident, $meaning:literal, $remedy:literal;)*) => {
+        /// Why a condition is as it is. The string is the API; the message beside it is for people.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+
+            /// The reason as written into the condition.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Reason::$name => stringify!($name),)*
+                }
+            }
+
+            /// The reason that a condition has as `word`; none where another version wrote it.
+            pub fn named(word: &str) -> Option<Reason> {
+                Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
+            }
+
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Reason::$name => $meaning,)*
+                }
+            }
+
+            /// What to do about it; empty where all is well.
+            pub fn remedy(self) -> &'static str {
+                match self {
+                    $(Reason::$name => $remedy,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    Valid,
+        "Nothing is wrong with the spec.",
+        "";
+    InvalidSpec,
+        "The spec contradicts itself or says something that is not served.",
+        "The message names the field and what to write instead; apply that. What served before goes on serving meanwhile.";
+    ResourceProfileNotFound,
+        "`resources.profile` names no ResourceProfile.",
+        "Create the ResourceProfile, or name one that `kubectl get rprof` lists.";
+    ProviderNotFound,
+        "`external.provider` names no ExternalProvider in this namespace.",
+        "Create the ExternalProvider in the namespace of the model, or name one that `kubectl get xprov` lists.";
+    SecretNotFound,
+        "The Secret, or the key inside it, is missing.",
+        "Create the Secret, or the key inside it, that the message names. It is looked for again within a minute.";
+    ChildNotOwned,
+        "An object with the name of a child exists and belongs to somebody else.",
+        "Delete or rename the object that the message names, or rename the model: nothing of others is ever taken over.";
+    ChildRefused,
+        "The apiserver refused a child: an admission policy, a quota, or missing rights of the operator.",
+        "The message has the apiserver's words: lift the quota or the policy, or give the operator's ClusterRole what it lacks.";
+    PodsRefused,
+        "The apiserver refused a pod of a Deployment: a quota or an admission policy.",
+        "The message has the apiserver's words: raise the ResourceQuota or the LimitRange of the namespace, or ask for less in the ResourceProfile.";
+    ClaimNotReady,
+        "The PersistentVolumeClaim that the source names is missing or has no volume.",
+        "`kubectl get pvc` in the namespace: create the claim, or see with `kubectl describe pvc` why it is not bound.";
+    ContainerRefused,
+        "The kubelet could not make the container: a key or a mount is missing.",
+        "The message has the kubelet's words, mostly of a Secret, a key in it or a volume that is missing: create it, and the pod goes on.";
+    PodsScheduled,
+        "All pods have a node.",
+        "";
+    InsufficientCapacity,
+        "The scheduler found no node.",
+        "The message has the scheduler's words: add a node, free one, or name a ResourceProfile that fits; with no spare GPU, an old revision holds the card until the new one is ready.";
+    ImagePull,
+        "An image could not be pulled.",
+        "The message has the image and the words of the registry: correct `images.registry` and `images.tag` of the chart, or put the pull Secret into this namespace.";
+    DownloadFailed,
+        "The weights could not be fetched.",
+        "The message has the hub's words: correct `source`, `revision` or the token, or give the pods a way to the hub. The container tries again by itself.";
+    DigestMismatch,
+        "The weights are not the pinned ones.",
+        "The file is not the pinned one: correct `digest` if the file was changed on purpose, else find out who changed it. No byte of it was served.";
+    OutOfMemory,
+        "The kernel or the engine ran out of memory.",
+        "Name a ResourceProfile with more memory, or lower `engine.contextLength` or `engine.maxSequences`.";
+    CrashLoop,
+        "The container ends and is started again.",
+        "The message has the engine's last words; `kubectl logs POD --previous` has the rest.";
+    Progressing,
+        "Pods are being made, or weights loaded.",
+        "Wait. Weights that are fetched or large take minutes; the message counts the pods.";
+    ScaledToZero,
+        "`spec.replicas` is 0.",
+        "Nothing, where it is meant to sleep: `kubectl scale mdep NAME --replicas=1` wakes it.";
+    EngineAnswering,
+        "The pods of the current revision answer.",
+        "";
+    ProxyAnswering,
+        "The provider's proxy answers.",
+        "";
+    ProxyNotReady,
+        "The provider's proxy does not answer.",
+        "`kubectl describe xprov NAME`: the conditions of the provider say what its proxy lacks.";
+    StateUnknown,
+        "The provider's proxy does not say how it stands with the provider.",
+        "The proxy can't be reached by the operator: see its pod, and any policy between the two. Calls may well be answered.";
+    NotProven,
+        "No call and no probe has shown yet whether the provider takes a key.",
+        "Nothing: the first call or probe tells.";
+    CredentialsAccepted,
+        "The provider takes the keys.",
+        "";
+    CredentialsInvalid,
+        "The provider does not take a key.",
+        "Put a key that the provider takes into the Secret; it is taken up within seconds, with no restart.";
+    QuotaLeft,
+        "A key can be used.",
+        "";
+    RateLimited,
+        "Every key is limited for now.",
+        "Wait, or have the provider's limit raised; several keys of an account share the load.";
+    QuotaExhausted,
+        "The account's money or quota is used up.",
+        "Top the account up, or have its limit raised at the provider.";
+    ModelsListed,
+        "The models are in the provider's list.",
+        "";
+    ModelsNotListed,
+        "The provider's list could not be read, or does not tell.",
+        "Nothing, where the provider lists no models; otherwise the message says what its list answered.";
+    ModelNotFound,
+        "A model is not in the provider's list, or not in the namespace.",
+        "Correct `external.model` (or the ModelAccess that names it) after the list in the message.";
+    ModelRetiring,
+        "A model ends soon, or has ended, by the provider's list.",
+        "Name the model that follows it in `external.model` before the day in the message.";
+    ModelsFound,
+        "Every model that a ModelAccess names is there.",
+        "";
+    KeysCurrent,
+        "No key has ended.",
+        "";
+    KeyEnded,
+        "A key has ended, and lets nobody in any more.",
+        "`weighbridge key create` makes another; remove the one that the message names.";
+    RegionKept,
+        "Every answer came from where it was to.",
+        "";
+    RegionMismatch,
+        "An answer came from elsewhere, or did not say whence.",
+        "Calls are refused where `dataPolicy.onMismatch` is Fail: correct `dataPolicy.region`, or the `baseURL` or place of the provider.";
+    ProviderAnswering,
+        "The provider answers.",
+        "";
+    ProviderUnreachable,
+        "The last requests to the provider all failed there or on the way.",
+        "See the provider's own status page, and whether the proxy's node has a way out to port 443.";
+    Serving,
+        "Nothing stands in the way of a call.",
+        "";
+}
