@@ -279,6 +279,20 @@ pub struct ModelDeploymentStatus {
     /// What answers now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<Served>,
+    /// How long each part of the last start of the current revision took: until a pod had a node (`scheduled`) and its
+    /// container ran (`pulled`), then the engine's own, as its metric `weighbridge_cold_start_seconds` names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<StartPhase>,
+}
+
+/// A part of a start.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartPhase {
+    /// Its name; `total` is the engine's from its first moment to its first token.
+    pub name: String,
+    /// How long it took.
+    pub milliseconds: i64,
 }
 
 /// What answers now, for people and printer columns.

@@ -47,7 +47,7 @@ pub struct Context {
     pub secrets: Secrets,
     /// What provider proxies say.
     pub proxies: Proxies,
-    /// What engines with a GPU say of it.
+    /// What engines say of their start.
     pub engines: Engines,
     /// Whether this process may write.
     pub leadership: Leadership,

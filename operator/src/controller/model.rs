@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -6,6 +7,7 @@ use weighbridge_crds::ModelDeployment;
 
 use super::certificate::{self, Wanted};
 use super::{Context, ReconcileError, next};
+use crate::engines::Said;
 use crate::owner::Owner;
 use crate::status::ModelOutcome;
 use crate::validate::{Place, Served, ValidatedModel};
@@ -41,7 +43,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
             let plan = plan::model(&valid, &found.observed, &context.images);
             match apply::model(&context.means, &owner, &plan, &found.observed).await {
                 Ok(children) => ModelOutcome::Applied {
-                    without_gpu: without_gpu(&valid, &owner, &found, context),
+                    said: said(&valid, &owner, &found, context),
                     model: Box::new(valid),
                     children: Box::new(children),
                     revision: plan.revision,
@@ -59,16 +61,18 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     Ok(next(context, &owner, refusal, due))
 }
 
-/// Why one of the pods that were given a GPU computes on the CPU.
-fn without_gpu(
+/// What the engines of the pods say of their start.
+fn said(
     valid: &ValidatedModel,
     owner: &Owner,
     found: &dereference::Model,
     context: &Context,
-) -> Option<String> {
-    let with_gpu = matches!(&valid.served, Served::Open(open) if open.hardware.gpu().is_some());
-    let pods = if with_gpu { &found.pods[..] } else { &[] };
-    context.engines.without_gpu(owner.namespace(), owner.name(), pods)
+) -> HashMap<String, Said> {
+    let pods = match &valid.served {
+        Served::Open(_) => &found.pods[..],
+        Served::Closed(_) => &[],
+    };
+    context.engines.said(owner.namespace(), owner.name(), pods)
 }
 
 async fn update_status(

@@ -9,6 +9,7 @@ mod conditions;
 mod model;
 mod pods;
 mod provider;
+mod start;
 #[cfg(test)]
 mod tests;
 mod upstream;

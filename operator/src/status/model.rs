@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -6,12 +7,14 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use weighbridge_crds::condition::{self, Reason};
 use weighbridge_crds::{
-    ExternalProvider, ModelDeployment, ModelDeploymentStatus, Served as ServedNow, labels,
+    ExternalProvider, ModelDeployment, ModelDeploymentStatus, Served as ServedNow, StartPhase, labels,
 };
 
 use super::conditions::{Says, current, is_ready, merge, ours};
 use super::pods::PodsView;
+use super::start;
 use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
+use crate::engines::Said;
 use crate::plan::{Applied, ModelChildren, Revision, of_gpus};
 use crate::proxies::Heard;
 use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
@@ -28,8 +31,8 @@ pub enum ModelOutcome {
         children: Box<ModelChildren<Applied>>,
         /// Revision of the engine's pods.
         revision: Option<Revision>,
-        /// Why a pod that was given a GPU computes on the CPU.
-        without_gpu: Option<String>,
+        /// What the engine of each pod says of its start, by the pod's name.
+        said: HashMap<String, Said>,
     },
 }
 
@@ -52,25 +55,26 @@ pub fn model(
 ) -> ModelDeploymentStatus {
     let old = model.status.clone().unwrap_or_default();
     let generation = model.metadata.generation.unwrap_or_default();
-    let (says, revision, served) = match outcome {
+    let (says, revision, served, phases) = match outcome {
         // What was served before is still there: a spec that can't be served takes nothing down.
-        ModelOutcome::Refused(refusal) => (refused(refusal), old.revision.clone(), old.served.clone()),
-        ModelOutcome::Applied { model, children, revision, without_gpu } => {
+        ModelOutcome::Refused(refusal) => {
+            (refused(refusal), old.revision.clone(), old.served.clone(), old.phases.clone())
+        }
+        ModelOutcome::Applied { model, children, revision, said } => {
             let revision = revision.as_ref().map(ToString::to_string);
-            let (says, served) = match &model.served {
+            let (says, served, phases) = match &model.served {
                 Served::Open(open) => {
                     let view = PodsView::new(pods, revision.as_deref());
-                    (
-                        open_says(model, open, children, &view, without_gpu.as_deref()),
-                        served("Open", open.source.clone()),
-                    )
+                    let phases = start_phases(&view, said, &old, revision.as_deref());
+                    let says = open_says(model, open, children, &view, said);
+                    (says, served("Open", open.source.clone()), phases)
                 }
                 Served::Closed(closed) => {
                     let says = closed_says(model.replicas, closed, provider, &old.conditions, now);
-                    (says, served("Closed", format!("{}/{}", closed.provider, closed.model)))
+                    (says, served("Closed", format!("{}/{}", closed.provider, closed.model)), Vec::new())
                 }
             };
-            (says, revision, Some(served))
+            (says, revision, Some(served), phases)
         }
     };
     let view = PodsView::new(pods, revision.as_deref());
@@ -83,7 +87,19 @@ pub fn model(
         selector: model.metadata.uid.as_ref().map(|uid| format!("{}={uid}", labels::MODEL_UID)),
         revision,
         served,
+        phases,
     }
+}
+
+/// How the last start of this revision went. An operator that was started anew knows it only once it has asked.
+fn start_phases(
+    view: &PodsView<'_>,
+    said: &HashMap<String, Said>,
+    old: &ModelDeploymentStatus,
+    revision: Option<&str>,
+) -> Vec<StartPhase> {
+    let phases = start::phases(view.current(), said);
+    if phases.is_empty() && old.revision.as_deref() == revision { old.phases.clone() } else { phases }
 }
 
 fn served(backend: &str, model: String) -> ServedNow {
@@ -101,13 +117,14 @@ fn open_says(
     open: &Open,
     children: &ModelChildren<Applied>,
     view: &PodsView<'_>,
-    without_gpu: Option<&str>,
+    said: &HashMap<String, Said>,
 ) -> Vec<Says> {
     // Who pays for a GPU is told where they look first: beside Accepted, and beside Ready.
-    let gpu = open.hardware.gpu().map_or_else(String::new, |gpu| match without_gpu {
-        Some(reason) => format!("; the GPU is held and not used, the CPU computes: {reason}"),
-        None => format!("; {}", of_gpus(gpu.count)),
-    });
+    let gpu =
+        open.hardware.gpu().map_or_else(String::new, |gpu| match start::without_gpu(view.current(), said) {
+            Some(reason) => format!("; the GPU is held and not used, the CPU computes: {reason}"),
+            None => format!("; {}", of_gpus(gpu.count)),
+        });
     let valid = format!("the spec is valid and everything it names exists{gpu}");
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
     let wanted = usize::try_from(model.replicas).unwrap_or_default();
@@ -116,7 +133,12 @@ fn open_says(
     }
     let ready = view.ready();
     let scheduled = scheduled(wanted, children.deployment.as_ref(), view);
-    let engine = engine(wanted, ready, view);
+    let mut engine = engine(wanted, ready, view);
+    if engine.reason == Reason::Progressing.as_str()
+        && let Some(words) = start::progress(view.current(), said)
+    {
+        engine.message = format!("{}: {words}", engine.message);
+    }
     let answers = format!("{ready} of {wanted} pods answer for {}{gpu}", open.source);
     let ready = if ready > 0 {
         Says::yes(condition::READY, Reason::Serving, answers)

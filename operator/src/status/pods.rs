@@ -41,6 +41,11 @@ impl<'a> PodsView<'a> {
         PodsView { all: living.len(), current }
     }
 
+    /// Pods of the current revision, in the order of their names.
+    pub fn current(&self) -> &[&'a Pod] {
+        &self.current
+    }
+
     /// Ready pods of the current revision.
     pub fn ready(&self) -> usize {
         self.current
@@ -98,7 +103,7 @@ fn is_living(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Failed" | "Succeeded"))
 }
 
-fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+pub(super) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
 }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use weighbridge_crds::{
 use super::{
     ModelOutcome, NamedModel, ProviderOutcome, ProviderSeen, ProviderView, model, provider as provider_status,
 };
+use crate::engines::{Said, Took};
 use crate::plan::{Applied, ModelChildren, ProviderChildren, Revision};
 use crate::proxies::Heard;
 use crate::validate::{self, KeyLookup, ModelReferences, Named, Place, Refusal};
@@ -84,7 +86,7 @@ fn derived(
         ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
-        without_gpu: None,
+        said: HashMap::new(),
         model: Box::new(valid),
         children: Box::new(children(failure)),
         revision: Some(revision()),
@@ -247,7 +249,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
         ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
-        without_gpu: None,
+        said: HashMap::new(),
         model: Box::new(valid),
         children: Box::new(children(None)),
         revision: Some(revision()),
@@ -321,7 +323,7 @@ fn external_after(
         model: Box::new(valid),
         children: Box::new(none),
         revision: None,
-        without_gpu: None,
+        said: HashMap::new(),
     };
     let seen = ProviderSeen { provider: Arc::new(found.clone()), heard };
     model(&parent, &outcome, &[], Some(&seen), Timestamp::UNIX_EPOCH)
@@ -498,8 +500,9 @@ fn what_becomes_of_a_gpu_is_told() {
         let (token, provider) = (KeyLookup::Unnamed, Named::Unnamed);
         let references = ModelReferences { profile: Named::Found(profile), token, provider };
         let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
+        let said = Said::Started { without_gpu: reason.map(str::to_owned), phases: Vec::new() };
         let outcome = ModelOutcome::Applied {
-            without_gpu: reason.map(str::to_owned),
+            said: HashMap::from([("p".to_owned(), said)]),
             model: Box::new(valid),
             children: Box::new(children(None)),
             revision: Some(revision()),
@@ -516,4 +519,34 @@ fn what_becomes_of_a_gpu_is_told() {
     assert_eq!(says(json!({"count": 2}), None), [[true, true, false]; 2]);
     assert_eq!(says(json!({}), Some("no driver")), [[false, false, true]; 2]);
     assert_eq!(says(Value::Null, None), [[false, false, false]; 2]);
+}
+
+#[test]
+fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
+    let valid = || {
+        let references =
+            ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+        validate::model(&parent(1, None), &references, Place::Cluster).unwrap()
+    };
+    let told = |ready: bool, said: Option<Said>, old: Option<&ModelDeploymentStatus>| {
+        let outcome = ModelOutcome::Applied {
+            said: said.into_iter().map(|said| ("p".to_owned(), said)).collect(),
+            model: Box::new(valid()),
+            children: Box::new(children(None)),
+            revision: Some(revision()),
+        };
+        model(&parent(1, old), &outcome, &[on_node("p", ready, json!({}))], None, Timestamp::UNIX_EPOCH)
+    };
+    let words = "fetching the model (download: 120 of 500 MB)";
+    let starting = told(false, Some(Said::Starting(words.to_owned())), None);
+    assert_eq!(message(&starting, "EngineReady"), format!("0 of 1 pods answer: {words}"));
+    assert_eq!(message(&starting, "Ready"), format!("0 of 1 pods answer: {words}"));
+    let phases = vec![Took { phase: "total".to_owned(), seconds: 4.5 }];
+    let started = told(true, Some(Said::Started { without_gpu: None, phases }), Some(&starting));
+    assert_eq!(started.phases.iter().map(|phase| phase.milliseconds).collect::<Vec<_>>(), [4500]);
+    assert!(!message(&started, "Ready").contains("fetching"));
+    // Who was started anew has not asked yet, and says what was known.
+    assert_eq!(told(true, None, Some(&started)).phases, started.phases);
+    let other = ModelDeploymentStatus { revision: Some("other".to_owned()), ..started };
+    assert!(told(true, None, Some(&other)).phases.is_empty());
 }
