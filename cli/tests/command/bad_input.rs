@@ -219,6 +219,10 @@ fn flags_are_named_where_they_are_at_fault() {
         ),
         (vec!["up", "-f", external, "--secret", "acme/api-key=sk-1"], vec!["env:VARIABLE", "file:PATH"]),
     ] {
+        // Whoever runs this may have the default port in use.
+        let elsewhere = ["--listen", "127.0.0.1:0"];
+        let rest = if arguments.contains(&"--listen") { &[][..] } else { &elsewhere[..] };
+        let arguments = [&arguments[..], rest].concat();
         let ended = run(&arguments);
         let said = err(&ended);
         assert!(!ended.status.success(), "{arguments:?}");
