@@ -18,11 +18,19 @@ case $name in
     cargo build --release --locked -p weighbridge-tests --bin testbed --bin bench-operator
     exec target/release/testbed run -- target/release/bench-operator
     ;;
+  operator-1000)
+    tests/install-packages.sh
+    tests/control-plane/build.sh >/dev/null
+    cargo build --release --locked -p weighbridge-operator
+    cargo build --release --locked -p weighbridge-tests --bin testbed --bin bench-operator-1000
+    if [[ -n ${KUBEAI_SRC:-} ]]; then KUBEAI=$(tests/peers/kubeai.sh) && export KUBEAI; fi
+    exec target/release/testbed run -- target/release/bench-operator-1000 "$@"
+    ;;
   gpu-models | gpu-decode | gpu-prefill | gpu-coldstart)
     cargo build --release --locked -p weighbridge-tests --bin bench-gpu
     exec target/release/bench-gpu "${name#gpu-}" "$@"
     ;;
-  *) echo "no benchmark is called '$name': cpu-decode, cpu-prefill, cpu-contention, coldstart, gateway, gateway-stream, gateway-idle, operator, gpu-models, gpu-decode, gpu-prefill, gpu-coldstart" >&2; exit 2 ;;
+  *) echo "no benchmark is called '$name': cpu-decode, cpu-prefill, cpu-contention, coldstart, gateway, gateway-stream, gateway-idle, operator, operator-1000, gpu-models, gpu-decode, gpu-prefill, gpu-coldstart" >&2; exit 2 ;;
 esac
 cargo build --release --locked -p weighbridge-tests --bin "bench-$name"
 exec "target/release/bench-$name" "$@"

@@ -1,7 +1,9 @@
 //! Everything that needs more than one crate: the testbed, real clients, benchmarks.
 
 pub mod certificates;
+pub mod controllers;
 pub mod cpu;
+pub mod demo;
 pub mod door;
 pub mod engine;
 pub mod faults;

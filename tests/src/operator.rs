@@ -66,15 +66,7 @@ impl Operator {
 
     /// Its own `/metrics`, by the name of a series with its labels.
     pub async fn metrics(&self) -> Result<BTreeMap<String, f64>> {
-        let mut stream = TcpStream::connect(&self.admin).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        let series = text
-            .lines()
-            .filter(|line| line.starts_with("weighbridge_"))
-            .filter_map(|line| line.rsplit_once(' '));
-        Ok(series.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
+        metrics_at(&self.admin).await
     }
 
     /// Sum of the series that begin with `name` and hold every one of `labels`.
@@ -129,7 +121,19 @@ impl Drop for Operator {
     }
 }
 
-fn admin_address(line: &str) -> Option<String> {
+/// The `/metrics` at an admin port, by the name of a series with its labels.
+pub async fn metrics_at(address: &str) -> Result<BTreeMap<String, f64>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    let series =
+        text.lines().filter(|line| line.starts_with("weighbridge_")).filter_map(|line| line.rsplit_once(' '));
+    Ok(series.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
+}
+
+/// The admin port's address, where a line of the log says it.
+pub fn admin_address(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").filter(|fields| fields["message"] == "admin port open")?;
     fields["address"].as_str().map(str::to_owned)

@@ -37,6 +37,9 @@ pub use programs::{Level, Programs};
 /// Names the kubeconfig of the cluster to test against.
 pub const KUBECONFIG: &str = "WEIGHBRIDGE_TEST_KUBECONFIG";
 
+/// Names the process of Kubernetes' own controllers; absent for somebody's own cluster.
+pub const CONTROLLER_MANAGER: &str = "WEIGHBRIDGE_TEST_CONTROLLER_MANAGER";
+
 /// A client for the cluster under test, as its administrator.
 pub async fn client() -> Result<Client> {
     let client = connect(None).await?;

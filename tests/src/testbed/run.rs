@@ -99,6 +99,8 @@ impl Cluster {
             let folders = programs.folders().map(Path::to_owned).chain(env::split_paths(&path));
             command.env("PATH", env::join_paths(folders)?);
             command.env(super::audit::FILE, control_plane.audit_log());
+            let [_, controller_manager, _, _] = control_plane.process_ids();
+            command.env(super::CONTROLLER_MANAGER, controller_manager.to_string());
         }
         Ok(command)
     }
