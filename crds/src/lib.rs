@@ -30,7 +30,7 @@ pub use external_provider::{
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_deployment::{
     Adapter, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
-    Resources, Served, StartPhase, World,
+    OutOfService, Resources, Served, StartPhase, World,
 };
 pub use precision::{KvCacheType, Quantization, UnknownWord};
 pub use provider_state::{

@@ -64,10 +64,33 @@ pub struct ModelDeploymentSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
+    /// Takes the model out of service, whatever `replicas` says: no engine pods, no call to its provider, and no request is
+    /// held for it or wakes it. Nothing else of the spec is lost.
+    #[serde(default)]
+    pub suspend: bool,
 }
 
 fn one() -> i32 {
     1
+}
+
+/// Why nothing answers for a model, though nothing is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfService {
+    /// `spec.suspend` is true: until somebody says otherwise.
+    Suspended,
+    /// `spec.replicas` is 0.
+    ScaledToZero,
+}
+
+impl OutOfService {
+    /// The field that says so, and what it says.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Suspended => "spec.suspend is true",
+            Self::ScaledToZero => "spec.replicas is 0",
+        }
+    }
 }
 
 impl ModelDeploymentSpec {
@@ -77,6 +100,15 @@ impl ModelDeploymentSpec {
             (Some(World::OpenWeights), Some(_), _) | (None, Some(_), None) => Some(World::OpenWeights),
             (Some(World::External), _, Some(_)) | (None, None, Some(_)) => Some(World::External),
             (Some(_) | None, _, _) => None,
+        }
+    }
+
+    /// Why nothing answers, in either world; `None` where something is to.
+    pub fn out_of_service(&self) -> Option<OutOfService> {
+        match (self.suspend, self.replicas) {
+            (true, _) => Some(OutOfService::Suspended),
+            (false, ..=0) => Some(OutOfService::ScaledToZero),
+            (false, 1..) => None,
         }
     }
 }
@@ -260,7 +292,7 @@ pub struct ModelDeploymentStatus {
     /// `metadata.generation` that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, Scheduled, EngineReady, Ready; each with its reason.
+    /// Accepted, Scheduled, EngineReady, Active, Healthy, Ready; each with its reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

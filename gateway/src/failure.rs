@@ -6,6 +6,9 @@ use weighbridge_wire::canonical::{Failure, FailureClass};
 
 use crate::label::name;
 
+/// `Retry-After` of a suspended model: so long a wait that clients are told not to try again by themselves.
+const SUSPENDED_RETRY_SECONDS: u32 = 600;
+
 /// Any failure of ours. `code` is a fixed word for programs.
 fn ours(class: FailureClass, code: &str, message: impl Into<String>) -> Failure {
     let mut failure = Failure::new(class, message);
@@ -71,6 +74,12 @@ fn unknown_model(message: String) -> Failure {
 pub(crate) fn overloaded(code: &str, message: impl Into<String>, retry_after_seconds: u32) -> Failure {
     let retry_after_seconds = Some(retry_after_seconds);
     Failure { retry_after_seconds, ..ours(FailureClass::Overloaded, code, message) }
+}
+
+/// The model's owner has taken it out of service, until they say otherwise.
+pub(crate) fn suspended(model: &str) -> Failure {
+    let message = format!("The model `{model}` is suspended: its owner has taken it out of service.");
+    overloaded("model_suspended", message, SUSPENDED_RETRY_SECONDS)
 }
 
 /// The upstream failed; `code` tells apart how.

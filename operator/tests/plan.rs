@@ -232,6 +232,23 @@ fn what_replicas_say_of_an_external_model_is_decided_in_words() {
 }
 
 #[test]
+fn a_suspended_model_has_a_deployment_without_pods_and_no_calls() {
+    let text =
+        include_str!("fixtures/cpu.yaml").replace("spec:\n", "spec:\n  suspend: true\n  replicas: 3\n");
+    let (suspended, active) = (
+        deployments(&planned(&text)).remove(0),
+        deployments(&planned(include_str!("fixtures/cpu.yaml"))).remove(0),
+    );
+    let replicas = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    assert_eq!((replicas(&suspended), replicas(&active)), (Some(0), Some(1)));
+    assert_eq!(suspended.metadata.name, active.metadata.name, "the same revision");
+    assert!(shown(&text).contains("spec.suspend is true"), "{}", shown(&text));
+    let text = include_str!("fixtures/external.yaml")
+        .replace("  external:\n    provider", "  suspend: true\n  external:\n    provider");
+    assert!(shown(&text).contains("no call goes to the provider: spec.suspend is true"), "{}", shown(&text));
+}
+
+#[test]
 fn adapters_are_flags_their_claims_are_mounted_once_and_their_digests_make_revisions() {
     let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
     let plan = |of_tone: &str| {

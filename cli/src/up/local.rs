@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_crds::manifest::Manifest;
-use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, Quantization, SecretKey, Sleep};
+use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, OutOfService, Quantization, SecretKey, Sleep};
 use weighbridge_gateway::directory::{self, data_policy, kind};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
@@ -78,11 +78,13 @@ pub struct External {
     pub model: String,
 }
 
-/// A model with `replicas: 0`.
+/// A model with `replicas: 0` or `suspend: true`.
 #[derive(Debug)]
 pub struct Asleep {
     /// The model.
     pub name: Name,
+    /// What keeps it so.
+    pub why: OutOfService,
     /// Who would answer, where a closed API would.
     pub provider: Option<String>,
 }
@@ -115,7 +117,7 @@ pub struct Proxy {
 pub struct Local {
     /// Models with open weights.
     pub engines: Vec<Engine>,
-    /// Models with `replicas: 0`, of both worlds.
+    /// Models with `replicas: 0` or `suspend: true`, of both worlds.
     pub asleep: Vec<Asleep>,
     /// Models that providers answer.
     pub externals: Vec<External>,
@@ -166,10 +168,15 @@ impl Local {
 
     fn add_model(&mut self, model: &ValidatedModel, reading: &Reading<'_>) -> Result<(), UpError> {
         let name = name(&model.owner);
+        if let Some(why) = model.out_of_service {
+            let provider = match &model.served {
+                Served::Closed(closed) => Some(closed.provider.clone()),
+                Served::Open(_) => None,
+            };
+            self.asleep.push(Asleep { name, why, provider });
+            return Ok(());
+        }
         match &model.served {
-            Served::Closed(closed) if model.replicas == 0 => {
-                self.asleep.push(Asleep { name, provider: Some(closed.provider.clone()) });
-            }
             Served::Closed(closed) => {
                 if let Some(kept) = closed.kept_replicas {
                     self.notices.push(format!(
@@ -179,7 +186,6 @@ impl Local {
                 let provider = Name { namespace: name.namespace.clone(), name: closed.provider.clone() };
                 self.externals.push(External { name, provider, model: closed.model.clone() });
             }
-            Served::Open(_) if model.replicas == 0 => self.asleep.push(Asleep { name, provider: None }),
             Served::Open(open) => {
                 if model.replicas > 1 {
                     self.notices.push(format!(

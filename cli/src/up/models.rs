@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use weighbridge_crds::OutOfService;
 use weighbridge_gateway::directory::{ENGINE, Entry, EntryEndpoint, World};
 use weighbridge_inference_server::http::Task;
 use weighbridge_wire::lane::Speaks;
@@ -39,6 +40,7 @@ pub struct Model {
     pub task: Task,
     /// Of the adapters that can be asked for with it.
     pub adapters: Vec<String>,
+    suspended: bool,
     provider: Option<String>,
     upstream_model: String,
     vendor: &'static str,
@@ -55,15 +57,16 @@ impl Model {
         Self { adapters, ..Self::new(engine.name.clone(), World::Open, engine.source.clone(), waiting) }
     }
 
-    /// A model with `replicas: 0`, in either world.
+    /// A model with `replicas: 0` or `suspend: true`, in either world.
     pub fn asleep(asleep: Asleep) -> Self {
-        let Asleep { name, provider } = asleep;
+        let Asleep { name, why, provider } = asleep;
         let (world, origin) = match &provider {
             None => (World::Open, "not started".to_owned()),
             Some(provider) => (World::Closed, format!("not called at {provider}")),
         };
-        let state = State::Asleep("replicas is 0".to_owned());
-        Self { provider, ..Self::new(name, world, origin, state) }
+        let state = State::Asleep(why.field().to_owned());
+        let suspended = why == OutOfService::Suspended;
+        Self { provider, suspended, ..Self::new(name, world, origin, state) }
     }
 
     /// A model that its provider's proxy answers.
@@ -102,6 +105,7 @@ impl Model {
             speaks,
             data_policy,
             adapters,
+            suspended: false,
             created,
         }
     }
@@ -127,6 +131,7 @@ impl Model {
             created: self.created,
             endpoints,
             unready_reason,
+            suspended: self.suspended,
             data_policy: self.data_policy.clone(),
             adapters: self.adapters.clone(),
         }

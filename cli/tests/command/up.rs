@@ -160,7 +160,7 @@ fn namespaces_are_honoured_and_a_model_at_zero_sleeps() {
     }
     std::fs::write(&file, yaml).unwrap();
     let up = Up::start(&file, &["--default-namespace", "team"], &[]);
-    assert!(up.banner.contains("other/m") && up.banner.contains("(replicas is 0)"), "{}", up.banner);
+    assert!(up.banner.contains("other/m") && up.banner.contains("(spec.replicas is 0)"), "{}", up.banner);
     assert_eq!(up.post("/v1/chat/completions", &question("m", 1, false)).status, 200);
     let asleep = up.post("/v1/chat/completions", &question("other/m", 1, false));
     assert_eq!(asleep.status, 503);
@@ -169,6 +169,27 @@ fn namespaces_are_honoured_and_a_model_at_zero_sleeps() {
     let long = question("m", 65, false);
     let refused = up.post("/v1/chat/completions", &long.replace("lighthouse", &"lighthouse ".repeat(80)));
     assert_eq!(refused.status, 400, "contextLength is enforced");
+}
+
+#[test]
+fn a_suspended_model_is_not_started_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.yaml");
+    let model = |name: &str, suspend: bool| {
+        format!(
+            "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: {name}}}\n\
+             spec: {{suspend: {suspend}, openWeights: {{source: 'file://{}'}}}}\n---\n",
+            models().join(SAMPLE).display()
+        )
+    };
+    std::fs::write(&file, model("on", false) + &model("off", true)).unwrap();
+    let up = Up::start(&file, &[], &[]);
+    assert!(up.banner.contains("not started  (spec.suspend is true)"), "{}", up.banner);
+    assert_eq!(up.post("/v1/chat/completions", &question("on", 1, false)).status, 200);
+    let refused = up.post("/v1/chat/completions", &question("off", 1, false));
+    assert_eq!(refused.status, 503);
+    assert!(refused.headers.contains("x-should-retry: false"), "{}", refused.headers);
+    assert!(refused.text().contains("model_suspended"));
 }
 
 #[test]
@@ -190,7 +211,7 @@ fn what_does_nothing_here_is_said_and_an_external_model_at_zero_sleeps() {
     // No --secret: who sleeps needs no key.
     let mut up = Up::start(&file, &[], &[]);
     up.hear("sets 1 threads; its memory and its tolerations are for clusters and do nothing here");
-    assert!(up.banner.contains("closed  not called at acme  (replicas is 0)"), "{}", up.banner);
+    assert!(up.banner.contains("closed  not called at acme  (spec.replicas is 0)"), "{}", up.banner);
     assert_eq!(up.post("/v1/chat/completions", &question("open", 1, false)).status, 200);
     let asleep = up.post("/v1/chat/completions", &question("closed", 1, false));
     assert_eq!(asleep.status, 503);

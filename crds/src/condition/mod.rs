@@ -37,6 +37,8 @@ types! {
         "Every model that a ModelAccess names is there.";
     KEYS_CURRENT, "KeysCurrent", "ModelAccess",
         "No key of a ModelAccess has ended.";
+    ACTIVE, "Active", "ModelDeployment",
+        "Nobody has taken the model out of service by `spec.suspend`.";
     HEALTHY, "Healthy", "ModelDeployment, ExternalProvider",
         "What answers behind the pods does: of an external model, its provider.";
     READY, "Ready", "every kind",

@@ -98,6 +98,12 @@ reasons! {
     ScaledToZero,
         "`spec.replicas` is 0.",
         "Nothing, where it is meant to sleep: `kubectl scale mdep NAME --replicas=1` wakes it.";
+    Suspended,
+        "`spec.suspend` is true.",
+        "Nothing, where it is meant to be out of service: `spec.suspend: false` brings it back as it was.";
+    NotSuspended,
+        "`spec.suspend` is not true.",
+        "";
     EngineAnswering,
         "The pods of the current revision answer.",
         "";

@@ -1,5 +1,5 @@
 use super::{Manifest, ManifestError, parse};
-use crate::{ProviderKind, World};
+use crate::{OutOfService, ProviderKind, World};
 
 /// Hosts that lead into a cluster or a machine, however they are written.
 const INSIDE: [&str; 34] = [
@@ -104,7 +104,7 @@ fn key(name: &str, digit: char) -> String {
 fn reads_a_model_and_defaults_to_one_replica() {
     let parsed = parse(GOOD).unwrap();
     let [Manifest::ModelDeployment(model)] = parsed.as_slice() else { panic!("{parsed:?}") };
-    assert_eq!(model.spec.replicas, 1);
+    assert_eq!((model.spec.replicas, model.spec.suspend, model.spec.out_of_service()), (1, false, None));
     assert_eq!(model.spec.world(), Some(World::OpenWeights));
 }
 
@@ -114,6 +114,21 @@ fn reads_every_object_of_a_file_and_skips_what_only_a_cluster_knows() {
     let parsed = parse(&text).unwrap();
     assert!(matches!(&parsed[0], Manifest::Other { kind, .. } if kind == "Namespace"));
     assert!(matches!(&parsed[1], Manifest::ModelDeployment(_)));
+}
+
+#[test]
+fn who_is_suspended_is_so_whatever_the_replicas() {
+    for (fields, wanted) in [
+        ("suspend: true, replicas: 0", Some(OutOfService::Suspended)),
+        ("suspend: true, replicas: 3", Some(OutOfService::Suspended)),
+        ("suspend: false, replicas: 0", Some(OutOfService::ScaledToZero)),
+        ("suspend: false, replicas: 3", None),
+    ] {
+        let parsed =
+            parse(&model(&format!("{{ {fields}, openWeights: {{ source: 'pvc://m/f' }} }}"))).unwrap();
+        let [Manifest::ModelDeployment(model)] = parsed.as_slice() else { panic!("{parsed:?}") };
+        assert_eq!(model.spec.out_of_service(), wanted, "{fields}");
+    }
 }
 
 /// Every refusal names the field and the fix.
@@ -165,6 +180,7 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             &["spec.replicas", "-1", "0 to 1000"],
         ),
         (model("{ replicas: two, openWeights: { source: 'pvc://m/f' } }"), &["spec.replicas", "integer"]),
+        (model("{ suspend: 'no', openWeights: { source: 'pvc://m/f' } }"), &["spec.suspend", "boolean"]),
         (
             model("{ openWeights: { source: 'pvc://m/f', engine: { contextLength: 3 } } }"),
             &["contextLength", "16"],

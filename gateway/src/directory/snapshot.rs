@@ -124,6 +124,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         created,
         endpoints: at,
         unready_reason,
+        suspended,
         data_policy,
         adapters,
     } = entry;
@@ -157,6 +158,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         created,
         endpoints,
         unready_reason,
+        suspended,
         data_policy,
         adapters,
         labels,
@@ -187,6 +189,7 @@ mod tests {
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: None,
+            suspended: false,
             data_policy: None,
             adapters: Vec::new(),
         }

@@ -56,6 +56,8 @@ pub struct Entry {
     pub endpoints: Vec<EntryEndpoint>,
     /// Why nothing is ready, in words, where the source knows.
     pub unready_reason: Option<String>,
+    /// Whether its owner has suspended it: nothing answers, and nothing is waited for.
+    pub suspended: bool,
     /// What its provider's owner demands of where it is answered and what is kept.
     pub data_policy: Option<Arc<DataPolicy>>,
     /// Its LoRA adapters: each answers as `namespace/name:adapter`, where the model does.
@@ -157,6 +159,7 @@ pub(crate) struct Target {
     pub created: i64,
     pub endpoints: Vec<Arc<Endpoint>>,
     pub unready_reason: Option<String>,
+    pub suspended: bool,
     pub data_policy: Option<Arc<DataPolicy>>,
     /// Names of its adapters; an adapter has none.
     pub adapters: Vec<String>,

@@ -19,7 +19,7 @@ static TURN: AtomicUsize = AtomicUsize::new(0);
 /// for each attempt, so an endpoint retired meanwhile is not used.
 ///
 /// # Errors
-/// 404 where the model went away, 503 where none of its endpoints is ready. `None` where all were tried.
+/// 404 where the model went away, 503 where it is suspended or none of its endpoints is ready. `None` where all were tried.
 pub(super) fn route(
     directory: &Directory,
     canonical: &str,
@@ -27,6 +27,9 @@ pub(super) fn route(
 ) -> Result<Option<Lease>, Failure> {
     let snapshot = directory.snapshot();
     let target = snapshot.get(canonical).ok_or_else(|| failure::model_not_found(canonical))?;
+    if target.suspended {
+        return Err(failure::suspended(canonical));
+    }
     if target.endpoints.is_empty() {
         let reason = target.unready_reason.as_deref().unwrap_or("none of its replicas is ready");
         let message = format!("The model `{canonical}` can't answer now: {reason}.");
@@ -55,12 +58,16 @@ mod tests {
     use crate::directory::{ENGINE, Entry, EntryEndpoint, World};
 
     fn directory(ports: &[u16]) -> Directory {
+        Directory::from_entries(vec![entry(ports)])
+    }
+
+    fn entry(ports: &[u16]) -> Entry {
         let endpoint = |port: &u16| EntryEndpoint {
             address: SocketAddr::from(([10, 0, 0, 1], *port)),
             name: port.to_string(),
             identity: None,
         };
-        Directory::from_entries(vec![Entry {
+        Entry {
             namespace: "n".into(),
             name: "m".into(),
             world: World::Open,
@@ -71,9 +78,10 @@ mod tests {
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
             unready_reason: Some("it is scaled to zero replicas".into()),
+            suspended: false,
             data_policy: None,
             adapters: Vec::new(),
-        }])
+        }
     }
 
     #[test]
@@ -97,6 +105,16 @@ mod tests {
         }
         let two = SocketAddr::from(([10, 0, 0, 1], 2));
         assert!(route(&known, "n/m", &[one, two]).expect("ready").is_none());
+    }
+
+    #[test]
+    fn who_is_suspended_is_not_called_though_an_endpoint_is_there() {
+        let known = directory(&[1]);
+        assert!(route(&known, "n/m", &[]).is_ok());
+        known.replace(vec![Entry { suspended: true, ..entry(&[1]) }]);
+        let error = route(&known, "n/m", &[]).expect_err("suspended");
+        assert_eq!((error.class, error.code.as_deref()), (FailureClass::Overloaded, Some("model_suspended")));
+        assert!(error.message.contains("is suspended"), "{error}");
     }
 
     #[test]

@@ -22,7 +22,8 @@ use crate::{apply, dereference, plan, status, validate};
 ///
 /// The certificate of its pods is planned and applied first, and also where the spec is refused: pods of an older one run on.
 ///
-/// Guarantees: writes nothing where nothing changed; a spec that can't be served takes nothing down.
+/// Guarantees: writes nothing where nothing changed; a spec that can't be served takes nothing down, unless it says so by
+/// `suspend`.
 pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result<Action, ReconcileError> {
     if model.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
@@ -38,6 +39,15 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     let seen_to = certificate::see_to::<ModelDeployment>(context, &owner, certificate, wanted).await;
     let (due, unmended) = certificate::told(seen_to)?;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
+        Err(refusal) if model.spec.suspend => {
+            // Taking out of service needs nothing of what the spec can't give.
+            let plan = plan::suspended(&found.observed);
+            let applied = apply::model(&context.means, &owner, &plan, &found.observed).await;
+            ModelOutcome::Refused(match applied {
+                Ok(_) => refusal,
+                Err(error) => error.refusal().ok_or(ReconcileError::Apply(error))?,
+            })
+        }
         Err(refusal) => ModelOutcome::Refused(refusal),
         Ok(valid) => {
             let plan = plan::model(&valid, &found.observed, &context.images);

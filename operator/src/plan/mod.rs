@@ -28,7 +28,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 pub use bounds::{Bounds, DEFAULT_BODY_BYTES};
 pub use engine_pod::of_gpus;
 pub use images::{Images, PullPolicy};
-pub use model::{ModelPlan, ObservedModel, model};
+pub use model::{ModelPlan, ObservedModel, model, suspended};
 pub use names::MANAGED_BY_KEY;
 pub use offline::{OfflineError, Planned, plan_offline, validate_local};
 pub use provider::{ObservedProvider, ProviderPlan, provider};

@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{PodTemplateSpec, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
-use weighbridge_crds::labels;
+use weighbridge_crds::{OutOfService, labels};
 
 use super::{
     ChildKind, Decision, Guard, Images, ModelChildren, Prepared, Removal, Revision, answers, engine_pod,
@@ -43,20 +43,30 @@ pub struct ModelPlan {
 /// Guarantees: an old revision that answers stays until the new one has all of its pods ready; one that
 /// does not answer goes at once, so that nothing waits for what is to be replaced.
 pub fn model(model: &ValidatedModel, observed: &ObservedModel, images: &Images) -> ModelPlan {
-    let ValidatedModel { owner, replicas, served } = model;
-    match served {
-        Served::Open(open) => open_weights(owner, *replicas, open, observed, images),
-        Served::Closed(closed) => closed_api(owner, *replicas, closed, observed),
+    match &model.served {
+        Served::Open(open) => open_weights(model, open, observed, images),
+        Served::Closed(closed) => closed_api(model, closed, observed),
     }
 }
 
-fn open_weights(
-    owner: &Owner,
-    replicas: i32,
-    open: &Open,
-    observed: &ObservedModel,
-    images: &Images,
-) -> ModelPlan {
+/// What goes where a model is suspended whose spec can't be served: its pods, and nothing comes.
+pub fn suspended(observed: &ObservedModel) -> ModelPlan {
+    let why = OutOfService::Suspended.field();
+    let removals = observed
+        .deployments
+        .iter()
+        .filter_map(|old| removal(ChildKind::Deployment, &**old, Guard::SpecOnly, why.to_owned()));
+    ModelPlan {
+        removals: removals.collect(),
+        children: ModelChildren { deployment: None, service: None, state: PhantomData },
+        revision: None,
+        decisions: vec![Decision::new("no pods", why)],
+    }
+}
+
+fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, images: &Images) -> ModelPlan {
+    let ValidatedModel { owner, replicas, out_of_service, served: _ } = model;
+    let replicas = *replicas;
     let mut decisions = Vec::new();
     let template = engine_pod::template(owner, open, images, &mut decisions);
     let revision = Revision::of(&template);
@@ -65,7 +75,11 @@ fn open_weights(
         0,
         Decision::new(
             format!("{}, Deployment {name}", pods(replicas)),
-            format!("openWeights is served; its pod template has revision {revision}, and spec.replicas is {replicas}"),
+            format!(
+                "openWeights is served; its pod template has revision {revision}, and {}",
+                out_of_service
+                    .map_or_else(|| format!("spec.replicas is {replicas}"), |why| why.field().to_owned())
+            ),
         ),
     );
     let service_name = labels::engine_service(owner.name());
@@ -153,17 +167,17 @@ fn replaced(
     None
 }
 
-fn closed_api(owner: &Owner, replicas: i32, closed: &Closed, observed: &ObservedModel) -> ModelPlan {
+fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel) -> ModelPlan {
+    let ValidatedModel { owner, replicas: _, out_of_service, served: _ } = valid;
     let Closed { provider, model, kept_replicas } = closed;
-    let asleep = replicas == 0;
     let mut decisions = vec![Decision::new(
         "no pods",
         format!("external is served: calls go to {model} through the proxy of ExternalProvider {provider}"),
     )];
-    if asleep {
+    if let Some(why) = out_of_service {
         decisions.push(Decision::new(
             "no call goes to the provider",
-            "spec.replicas is 0, which takes the model out of service in either world",
+            format!("{}, which takes the model out of service in either world", why.field()),
         ));
     }
     if let Some(kept) = kept_replicas {
@@ -173,11 +187,11 @@ fn closed_api(owner: &Owner, replicas: i32, closed: &Closed, observed: &Observed
         ));
     }
     let mut removals = Vec::new();
-    // Asleep, nothing is called: there is no proxy to wait for.
-    if observed.provider_ready || asleep {
-        let why = || match asleep {
-            true => "external is served and spec.replicas is 0".to_owned(),
-            false => format!("external is served and the proxy of {provider} answers"),
+    // Out of service, nothing is called: there is no proxy to wait for.
+    if observed.provider_ready || out_of_service.is_some() {
+        let why = || match out_of_service {
+            Some(why) => format!("external is served and {}", why.field()),
+            None => format!("external is served and the proxy of {provider} answers"),
         };
         let deployments = observed
             .deployments

@@ -4,7 +4,7 @@ use weighbridge_crds::ExternalProvider;
 use weighbridge_crds::condition::{self, Reason};
 
 /// Conditions that the operator writes, in their order. Others' conditions are left alone.
-pub const OURS: [&str; 11] = [
+pub const OURS: [&str; 12] = [
     condition::ACCEPTED,
     condition::SCHEDULED,
     condition::ENGINE_READY,
@@ -12,6 +12,7 @@ pub const OURS: [&str; 11] = [
     condition::QUOTA_AVAILABLE,
     condition::MODELS_CURRENT,
     condition::RESIDENCY_KEPT,
+    condition::ACTIVE,
     condition::HEALTHY,
     condition::MODELS_FOUND,
     condition::KEYS_CURRENT,

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use weighbridge_crds::condition::{self, Reason};
 use weighbridge_crds::{
-    ExternalProvider, ModelDeployment, ModelDeploymentStatus, Served as ServedNow, StartPhase, labels,
+    ExternalProvider, ModelDeployment, ModelDeploymentStatus, OutOfService, Served as ServedNow, StartPhase,
+    labels,
 };
 
 use super::conditions::{Says, current, is_ready, merge, ours};
@@ -57,9 +58,12 @@ pub fn model(
     let generation = model.metadata.generation.unwrap_or_default();
     let (says, revision, served, phases) = match outcome {
         // What was served before is still there: a spec that can't be served takes nothing down.
-        ModelOutcome::Refused(refusal) => {
-            (refused(refusal), old.revision.clone(), old.served.clone(), old.phases.clone())
-        }
+        ModelOutcome::Refused(refusal) => (
+            refused(refusal, model.spec.suspend),
+            old.revision.clone(),
+            old.served.clone(),
+            old.phases.clone(),
+        ),
         ModelOutcome::Applied { model, children, revision, said } => {
             let revision = revision.as_ref().map(ToString::to_string);
             let (says, served, phases) = match &model.served {
@@ -70,7 +74,7 @@ pub fn model(
                     (says, served("Open", open.source.clone()), phases)
                 }
                 Served::Closed(closed) => {
-                    let says = closed_says(model.replicas, closed, provider, &old.conditions, now);
+                    let says = closed_says(model.out_of_service, closed, provider, &old.conditions, now);
                     (says, served("Closed", format!("{}/{}", closed.provider, closed.model)), Vec::new())
                 }
             };
@@ -106,10 +110,20 @@ fn served(backend: &str, model: String) -> ServedNow {
     ServedNow { backend: backend.to_owned(), model }
 }
 
-fn refused(refusal: &Refusal) -> Vec<Says> {
+fn refused(refusal: &Refusal, suspended: bool) -> Vec<Says> {
     let accepted = Says::no(condition::ACCEPTED, refusal.reason, refusal.message.clone());
-    let ready = accepted.as_type(condition::READY);
-    vec![accepted, ready]
+    let active = active(suspended);
+    let ready = if suspended { &active } else { &accepted }.as_type(condition::READY);
+    vec![accepted, active, ready]
+}
+
+/// Whether somebody has taken the model out of service.
+fn active(suspended: bool) -> Says {
+    if suspended {
+        Says::no(condition::ACTIVE, Reason::Suspended, OutOfService::Suspended.field())
+    } else {
+        Says::yes(condition::ACTIVE, Reason::NotSuspended, "spec.suspend is false")
+    }
 }
 
 fn open_says(
@@ -127,10 +141,10 @@ fn open_says(
         });
     let valid = format!("the spec is valid and everything it names exists{gpu}");
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
-    let wanted = usize::try_from(model.replicas).unwrap_or_default();
-    if wanted == 0 {
-        return asleep(accepted, "spec.replicas is 0: no pod is wanted");
+    if let Some(why) = model.out_of_service {
+        return out_of_service(accepted, why, "no pod is wanted");
     }
+    let wanted = usize::try_from(model.replicas).unwrap_or_default();
     let ready = view.ready();
     let scheduled = scheduled(wanted, children.deployment.as_ref(), view);
     let mut engine = engine(wanted, ready, view);
@@ -147,15 +161,20 @@ fn open_says(
     } else {
         scheduled.as_type(condition::READY)
     };
-    vec![accepted, scheduled, engine, ready]
+    vec![accepted, scheduled, engine, active(false), ready]
 }
 
 /// The same in both worlds: nothing stands in the way, and nothing answers.
-fn asleep(accepted: Says, message: &str) -> Vec<Says> {
-    let scheduled = Says::yes(condition::SCHEDULED, Reason::ScaledToZero, message);
-    let engine = Says::no(condition::ENGINE_READY, Reason::ScaledToZero, message);
+fn out_of_service(accepted: Says, why: OutOfService, what: &str) -> Vec<Says> {
+    let reason = match why {
+        OutOfService::Suspended => Reason::Suspended,
+        OutOfService::ScaledToZero => Reason::ScaledToZero,
+    };
+    let message = format!("{}: {what}", why.field());
+    let scheduled = Says::yes(condition::SCHEDULED, reason, message.clone());
+    let engine = Says::no(condition::ENGINE_READY, reason, message);
     let ready = engine.as_type(condition::READY);
-    vec![accepted, scheduled, engine, ready]
+    vec![accepted, scheduled, engine, active(why == OutOfService::Suspended), ready]
 }
 
 pub(super) fn scheduled(wanted: usize, deployment: Option<&Deployment>, view: &PodsView<'_>) -> Says {
@@ -211,7 +230,7 @@ pub(super) fn engine(wanted: usize, ready: usize, view: &PodsView<'_>) -> Says {
 
 /// An external model is as its provider is, or out of service.
 fn closed_says(
-    replicas: i32,
+    rests: Option<OutOfService>,
     closed: &Closed,
     seen: Option<&ProviderSeen>,
     old: &[Condition],
@@ -223,9 +242,8 @@ fn closed_says(
     });
     let valid = format!("the spec is valid and ExternalProvider {name} exists{kept}");
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
-    if replicas == 0 {
-        let message = format!("spec.replicas is 0: no call goes to ExternalProvider {name}");
-        return asleep(accepted, &message);
+    if let Some(why) = rests {
+        return out_of_service(accepted, why, &format!("no call goes to ExternalProvider {name}"));
     }
     let provider = seen.map(|seen| &*seen.provider);
     let mut says = vec![accepted];
@@ -238,6 +256,7 @@ fn closed_says(
             None => not_yet(type_, name, provider),
         });
     }
+    says.push(active(false));
     says.push(healthy(name, model, seen, old, now));
     says.push(if provider.is_some_and(is_ready) {
         let message = format!("the proxy of ExternalProvider {name} answers for {model}");

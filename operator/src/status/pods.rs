@@ -137,6 +137,8 @@ fn rank(reason: Reason) -> u8 {
         | Reason::InsufficientCapacity
         | Reason::Progressing
         | Reason::ScaledToZero
+        | Reason::Suspended
+        | Reason::NotSuspended
         | Reason::EngineAnswering
         | Reason::ProxyAnswering
         | Reason::ProxyNotReady

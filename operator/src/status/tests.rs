@@ -204,8 +204,8 @@ fn each_state_of_the_pods_is_told_by_the_conditions() {
     for (replicas, failure, pods, wanted) in cases {
         let status = derived(replicas, failure, &pods, None);
         let told = reasons(&status);
-        assert_eq!(told[0], "+Valid");
-        assert_eq!(told[1..], wanted, "{pods:#?}");
+        assert_eq!([&told[0], &told[3]], ["+Valid", "+NotSuspended"]);
+        assert_eq!([&told[1], &told[2], &told[4]], wanted, "{pods:#?}");
         assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(3)));
     }
 }
@@ -233,7 +233,7 @@ fn pods_of_another_revision_or_on_their_way_out_do_not_make_ready() {
     let mut evicted = (*on_node("evicted", true, json!({}))).clone();
     evicted.status.get_or_insert_default().phase = Some("Failed".to_owned());
     let status = derived(1, None, &[Arc::new(old), Arc::new(leaving), Arc::new(evicted)], None);
-    assert_eq!(reasons(&status)[3], "-Progressing");
+    assert_eq!(reasons(&status)[4], "-Progressing");
     assert_eq!((status.replicas, status.ready_replicas), (1, 0), "the old revision's pod is still a pod");
 }
 
@@ -284,7 +284,7 @@ fn a_spec_that_is_refused_still_tells_what_answers() {
     let parent = parent(1, Some(&first));
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
     let refused = model(&parent, &refusal, &[on_node("p", true, json!({}))], None, Timestamp::MAX);
-    assert_eq!(reasons(&refused), ["-InvalidSpec", "-InvalidSpec"]);
+    assert_eq!(reasons(&refused), ["-InvalidSpec", "+NotSuspended", "-InvalidSpec"]);
     assert_eq!((refused.revision, refused.served, refused.ready_replicas), (first.revision, first.served, 1));
 }
 
@@ -337,7 +337,7 @@ fn an_external_model_is_as_its_provider_says_of_its_present_spec() {
         (provider(2, "False"), "-ProxyNotReady"),
     ] {
         let status = external(json!({"external": {"provider": "p", "model": "large"}}), &found);
-        assert_eq!(reasons(&status)[4], wanted);
+        assert_eq!(reasons(&status)[5], wanted);
     }
 }
 
@@ -349,7 +349,7 @@ fn an_external_model_is_not_ready_while_its_upstream_is_dead() {
         let mut found = provider(2, "False");
         found.status.as_mut().unwrap().conditions[0].reason = reason.to_owned();
         let status = external(spec(), &found);
-        assert_eq!(reasons(&status)[3..], [format!("-{reason}"), format!("-{reason}")]);
+        assert_eq!(reasons(&status)[4..], [format!("-{reason}"), format!("-{reason}")]);
         assert!(
             message(&status, "Ready").contains("ExternalProvider p: words"),
             "{}",
@@ -367,13 +367,13 @@ fn a_model_that_the_provider_does_not_list_is_unhealthy_and_told() {
     };
     let found = provider(2, "True");
     let there = external_after(spec(), &found, listed("large"), None);
-    assert_eq!(reasons(&there)[3..], ["+ProviderAnswering", "+Serving"]);
+    assert_eq!(reasons(&there)[4..], ["+ProviderAnswering", "+Serving"]);
     let gone = external_after(spec(), &found, listed("larger"), None);
-    assert_eq!(reasons(&gone)[3..], ["-ModelNotFound", "+Serving"]);
+    assert_eq!(reasons(&gone)[4..], ["-ModelNotFound", "+Serving"]);
     assert!(message(&gone, "Healthy").contains("\"large\""));
     // An operator that starts anew has heard nothing yet, and changes nothing.
     assert_eq!(external_after(spec(), &found, Heard::NotYet, Some(&gone)), gone);
-    assert_eq!(reasons(&external_after(spec(), &found, Heard::Lost, Some(&gone)))[3], "?StateUnknown");
+    assert_eq!(reasons(&external_after(spec(), &found, Heard::Lost, Some(&gone)))[4], "?StateUnknown");
 }
 
 fn said(mut state: Value) -> Heard {
@@ -477,6 +477,25 @@ fn an_external_model_at_zero_sleeps_like_an_open_one() {
     let status = external(spec, &found);
     assert_eq!(reasons(&status), reasons(&derived(0, None, &[], None)));
     assert!(message(&status, "Ready").contains("spec.replicas is 0: no call goes to ExternalProvider p"));
+}
+
+#[test]
+fn a_suspended_model_says_so_in_either_world_whatever_its_replicas() {
+    let both = |serve: &str, replicas: i32| {
+        json!({"serve": serve, "suspend": true, "replicas": replicas,
+            "external": {"provider": "p", "model": "large"}, "openWeights": {"source": "hf://o/r/f"}})
+    };
+    for (serve, replicas) in [("OpenWeights", 2), ("OpenWeights", 0), ("External", 1)] {
+        let status = external(both(serve, replicas), &provider(2, "True"));
+        let wanted = ["+Valid", "+Suspended", "-Suspended", "-Suspended", "-Suspended"];
+        assert_eq!(reasons(&status), wanted, "{serve}");
+        assert!(message(&status, "Ready").starts_with("spec.suspend is true: no "), "{serve}");
+    }
+    let mut parent = parent(1, None);
+    parent.spec.suspend = true;
+    let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
+    let refused = model(&parent, &refusal, &[], None, Timestamp::UNIX_EPOCH);
+    assert_eq!(reasons(&refused), ["-InvalidSpec", "-Suspended", "-Suspended"]);
 }
 
 #[test]

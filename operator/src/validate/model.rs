@@ -3,8 +3,8 @@ use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
-    Adapter, External, Hub, KvCacheType, ModelDeployment, OpenWeights, ProviderKind, Quantization, SecretKey,
-    Sleep, World,
+    Adapter, External, Hub, KvCacheType, ModelDeployment, OpenWeights, OutOfService, ProviderKind,
+    Quantization, SecretKey, Sleep, World,
 };
 
 use super::hardware::{Hardware, hardware};
@@ -17,8 +17,10 @@ use crate::owner::Owner;
 pub struct ValidatedModel {
     /// The ModelDeployment itself.
     pub owner: Owner,
-    /// Engine pods wanted. A closed model has none, and at 0 it is out of service like an open one.
+    /// Engine pods wanted now: none out of service. A closed model has none in any case.
     pub replicas: i32,
+    /// Why nothing is to answer, in either world.
+    pub out_of_service: Option<OutOfService>,
     /// The arm that answers.
     pub served: Served,
 }
@@ -163,7 +165,9 @@ pub fn model(
             ));
         }
     };
-    Ok(ValidatedModel { owner, replicas: spec.replicas, served })
+    let out_of_service = spec.out_of_service();
+    let replicas = if out_of_service.is_some() { 0 } else { spec.replicas };
+    Ok(ValidatedModel { owner, replicas, out_of_service, served })
 }
 
 fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<Open, Refusal> {

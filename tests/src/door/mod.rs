@@ -210,6 +210,7 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
             })
             .collect(),
         unready_reason: None,
+        suspended: false,
         data_policy: None,
         adapters: Vec::new(),
     }

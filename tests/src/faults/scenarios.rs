@@ -30,6 +30,10 @@ fn engine(fields: Value) -> Act {
     open(json!({"engine": fields}))
 }
 
+fn suspended(suspend: bool) -> Act {
+    Act::Patch("ModelDeployment", "m", json!({"spec": {"suspend": suspend}}))
+}
+
 fn provider(fields: Value) -> Act {
     let mut spec = json!({"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1",
         "apiKeys": [{"name": "account", "key": "token"}]});
@@ -95,6 +99,16 @@ pub fn scenarios() -> Vec<Scenario> {
             .on("held", [Act::Patch("ModelDeployment", "m", json!({"metadata": {"finalizers": ["example.com/held"]}}))])
             .on("deleted and held", [Act::Delete("ModelDeployment", "m")])
             .edit("let go", [Act::Patch("ModelDeployment", "m", json!({"metadata": {"finalizers": null}}))]),
+        Scenario::new("a model that is suspended")
+            .edit("created", [open(json!({}))])
+            .edit("suspended", [suspended(true)])
+            .to("scaled up all the same", [Act::Scale("m", 3)])
+            .edit("edited all the same", [engine(json!({"contextLength": 64})), suspended(true)])
+            .edit("taken up again", [suspended(false)])
+            .on("refused", [open(json!({"source": "file:///srv/m.gguf"}))])
+            .on("suspended and refused", [suspended(true)])
+            .edit("mended", [open(json!({}))])
+            .edit("taken up once more", [suspended(false)]),
         Scenario::new("a provider")
             .on("created without its key", [provider(json!({}))])
             .edit("its key comes", [secret("account", "token")])
@@ -109,6 +123,8 @@ pub fn scenarios() -> Vec<Scenario> {
             .on("to the closed one", [both("External")])
             .on("out of service", [Act::Scale("m", 0)])
             .on("in service", [Act::Scale("m", 1)])
+            .on("suspended", [suspended(true)])
+            .on("taken up again", [suspended(false)])
             .edit("and back", [both("OpenWeights")])
             .on("its provider goes", [Act::Delete("ExternalProvider", "acme")])
             .edit("its provider comes back", [provider(json!({}))]),

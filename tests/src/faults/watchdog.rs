@@ -141,7 +141,11 @@ impl World {
         let (_, parent) = self.of("ModelDeployment").find(|(_, parent)| parent["metadata"]["uid"] == uid)?;
         let open = parent["spec"]["serve"] == "OpenWeights" || parent["spec"]["external"].is_null();
         let stays = parent["metadata"]["deletionTimestamp"].is_null();
-        (open && stays).then(|| (uid.to_owned(), parent["spec"]["replicas"].as_i64().unwrap_or(1)))
+        let wanted = match parent["spec"]["suspend"] == true {
+            true => 0,
+            false => parent["spec"]["replicas"].as_i64().unwrap_or(1),
+        };
+        (open && stays).then(|| (uid.to_owned(), wanted))
     }
 }
 

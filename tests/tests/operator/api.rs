@@ -83,6 +83,7 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
             "unknown field \"spec.openWeights.flavour\"",
         ),
         ("m", json!({"openWeights": {"source": SOURCE}, "replicas": -1}), "replicas"),
+        ("m", json!({"openWeights": {"source": SOURCE}, "suspend": "no"}), "spec.suspend"),
         (
             "m",
             json!({"external": {"provider": "p", "model": "m"}, "replicas": 2}),
@@ -110,6 +111,8 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
     let external = json!({"provider": "p", "model": "m"});
     for good in [
         json!({"external": external, "replicas": 0}),
+        json!({"external": external, "suspend": true}),
+        json!({"openWeights": {"source": SOURCE}, "suspend": true, "replicas": 3}),
         json!({"serve": "External", "external": external, "openWeights": {"source": SOURCE}, "replicas": 3}),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://localhost:8080",

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -270,6 +271,38 @@ async fn a_scale_survives_the_yaml_applied_again() -> Result<()> {
         .await?;
     bench.model_says("m", "Ready", "says why", |condition| condition.reason == "ScaledToZero").await?;
     wait::until(&models, "m", "no pods", ready(0)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_suspended_model_has_no_pods_and_comes_back_as_it_was() -> Result<()> {
+    let bench = Bench::new("suspend").await?;
+    let spec = json!({"openWeights": {"source": SOURCE}, "replicas": 2});
+    bench.model("m", spec).await?;
+    let revision = revision_of(&bench.model_is_ready("m").await?);
+    let models: Api<ModelDeployment> = bench.api();
+    merge(&models, "m", json!({"spec": {"suspend": true}})).await?;
+    for (type_, status) in [("Accepted", "True"), ("Active", "False"), ("Ready", "False")] {
+        let says = move |condition: &Condition| {
+            condition.status == status && (type_ == "Accepted" || condition.reason == "Suspended")
+        };
+        bench.model_says("m", type_, "is suspended", says).await?;
+    }
+    let none = |pods: &[Pod]| pods.is_empty();
+    wait::until_all(&bench.api::<Pod>(), Default::default(), "no pod", none).await?;
+    let deployments: Api<Deployment> = bench.api();
+    let kept = deployments.get(&format!("m-{revision}")).await?;
+    assert_eq!(kept.spec.and_then(|spec| spec.replicas), Some(0), "the revision stays");
+    // Neither a wake nor a scale brings it back.
+    let scale = kube::api::Patch::Merge(json!({"spec": {"replicas": 1}}));
+    models.patch_scale("m", &kube::api::PatchParams::default(), &scale).await?;
+    bench.model_says("m", "Active", "still", |condition| condition.reason == "Suspended").await?;
+    assert_eq!(deployments.get(&format!("m-{revision}")).await?.spec.and_then(|spec| spec.replicas), Some(0));
+
+    merge(&models, "m", json!({"spec": {"suspend": false}})).await?;
+    let back = bench.model_is_ready("m").await?;
+    assert_eq!((revision_of(&back), back.spec.replicas), (revision, 1));
+    bench.model_says("m", "Active", "again", |condition| condition.status == "True").await?;
     Ok(())
 }
 

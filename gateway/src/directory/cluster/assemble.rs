@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
-use weighbridge_crds::{ExternalProviderSpec, ModelDeployment, labels};
+use weighbridge_crds::{ExternalProviderSpec, ModelDeployment, OutOfService, labels};
 use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
 use weighbridge_wire::provider::DataPolicy;
@@ -54,16 +54,20 @@ fn entry(
         created,
         endpoints: Vec::new(),
         unready_reason: None,
+        suspended: model.spec.suspend,
         data_policy: None,
         adapters: Vec::new(),
     };
-    let asleep = (model.spec.replicas == 0).then(|| "it is scaled to zero replicas".to_owned());
+    let asleep = model.spec.out_of_service().map(|why| match why {
+        OutOfService::Suspended => "it is suspended".to_owned(),
+        OutOfService::ScaledToZero => "it is scaled to zero replicas".to_owned(),
+    });
     match model.spec.world() {
         Some(weighbridge_crds::World::OpenWeights) => {
             let engine = model.spec.open_weights.as_ref().and_then(|weights| weights.engine.as_ref());
             let adapters = engine.map(|engine| engine.adapters.iter().map(|a| a.name.clone()).collect());
             Some(Entry {
-                endpoints: at(engines, name),
+                endpoints: if model.spec.suspend { Vec::new() } else { at(engines, name) },
                 unready_reason: asleep,
                 adapters: adapters.unwrap_or_default(),
                 ..base

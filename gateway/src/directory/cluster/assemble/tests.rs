@@ -169,6 +169,25 @@ fn an_external_model_at_zero_is_not_routed_though_its_proxy_answers() {
     assert_eq!((addresses(&awake).len(), awake.unready_reason), (1, None));
 }
 
+/// Its pods answer until they have ended, and a proxy answers on.
+#[test]
+fn a_suspended_model_is_routed_nowhere_in_either_world() {
+    let endpoints = || json!([{"addresses": ["10.0.1.1"], "conditions": {"ready": true}}]);
+    for serve in ["OpenWeights", "External"] {
+        let at = |suspend: bool| {
+            let spec = json!({"serve": serve, "suspend": suspend, "replicas": 2,
+                "openWeights": {"source": "hf://o/r/f.gguf"}, "external": {"provider": "acme", "model": "gpt-x"}});
+            let engine = slice("e", labels::MODEL, "m", endpoints());
+            let proxy = slice("p", labels::PROVIDER, "acme", endpoints());
+            entries(&facts(vec![model("m", spec)], vec![engine], vec![proxy])).remove(0)
+        };
+        let (suspended, active) = (at(true), at(false));
+        assert!(suspended.suspended && suspended.endpoints.is_empty(), "{suspended:?}");
+        assert_eq!(suspended.unready_reason.as_deref(), Some("it is suspended"));
+        assert!(!active.suspended && !active.endpoints.is_empty(), "{active:?}");
+    }
+}
+
 #[test]
 fn serve_chooses_between_two_arms() {
     let spec = json!({
