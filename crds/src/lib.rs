@@ -10,6 +10,7 @@ pub mod adapter;
 pub mod address;
 pub mod condition;
 mod data_policy;
+mod duration;
 mod external_provider;
 pub mod labels;
 pub mod manifest;
@@ -23,14 +24,15 @@ mod sleep;
 pub mod source;
 
 pub use data_policy::{DataPolicy, OnMismatch, Retention};
+pub use duration::{DURATION_PATTERN, InvalidDuration, parse_duration};
 pub use external_provider::{
     ApiKey, BedrockPlace, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus,
     ProviderKind, VertexPlace,
 };
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_deployment::{
-    Adapter, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, OpenWeights,
-    OutOfService, Resources, Served, StartPhase, World,
+    Adapter, DEFAULT_DRAIN, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec,
+    ModelDeploymentStatus, OpenWeights, OutOfService, Resources, Served, StartPhase, World,
 };
 pub use precision::{KvCacheType, Quantization, UnknownWord};
 pub use provider_state::{

@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{KvCacheType, Quantization, SecretKey, Sleep};
+use crate::{DURATION_PATTERN, KvCacheType, Quantization, SecretKey, Sleep};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -47,7 +49,13 @@ use crate::{KvCacheType, Quantization, SecretKey, Sleep};
         .message("serve is External but external is not set: set it, or serve: OpenWeights"),
     validation = Rule::new("has(self.openWeights) || !has(self.replicas) || self.replicas <= 1")
         .message("replicas counts engine pods, and a model with external alone has none: set replicas: 1, or 0 to take it out of service")
-        .field_path(".replicas")
+        .field_path(".replicas"),
+    validation = Rule::new("!has(self.drainTimeout) || duration(self.drainTimeout) <= duration('1h')")
+        .message("drainTimeout is more than an hour: write 1h or less")
+        .field_path(".drainTimeout"),
+    validation = Rule::new("!has(self.drainTimeout) || has(self.openWeights)")
+        .message("drainTimeout is for engine pods, and a model with external alone has none: remove it")
+        .field_path(".drainTimeout")
 )]
 pub struct ModelDeploymentSpec {
     /// Which world answers; required where both arms are set.
@@ -68,7 +76,15 @@ pub struct ModelDeploymentSpec {
     /// held for it or wakes it. Nothing else of the spec is lost.
     #[serde(default)]
     pub suspend: bool,
+    /// How long the open streams of a pod that goes have to finish, such as `90s` or `10m`, at most `1h`; a longer one is
+    /// cut. In the pod's template, so that a change rolls the pods. Default: `5m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 18), regex(pattern = DURATION_PATTERN))]
+    pub drain_timeout: Option<String>,
 }
+
+/// `spec.drainTimeout` where nothing is said.
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(300);
 
 fn one() -> i32 {
     1

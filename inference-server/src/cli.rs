@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weighbridge_crds::source::Source;
-use weighbridge_crds::{KvCacheType, Quantization, Sleep, SleepingWeights};
+use weighbridge_crds::{DEFAULT_DRAIN, KvCacheType, Quantization, Sleep, SleepingWeights};
 use weighbridge_tls::Identity;
 use weighbridge_tls::args::PodArgs;
 
@@ -132,8 +132,11 @@ struct ServeArgs {
     /// Largest request body, in bytes.
     #[arg(long, default_value_t = ServerConfig::MAX_BODY_BYTES)]
     max_body_bytes: usize,
+    /// Seconds to serve on, not ready, after SIGTERM, until no new request is routed here; they count in --drain-timeout.
+    #[arg(long, default_value_t = 5)]
+    drain_delay: u64,
     /// Seconds that open requests have to finish after SIGTERM.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = DEFAULT_DRAIN.as_secs())]
     drain_timeout: u64,
 }
 
@@ -261,6 +264,7 @@ impl ServeArgs {
             sleep: self.sleep_after.map(|after_seconds| Sleep { after_seconds, weights: self.sleep_weights }),
             threads: self.threads,
             max_body_bytes: self.max_body_bytes,
+            drain_delay: Duration::from_secs(self.drain_delay),
             drain_timeout: Duration::from_secs(self.drain_timeout),
         })
     }

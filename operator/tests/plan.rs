@@ -232,6 +232,23 @@ fn what_replicas_say_of_an_external_model_is_decided_in_words() {
 }
 
 #[test]
+fn the_grace_of_a_pod_follows_its_drain_timeout_and_the_default_is_not_said() {
+    let pod = |fields: &str| {
+        let text = include_str!("fixtures/cpu.yaml").replace("spec:\n", &format!("spec:\n{fields}"));
+        let pod = deployments(&planned(&text)).remove(0).spec.and_then(|spec| spec.template.spec);
+        let pod = pod.expect("a pod");
+        let args = pod.containers[0].args.clone().unwrap_or_default();
+        let flag = args.into_iter().find(|flag| flag.starts_with("--drain-timeout"));
+        (pod.termination_grace_period_seconds, flag)
+    };
+    assert_eq!(pod(""), (Some(310), None));
+    assert_eq!(pod("  drainTimeout: 300s\n"), pod("  drainTimeout: 5m\n"));
+    assert_eq!(pod("  drainTimeout: 5m\n"), (Some(310), None));
+    assert_eq!(pod("  drainTimeout: 0s\n"), (Some(10), Some("--drain-timeout=0".to_owned())));
+    assert_eq!(pod("  drainTimeout: 1h\n"), (Some(3610), Some("--drain-timeout=3600".to_owned())));
+}
+
+#[test]
 fn a_suspended_model_has_a_deployment_without_pods_and_no_calls() {
     let text =
         include_str!("fixtures/cpu.yaml").replace("spec:\n", "spec:\n  suspend: true\n  replicas: 3\n");

@@ -137,6 +137,24 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
         ),
         (json!({"openWeights": {"source": hf}, "replicas": -1}), NONE, Reason::InvalidSpec, vec!["replicas"]),
         (
+            json!({"openWeights": {"source": hf}, "drainTimeout": "soon"}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["drainTimeout", "\"soon\"", "5m"],
+        ),
+        (
+            json!({"openWeights": {"source": hf}, "drainTimeout": "2h"}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["drainTimeout is 2h", "1h or less"],
+        ),
+        (
+            json!({"external": {"provider": "p", "model": "x"}, "drainTimeout": "1m"}),
+            ModelReferences { provider: Named::Missing, ..NONE },
+            Reason::InvalidSpec,
+            vec!["drainTimeout", "remove it"],
+        ),
+        (
             json!({"external": {"provider": "p", "model": "x"}, "replicas": 2}),
             NONE,
             Reason::InvalidSpec,

@@ -336,6 +336,14 @@ impl Local {
             if let Manifest::Other { kind, name } = manifest {
                 self.notices.push(format!("{kind} {name:?} belongs to a cluster and is skipped"));
             }
+            if let Manifest::ModelDeployment(model) = manifest
+                && model.spec.drain_timeout.is_some()
+            {
+                self.notices.push(format!(
+                    "{}: drainTimeout is a pod's; here --drain-timeout says how long open streams get",
+                    model.name_any()
+                ));
+            }
         }
         let adapters = self.engines.iter().flat_map(|engine| &engine.adapters).filter_map(|adapter| {
             match &adapter.file {

@@ -38,7 +38,7 @@ impl Progress {
         let (what, measured) = match phase {
             Phase::Fetching { step, bytes, total } => ((*step).to_owned(), Some((*bytes, *total))),
             Phase::Loading { bytes, total } => ("load".to_owned(), Some((*bytes, *total))),
-            Phase::Ready | Phase::Draining | Phase::Failed(_) => return self.clear(),
+            Phase::Ready | Phase::Leaving | Phase::Draining | Phase::Failed(_) => return self.clear(),
             // Milliseconds long, and what the server says before it begins to fetch.
             Phase::Opening => return,
             Phase::Warming => (phase.to_string(), None),

@@ -180,6 +180,26 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             &["spec.replicas", "-1", "0 to 1000"],
         ),
         (model("{ replicas: two, openWeights: { source: 'pvc://m/f' } }"), &["spec.replicas", "integer"]),
+        (
+            model("{ drainTimeout: 300, openWeights: { source: 'pvc://m/f' } }"),
+            &["spec.drainTimeout", "quotes"],
+        ),
+        (
+            model("{ drainTimeout: 5min, openWeights: { source: 'pvc://m/f' } }"),
+            &["spec.drainTimeout", "match"],
+        ),
+        (
+            model("{ drainTimeout: '', openWeights: { source: 'pvc://m/f' } }"),
+            &["spec.drainTimeout", "2 to 18"],
+        ),
+        (
+            model("{ drainTimeout: 1h1s, openWeights: { source: 'pvc://m/f' } }"),
+            &["spec.drainTimeout", "more than an hour", "1h or less"],
+        ),
+        (
+            model("{ drainTimeout: 1m, external: { provider: p, model: m } }"),
+            &["spec.drainTimeout", "external alone has none", "remove it"],
+        ),
         (model("{ suspend: 'no', openWeights: { source: 'pvc://m/f' } }"), &["spec.suspend", "boolean"]),
         (
             model("{ openWeights: { source: 'pvc://m/f', engine: { contextLength: 3 } } }"),

@@ -37,6 +37,8 @@ pub enum Phase {
     Warming,
     /// Requests are answered.
     Ready,
+    /// Requests are answered, and should go elsewhere: it is about to drain.
+    Leaving,
     /// Requests are finished and no new one is taken.
     Draining,
     /// The model could not be loaded.
@@ -55,6 +57,7 @@ impl fmt::Display for Phase {
             }
             Self::Warming => f.write_str("computing a first answer"),
             Self::Ready => f.write_str("ready"),
+            Self::Leaving => f.write_str("leaving"),
             Self::Draining => f.write_str("draining"),
             Self::Failed(problem) => write!(f, "failed: {problem}"),
         }
@@ -174,7 +177,7 @@ impl AppState {
     /// The model, if requests may use it now.
     pub(super) fn ready_model(&self) -> Result<&ServedModel, ApiError> {
         match (self.phase(), self.model()) {
-            (Phase::Ready, Some(model)) => Ok(model),
+            (Phase::Ready | Phase::Leaving, Some(model)) => Ok(model),
             (Phase::Draining, _) => Err(error::draining()),
             (phase, _) => Err(error::not_ready(&phase.to_string())),
         }

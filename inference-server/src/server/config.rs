@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use weighbridge_crds::adapter::check_names;
-use weighbridge_crds::{KvCacheType, Quantization, Sleep};
+use weighbridge_crds::{DEFAULT_DRAIN, KvCacheType, Quantization, Sleep};
 use weighbridge_cuda::device::DeviceChoice;
 use weighbridge_tls::ServerFiles;
 
@@ -127,7 +127,10 @@ pub struct ServerConfig {
     pub threads: Option<NonZeroUsize>,
     /// Bytes of a request's body.
     pub max_body_bytes: usize,
-    /// How long open requests have to finish after the first signal.
+    /// How long to serve on, not ready, after the signal: endpoint removal and the signal race (kubernetes#67592). Zero
+    /// without a cluster. It counts in the drain timeout.
+    pub drain_delay: Duration,
+    /// How long open requests have to finish after the signal.
     pub drain_timeout: Duration,
 }
 
@@ -185,7 +188,8 @@ impl ServerConfig {
             kernel_cache: std::env::temp_dir().join("weighbridge-kernels"),
             threads: None,
             max_body_bytes: Self::MAX_BODY_BYTES,
-            drain_timeout: Duration::from_secs(300),
+            drain_delay: Duration::ZERO,
+            drain_timeout: DEFAULT_DRAIN,
         }
     }
 

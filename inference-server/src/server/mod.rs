@@ -82,8 +82,8 @@ impl Server {
         View(Arc::clone(&self.state))
     }
 
-    /// Loads the model and serves until `shutdown`; then finishes the open requests, within the drain
-    /// timeout. Dropping the future stops at once.
+    /// Loads the model and serves until `shutdown`; then, within the drain timeout, serves on for the drain delay, not
+    /// ready, refuses what is new, and finishes the open requests. Dropping the future stops at once.
     ///
     /// # Errors
     /// [`ServeError`] when the model cannot be had, loaded or run.
@@ -127,9 +127,16 @@ impl Server {
         tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
 
         shutdown.await;
+        let delay = config.drain_delay.min(config.drain_timeout);
+        if !delay.is_zero() {
+            tracing::info!("leaving: requests are answered until callers know");
+            state.enter(Phase::Leaving);
+            tokio::time::sleep(delay).await;
+        }
         tracing::info!("draining");
         state.drain();
-        if tokio::time::timeout(config.drain_timeout, state.drained()).await.is_err() {
+        let left = config.drain_timeout.saturating_sub(delay);
+        if tokio::time::timeout(left, state.drained()).await.is_err() {
             tracing::warn!("the drain timeout is over; open requests are cut");
             return Ok(());
         }

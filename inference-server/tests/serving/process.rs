@@ -26,9 +26,9 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A server of the sample that has said that it is ready.
-async fn start() -> Process {
-    start_with(&[&format!("--source=file://{}", sample().display())]).await.0
+/// A server of the sample that has said that it is ready, and that serves on for so many seconds once it is to go.
+async fn start(delay: &str) -> Process {
+    start_with(&[&format!("--source=file://{}", sample().display()), delay]).await.0
 }
 
 /// A server that has said that it is ready, and on which port it listens; and all that it said until then.
@@ -62,6 +62,18 @@ impl Process {
 
     async fn exit(&mut self) -> ExitStatus {
         tokio::time::timeout(Duration::from_secs(120), self.child.wait()).await.unwrap().unwrap()
+    }
+
+    /// Waits until it says so when asked whether it is ready.
+    async fn until(&self, phase: &str) {
+        let mut answer = String::new();
+        while !answer.ends_with(phase) {
+            let mut probe = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+            let request = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            probe.write_all(request).await.unwrap();
+            answer.clear();
+            probe.read_to_string(&mut answer).await.unwrap();
+        }
     }
 
     /// A socket on which a stream of `tokens` tokens has begun, and what was read of it.
@@ -102,7 +114,7 @@ async fn every_phase_of_a_start_has_a_line_in_the_log_in_order() {
 
 #[tokio::test]
 async fn sigterm_cuts_none_of_32_open_streams() {
-    let mut server = start().await;
+    let mut server = start("--drain-delay=1").await;
     let opening = (0..STREAMS).map(|_| server.open_stream(24));
     let streams = futures::future::join_all(opening).await;
     server.signal("TERM").await;
@@ -117,17 +129,24 @@ async fn sigterm_cuts_none_of_32_open_streams() {
 
 #[tokio::test]
 async fn a_second_sigterm_ends_it_at_once() {
-    let mut server = start().await;
+    let mut server = start("--drain-delay=0").await;
     // Minutes of work, on a stream that nobody finishes.
     let (_socket, _) = server.open_stream(8000).await;
     server.signal("TERM").await;
-    let mut answer = String::new();
-    while !answer.contains("503") {
-        let mut probe = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
-        probe.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-        answer.clear();
-        probe.read_to_string(&mut answer).await.unwrap();
-    }
+    server.until("draining").await;
+    server.signal("TERM").await;
+    assert_eq!(server.exit().await.code(), Some(1));
+}
+
+#[tokio::test]
+async fn what_comes_between_the_signal_and_the_drain_is_answered() {
+    // An hour, which nothing here waits for.
+    let mut server = start("--drain-delay=3600").await;
+    server.signal("TERM").await;
+    server.until("leaving").await;
+    let (mut socket, mut read) = server.open_stream(8).await;
+    socket.read_to_end(&mut read).await.unwrap();
+    assert!(String::from_utf8(read).unwrap().contains("data: [DONE]"));
     server.signal("TERM").await;
     assert_eq!(server.exit().await.code(), Some(1));
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use weighbridge_crds::{Gpu, KvCacheType, SleepingWeights, labels};
+use weighbridge_crds::{DEFAULT_DRAIN, Gpu, KvCacheType, SleepingWeights, labels};
 
 use super::{Decision, Images, names, pod};
 use crate::owner::Owner;
@@ -23,6 +23,9 @@ const GPU_TAINT: &str = "nvidia.com/gpu";
 const SHARED_MEMORY_FOLDER: &str = "/dev/shm";
 /// Its most bytes: NCCL takes tens of MiB a GPU, and the container runtime's own 64 MiB are too few.
 const SHARED_MEMORY: &str = "1Gi";
+
+/// What a server needs to stop once its streams have ended or were cut: idle connections get five seconds.
+const STOP_SECONDS: u64 = 10;
 
 /// What people are told where a model gets `count` GPUs.
 pub fn of_gpus(count: i32) -> String {
@@ -73,9 +76,11 @@ pub fn template(
         "startup may take 3 hours, asked every second",
         "weights may have to be fetched first, and a model that is loaded should answer at once",
     ));
+    let drain = open.drain_timeout.as_secs();
+    let grace = drain + STOP_SECONDS;
     decisions.push(Decision::new(
-        "310 s to end",
-        "open streams get five minutes to finish, and the server ten seconds more to stop",
+        format!("{grace} s to end"),
+        format!("open streams get {drain} s to finish, and the server {STOP_SECONDS} more to stop"),
     ));
     let image_pull_secrets = images.references(decisions);
     PodTemplateSpec {
@@ -84,7 +89,7 @@ pub fn template(
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             security_context: Some(pod::pod_security()),
-            termination_grace_period_seconds: Some(310),
+            termination_grace_period_seconds: i64::try_from(grace).ok(),
             image_pull_secrets,
             containers: vec![container],
             volumes: Some(weights.volumes),
@@ -132,6 +137,8 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     flag("tensor-parallel", several.map(|count| count.to_string()));
     flag("threads", open.hardware.threads().map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
+    let drain = Some(open.drain_timeout).filter(|drain| *drain != DEFAULT_DRAIN);
+    flag("drain-timeout", drain.map(|drain| drain.as_secs().to_string()));
     arguments
 }
 

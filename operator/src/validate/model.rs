@@ -1,16 +1,21 @@
+use std::time::Duration;
+
 use url::{Host, Url};
 use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
-    Adapter, External, Hub, KvCacheType, ModelDeployment, OpenWeights, OutOfService, ProviderKind,
-    Quantization, SecretKey, Sleep, World,
+    Adapter, DEFAULT_DRAIN, External, Hub, KvCacheType, ModelDeployment, ModelDeploymentSpec, OpenWeights,
+    OutOfService, ProviderKind, Quantization, SecretKey, Sleep, World, parse_duration,
 };
 
 use super::hardware::{Hardware, hardware};
 use super::provider::secret_key;
 use super::{ModelReferences, Named, Place, Refusal};
 use crate::owner::Owner;
+
+/// A node that is drained waits no longer either.
+const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 
 /// A ModelDeployment that can be planned.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +62,8 @@ pub struct Open {
     pub adapters: Vec<OpenAdapter>,
     /// What each replica runs on.
     pub hardware: Hardware,
+    /// How long open streams have to finish once a pod is to go.
+    pub drain_timeout: Duration,
 }
 
 /// A LoRA adapter, and where it is. From a hub it comes with the model's endpoint and token.
@@ -153,7 +160,9 @@ pub fn model(
             spec.replicas
         )));
     }
-    let open = spec.open_weights.as_ref().map(|weights| open(weights, found, place)).transpose()?;
+    let drain_timeout = drain_timeout(spec)?;
+    let open = spec.open_weights.as_ref();
+    let open = open.map(|weights| open_weights(weights, drain_timeout, found, place)).transpose()?;
     let closed = spec.external.as_ref().map(|external| closed(external, found)).transpose()?;
     let kept_replicas = Some(spec.replicas).filter(|replicas| *replicas > 1);
     let served = match (spec.world(), open, closed) {
@@ -170,7 +179,27 @@ pub fn model(
     Ok(ValidatedModel { owner, replicas, out_of_service, served })
 }
 
-fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<Open, Refusal> {
+/// The CRD says the same; an older one does not.
+fn drain_timeout(spec: &ModelDeploymentSpec) -> Result<Duration, Refusal> {
+    let Some(text) = &spec.drain_timeout else { return Ok(DEFAULT_DRAIN) };
+    let asked = parse_duration(text).map_err(|error| Refusal::invalid(format!("drainTimeout: {error}")))?;
+    if asked > LONGEST_DRAIN {
+        return Err(Refusal::invalid(format!("drainTimeout is {text}: write 1h or less")));
+    }
+    if spec.open_weights.is_none() {
+        return Err(Refusal::invalid(
+            "drainTimeout is for engine pods, and a model with external alone has none: remove it",
+        ));
+    }
+    Ok(asked)
+}
+
+fn open_weights(
+    weights: &OpenWeights,
+    drain_timeout: Duration,
+    found: &ModelReferences,
+    place: Place,
+) -> Result<Open, Refusal> {
     let OpenWeights { source: text, revision, digest, hub, resources, engine } = weights;
     let source: Source = text.parse().map_err(|error| Refusal::invalid(format!("openWeights.{error}")))?;
     if (revision.is_some() || hub.is_some()) && !matches!(source, Source::Hub { .. }) {
@@ -227,6 +256,7 @@ fn open(weights: &OpenWeights, found: &ModelReferences, place: Place) -> Result<
         sleep: sleep(engine.sleep, &hardware, place)?,
         adapters: adapters(&engine.adapters, place)?,
         hardware,
+        drain_timeout,
     })
 }
 

@@ -213,7 +213,8 @@ fn fields_of_a_model() -> Scenario {
     ] {
         scenario = scenario.edit(name, [open(fields)]);
     }
-    scenario
+    let weights = json!({"source": SOURCE});
+    scenario.edit("drainTimeout", [model(json!({"openWeights": weights, "drainTimeout": "90s"}))])
 }
 
 fn fields_of_a_provider() -> Scenario {

@@ -84,6 +84,14 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         ),
         ("m", json!({"openWeights": {"source": SOURCE}, "replicas": -1}), "replicas"),
         ("m", json!({"openWeights": {"source": SOURCE}, "suspend": "no"}), "spec.suspend"),
+        ("m", json!({"openWeights": {"source": SOURCE}, "drainTimeout": "5min"}), "spec.drainTimeout"),
+        ("m", json!({"openWeights": {"source": SOURCE}, "drainTimeout": ""}), "spec.drainTimeout"),
+        ("m", json!({"openWeights": {"source": SOURCE}, "drainTimeout": "61m"}), "write 1h or less"),
+        (
+            "m",
+            json!({"external": {"provider": "p", "model": "m"}, "drainTimeout": "1m"}),
+            "drainTimeout is for engine pods",
+        ),
         (
             "m",
             json!({"external": {"provider": "p", "model": "m"}, "replicas": 2}),
@@ -113,6 +121,8 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         json!({"external": external, "replicas": 0}),
         json!({"external": external, "suspend": true}),
         json!({"openWeights": {"source": SOURCE}, "suspend": true, "replicas": 3}),
+        json!({"openWeights": {"source": SOURCE}, "drainTimeout": "0s"}),
+        json!({"openWeights": {"source": SOURCE}, "drainTimeout": "59m60s"}),
         json!({"serve": "External", "external": external, "openWeights": {"source": SOURCE}, "replicas": 3}),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://localhost:8080",

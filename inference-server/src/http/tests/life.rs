@@ -136,6 +136,18 @@ async fn readiness_says_why_not() {
     assert_eq!(server.get("/readyz").await.0, 503, "failure is final");
 }
 
+/// Endpoint removal and the signal race (kubernetes#67592): who was told to go serves on until callers know.
+#[tokio::test]
+async fn who_leaves_is_not_ready_and_answers_all_the_same() {
+    let server = TestServer::start().await;
+    server.state.enter(Phase::Leaving);
+    assert_eq!(server.get("/readyz").await, (503, "leaving".to_owned()));
+    assert_eq!(server.get("/livez").await.0, 200);
+    assert_eq!(server.post(CHAT, &chat("y", json!({}))).await.0, 200);
+    server.state.drain();
+    assert_eq!(server.post(CHAT, &chat("y", json!({}))).await.0, 503);
+}
+
 #[tokio::test]
 async fn draining_lets_streams_finish_and_refuses_new_requests() {
     let server = TestServer::start().await;
