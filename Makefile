@@ -15,6 +15,8 @@ ARGS ?=
 # Of `make fuzz`: a target of fuzz/, and for how long.
 T ?= gguf
 SECONDS ?= 60
+# Of `make cluster-demo`: what is shown in place of the whole tour.
+S ?=
 
 .PHONY: help run install test test-arm lint fuzz generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
 	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed compilers kernels \
@@ -123,7 +125,7 @@ node-packages:
 
 # In dev, as tests have it: a release build of all that it leans on would be the longest part of a first `cluster-up`.
 testbed:
-	$(CARGO) build --locked -p weighbridge-tests --bin testbed
+	$(CARGO) build --locked -p weighbridge-tests --bin testbed --bin demo-load --bin provider-simulator
 
 cluster-up: node-packages control-plane images testbed ## A whole cluster on this machine: control plane, kubelet, containerd
 	$(TESTBED) up
@@ -134,8 +136,8 @@ cluster-up: node-packages control-plane images testbed ## A whole cluster on thi
 	@echo '  make cluster-demo'
 
 # These ask the program that started the cluster: there is nothing to build while it is up.
-cluster-demo: ## Helm install, two worlds behind one URL, dashboards' queries against a real Prometheus
-	@TESTBED=$(TESTBED) tests/demo/demo.sh
+cluster-demo: ## Helm install, two worlds behind one URL, the dashboards' queries; or S=rollout, swap, nofit, drain, under load
+	@S='$(S)' TESTBED=$(TESTBED) tests/demo/demo.sh
 
 cluster-env: ## What a shell evaluates to use the cluster, kubectl and helm included
 	@[[ -x $(TESTBED) ]] || { echo "no cluster is up: start one with \`make cluster-up\`" >&2; exit 1; }

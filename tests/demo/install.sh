@@ -1,4 +1,4 @@
-# Part of demo.sh: the chart, a team's namespace, a claim with weights, and a provider that is not ours.
+# Part of demo.sh: the chart, a team's namespace, a key and a claim with weights.
 # shellcheck shell=bash
 
 step "Install with Helm, into a namespace under Pod Security restricted"
@@ -33,15 +33,3 @@ printf 'authorization: Bearer %s\n' "$OPENAI_API_KEY" >"$work/authorization"
 step "A claim with the weights: a folder of this node, read-only"
 filled "$here/models.yaml" MODELS NODE | kubectl apply -f -
 until_true 30 kubectl -n demo wait --for=jsonpath='{.status.phase}'=Bound pvc/models --timeout=1s
-
-step "A closed API: llama.cpp's Python server on the node's address, behind a key"
-key=$("$client" -c 'import secrets; print("sk-" + secrets.token_hex(24))')
-port=$(free_port "$node_address")
-UPSTREAM=http://$node_address:$port/v1
-background llama.log llama_cpp_server "$peer" "$weights" "$node_address" "$port" "$key"
-until_answers llama.log 60 curl -fsS -H "authorization: Bearer $key" "$UPSTREAM/models"
-[[ $(curl -s -o /dev/null -w '%{http_code}' "$UPSTREAM/models") == 401 ]] || fail "the closed API answers without a key"
-# Through a pipe: a key never stands in a command line.
-printf %s "$key" | kubectl -n demo create secret generic acme --from-file=api-key=/dev/stdin --dry-run=client -o yaml |
-    kubectl apply -f -
-echo "$UPSTREAM answers with the key, and 401 without"

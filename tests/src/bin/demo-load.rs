@@ -1,4 +1,4 @@
-//! The load of `make cluster-demo S=…`: runs until its standard input ends, then prints what failed and what was cut.
+//! The load of `make cluster-demo S=…`: runs until it is told to end, then prints what failed and what was cut.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use weighbridge_tests::demo::{Outcome, Steady};
 use weighbridge_tests::engine::random_model;
@@ -56,9 +57,12 @@ async fn main() -> Result<()> {
     let key = std::fs::read_to_string(&key_file).with_context(|| format!("read {}", key_file.display()))?;
     let key = key.trim().to_owned();
     let (stop, stopped) = watch::channel(false);
-    std::thread::spawn(move || {
-        // Whatever ends it, an error too, is the end.
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         stop.send_replace(true);
     });
     let steady = Steady { address, model, key, streams, stream_tokens, rate };
