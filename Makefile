@@ -7,7 +7,7 @@ export WEIGHBRIDGE_CACHE ?= $(HOME)/.cache/weighbridge
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 TESTBED := $(TARGET)/debug/testbed
-B ?= cpu-decode
+B ?=
 # Of `make run`: the door, where its metrics are (empty: nowhere), and any other flag of `weighbridge up`; of `make sweep`: its flags.
 LISTEN ?= 127.0.0.1:8080
 METRICS ?= 127.0.0.1:9090
@@ -110,8 +110,8 @@ check-generated:
 peers: sample ## Make the goldens anew with the living peers and compare; one of them as a provider
 	@tests/peers/run.sh
 
-bench: ## Run one benchmark: make bench B=cpu-decode
-	@tests/bench.sh $(B)
+bench: ## Run one benchmark: make bench B=cpu-decode; without B, which there are
+	@tests/bench.sh '$(B)'
 
 images: image-packages ## Build the container images as OCI archives
 	@images/build.sh

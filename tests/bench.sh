@@ -2,8 +2,8 @@
 # Runs one benchmark program, whose flags may follow. Each prints `figure NAME VALUE UNIT` lines and writes target/bench/NAME.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-name=${1:?usage: tests/bench.sh NAME [FLAGS], such as cpu-decode}
-shift
+name=${1:-}
+shift || true
 case $name in
   cpu-decode | cpu-prefill | cpu-contention) examples/fetch-smollm2.sh >/dev/null; tests/peers/install.sh ;;
   coldstart) examples/fetch-smollm2.sh >/dev/null; cargo build --release --locked -p weighbridge ;;
@@ -30,7 +30,7 @@ case $name in
     cargo build --release --locked -p weighbridge-tests --bin bench-gpu
     exec target/release/bench-gpu "${name#gpu-}" "$@"
     ;;
-  *) echo "no benchmark is called '$name': cpu-decode, cpu-prefill, cpu-contention, coldstart, gateway, gateway-stream, gateway-idle, operator, operator-1000, gpu-models, gpu-decode, gpu-prefill, gpu-coldstart" >&2; exit 2 ;;
+  *) echo "no benchmark is called '$name': B is one of cpu-decode, cpu-prefill, cpu-contention, coldstart, gateway, gateway-stream, gateway-idle, operator, operator-1000, gpu-models, gpu-decode, gpu-prefill, gpu-coldstart" >&2; exit 2 ;;
 esac
 cargo build --release --locked -p weighbridge-tests --bin "bench-$name"
 exec "target/release/bench-$name" "$@"

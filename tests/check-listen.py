@@ -43,7 +43,8 @@ def parsed(address):
 
 def problem(name, address, allow_remote):
     found = parsed(address)
-    example = f"write {name}=8081, or {name}=127.0.0.1:8081"
+    port = {"METRICS": 9091}.get(name, 8081)
+    example = f"write {name}={port}, or {name}=127.0.0.1:{port}"
     if found is None:
         return f"is no address: {example}"
     ip, port = found

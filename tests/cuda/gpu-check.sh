@@ -12,7 +12,12 @@ cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 program=${PROGRAM:-$target/release/gpu-check}
 bench=${BENCH:-$target/release/bench-gpu}
-[[ -x $program && -x $bench ]] || make --no-print-directory gpu-programs
+if [[ ! -x $program || ! -x $bench ]]; then
+    # A build of a quarter of an hour, to be told then that there is nothing to check.
+    python3 -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null ||
+        { echo "gpu-check: no CUDA driver: there is no libcuda.so.1 on this machine. With NVIDIA's driver, of CUDA 13.0 or later, it builds what it runs and checks this machine's GPU" >&2; exit 1; }
+    make --no-print-directory gpu-programs
+fi
 for built in "$program" "$bench"; do
     [[ -x $built ]] || { echo "$built is no program: PROGRAM and BENCH name what make gpu-programs builds" >&2; exit 2; }
 done

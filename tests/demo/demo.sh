@@ -21,6 +21,7 @@ esac
 
 # The program that keeps the cluster; `make` says where it is.
 TESTBED=${TESTBED:-${CARGO_TARGET_DIR:-target}/debug/testbed}
+[[ -x $TESTBED ]] || fail "start the cluster with \`make cluster-up\`"
 environment=$("$TESTBED" env) || fail "start the cluster with \`make cluster-up\`"
 eval "$environment"
 node_folder=$(dirname "$KUBECONFIG")

@@ -78,9 +78,9 @@ fn ask(url: &str, program: &str, model: &Model, name: &str, with_key: bool) -> S
     match model.task {
         Task::Generation => {
             let at = if url == "http://127.0.0.1:8080" { String::new() } else { format!(" --url {url}") };
-            // Small open models ramble at OpenAI's default of 1, and on and on; closed ones may refuse any other.
+            // Small open models ramble at OpenAI's default of 1, and on and on, and guess at less; closed ones may refuse any other.
             let (field, flag) = match model.world {
-                World::Open => ("\"temperature\": 0.2, \"max_tokens\": 200, ", " --temperature 0.2"),
+                World::Open => ("\"temperature\": 0, \"max_tokens\": 200, ", " --temperature 0"),
                 World::Closed => ("", ""),
             };
             let fields = format!(
@@ -92,7 +92,7 @@ fn ask(url: &str, program: &str, model: &Model, name: &str, with_key: bool) -> S
         }
         Task::Completion => {
             let fields =
-                "\"stream\": true, \"temperature\": 0.2, \"max_tokens\": 200, \"prompt\": \"The sea is\"";
+                "\"stream\": true, \"temperature\": 0, \"max_tokens\": 200, \"prompt\": \"The sea is\"";
             let curl = curl("/v1/completions", fields);
             format!("\nLet it go on with a text:\n\n  curl -N {curl}")
         }

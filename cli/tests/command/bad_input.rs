@@ -156,7 +156,7 @@ fn what_up_refuses_after_a_build_make_run_refuses_before_it() {
         ("LISTEN", "127.0.0.1", "write LISTEN=8081"),
         ("LISTEN", "::1:8081", "write LISTEN=8081"),
         ("LISTEN", "70000", "a port above 65535: write LISTEN=8081"),
-        ("METRICS", "127.0.0.1:70000", "a port above 65535: write METRICS=8081"),
+        ("METRICS", "127.0.0.1:70000", "a port above 65535: write METRICS=9091"),
         ("LISTEN", &taken, "is in use"),
         ("LISTEN", "0.0.0.0:0", remote),
         ("LISTEN", "[::ffff:127.0.0.1]:0", remote),

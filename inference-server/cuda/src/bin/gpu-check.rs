@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout)] // A report is what this program is for.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -58,8 +59,15 @@ fn choice(text: &str) -> Result<DeviceChoice, String> {
     if text == "first" { Ok(DeviceChoice::First) } else { text.parse() }
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    run(&Arguments::parse())
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            // Without the stack, which a report has no use for.
+            let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
