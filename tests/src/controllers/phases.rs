@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,9 @@ pub async fn measure(
         figures.add(&format!("{prefix}apply_to_{what}_p99_ms"), quantile(times, 0.99), "ms")?;
     }
     let full = subject.rss_mb()?;
+    for (what, count) in subject.writes_by_kind()? {
+        writeln!(std::io::stdout(), "{}: {what}, {count} times", which.name())?;
+    }
     figures.add(&format!("{prefix}writes_per_model"), writes, "writes")?;
     figures.add(&format!("{prefix}cpu_seconds"), own, "s")?;
     figures.add(&format!("{prefix}controller_manager_cpu_seconds"), managed, "s")?;

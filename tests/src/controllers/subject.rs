@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -148,13 +149,27 @@ impl Subject {
     /// # Errors
     /// Where the log can't be read.
     pub fn writes(&self) -> Result<usize> {
+        Ok(self.writes_by_kind()?.values().sum())
+    }
+
+    /// The same, by verb and resource.
+    ///
+    /// # Errors
+    /// Where the log can't be read.
+    pub fn writes_by_kind(&self) -> Result<BTreeMap<String, usize>> {
         // A program's user agent begins with its file's name.
         let agent = format!("{}/", self.which.name());
         let all = audit::writes(self.namespace.name())?;
         let is_own = |write: &&audit::Write| {
             write.user_agent.starts_with(&agent) && write.object_ref.resource != "leases"
         };
-        Ok(all.iter().filter(is_own).count())
+        let mut counts = BTreeMap::new();
+        for write in all.iter().filter(is_own) {
+            let audit::Object { resource, subresource, .. } = &write.object_ref;
+            let slash = if subresource.is_empty() { "" } else { "/" };
+            *counts.entry(format!("{} {resource}{slash}{subresource}", write.verb)).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     /// Waits until ours has looked at `models` models since it was started, and returns how long that took.
