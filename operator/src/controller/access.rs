@@ -22,9 +22,7 @@ pub async fn reconcile(access: Arc<ModelAccess>, context: &Context) -> Result<Ac
     let models: Vec<_> = models.iter().map(AsRef::as_ref).collect();
     let now = Timestamp::now();
     let wanted = status::access(&access, &models, now);
-    status::write_access(&context.client, &context.means.caller, &access, &wanted)
-        .await
-        .map_err(ReconcileError::Status)?;
+    status::write_access(&context.means, &access, &wanted).await.map_err(ReconcileError::Status)?;
     // No watch tells when a key ends. A second later it has, whatever the clocks say of the moment itself.
     let end = status::next_end(&access, now).and_then(|end| Duration::try_from(end.duration_since(now)).ok());
     let end = end.map(|end| end.saturating_add(Duration::from_secs(1)));

@@ -93,9 +93,7 @@ async fn update_status(
     context: &Context,
 ) -> Result<(), ReconcileError> {
     let wanted = status::model(model, outcome, &found.pods, found.provider.as_ref(), Timestamp::now());
-    let change = status::write_model(&context.client, &context.means.caller, model, &wanted)
-        .await
-        .map_err(ReconcileError::Status)?;
+    let change = status::write_model(&context.means, model, &wanted).await.map_err(ReconcileError::Status)?;
     if let Some(change) = change {
         context.means.events.ready(owner, &change).await;
     }

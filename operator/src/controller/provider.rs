@@ -59,9 +59,8 @@ async fn update_status(
     context: &Context,
 ) -> Result<(), ReconcileError> {
     let wanted = status::provider(provider, outcome, &found.view, Timestamp::now());
-    let change = status::write_provider(&context.client, &context.means.caller, provider, &wanted)
-        .await
-        .map_err(ReconcileError::Status)?;
+    let change =
+        status::write_provider(&context.means, provider, &wanted).await.map_err(ReconcileError::Status)?;
     if let Some(change) = change {
         context.means.events.ready(owner, &change).await;
     }

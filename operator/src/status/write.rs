@@ -1,10 +1,10 @@
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::labels::MANAGED_BY;
 use weighbridge_crds::{
@@ -13,7 +13,7 @@ use weighbridge_crds::{
 };
 
 use super::conditions::ours;
-use crate::apply::{CallError, Caller};
+use crate::apply::{CallError, Means};
 
 /// A change of Ready's reason, for an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +31,7 @@ pub struct ReadyChange {
 /// # Errors
 /// The apiserver did not take it.
 pub async fn write_model(
-    client: &Client,
-    caller: &Caller,
+    means: &Means,
     model: &ModelDeployment,
     new: &ModelDeploymentStatus,
 ) -> Result<Option<ReadyChange>, CallError> {
@@ -42,8 +41,8 @@ pub async fn write_model(
     if model.status.is_some() && (ModelDeploymentStatus { conditions, ..old } == *new) {
         return Ok(None);
     }
-    write(client, caller, model, new).await?;
-    Ok(change)
+    let told = write(means, model, model.status.as_ref(), new).await?;
+    Ok(change.filter(|_| told))
 }
 
 /// Writes the status of an ExternalProvider, unless it says so already.
@@ -51,8 +50,7 @@ pub async fn write_model(
 /// # Errors
 /// The apiserver did not take it.
 pub async fn write_provider(
-    client: &Client,
-    caller: &Caller,
+    means: &Means,
     provider: &ExternalProvider,
     new: &ExternalProviderStatus,
 ) -> Result<Option<ReadyChange>, CallError> {
@@ -62,8 +60,8 @@ pub async fn write_provider(
     if provider.status.is_some() && (ExternalProviderStatus { conditions, ..old } == *new) {
         return Ok(None);
     }
-    write(client, caller, provider, new).await?;
-    Ok(change)
+    let told = write(means, provider, provider.status.as_ref(), new).await?;
+    Ok(change.filter(|_| told))
 }
 
 /// Writes the status of a ModelAccess, unless it says so already.
@@ -71,8 +69,7 @@ pub async fn write_provider(
 /// # Errors
 /// The apiserver did not take it.
 pub async fn write_access(
-    client: &Client,
-    caller: &Caller,
+    means: &Means,
     access: &ModelAccess,
     new: &ModelAccessStatus,
 ) -> Result<(), CallError> {
@@ -81,22 +78,25 @@ pub async fn write_access(
     if access.status.is_some() && (ModelAccessStatus { conditions, ..old } == *new) {
         return Ok(());
     }
-    write(client, caller, access, new).await
+    write(means, access, access.status.as_ref(), new).await.map(drop)
 }
 
-async fn write<K>(
-    client: &Client,
-    caller: &Caller,
-    parent: &K,
-    status: &impl Serialize,
-) -> Result<(), CallError>
+/// Writes `status` where `old` is, and returns whether it was sent.
+async fn write<K, S>(means: &Means, parent: &K, old: Option<&S>, status: &S) -> Result<bool, CallError>
 where
+    S: Serialize,
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Serialize
         + DeserializeOwned
         + Clone
         + std::fmt::Debug,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), &parent.namespace().unwrap_or_default());
+    // A CRD of an earlier version drops what it does not know of: asking again would change nothing and never end.
+    let (key, wanted) = (format!("status of {}", parent.uid().unwrap_or_default()), said(&status));
+    if means.settled.knows(&key, &wanted, &said(&old)) {
+        return Ok(false);
+    }
+    let api: Api<K> = Api::namespaced(means.client.clone(), &parent.namespace().unwrap_or_default());
     // The UID is the precondition: an object of the same name made anew has a status of its own.
     let body = json!({
         "apiVersion": K::api_version(&()),
@@ -107,10 +107,21 @@ where
     let parameters = PatchParams::apply(MANAGED_BY).force();
     let body = Patch::Apply(body);
     let name = parent.name_any();
-    caller
-        .write("apply-status", &K::kind(&()), Box::pin(api.patch_status(&name, &parameters, &body)))
-        .await
-        .map(|_| ())
+    let written = Box::pin(api.patch_status(&name, &parameters, &body));
+    let made = means.caller.write("apply-status", &K::kind(&()), written).await?;
+    // Status and echo are maps with string keys: turning them into values can't fail.
+    let echo = serde_json::to_value(&made).unwrap_or_default()["status"].take();
+    if json!(status) == echo {
+        means.settled.forget(&key);
+    } else {
+        means.settled.remember(&key, &wanted, &said(&echo));
+    }
+    Ok(true)
+}
+
+/// What is remembered of a status.
+fn said(status: &impl Serialize) -> Value {
+    json!({ "said": status })
 }
 
 /// The first word on an object is news only if it is bad: that its children were made is an Event already.
