@@ -5,21 +5,22 @@ use crate::quantity;
 /// Paths at which `observed` does not say what `desired` says.
 ///
 /// Guarantees: empty whenever server-side apply of `desired` would change nothing. What others own beside
-/// us is not looked at: further keys of a map, further items of a keyed list, defaults of the server.
+/// us is not looked at: further keys of a map, further items of a keyed list, defaults of the server. A list without keys
+/// is owned whole, with all that is in its items.
 pub fn differences(desired: &Value, observed: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    compare("", desired, observed, &mut found);
+    compare("", desired, observed, false, &mut found);
     found
 }
 
-fn compare(path: &str, desired: &Value, observed: &Value, found: &mut Vec<String>) {
+fn compare(path: &str, desired: &Value, observed: &Value, whole: bool, found: &mut Vec<String>) {
     let same = match (desired, observed) {
         (Value::Object(wanted), Value::Object(seen)) => {
-            compare_fields(path, wanted, seen, found);
+            compare_fields(path, wanted, seen, whole, found);
             return;
         }
         (Value::Array(wanted), Value::Array(seen)) => {
-            compare_items(path, wanted, seen, found);
+            compare_items(path, wanted, seen, whole, found);
             return;
         }
         (wanted, Value::Null) => is_empty(wanted),
@@ -37,25 +38,30 @@ fn compare_fields(
     path: &str,
     wanted: &Map<String, Value>,
     seen: &Map<String, Value>,
+    whole: bool,
     found: &mut Vec<String>,
 ) {
     if is_atomic_map(path) && wanted.len() != seen.len() {
         found.push(path.to_owned());
         return;
     }
+    let inner = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     for (name, value) in wanted {
-        let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        compare(&inner, value, seen.get(name).unwrap_or(&Value::Null), found);
+        compare(&inner(name), value, seen.get(name).unwrap_or(&Value::Null), whole, found);
+    }
+    if whole {
+        let more = seen.iter().filter(|(name, value)| !wanted.contains_key(*name) && !is_empty(value));
+        found.extend(more.map(|(name, _)| inner(name)));
     }
 }
 
-fn compare_items(path: &str, wanted: &[Value], seen: &[Value], found: &mut Vec<String>) {
+fn compare_items(path: &str, wanted: &[Value], seen: &[Value], whole: bool, found: &mut Vec<String>) {
     if let Some(keys) = list_keys(path) {
         for item in wanted {
             let twin = seen.iter().find(|other| keys.iter().all(|key| item.get(key) == other.get(key)));
             let name = item.get(keys[0]).map(Value::to_string).unwrap_or_default();
             match twin {
-                Some(twin) => compare(&format!("{path}[{name}]"), item, twin, found),
+                Some(twin) => compare(&format!("{path}[{name}]"), item, twin, whole, found),
                 None => found.push(format!("{path}[{name}]")),
             }
         }
@@ -66,7 +72,7 @@ fn compare_items(path: &str, wanted: &[Value], seen: &[Value], found: &mut Vec<S
         return;
     }
     for (index, (item, other)) in wanted.iter().zip(seen).enumerate() {
-        compare(&format!("{path}[{index}]"), item, other, found);
+        compare(&format!("{path}[{index}]"), item, other, true, found);
     }
 }
 
@@ -127,6 +133,21 @@ mod tests {
             "containers": [{"name": "sidecar"}, {"name": "engine", "args": ["x"], "resources": {"requests": {"cpu": "1"}}}],
             "volumes": [{"name": "cache", "emptyDir": {}}]}}}, "status": {}});
         assert_eq!(differences(&desired, &observed), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_somebody_put_into_an_item_of_a_list_without_keys_is_drift() {
+        let rule = |more: serde_json::Value| {
+            let mut port = json!({"port": 443, "protocol": "TCP"});
+            port["endPort"] = more;
+            json!({"spec": {"egress": [{"ports": [port]}]}})
+        };
+        let desired = rule(serde_json::Value::Null);
+        assert_eq!(differences(&desired, &rule(json!(65535))), ["spec.egress[0].ports[0].endPort"]);
+        let narrowed = json!({"spec": {"egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}],
+            "ports": [{"port": 443, "protocol": "TCP"}]}]}});
+        assert_eq!(differences(&desired, &narrowed), ["spec.egress[0].to"]);
+        assert_eq!(differences(&desired, &rule(serde_json::Value::Null)), Vec::<String>::new());
     }
 
     #[test]
