@@ -9,6 +9,7 @@ use crate::apply::{Caller, Means, Settled};
 use crate::certificates::{Issuer, Keeper, Lifetimes};
 use crate::controller::{self, Backoff, Context};
 use crate::dereference::Secrets;
+use crate::dial::Dial;
 use crate::engines::Engines;
 use crate::events::Events;
 use crate::leader::{Candidate, Leadership};
@@ -34,8 +35,14 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Puts it together, and begins to watch. Nothing is written before [`Assembly::run`].
-    pub fn new(client: &Client, settings: &Settings, lifetimes: Lifetimes, metrics: &Metrics) -> Self {
+    /// Puts it together, and begins to watch; pods are called by `dial`. Nothing is written before [`Assembly::run`].
+    pub fn new(
+        client: &Client,
+        dial: Arc<dyn Dial>,
+        settings: &Settings,
+        lifetimes: Lifetimes,
+        metrics: &Metrics,
+    ) -> Self {
         let scope = settings.watch_namespace.clone().map_or(Scope::Cluster, Scope::Namespace);
         let candidate = Candidate::new(
             client.clone(),
@@ -62,8 +69,14 @@ impl Assembly {
                 events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
             },
             secrets: Secrets::new(client.clone(), caller),
-            engines: Engines::new(triggers.clone(), leadership.clone()),
-            proxies: Proxies::new(Arc::clone(&stores), triggers.clone(), leadership.clone(), issuer.clone()),
+            engines: Engines::new(Arc::clone(&dial), triggers.clone(), leadership.clone()),
+            proxies: Proxies::new(
+                dial,
+                Arc::clone(&stores),
+                triggers.clone(),
+                leadership.clone(),
+                issuer.clone(),
+            ),
             leadership,
             metrics: metrics.clone(),
             images: settings.images(),

@@ -10,6 +10,7 @@ mod assembly;
 pub mod certificates;
 pub mod controller;
 pub mod dereference;
+mod dial;
 pub mod engines;
 mod events;
 pub mod leader;
@@ -25,6 +26,7 @@ pub mod validate;
 pub mod watch;
 
 pub use assembly::Assembly;
+pub use dial::{Connection, Dial, Tcp};
 pub use events::Events;
 pub use metrics::{Metrics, WriteOutcome};
 pub use owner::Owner;

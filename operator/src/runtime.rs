@@ -1,6 +1,7 @@
 //! The process around the operator: settings, signals, the admin port, the log.
 
 use std::io;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
@@ -16,6 +17,7 @@ use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceP
 use crate::admin;
 use crate::assembly::{Assembly, until};
 use crate::certificates::LifetimeError;
+use crate::dial::Tcp;
 use crate::metrics::Metrics;
 use crate::settings::{LogFormat, Settings};
 use crate::watch::Scope;
@@ -78,7 +80,7 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
         tracing::info!(%address, "admin port open");
     }
 
-    let mut assembly = Assembly::new(&client, &settings, lifetimes, &metrics);
+    let mut assembly = Assembly::new(&client, Arc::new(Tcp), &settings, lifetimes, &metrics);
     assembly.beside(serve(listener, admin::router(metrics, assembly.stores())));
     assembly.run(until(stop)).await;
     Ok(())

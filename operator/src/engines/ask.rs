@@ -9,10 +9,10 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Said;
+use crate::dial::Dial;
 
 /// For an answer, the connection included.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -37,9 +37,9 @@ pub(super) enum AskError {
 }
 
 /// What the engine whose admin port is at `address` says.
-pub(super) async fn said(address: SocketAddr) -> Result<Said, AskError> {
+pub(super) async fn said(dial: &dyn Dial, address: SocketAddr) -> Result<Said, AskError> {
     let asking = async {
-        let stream = TcpStream::connect(address).await.map_err(AskError::Connect)?;
+        let stream = dial.dial(address).await.map_err(AskError::Connect)?;
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(AskError::Broken)?;
         let _driven = AbortOnDropHandle::new(tokio::spawn(async move {
             // How it ends is told to whoever asks.
@@ -82,6 +82,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::dial::Tcp;
 
     #[tokio::test]
     async fn an_answer_is_read_and_what_is_none_is_not() {
@@ -102,9 +103,9 @@ mod tests {
                 .route("/readyz", get(move || async move { (status, words) }))
                 .route("/metrics", get(move || async move { metrics }));
             tokio::spawn(async move { axum::serve(listener, router).await });
-            assert_eq!(said(address).await.ok(), expected);
+            assert_eq!(said(&Tcp, address).await.ok(), expected);
         }
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(matches!(said(nobody).await, Err(AskError::Connect(_))));
+        assert!(matches!(said(&Tcp, nobody).await, Err(AskError::Connect(_))));
     }
 }

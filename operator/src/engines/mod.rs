@@ -20,6 +20,7 @@ use weighbridge_crds::labels;
 use self::said::is_news;
 pub use self::said::{Said, Took};
 use crate::controller::jittered;
+use crate::dial::Dial;
 use crate::leader::Leadership;
 use crate::watch::Triggers;
 
@@ -34,6 +35,7 @@ pub struct Engines(Arc<Inner>);
 
 struct Inner {
     models: Mutex<HashMap<Whose, HashMap<Container, Asked>>>,
+    dial: Arc<dyn Dial>,
     triggers: Triggers,
     leadership: Leadership,
 }
@@ -52,9 +54,9 @@ struct Asked {
 }
 
 impl Engines {
-    /// Nobody was asked yet. What is news triggers its model, as long as this process leads.
-    pub fn new(triggers: Triggers, leadership: Leadership) -> Self {
-        Self(Arc::new(Inner { models: Mutex::default(), triggers, leadership }))
+    /// Nobody was asked yet; engines are called by `dial`. What is news triggers its model, as long as this process leads.
+    pub fn new(dial: Arc<dyn Dial>, triggers: Triggers, leadership: Leadership) -> Self {
+        Self(Arc::new(Inner { models: Mutex::default(), dial, triggers, leadership }))
     }
 
     /// Asks those of `pods` that run and were not asked, and no other of the model's. Returns what each said last, by its
@@ -83,7 +85,7 @@ impl Engines {
     async fn ask(self, whose: Whose, container: Container, address: SocketAddr) {
         let mut silent = 0;
         while silent < TRIES && self.0.leadership.holds() {
-            match ask::said(address).await {
+            match ask::said(&*self.0.dial, address).await {
                 Ok(said) => {
                     silent = 0;
                     let started = matches!(said, Said::Started { .. });

@@ -10,6 +10,7 @@ use weighbridge_crds::ProviderState;
 use super::line::{Line, LineError};
 use super::shown::Shown;
 use crate::controller::jittered;
+use crate::dial::Dial;
 
 /// For an answer: a proxy holds a question for 25 s where it has nothing new to say.
 const ANSWER: Duration = Duration::from_secs(40);
@@ -56,6 +57,7 @@ enum AskError {
 
 /// One proxy's states, one after the other.
 pub(super) struct Subscription {
+    dial: Arc<dyn Dial>,
     shown: Arc<Shown>,
     whose: (String, String),
     address: SocketAddr,
@@ -67,10 +69,23 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// To the proxy of `whose` at `address`, which is told who asks by what is `shown`.
-    pub(super) fn new(shown: &Arc<Shown>, whose: &(String, String), address: SocketAddr) -> Self {
-        let shown = Arc::clone(shown);
-        Self { shown, whose: whose.clone(), address, line: None, version: None, heard: false, failures: 0 }
+    /// To the proxy of `whose` at `address`, which is called by `dial` and told who asks by what is `shown`.
+    pub(super) fn new(
+        dial: &Arc<dyn Dial>,
+        shown: &Arc<Shown>,
+        whose: &(String, String),
+        address: SocketAddr,
+    ) -> Self {
+        Self {
+            dial: Arc::clone(dial),
+            shown: Arc::clone(shown),
+            whose: whose.clone(),
+            address,
+            line: None,
+            version: None,
+            heard: false,
+            failures: 0,
+        }
     }
 
     /// The next thing to know. Takes its time: at least [`PACE`], and after a failure ever longer.
@@ -106,7 +121,7 @@ impl Subscription {
         let request = request.body(Empty::new()).map_err(AskError::Question)?;
         let mut line = match self.line.take().filter(Line::is_good) {
             Some(line) => line,
-            None => Line::open(&self.shown, &self.whose, self.address).await?,
+            None => Line::open(&*self.dial, &self.shown, &self.whose, self.address).await?,
         };
         let answer = async {
             let response = line.ask(request).await?;
@@ -138,6 +153,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::dial::Tcp;
 
     type Answers = Arc<Mutex<Vec<(StatusCode, String)>>>;
 
@@ -164,7 +180,8 @@ mod tests {
     }
 
     fn subscription(address: SocketAddr) -> Subscription {
-        Subscription::new(&Shown::plain(), &("n".to_owned(), "p".to_owned()), address)
+        let dial: Arc<dyn Dial> = Arc::new(Tcp);
+        Subscription::new(&dial, &Shown::plain(), &("n".to_owned(), "p".to_owned()), address)
     }
 
     #[tokio::test]

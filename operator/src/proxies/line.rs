@@ -11,12 +11,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_tls::Identity;
 
 use super::shown::{Shown, ShownError};
+use crate::dial::Dial;
 
 /// For a connection within the cluster, its handshake included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -48,8 +48,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Connects to the proxy of `whose` at `address`, and to nobody else there.
+    /// Connects by `dial` to the proxy of `whose` at `address`, and to nobody else there.
     pub(super) async fn open(
+        dial: &dyn Dial,
         shown: &Shown,
         (namespace, name): &(String, String),
         address: SocketAddr,
@@ -58,8 +59,7 @@ impl Line {
         let named = identity.server_name().map_err(|_| LineError::Name)?;
         let config = shown.current()?;
         let connecting = async {
-            let stream = TcpStream::connect(address).await.map_err(LineError::Connect)?;
-            stream.set_nodelay(true).map_err(LineError::Connect)?;
+            let stream = dial.dial(address).await.map_err(LineError::Connect)?;
             match config {
                 None => Self::over(TokioIo::new(stream)).await,
                 Some(config) => {

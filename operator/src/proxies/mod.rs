@@ -21,6 +21,7 @@ use weighbridge_crds::{ProviderState, labels};
 use self::ask::{Said, Subscription};
 use self::shown::Shown;
 use crate::certificates::Issuer;
+use crate::dial::Dial;
 use crate::leader::Leadership;
 use crate::watch::{Stores, Triggers};
 
@@ -42,6 +43,7 @@ pub struct Proxies(Arc<Inner>);
 
 struct Inner {
     providers: Mutex<HashMap<Whose, HashMap<String, Followed>>>,
+    dial: Arc<dyn Dial>,
     shown: Arc<Shown>,
     stores: Arc<Stores>,
     triggers: Triggers,
@@ -60,15 +62,16 @@ struct Followed {
 
 impl Proxies {
     /// Nobody is listened to yet. What is said triggers its provider and the models there, as long as this process leads.
-    /// Proxies see who asks by what `issuer` signs.
+    /// Proxies are called by `dial`, and see who asks by what `issuer` signs.
     pub fn new(
+        dial: Arc<dyn Dial>,
         stores: Arc<Stores>,
         triggers: Triggers,
         leadership: Leadership,
         issuer: watch::Receiver<Option<Arc<Issuer>>>,
     ) -> Self {
         let shown = Shown::new(issuer);
-        Proxies(Arc::new(Inner { providers: Mutex::default(), shown, stores, triggers, leadership }))
+        Proxies(Arc::new(Inner { providers: Mutex::default(), dial, shown, stores, triggers, leadership }))
     }
 
     /// Listens to `pods`, which are all that the provider has, and to no other of its pods. Returns what each said last,
@@ -105,7 +108,7 @@ impl Proxies {
     }
 
     async fn listen(self, whose: Whose, uid: String, address: SocketAddr) {
-        let mut subscription = Subscription::new(&self.0.shown, &whose, address);
+        let mut subscription = Subscription::new(&self.0.dial, &self.0.shown, &whose, address);
         // Who does not lead writes nothing, and needs to know nothing; who begins to lead looks at everything.
         while self.0.leadership.holds() {
             let heard = match subscription.next().await {

@@ -37,6 +37,15 @@ pub enum ModelOutcome {
     },
 }
 
+/// What stands before the reason where a GPU is held and not used.
+const ON_CPU: &str = "; the GPU is held and not used, the CPU computes: ";
+
+/// Why the status says that a pod which was given a GPU computes on the CPU, if it does.
+fn told_without_gpu(old: &[Condition]) -> Option<String> {
+    let accepted = old.iter().find(|condition| condition.type_ == condition::ACCEPTED)?;
+    accepted.message.split_once(ON_CPU).map(|(_, reason)| reason.to_owned())
+}
+
 /// A provider that a ModelDeployment names.
 #[derive(Clone, Debug)]
 pub struct ProviderSeen {
@@ -70,7 +79,7 @@ pub fn model(
                 Served::Open(open) => {
                     let view = PodsView::new(pods, revision.as_deref());
                     let phases = start_phases(&view, said, &old, revision.as_deref());
-                    let says = open_says(model, open, children, &view, said);
+                    let says = open_says(model, open, children, &view, said, &old.conditions);
                     (says, served("Open", open.source.clone()), phases)
                 }
                 Served::Closed(closed) => {
@@ -132,13 +141,17 @@ fn open_says(
     children: &ModelChildren<Applied>,
     view: &PodsView<'_>,
     said: &HashMap<String, Said>,
+    old: &[Condition],
 ) -> Vec<Says> {
     // Who pays for a GPU is told where they look first: beside Accepted, and beside Ready.
-    let gpu =
-        open.hardware.gpu().map_or_else(String::new, |gpu| match start::without_gpu(view.current(), said) {
-            Some(reason) => format!("; the GPU is held and not used, the CPU computes: {reason}"),
-            None => format!("; {}", of_gpus(gpu.count)),
-        });
+    let on_cpu = start::without_gpu(view.current(), said).map(str::to_owned);
+    // Who begins to lead has asked nobody yet, and changes no status for it.
+    let unheard = start::is_unheard(view.current(), said);
+    let on_cpu = on_cpu.or_else(|| told_without_gpu(old).filter(|_| unheard));
+    let gpu = open.hardware.gpu().map_or_else(String::new, |gpu| match on_cpu {
+        Some(reason) => format!("{ON_CPU}{reason}"),
+        None => format!("; {}", of_gpus(gpu.count)),
+    });
     let valid = format!("the spec is valid and everything it names exists{gpu}");
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
     if let Some(why) = model.out_of_service {
@@ -148,10 +161,14 @@ fn open_says(
     let ready = view.ready();
     let scheduled = scheduled(wanted, children.deployment.as_ref(), view);
     let mut engine = engine(wanted, ready, view);
-    if engine.reason == Reason::Progressing.as_str()
-        && let Some(words) = start::progress(view.current(), said)
-    {
-        engine.message = format!("{}: {words}", engine.message);
+    if engine.reason == Reason::Progressing.as_str() {
+        let told = old.iter().find(|condition| condition.type_ == condition::ENGINE_READY && unheard);
+        let told = told.filter(|told| told.message.starts_with(&format!("{}: ", engine.message)));
+        match (start::progress(view.current(), said), told) {
+            (Some(words), _) => engine.message = format!("{}: {words}", engine.message),
+            (None, Some(told)) => engine.message.clone_from(&told.message),
+            (None, None) => {}
+        }
     }
     let answers = format!("{ready} of {wanted} pods answer for {}{gpu}", open.source);
     let ready = if ready > 0 {

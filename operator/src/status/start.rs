@@ -40,6 +40,11 @@ pub(super) fn progress<'a>(pods: &[&Pod], said: &'a HashMap<String, Said>) -> Op
     })
 }
 
+/// Whether one of `pods` is being asked, and was not heard yet: what was known before may still be so.
+pub(super) fn is_unheard(pods: &[&Pod], said: &HashMap<String, Said>) -> bool {
+    pods.iter().any(|pod| matches!(said.get(&pod.name_any()), Some(Said::Nothing)))
+}
+
 /// Why one of `pods` computes on the CPU. Of several always the same, so that a status does not change with the order of a map.
 pub(super) fn without_gpu<'a>(pods: &[&Pod], said: &'a HashMap<String, Said>) -> Option<&'a str> {
     let reasons = pods.iter().filter_map(|pod| match said.get(&pod.name_any())? {

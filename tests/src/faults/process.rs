@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 use weighbridge_operator::watch::{Stores, Triggers};
-use weighbridge_operator::{Assembly, Metrics, Settings};
+use weighbridge_operator::{Assembly, Metrics, Settings, Tcp};
 
 use super::bug::Bug;
 use super::fault::{Place, Plan};
@@ -110,7 +110,7 @@ impl Process<'_> {
         ])?;
         let metrics = Metrics::default();
         let lifetimes = settings.lifetimes()?;
-        let assembly = Assembly::new(&client, &settings, lifetimes, &metrics);
+        let assembly = Assembly::new(&client, std::sync::Arc::new(Tcp), &settings, lifetimes, &metrics);
         let (stores, triggers) = (assembly.stores(), assembly.triggers());
         let end = tokio::select! {
             () = assembly.run(std::future::pending()) => Err(anyhow!("the operator ended by itself")),
