@@ -12,6 +12,7 @@ pub mod condition;
 mod data_policy;
 mod duration;
 mod external_provider;
+mod hold;
 pub mod labels;
 pub mod manifest;
 mod model_access;
@@ -22,6 +23,7 @@ mod resource_profile;
 mod secret_key;
 mod sleep;
 pub mod source;
+mod time_span;
 
 pub use data_policy::{DataPolicy, OnMismatch, Retention};
 pub use duration::{DURATION_PATTERN, InvalidDuration, parse_duration};
@@ -29,6 +31,7 @@ pub use external_provider::{
     ApiKey, BedrockPlace, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus,
     ProviderKind, VertexPlace,
 };
+pub use hold::Hold;
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_deployment::{
     Adapter, DEFAULT_DRAIN, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec,
@@ -42,6 +45,7 @@ pub use provider_state::{
 pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
 pub use secret_key::SecretKey;
 pub use sleep::{Sleep, SleepingWeights};
+pub use time_span::{TimeSpan, TimeSpanError};
 
 /// API group of every kind here.
 pub const GROUP: &str = "serving.weighbridge.dev";

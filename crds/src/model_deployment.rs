@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DURATION_PATTERN, KvCacheType, Quantization, SecretKey, Sleep};
+use crate::{DURATION_PATTERN, Hold, KvCacheType, Quantization, SecretKey, Sleep};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -67,8 +67,9 @@ pub struct ModelDeploymentSpec {
     /// A model at a closed API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,
-    /// Engine pods. Written by people at creation and by `/scale` afterwards. An external model has none: there 0
-    /// takes it out of service, and more than 1 is kept for `openWeights`.
+    /// Engine pods. Written by people at creation and by `/scale` afterwards. At 0 a model of open weights sleeps, and a request
+    /// for it makes it 1. An external model has none: there 0 takes it out of service, and more than 1 is kept for
+    /// `openWeights`.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
@@ -81,6 +82,9 @@ pub struct ModelDeploymentSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 18), regex(pattern = DURATION_PATTERN))]
     pub drain_timeout: Option<String>,
+    /// Requests that come while nothing answers yet: they wait, within these bounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
 }
 
 /// `spec.drainTimeout` where nothing is said.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_crds::manifest::{Manifest, parse};
+use weighbridge_crds::{Hold, TimeSpan};
 use weighbridge_operator::plan::{Bounds, Images, Planned, PullPolicy, plan_offline, restricted};
 
 fn images() -> Images {
@@ -385,6 +386,18 @@ proptest! {
         let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
         prop_assert_eq!(template(&before[0]), template(&after[0]));
         prop_assert_eq!(after[0].spec.as_ref().and_then(|spec| spec.replicas), Some(replicas));
+    }
+
+    #[test]
+    fn what_gateways_hold_changes_nothing_at_all(manifests in model(), seconds in 0..3600_u64, max_queued in 0..1000_i32) {
+        let mut held = manifests.clone();
+        for manifest in &mut held {
+            if let Manifest::ModelDeployment(model) = manifest {
+                model.spec.hold = Some(Hold { max_wait: TimeSpan::seconds(seconds), max_queued });
+            }
+        }
+        let planned = |manifests| plan_offline(manifests, &images()).expect("plannable");
+        prop_assert_eq!(planned(&manifests), planned(&held));
     }
 
     #[test]

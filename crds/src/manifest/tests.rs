@@ -1,5 +1,5 @@
 use super::{Manifest, ManifestError, parse};
-use crate::{OutOfService, ProviderKind, World};
+use crate::{Hold, OutOfService, ProviderKind, TimeSpan, World};
 
 /// Hosts that lead into a cluster or a machine, however they are written.
 const INSIDE: [&str; 34] = [
@@ -109,6 +109,25 @@ fn reads_a_model_and_defaults_to_one_replica() {
 }
 
 #[test]
+fn a_model_that_says_nothing_of_waiting_has_the_defaults_and_each_field_its_own() {
+    let hold = |spec: &str| match parse(&model(spec)).unwrap().as_slice() {
+        [Manifest::ModelDeployment(model)] => model.spec.hold,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(hold("{ openWeights: { source: 'pvc://m/f' } }"), None, "which is the default");
+    assert_eq!((Hold::default().max_wait, Hold::default().max_queued), (TimeSpan::seconds(120), 256));
+    for (said, max_wait, max_queued) in [
+        ("{}", 120, 256),
+        ("{ maxWait: 1h }", 3600, 256),
+        ("{ maxWait: 0s, maxQueued: 0 }", 0, 0),
+        ("{ maxQueued: 100000 }", 120, 100_000),
+    ] {
+        let read = hold(&format!("{{ external: {{ provider: p, model: m }}, hold: {said} }}"));
+        assert_eq!(read, Some(Hold { max_wait: TimeSpan::seconds(max_wait), max_queued }), "{said}");
+    }
+}
+
+#[test]
 fn reads_every_object_of_a_file_and_skips_what_only_a_cluster_knows() {
     let text = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: models }}\n---\n{GOOD}---\n");
     let parsed = parse(&text).unwrap();
@@ -161,6 +180,22 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
         (
             model("{ openWeights: { source: 'pvc://m/f', engine: { sleep: { afterSeconds: 0 } } } }"),
             &["spec.openWeights.engine.sleep.afterSeconds", "1"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f' }, hold: { maxWait: 2h } }"),
+            &["spec.hold.maxWait", "up to 1h", "write 90s, 2m or 1h"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f' }, hold: { maxWait: 90 } }"),
+            &["spec.hold.maxWait", "put it in quotes"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f' }, hold: { maxWait: 1.5h } }"),
+            &["spec.hold.maxWait", "does not match", "[hms]"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f' }, hold: { maxQueued: 100001 } }"),
+            &["spec.hold.maxQueued", "0 to 100000"],
         ),
         (model("{ openWeights: { source: 's3://bucket/file' } }"), &["no known scheme", "hf://"]),
         (model("{ openWeights: { source: 'hf://org/repo' } }"), &["hf://org/repo/file.gguf"]),

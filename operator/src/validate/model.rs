@@ -5,8 +5,8 @@ use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
-    Adapter, DEFAULT_DRAIN, External, Hub, KvCacheType, ModelDeployment, ModelDeploymentSpec, OpenWeights,
-    OutOfService, ProviderKind, Quantization, SecretKey, Sleep, World, parse_duration,
+    Adapter, DEFAULT_DRAIN, External, Hold, Hub, KvCacheType, ModelDeployment, ModelDeploymentSpec,
+    OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, Sleep, World, parse_duration,
 };
 
 use super::hardware::{Hardware, hardware};
@@ -28,6 +28,8 @@ pub struct ValidatedModel {
     pub out_of_service: Option<OutOfService>,
     /// The arm that answers.
     pub served: Served,
+    /// Requests that come while nothing answers yet; no pod knows of it.
+    pub hold: Hold,
 }
 
 /// The arm that answers; the other one is valid too, but is not in the cluster.
@@ -176,7 +178,7 @@ pub fn model(
     };
     let out_of_service = spec.out_of_service();
     let replicas = if out_of_service.is_some() { 0 } else { spec.replicas };
-    Ok(ValidatedModel { owner, replicas, out_of_service, served })
+    Ok(ValidatedModel { owner, replicas, out_of_service, served, hold: spec.hold.unwrap_or_default() })
 }
 
 /// The CRD says the same; an older one does not.

@@ -214,7 +214,14 @@ fn fields_of_a_model() -> Scenario {
         scenario = scenario.edit(name, [open(fields)]);
     }
     let weights = json!({"source": SOURCE});
-    scenario.edit("drainTimeout", [model(json!({"openWeights": weights, "drainTimeout": "90s"}))])
+    scenario = scenario.edit("drainTimeout", [model(json!({"openWeights": weights, "drainTimeout": "90s"}))]);
+    // No child knows of what gateways hold.
+    for (name, hold) in
+        [("hold.maxWait", json!({"maxWait": "5m"})), ("hold.maxQueued", json!({"maxQueued": 7}))]
+    {
+        scenario = scenario.to(name, [model(json!({"openWeights": {"source": SOURCE}, "hold": hold}))]);
+    }
+    scenario
 }
 
 fn fields_of_a_provider() -> Scenario {

@@ -103,6 +103,19 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
                 "tokenSecret": {"name": "s", "key": "k"}}})),
             "token in the clear: use https://",
         ),
+        (
+            "m",
+            json!({"openWeights": {"source": SOURCE}, "hold": {"maxWait": "2h"}}),
+            "maxWait is a length of time up to 1h: write 90s, 2m or 1h",
+        ),
+        ("m", json!({"openWeights": {"source": SOURCE}, "hold": {"maxWait": "soon"}}), "spec.hold.maxWait"),
+        ("m", json!({"openWeights": {"source": SOURCE}, "hold": {"maxWait": 120}}), "spec.hold.maxWait"),
+        ("m", json!({"openWeights": {"source": SOURCE}, "hold": {"maxQueued": -1}}), "spec.hold.maxQueued"),
+        (
+            "m",
+            json!({"openWeights": {"source": SOURCE}, "hold": {"maxQueued": 100001}}),
+            "spec.hold.maxQueued",
+        ),
         (&long, open(json!({"source": SOURCE})), "longer than 40"),
         ("1m", open(json!({"source": SOURCE})), "begin with a letter"),
     ];
@@ -127,6 +140,9 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://localhost:8080",
             "tokenSecret": {"name": "s", "key": "k"}}})),
+        json!({"openWeights": {"source": SOURCE}, "hold": {}}),
+        json!({"openWeights": {"source": SOURCE}, "hold": {"maxWait": "0s", "maxQueued": 0}}),
+        json!({"external": external, "hold": {"maxWait": "59m60s", "maxQueued": 100000}}),
     ] {
         assert_eq!(refusal(&api, "good", good).await?, "");
     }
