@@ -152,6 +152,17 @@ fn seconds() -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::new().range(1..=604_800)
 }
 
+/// What Kubernetes takes as the name of a Service (RFC 1035).
+fn service_name(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let well_formed = text.len() <= 63
+        && text.bytes().all(is_inner)
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && !text.ends_with('-');
+    let words = "write the name of a Service alone: at most 63 of a-z, 0-9 and '-', beginning with a letter";
+    if well_formed { Ok(text.to_owned()) } else { Err(words.to_owned()) }
+}
+
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -178,6 +189,10 @@ pub struct ServeArgs {
     /// What engines and proxies are shown.
     #[command(flatten)]
     pub upstream: UpstreamArgs,
+    /// Name of the Service in front of the gateways, in this one's own namespace: as many as are ready there share the
+    /// requests that may wait for a model [default: this one takes them all].
+    #[arg(long, value_name = "NAME", value_parser = service_name)]
+    pub service: Option<String>,
     /// How long in all.
     #[command(flatten)]
     pub total: TotalArgs,
@@ -198,6 +213,7 @@ impl ServeArgs {
             drain: self.common.drain(),
             telemetry: self.telemetry.config(),
             upstream: self.upstream.load()?.map(Arc::new),
+            waker: None,
         })
     }
 }
@@ -337,6 +353,22 @@ mod tests {
         match serve.role {
             Role::Serve(args) => assert_eq!(args.config().expect("usable").timeouts.total.as_secs(), 14),
             Role::Proxy(_) => panic!("not that role"),
+        }
+    }
+
+    #[test]
+    fn a_service_is_named_as_kubernetes_names_it() {
+        let serve = |name: &str| {
+            let flags = ["weighbridge-gateway".to_owned(), "serve".to_owned(), format!("--service={name}")];
+            match Cli::try_parse_from(flags).map_err(|error| error.to_string())?.role {
+                Role::Serve(args) => Ok(args.service),
+                Role::Proxy(_) => Err("not that role".to_owned()),
+            }
+        };
+        assert_eq!(serve("a-weighbridge-gateway"), Ok(Some("a-weighbridge-gateway".to_owned())));
+        for bad in ["", "namespace/name", "Gateway", "-a", "a-", "4a", "a,b", &"a".repeat(64)] {
+            let error = serve(bad).expect_err(bad);
+            assert!(error.contains("--service") && error.contains("the name of a Service alone"), "{error}");
         }
     }
 

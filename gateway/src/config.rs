@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weighbridge_tls::ClientTls;
 
-use crate::TelemetryConfig;
+use crate::{TelemetryConfig, Waker};
 
 /// Bytes of one request's headers, for both protocols, which is what a connection holds at worst while nothing has begun.
 /// Clients send 2 KB.
@@ -167,6 +167,8 @@ pub struct GatewayConfig {
     pub telemetry: Option<TelemetryConfig>,
     /// What engines and proxies are shown; `None` where they are called by plain HTTP.
     pub upstream: Option<Arc<ClientTls>>,
+    /// Who wakes models that are scaled to zero; `None` where nobody can.
+    pub waker: Option<Waker>,
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The one door in front of every model, and the provider proxy role.
 //!
 //! The way of a request: [`serve`] accepts it (`server`), `pipeline` takes it through its named stages,
-//! `access` says who calls, `directory` what models exist and where they answer, `forward` talks to the upstream.
+//! `access` says who calls, `directory` what models exist and where they answer, `wake` wakes one that sleeps, `forward` talks
+//! to the upstream.
 //! [`serve_proxy`] shares `server` and `forward`, and adds the provider's keys (`proxy`).
 //! No provider's dialect lives here: that is the crate `weighbridge-wire`.
 
@@ -19,6 +20,7 @@ mod proxy;
 pub mod runtime;
 mod server;
 mod telemetry;
+mod wake;
 
 pub use config::{Drain, GatewayConfig, Limits, LimitsError, Timeouts};
 pub use forward::TrustError;
@@ -29,3 +31,4 @@ pub use proxy::{
 pub use runtime::serve;
 pub use server::{Listeners, ServeError, Shutdown};
 pub use telemetry::{TelemetryConfig, TelemetryError};
+pub use wake::Waker;

@@ -78,6 +78,44 @@ pub(crate) struct CutLabels {
     pub cause: Cut,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HoldLabels {
+    #[prometheus(flatten)]
+    pub model: ModelLabels,
+    pub end: HoldEnd,
+}
+
+/// What became of a request that came while its model had no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the derive takes label values from the variants' names")]
+pub(crate) enum HoldEnd {
+    /// It waited, and an endpoint came.
+    released,
+    /// It waited as long as it may.
+    timed_out,
+    /// As many requests as may waited for the model already.
+    full,
+    /// As many requests or bytes as may waited at this gateway already.
+    no_room,
+    /// It waited, and its client left.
+    left,
+    /// This gateway ends.
+    draining,
+    /// It waited, and then nothing was to come any more: the model was refused, suspended, changed or deleted, or can't be
+    /// woken.
+    refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WakeLabels {
+    /// Namespace of the ModelDeployment.
+    pub namespace: String,
+    /// Name of the ModelDeployment.
+    pub model: String,
+    /// `written`, `awake` where somebody else was faster, or `failed`.
+    pub result: &'static str,
+}
+
 /// Why a begun stream did not reach its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the derive takes label values from the variants' names")]
@@ -107,6 +145,9 @@ const DURATIONS: [f64; 18] = [
 const INTER_TOKEN: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
+/// Seconds from a moment (a pod that is replaced) to the hour that a request may wait at most.
+const HELD: [f64; 13] = [0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
+
 type HistogramFamily = Family<ModelLabels, Histogram, fn() -> Histogram>;
 type TracedFamily =
     Family<ModelLabels, HistogramWithExemplars<TraceLabels>, fn() -> HistogramWithExemplars<TraceLabels>>;
@@ -126,6 +167,11 @@ pub(crate) struct GatewayMetrics {
     pub usage_missing: Family<ModelLabels, Counter>,
     pub tokens_estimated: Family<TokenLabels, Counter>,
     pub residency_mismatches: Family<MismatchLabels, Counter>,
+    pub held_requests: Family<ModelLabels, Gauge>,
+    pub held_bytes: Family<ModelLabels, Gauge>,
+    pub held: HistogramFamily,
+    pub holds: Family<HoldLabels, Counter>,
+    pub wakes: Family<WakeLabels, Counter>,
 }
 
 impl GatewayMetrics {
@@ -133,6 +179,7 @@ impl GatewayMetrics {
         let durations: fn() -> HistogramWithExemplars<TraceLabels> =
             || HistogramWithExemplars::new(DURATIONS.into_iter());
         let inter_token: fn() -> Histogram = || Histogram::new(INTER_TOKEN);
+        let held_seconds: fn() -> Histogram = || Histogram::new(HELD);
         let metrics = Self {
             requests: Family::default(),
             in_flight: Family::default(),
@@ -145,6 +192,11 @@ impl GatewayMetrics {
             usage_missing: Family::default(),
             tokens_estimated: Family::default(),
             residency_mismatches: Family::default(),
+            held_requests: Family::default(),
+            held_bytes: Family::default(),
+            held: Family::new_with_constructor(held_seconds),
+            holds: Family::default(),
+            wakes: Family::default(),
         };
         let Self {
             requests,
@@ -158,6 +210,11 @@ impl GatewayMetrics {
             usage_missing,
             tokens_estimated,
             residency_mismatches,
+            held_requests,
+            held_bytes,
+            held,
+            holds,
+            wakes,
         } = &metrics;
         registry.register(
             "weighbridge_requests",
@@ -204,6 +261,28 @@ impl GatewayMetrics {
             "weighbridge_residency_mismatches",
             "Answers that came from elsewhere than dataPolicy.region says, or did not say whence",
             residency_mismatches.clone(),
+        );
+        registry.register(
+            "weighbridge_held_requests",
+            "Requests that wait for their model to have an endpoint",
+            held_requests.clone(),
+        );
+        registry.register("weighbridge_held_bytes", "Bodies of requests that wait", held_bytes.clone());
+        registry.register_with_unit(
+            "weighbridge_held",
+            "How long requests waited for their model to have an endpoint, whatever came of it",
+            Unit::Seconds,
+            held.clone(),
+        );
+        registry.register(
+            "weighbridge_holds",
+            "Requests for a model without an endpoint that was to have one, by what became of their wait",
+            holds.clone(),
+        );
+        registry.register(
+            "weighbridge_wakes",
+            "Attempts at waking a model that is scaled to zero, by how they ended",
+            wakes.clone(),
         );
         metrics
     }

@@ -14,7 +14,7 @@ use crate::metrics::{GatewayMetrics, Registry};
 use crate::pipeline::Pipeline;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
 use crate::telemetry::Telemetry;
-use crate::{GatewayConfig, proxy, raise_open_files};
+use crate::{GatewayConfig, Waker, proxy, raise_open_files};
 
 /// Runs the role that `cli` names until a signal ends it.
 ///
@@ -37,15 +37,16 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let config = args.config()?;
+    let mut config = args.config()?;
     if config.upstream.is_none() {
         tracing::warn!(
             "engines and proxies are called by plain http, which those of a cluster refuse: add --upstream-cert-file"
         );
     }
     let client = kube::Client::try_default().await.context("can't find the cluster's apiserver")?;
-    let (directory, models) = cluster::follow(client.clone());
-    let (access, keys) = access::follow(client);
+    let (directory, models) = cluster::follow(client.clone(), args.service.as_deref());
+    let (access, keys) = access::follow(client.clone());
+    config.waker = Some(Waker::new(client));
     let watches = [tokio::spawn(models), tokio::spawn(keys)];
     let listeners = bind(args.listen, args.common.metrics_listen, args.tls.load()?).await?;
     let served = serve(config, listeners, directory, access, shutdown).await;
@@ -105,6 +106,7 @@ pub async fn serve(
         metrics,
         telemetry.clone(),
         server_metrics.clone(),
+        shutdown.clone(),
     ));
     let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
     let served = server::serve(settings, listeners, admin, pipeline, server_metrics, shutdown).await;

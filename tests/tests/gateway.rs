@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use weighbridge_gateway::directory::{Directory, World};
+use weighbridge_crds::{Hold, TimeSpan};
+use weighbridge_gateway::directory::{Directory, Entry, World};
 use weighbridge_gateway::{GatewayConfig, Limits, Timeouts};
 use weighbridge_tests::door::{Answer, Client, ClosedPort, Door, entry};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, PROMPT_TOKENS, Simulator, completion, events};
@@ -420,7 +421,8 @@ async fn a_replica_that_cannot_be_reached_is_passed_over() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(error_of(&answer)["code"], "endpoint_unreachable");
 
-    directory.replace(vec![entry("normal", World::Open, &[])]);
+    let hold = Hold { max_wait: TimeSpan::seconds(0), ..Hold::default() };
+    directory.replace(vec![Entry { hold, ..entry("normal", World::Open, &[]) }]);
     let answer = client.post(CHAT, ask("normal", "")).await.expect("answered");
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(error_of(&answer)["code"], "model_not_ready");

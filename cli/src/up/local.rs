@@ -11,7 +11,9 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_crds::manifest::Manifest;
-use weighbridge_crds::{EVERY_MODEL, KvCacheType, ModelAccess, OutOfService, Quantization, SecretKey, Sleep};
+use weighbridge_crds::{
+    EVERY_MODEL, Hold, KvCacheType, ModelAccess, OutOfService, Quantization, SecretKey, Sleep,
+};
 use weighbridge_gateway::directory::{self, data_policy, kind};
 use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
@@ -65,6 +67,8 @@ pub struct Engine {
     pub sleep: Option<Sleep>,
     /// Threads that compute; all cores when absent.
     pub threads: Option<NonZeroUsize>,
+    /// `hold`: requests that come while it loads.
+    pub hold: Hold,
 }
 
 /// A model that a provider answers.
@@ -193,14 +197,20 @@ impl Local {
                         model.replicas
                     ));
                 }
-                let engine = self.engine(name, open, reading)?;
+                let engine = self.engine(name, open, model.hold, reading)?;
                 self.engines.push(engine);
             }
         }
         Ok(())
     }
 
-    fn engine(&mut self, name: Name, open: &Open, reading: &Reading<'_>) -> Result<Engine, UpError> {
+    fn engine(
+        &mut self,
+        name: Name,
+        open: &Open,
+        hold: Hold,
+        reading: &Reading<'_>,
+    ) -> Result<Engine, UpError> {
         let refused = |problem: String| UpError::Model { name: name.clone(), problem };
         let threads = self.threads(&name, &open.hardware)?;
         let source = open.source.parse().map_err(|error| refused(format!("openWeights.{error}")))?;
@@ -238,6 +248,7 @@ impl Local {
             quantize: open.quantize,
             sleep: open.sleep,
             threads,
+            hold,
             name,
         })
     }

@@ -64,6 +64,7 @@ pub async fn up(args: UpArgs, terminal: &Terminal) -> Result<(), UpError> {
         drain,
         telemetry: args.telemetry.config(),
         upstream: None,
+        waker: None,
     };
     let (parts, models, addresses) = start(local, &config, terminal, ready).await?;
     let directory = Directory::from_entries(models.iter().map(Model::entry).collect());

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use weighbridge_crds::OutOfService;
-use weighbridge_gateway::directory::{ENGINE, Entry, EntryEndpoint, World};
+use weighbridge_crds::{Hold, OutOfService};
+use weighbridge_gateway::directory::{Absence, ENGINE, Entry, EntryEndpoint, World};
 use weighbridge_inference_server::http::Task;
 use weighbridge_wire::lane::Speaks;
 use weighbridge_wire::provider::{DataPolicy, Kind};
@@ -41,6 +41,7 @@ pub struct Model {
     /// Of the adapters that can be asked for with it.
     pub adapters: Vec<String>,
     suspended: bool,
+    hold: Hold,
     provider: Option<String>,
     upstream_model: String,
     vendor: &'static str,
@@ -54,7 +55,8 @@ impl Model {
     pub fn open(engine: &Engine) -> Self {
         let waiting = State::Waiting("loading".to_owned());
         let adapters = engine.adapters.iter().map(|adapter| adapter.name.clone()).collect();
-        Self { adapters, ..Self::new(engine.name.clone(), World::Open, engine.source.clone(), waiting) }
+        let hold = engine.hold;
+        Self { adapters, hold, ..Self::new(engine.name.clone(), World::Open, engine.source.clone(), waiting) }
     }
 
     /// A model with `replicas: 0` or `suspend: true`, in either world.
@@ -99,6 +101,8 @@ impl Model {
             origin,
             state,
             task,
+            // Of whom nothing else is said: a provider's proxy answers before the door opens.
+            hold: Hold::default(),
             provider,
             upstream_model,
             vendor,
@@ -112,13 +116,18 @@ impl Model {
 
     /// What the door is told of it now.
     pub fn entry(&self) -> Entry {
-        let (endpoints, unready_reason) = match &self.state {
+        let absence = match &self.state {
+            State::Waiting(why) => Absence::Expected(why.clone()),
+            State::Asleep(_) if self.suspended => Absence::Suspended,
+            State::Asleep(why) => Absence::lasting("model_out_of_service", why.clone()),
+            State::Failed(why) => Absence::lasting("model_failed", why.clone()),
+            State::Ready(_) => Absence::expected(),
+        };
+        let endpoints = match &self.state {
             State::Ready(address) => {
-                (vec![EntryEndpoint { address: *address, name: self.name.to_string(), identity: None }], None)
+                vec![EntryEndpoint { address: *address, name: self.name.to_string(), identity: None }]
             }
-            State::Waiting(reason) | State::Asleep(reason) | State::Failed(reason) => {
-                (Vec::new(), Some(reason.clone()))
-            }
+            State::Waiting(_) | State::Asleep(_) | State::Failed(_) => Vec::new(),
         };
         Entry {
             namespace: self.name.namespace.clone(),
@@ -130,8 +139,8 @@ impl Model {
             speaks: self.speaks,
             created: self.created,
             endpoints,
-            unready_reason,
-            suspended: self.suspended,
+            absence,
+            hold: self.hold,
             data_policy: self.data_policy.clone(),
             adapters: self.adapters.clone(),
         }

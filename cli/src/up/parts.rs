@@ -74,6 +74,8 @@ impl Parts {
             sleep,
             threads,
             source: _,
+            // The door's affair.
+            hold: _,
         } = engine;
         let model = ModelFile::Source(Box::new(request));
         let mut config = ServerConfig::new(LOOPBACK, model, name.to_string());

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock, RwLockWriteGuard};
 
 use sha2::Digest as _;
 
@@ -26,6 +26,7 @@ struct Shared {
     token: &'static str,
     sent: AtomicU64,
     tokens: Mutex<Vec<String>>,
+    gate: RwLock<()>,
 }
 
 impl Hub {
@@ -35,7 +36,8 @@ impl Hub {
         let digest = sha2::Sha256::digest(&content);
         let etag = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let (sent, tokens) = (AtomicU64::new(0), Mutex::default());
-        let shared = Arc::new(Shared { path: path.to_owned(), content, etag, token, sent, tokens });
+        let gate = RwLock::default();
+        let shared = Arc::new(Shared { path: path.to_owned(), content, etag, token, sent, tokens, gate });
         let own = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -45,10 +47,16 @@ impl Hub {
         });
         Self { url, shared }
     }
+
+    /// It answers nobody until this is dropped.
+    pub fn shut(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shared.gate.write().unwrap()
+    }
 }
 
 /// One request a connection.
 fn answer(mut stream: TcpStream, hub: &Shared) {
+    let _open = hub.gate.read().unwrap();
     let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
     let header = |name: &str| {

@@ -185,7 +185,8 @@ impl Reply {
     }
 }
 
-fn call(door: &str, what: &str, headers: &str, body: &str) -> Reply {
+/// One request, by a connection of its own.
+pub fn call(door: &str, what: &str, headers: &str, body: &str) -> Reply {
     let mut stream = TcpStream::connect(door).unwrap();
     write!(
         stream,

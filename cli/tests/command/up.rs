@@ -1,8 +1,10 @@
 //! `up` with real weights: both names, streams, models that sleep, and how it ends.
 
 use std::fmt::Write as _;
+use std::net::{TcpListener, TcpStream};
 
-use crate::process::{SAMPLE, SAMPLE_DIGEST, Up, claim, err, examples, models, run};
+use crate::hub::Hub;
+use crate::process::{SAMPLE, SAMPLE_DIGEST, Up, call, claim, err, examples, models, run};
 
 fn question(model: &str, tokens: u32, stream: bool) -> String {
     format!(
@@ -190,6 +192,55 @@ fn a_suspended_model_is_not_started_and_says_so() {
     assert_eq!(refused.status, 503);
     assert!(refused.headers.contains("x-should-retry: false"), "{}", refused.headers);
     assert!(refused.text().contains("model_suspended"));
+}
+
+#[test]
+fn a_call_for_a_model_that_loads_waits_for_it_unless_its_hold_says_otherwise() {
+    let content = std::fs::read(models().join(SAMPLE)).unwrap();
+    let hub = Hub::start(&format!("/org/repo/resolve/main/{SAMPLE}"), content, "");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.yaml");
+    let mut yaml = String::new();
+    for (name, hold) in [("waits", "{maxQueued: 1}"), ("refuses", "{maxWait: 0s}")] {
+        write!(
+            yaml,
+            "---\napiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: {name}}}\n\
+             spec: {{hold: {hold}, openWeights: {{source: 'hf://org/repo/{SAMPLE}', hub: {{endpoint: '{}'}}}}}}\n",
+            hub.url
+        )
+        .unwrap();
+    }
+    std::fs::write(&file, yaml).unwrap();
+    // Nothing is printed before all models are there, so that the ports have to be known.
+    let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [door, metrics] = ports.map(|port| port.local_addr().unwrap().to_string());
+    let cache = folder.path().join("cache").display().to_string();
+    let shut = hub.shut();
+    let ask = |model: &str| call(&door, "POST /v1/chat/completions", "", &question(model, 1, false));
+    std::thread::scope(|scope| {
+        let arguments = ["--listen", &door, "--metrics-listen", &metrics, "--cache-folder", &cache];
+        let up = scope.spawn(move || Up::start(&file, &arguments, &[]));
+        while TcpStream::connect(&door).is_err() || TcpStream::connect(&metrics).is_err() {
+            assert!(!up.is_finished(), "it ended");
+            std::thread::yield_now();
+        }
+        let refused = ask("refuses");
+        assert_eq!(refused.status, 503);
+        assert!(refused.headers.contains("retry-after") && refused.text().contains("loading"));
+        let waits = scope.spawn(|| ask("waits"));
+        while !call(&metrics, "GET /metrics", "", "")
+            .text()
+            .lines()
+            .any(|line| line.starts_with("weighbridge_held_requests{") && line.ends_with(" 1"))
+        {
+            std::thread::yield_now();
+        }
+        assert!(ask("waits").text().contains("hold_full"), "one may wait");
+        drop(shut);
+        let answer = waits.join().unwrap();
+        assert!(answer.status == 200 && answer.headers.contains("x-weighbridge-held"), "{}", answer.headers);
+        drop(up.join().unwrap());
+    });
 }
 
 #[test]

@@ -25,7 +25,15 @@ impl Collector for Counts {
             None,
             ready.metric_type(),
         )?;
-        ready.encode(encoded)
+        ready.encode(encoded)?;
+        let gateways = ConstGauge::new(self.0.gateways() as i64);
+        let encoded = encoder.encode_descriptor(
+            "weighbridge_gateways",
+            "Gateways that are ready, as this one sees them: each takes its share of what may wait",
+            None,
+            gateways.metric_type(),
+        )?;
+        gateways.encode(encoded)
     }
 }
 

@@ -4,13 +4,15 @@
 //! the cluster ([`cluster`]) or a list given by the caller ([`Directory::from_entries`]). Nothing here
 //! talks to an upstream.
 
+mod absence;
 pub mod cluster;
 mod kind;
 mod metrics;
 mod snapshot;
 mod target;
 
+pub use absence::Absence;
 pub use kind::{data_policy, kind, place};
 pub use snapshot::Directory;
+pub(crate) use target::{Deployment, Endpoint, Lease, Target};
 pub use target::{ENGINE, Entry, EntryEndpoint, World};
-pub(crate) use target::{Endpoint, Lease, Target};

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use weighbridge_crds::adapter::{ADAPTER_SEPARATOR, adapted_name};
 use weighbridge_wire::canonical::Failure;
 
-use super::target::{Endpoint, Entry, Target};
+use super::target::{Deployment, Endpoint, Entry, Target};
 use crate::failure;
 use crate::metrics::ModelLabels;
 
@@ -19,6 +20,22 @@ use crate::metrics::ModelLabels;
 pub struct Directory {
     current: Arc<ArcSwap<Snapshot>>,
     synced: Arc<AtomicBool>,
+    replaced: watch::Sender<()>,
+    gateways: Arc<AtomicUsize>,
+}
+
+/// Every state of a directory that comes after the one that was looked at.
+#[derive(Debug)]
+pub(crate) struct Changes(watch::Receiver<()>);
+
+impl Changes {
+    /// Comes back once there is a state that did not exist at the last call, or when this was made.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // No directory is left to change.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// One state of the directory.
@@ -46,6 +63,22 @@ impl Directory {
         let next = self.current.load().next(entries);
         self.current.store(Arc::new(next));
         self.synced.store(true, Ordering::Release);
+        self.replaced.send_replace(());
+    }
+
+    /// Looked at after this, a state is not missed.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes(self.replaced.subscribe())
+    }
+
+    /// So many gateways stand before these models, this one included; each takes its share of the requests that wait.
+    pub fn set_gateways(&self, ready: usize) {
+        self.gateways.store(ready, Ordering::Relaxed);
+    }
+
+    /// How many gateways stand before these models: this one alone, where nobody said.
+    pub(crate) fn gateways(&self) -> usize {
+        self.gateways.load(Ordering::Relaxed).max(1)
     }
 
     /// Whether the source has been read once. Stays true when it is lost: the last state is served on.
@@ -90,8 +123,8 @@ impl Snapshot {
         for endpoint in self.targets.values().flat_map(|target| &target.endpoints) {
             endpoints.insert(endpoint.address, Arc::clone(endpoint));
         }
-        let targets = entries.into_iter().flat_map(with_adapters).map(|entry| {
-            let target = target(entry, &mut endpoints);
+        let targets = entries.into_iter().flat_map(with_adapters).map(|(deployment, entry)| {
+            let target = target(deployment, entry, &mut endpoints);
             (target.canonical.clone(), Arc::new(target))
         });
         Self { targets: targets.collect() }
@@ -100,19 +133,25 @@ impl Snapshot {
 
 /// A model, then each of its adapters: a name of its own, which the same endpoints answer. No resource's name holds the
 /// separator, so that none can be taken for an adapter.
-fn with_adapters(entry: Entry) -> Vec<Entry> {
-    let adapters = entry.adapters.iter().map(|adapter| Entry {
+fn with_adapters(entry: Entry) -> Vec<(Deployment, Entry)> {
+    let deployment = Deployment { namespace: entry.namespace.clone(), name: entry.name.clone() };
+    let adapted = |adapter: &String| Entry {
         name: adapted_name(&entry.name, adapter),
         upstream_model: adapted_name(&entry.upstream_model, adapter),
         adapters: Vec::new(),
         ..entry.clone()
-    });
-    let mut all: Vec<Entry> = adapters.collect();
-    all.push(entry);
+    };
+    let mut all: Vec<_> =
+        entry.adapters.iter().map(|adapter| (deployment.clone(), adapted(adapter))).collect();
+    all.push((deployment, entry));
     all
 }
 
-fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> Target {
+fn target(
+    deployment: Deployment,
+    entry: Entry,
+    endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>,
+) -> Target {
     let Entry {
         namespace,
         name,
@@ -123,8 +162,8 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         speaks,
         created,
         endpoints: at,
-        unready_reason,
-        suspended,
+        absence,
+        hold,
         data_policy,
         adapters,
     } = entry;
@@ -150,6 +189,7 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
     let canonical = format!("{namespace}/{name}");
     Target {
         canonical,
+        deployment,
         world,
         provider,
         vendor,
@@ -157,8 +197,8 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
         speaks,
         created,
         endpoints,
-        unready_reason,
-        suspended,
+        absence,
+        hold,
         data_policy,
         adapters,
         labels,
@@ -167,8 +207,10 @@ fn target(entry: Entry, endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>) -> T
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_crds::Hold;
     use weighbridge_wire::lane::Speaks;
 
+    use super::super::Absence;
     use super::super::target::{ENGINE, EntryEndpoint, Lease, World};
     use super::*;
 
@@ -188,8 +230,8 @@ mod tests {
             speaks: Speaks::engine(),
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
-            unready_reason: None,
-            suspended: false,
+            absence: Absence::expected(),
+            hold: Hold::default(),
             data_policy: None,
             adapters: Vec::new(),
         }
@@ -205,7 +247,12 @@ mod tests {
         assert_eq!(names, ["team/m", "team/m:legal", "team/m:tone", "team/n"]);
         let adapted = snapshot.resolve("m:tone", "team").expect("known");
         assert_eq!((adapted.upstream_model.as_str(), adapted.labels.model.as_str()), ("m:tone", "m:tone"));
-        assert!(Arc::ptr_eq(&adapted.endpoints[0], &snapshot.get("team/m").expect("known").endpoints[0]));
+        let model = snapshot.get("team/m").expect("known");
+        assert!(Arc::ptr_eq(&adapted.endpoints[0], &model.endpoints[0]));
+        assert_eq!(
+            (&adapted.deployment, adapted.deployment_labels()),
+            (&model.deployment, model.labels.clone())
+        );
         for name in ["m:none", "team/m:none", "n:tone"] {
             assert!(snapshot.resolve(name, "team").is_none(), "{name}");
         }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::uri::Authority;
+use tokio::sync::Notify;
+use weighbridge_crds::Hold;
 use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
 use weighbridge_wire::provider::DataPolicy;
 
+use super::Absence;
 use crate::metrics::ModelLabels;
 
 /// The two worlds.
@@ -54,10 +57,10 @@ pub struct Entry {
     pub created: i64,
     /// Where it answers now. Empty while nothing is ready.
     pub endpoints: Vec<EntryEndpoint>,
-    /// Why nothing is ready, in words, where the source knows.
-    pub unready_reason: Option<String>,
-    /// Whether its owner has suspended it: nothing answers, and nothing is waited for.
-    pub suspended: bool,
+    /// Why nothing is ready, while nothing is.
+    pub absence: Absence,
+    /// How long and how many requests wait meanwhile, over all gateways.
+    pub hold: Hold,
     /// What its provider's owner demands of where it is answered and what is kept.
     pub data_policy: Option<Arc<DataPolicy>>,
     /// Its LoRA adapters: each answers as `namespace/name:adapter`, where the model does.
@@ -86,6 +89,7 @@ pub(crate) struct Endpoint {
     pub name: String,
     identity: Option<Identity>,
     in_flight: AtomicUsize,
+    freed: Arc<Notify>,
 }
 
 impl Endpoint {
@@ -105,6 +109,7 @@ impl Endpoint {
             name: endpoint.name.clone(),
             identity: endpoint.identity.clone(),
             in_flight: AtomicUsize::new(0),
+            freed: Arc::default(),
         })
     }
 
@@ -116,6 +121,11 @@ impl Endpoint {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Resolves once a request leaves it from now on.
+    pub(crate) fn freed(&self) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&self.freed).notified_owned()
     }
 }
 
@@ -142,7 +152,15 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.freed.notify_waiters();
     }
+}
+
+/// A ModelDeployment by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Deployment {
+    pub namespace: String,
+    pub name: String,
 }
 
 /// A model in a snapshot.
@@ -150,6 +168,8 @@ impl Drop for Lease {
 pub(crate) struct Target {
     /// `namespace/name`.
     pub canonical: String,
+    /// What it is of: an adapter is of its model's.
+    pub deployment: Deployment,
     pub world: World,
     pub provider: Option<String>,
     pub vendor: &'static str,
@@ -158,10 +178,28 @@ pub(crate) struct Target {
     pub speaks: Speaks,
     pub created: i64,
     pub endpoints: Vec<Arc<Endpoint>>,
-    pub unready_reason: Option<String>,
-    pub suspended: bool,
+    /// Why it has no endpoint, while it has none.
+    pub absence: Absence,
+    pub hold: Hold,
     pub data_policy: Option<Arc<DataPolicy>>,
     /// Names of its adapters; an adapter has none.
     pub adapters: Vec<String>,
     pub labels: ModelLabels,
+}
+
+impl Target {
+    /// Whether what was made for `other`, its dialect and what its owner demands included, may go to this one.
+    pub(crate) fn takes_what_was_for(&self, other: &Self) -> bool {
+        let of = |target: &Self| (target.world, target.speaks);
+        std::ptr::eq(self, other)
+            || of(self) == of(other)
+                && self.provider == other.provider
+                && self.upstream_model == other.upstream_model
+                && self.data_policy == other.data_policy
+    }
+
+    /// Its ModelDeployment's labels: those of an adapter are its model's.
+    pub(crate) fn deployment_labels(&self) -> ModelLabels {
+        ModelLabels { model: self.deployment.name.clone(), ..self.labels.clone() }
+    }
 }

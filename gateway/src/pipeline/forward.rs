@@ -10,10 +10,10 @@ use weighbridge_wire::canonical::Failure;
 
 use super::Pipeline;
 use super::admit::Call;
-use super::answer::{Answer, NoAnswer};
+use super::answer::{Answer, NoAnswer, Pace};
 use super::record::Record;
 use super::retry::{self, Again};
-use super::route::route;
+use super::route::{Route, route};
 use crate::directory::{Endpoint, World};
 use crate::failure;
 use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, HOST, Pieces, PodClient, chain};
@@ -36,11 +36,21 @@ struct Attempt {
 
 impl Pipeline {
     /// The answer of the first endpoint that gives one. The place at the endpoint is kept in `record` until the end.
-    pub(super) async fn forward(&self, call: &Call, record: &mut Record) -> Result<Answer, NoAnswer> {
+    pub(super) async fn forward(
+        &self,
+        pace: Pace,
+        call: &Call,
+        record: &mut Record,
+    ) -> Result<Answer, NoAnswer> {
         let (mut tried, mut spent, mut again_here) = (Vec::<SocketAddr>::new(), 0, false);
         let mut last: Option<NoAnswer> = None;
         while spent < MAX_ATTEMPTS {
-            let Some(lease) = route(&self.directory, &call.target.canonical, &tried)? else { break };
+            let lease = match route(&self.directory, &call.target, &tried)? {
+                Route::At(lease) => lease,
+                Route::Tried => break,
+                // Boxed: few requests wait, and all would have room for it.
+                Route::Nowhere => Box::pin(self.hold(call, pace.ends, record)).await?,
+            };
             let endpoint = lease.shared();
             if let Some(before) = &last {
                 let reason = before.failure().class.as_str();

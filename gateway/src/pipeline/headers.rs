@@ -1,5 +1,7 @@
 //! Headers that cross between a caller and an upstream, and those that say who answered.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use weighbridge_wire::canonical::Dialect;
@@ -17,6 +19,7 @@ const LISTED_BYTES: usize = 2 << 10;
 const MODEL: HeaderName = HeaderName::from_static("x-weighbridge-model");
 const WORLD: HeaderName = HeaderName::from_static("x-weighbridge-world");
 const ENDPOINT: HeaderName = HeaderName::from_static("x-weighbridge-endpoint");
+const HELD: HeaderName = HeaderName::from_static("x-weighbridge-held");
 /// Tells nginx and its like to pass events on at once.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -83,6 +86,14 @@ pub(super) fn name(headers: &mut HeaderMap, target: &Target, endpoint: Option<&s
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             headers.insert(name, value);
         }
+    }
+}
+
+/// Says how long a request waited for an endpoint, in seconds, where it did.
+pub(super) fn held(headers: &mut HeaderMap, time: Option<Duration>) {
+    let seconds = time.and_then(|time| HeaderValue::try_from(format!("{:.3}", time.as_secs_f64())).ok());
+    if let Some(seconds) = seconds {
+        headers.insert(HELD, seconds);
     }
 }
 

@@ -9,6 +9,7 @@ mod aside;
 mod authenticate;
 mod forward;
 mod headers;
+mod hold;
 mod models;
 mod record;
 mod reports;
@@ -27,6 +28,7 @@ use weighbridge_wire::lane::{self, Door};
 
 use self::admit::Call;
 use self::answer::{Answer, NoAnswer, Pace};
+use self::hold::Holding;
 use self::record::Record;
 use self::reports::Reports;
 use self::residency::Residency;
@@ -35,8 +37,9 @@ use crate::directory::Directory;
 use crate::failure;
 use crate::forward::PodClient;
 use crate::metrics::GatewayMetrics;
-use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, refusal};
+use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, Shutdown, refusal};
 use crate::telemetry::{Telemetry, Trace};
+use crate::wake::Wakes;
 use crate::{GatewayConfig, Limits, Timeouts};
 
 /// Everything that the stages share.
@@ -45,6 +48,7 @@ pub(crate) struct Pipeline {
     timeouts: Timeouts,
     directory: Directory,
     access: Access,
+    holding: Holding,
     upstream: PodClient,
     reports: Arc<Reports>,
     residency: Arc<Residency>,
@@ -62,10 +66,13 @@ impl Pipeline {
         metrics: GatewayMetrics,
         telemetry: Telemetry,
         server: ServerMetrics,
+        shutdown: Shutdown,
     ) -> Self {
         let upstream = PodClient::new(config.upstream.clone(), &config.timeouts);
         let reports = Reports::new(upstream.clone());
+        let wakes = config.waker.clone().map(|waker| Wakes::new(waker, metrics.clone()));
         Self {
+            holding: Holding::new(directory.clone(), wakes, &config.limits, metrics.clone(), shutdown),
             residency: Residency::new(Arc::clone(&reports), metrics.clone()),
             reports,
             limits: config.limits.clone(),
@@ -80,10 +87,9 @@ impl Pipeline {
         }
     }
 
-    /// The line: authenticate → admit → route → (hold) → forward → translate → meter → record.
+    /// The line: authenticate → admit → route → hold → forward → translate → meter → record.
     ///
-    /// Holding stands between route and forward; until then a model with nothing ready is a 503. Metering and
-    /// recording happen as the answer passes, in [`Record`], which settles when it is dropped: at the end
+    /// Route, hold and forward are gone through again for another attempt. Metering and recording happen as the answer passes, in [`Record`], which settles when it is dropped: at the end
     /// of the answer, or when the client leaves.
     async fn answer(&self, door: Door<'_>, request: Request<Incoming>) -> Response<Body> {
         let trace = Trace::begin(&self.telemetry, door.operation, request.headers());
@@ -95,7 +101,7 @@ impl Pipeline {
                 Ok(answer) => return answer.deliver(&call, pace, record),
                 Err(NoAnswer::Refused(refused)) => {
                     record.fail(refused.status.as_u16());
-                    return refused.deliver(&call, record.endpoint_name());
+                    return refused.deliver(&call, &record);
                 }
                 Err(
                     NoAnswer::Failed(failure, _)
@@ -108,6 +114,7 @@ impl Pipeline {
         let answer = lane::error(door.operation.dialect(), &refused);
         record.fail(answer.status);
         let mut response = refusal(answer);
+        headers::held(response.headers_mut(), record.time_held());
         if let Some(request_id) = &refused.request_id {
             headers::name_request(response.headers_mut(), door.operation.dialect(), request_id);
         }
@@ -120,7 +127,7 @@ impl Pipeline {
     }
 
     async fn forward_within(&self, pace: Pace, call: &Call, record: &mut Record) -> Result<Answer, NoAnswer> {
-        let forwarded = tokio::time::timeout_at(pace.ends, self.forward(call, record)).await;
+        let forwarded = tokio::time::timeout_at(pace.ends, self.forward(pace, call, record)).await;
         match forwarded {
             Ok(answer) => answer,
             Err(_) => Err(failure::overdue(&call.target.canonical, pace.total).into()),
@@ -135,7 +142,7 @@ impl Pipeline {
     ) -> Result<Call, Failure> {
         let (caller, request) = self.authenticate(request).await?;
         record.caller(&caller);
-        record.hold(self.slots.take()?);
+        record.keep(self.slots.take()?);
         let call = self.admit(door, &caller, request).await?;
         record.name(&call.target, call.estimated_input);
         Ok(call)

@@ -38,6 +38,8 @@ pub(super) struct Record {
     named: Option<Named>,
     lease: Option<Lease>,
     slot: Option<RequestSlot>,
+    /// How long it waited for an endpoint, where it had to.
+    held: Option<Duration>,
     code: u16,
     stream: bool,
     usage: Option<Usage>,
@@ -72,6 +74,7 @@ impl Record {
             named: None,
             lease: None,
             slot: None,
+            held: None,
             code: CLIENT_LEFT,
             stream: false,
             usage: None,
@@ -94,8 +97,18 @@ impl Record {
         self.caller = Some(caller.clone());
     }
 
+    /// The request waited so long for an endpoint, beside what it waited before.
+    pub(super) fn held(&mut self, time: Duration) {
+        self.held = Some(self.held.unwrap_or_default() + time);
+    }
+
+    /// How long it waited for an endpoint; `None` where it did not have to.
+    pub(super) fn time_held(&self) -> Option<Duration> {
+        self.held
+    }
+
     /// The request keeps its place until it is settled.
-    pub(super) fn hold(&mut self, slot: RequestSlot) {
+    pub(super) fn keep(&mut self, slot: RequestSlot) {
         self.slot = Some(slot);
     }
 
@@ -220,6 +233,7 @@ impl Record {
         self.trace.end(&Ended {
             code: self.code,
             took,
+            held: self.held,
             usage: self.usage,
             cut: self.cut.map(|cut| format!("{cut:?}")),
             access: self.caller.as_ref().and_then(Caller::access),
@@ -268,6 +282,7 @@ impl Record {
             stream = self.stream,
             cut = self.cut.map(|cut| format!("{cut:?}")),
             milliseconds = took.as_secs_f64() * 1e3,
+            held_milliseconds = self.held.map(|held| held.as_secs_f64() * 1e3),
             first_token_milliseconds = self.first_piece.map(|first| first.as_secs_f64() * 1e3),
             input_tokens = self.usage.map(|usage| usage.input()).or(self.prompt_tokens),
             output_tokens = self.usage.map_or(self.pieces, |usage| usage.output()),

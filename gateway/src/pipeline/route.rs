@@ -6,39 +6,65 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use weighbridge_wire::canonical::Failure;
 
-use crate::directory::{Directory, Endpoint, Lease};
+use crate::directory::{Directory, Endpoint, Lease, Target};
 use crate::failure;
 
-/// `Retry-After` while nothing is ready: a replica that starts takes some seconds.
-const RETRY_AFTER_SECONDS: u32 = 5;
+/// `Retry-After` where the same request would be answered at once.
+const AGAIN_SECONDS: u32 = 1;
 
 /// Spreads requests over endpoints that are equally busy.
 static TURN: AtomicUsize = AtomicUsize::new(0);
 
-/// Takes a place at the least busy endpoint of `canonical` that is not in `tried`. The directory is read anew
-/// for each attempt, so an endpoint retired meanwhile is not used.
-///
-/// # Errors
-/// 404 where the model went away, 503 where it is suspended or none of its endpoints is ready. `None` where all were tried.
-pub(super) fn route(
-    directory: &Directory,
-    canonical: &str,
-    tried: &[SocketAddr],
-) -> Result<Option<Lease>, Failure> {
-    let snapshot = directory.snapshot();
-    let target = snapshot.get(canonical).ok_or_else(|| failure::model_not_found(canonical))?;
-    if target.suspended {
-        return Err(failure::suspended(canonical));
-    }
-    if target.endpoints.is_empty() {
-        let reason = target.unready_reason.as_deref().unwrap_or("none of its replicas is ready");
-        let message = format!("The model `{canonical}` can't answer now: {reason}.");
-        return Err(failure::overloaded("model_not_ready", message, RETRY_AFTER_SECONDS));
-    }
-    Ok(least_busy(&target.endpoints, tried).map(|endpoint| Lease::take(Arc::clone(endpoint))))
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// There, where its place is taken.
+    At(Lease),
+    /// Nowhere: every endpoint was tried.
+    Tried,
+    /// Nowhere yet: there is no endpoint.
+    Nowhere,
 }
 
-fn least_busy<'a>(endpoints: &'a [Arc<Endpoint>], tried: &[SocketAddr]) -> Option<&'a Arc<Endpoint>> {
+/// Takes a place at the least busy endpoint of the model that was asked for as `asked`, and that is not in `tried`. The
+/// directory is read anew for each attempt, so an endpoint retired meanwhile is not used.
+///
+/// # Errors
+/// As [`current`].
+pub(super) fn route(
+    directory: &Directory,
+    asked: &Arc<Target>,
+    tried: &[SocketAddr],
+) -> Result<Route, Failure> {
+    let now = current(directory, asked)?;
+    if now.endpoints.is_empty() {
+        return Ok(Route::Nowhere);
+    }
+    let found = least_busy(&now.endpoints, tried);
+    Ok(found.map_or(Route::Tried, |endpoint| Route::At(Lease::take(Arc::clone(endpoint)))))
+}
+
+/// The model that was asked for as `asked`, as it is now.
+///
+/// # Errors
+/// 404 where it went away; 503 where another upstream answers for it now, which understands other words: the request was made
+/// into the first one's, and checked against what that one's owner demands.
+pub(super) fn current(directory: &Directory, asked: &Arc<Target>) -> Result<Arc<Target>, Failure> {
+    let snapshot = directory.snapshot();
+    let canonical = &asked.canonical;
+    let now = snapshot.get(canonical).ok_or_else(|| failure::model_not_found(canonical))?;
+    if now.takes_what_was_for(asked) {
+        return Ok(Arc::clone(now));
+    }
+    let message = format!("What answers for `{canonical}` has just been changed. Send the request again.");
+    Err(failure::overloaded("model_changed", message, AGAIN_SECONDS))
+}
+
+/// Of equally busy ones each in its turn.
+pub(super) fn least_busy<'a>(
+    endpoints: &'a [Arc<Endpoint>],
+    tried: &[SocketAddr],
+) -> Option<&'a Arc<Endpoint>> {
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % endpoints.len().max(1);
     let (before, after) = endpoints.split_at_checked(turn)?;
     // `min_by_key` keeps the first of equals, so where the search starts decides between them.
@@ -51,15 +77,12 @@ fn least_busy<'a>(endpoints: &'a [Arc<Endpoint>], tried: &[SocketAddr]) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_crds::Hold;
     use weighbridge_wire::canonical::FailureClass;
     use weighbridge_wire::lane::Speaks;
 
     use super::*;
-    use crate::directory::{ENGINE, Entry, EntryEndpoint, World};
-
-    fn directory(ports: &[u16]) -> Directory {
-        Directory::from_entries(vec![entry(ports)])
-    }
+    use crate::directory::{Absence, ENGINE, Entry, EntryEndpoint, World};
 
     fn entry(ports: &[u16]) -> Entry {
         let endpoint = |port: &u16| EntryEndpoint {
@@ -77,50 +100,70 @@ mod tests {
             speaks: Speaks::engine(),
             created: 0,
             endpoints: ports.iter().map(endpoint).collect(),
-            unready_reason: Some("it is scaled to zero replicas".into()),
-            suspended: false,
+            absence: Absence::expected(),
+            hold: Hold::default(),
             data_policy: None,
             adapters: Vec::new(),
         }
     }
 
+    fn directory(ports: &[u16]) -> (Directory, Arc<Target>) {
+        let directory = Directory::from_entries(vec![entry(ports)]);
+        let target = Arc::clone(directory.snapshot().get("n/m").expect("known"));
+        (directory, target)
+    }
+
+    fn port(route: Result<Route, Failure>) -> Option<u16> {
+        match route.expect("known") {
+            Route::At(lease) => Some(lease.endpoint().address.port()),
+            Route::Tried | Route::Nowhere => None,
+        }
+    }
+
     #[test]
     fn requests_spread_by_open_requests() {
-        let directory = directory(&[1, 2, 3]);
-        let leases: Vec<Lease> =
-            (0..9).map(|_| route(&directory, "n/m", &[]).expect("ready").expect("untried")).collect();
-        for port in [1, 2, 3] {
-            let here = leases.iter().filter(|lease| lease.endpoint().address.port() == port).count();
-            assert_eq!(here, 3, "port {port}");
+        let (directory, target) = directory(&[1, 2, 3]);
+        let routes: Vec<_> = (0..9).map(|_| route(&directory, &target, &[]).expect("ready")).collect();
+        for endpoint in &target.endpoints {
+            assert_eq!(endpoint.in_flight(), 3, "{}", endpoint.name);
         }
+        drop(routes);
+        assert!(target.endpoints.iter().all(|endpoint| endpoint.in_flight() == 0));
     }
 
     #[test]
     fn a_tried_or_retired_endpoint_is_not_used() {
-        let known = directory(&[1, 2]);
-        let one = SocketAddr::from(([10, 0, 0, 1], 1));
+        let (known, target) = directory(&[1, 2]);
+        let [one, two] = [1, 2].map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
         for _ in 0..8 {
-            let lease = route(&known, "n/m", &[one]).expect("ready").expect("untried");
-            assert_eq!(lease.endpoint().address.port(), 2);
+            assert_eq!(port(route(&known, &target, &[one])), Some(2));
         }
-        let two = SocketAddr::from(([10, 0, 0, 1], 2));
-        assert!(route(&known, "n/m", &[one, two]).expect("ready").is_none());
+        assert!(matches!(route(&known, &target, &[one, two]), Ok(Route::Tried)));
+        known.replace(vec![entry(&[2])]);
+        for _ in 0..8 {
+            assert_eq!(port(route(&known, &target, &[])), Some(2));
+        }
+        known.replace(vec![entry(&[])]);
+        assert!(matches!(route(&known, &target, &[]), Ok(Route::Nowhere)));
     }
 
+    /// It was translated for the upstream that there was, and bound to what that one's owner demands.
     #[test]
-    fn who_is_suspended_is_not_called_though_an_endpoint_is_there() {
-        let known = directory(&[1]);
-        assert!(route(&known, "n/m", &[]).is_ok());
-        known.replace(vec![Entry { suspended: true, ..entry(&[1]) }]);
-        let error = route(&known, "n/m", &[]).expect_err("suspended");
-        assert_eq!((error.class, error.code.as_deref()), (FailureClass::Overloaded, Some("model_suspended")));
-        assert!(error.message.contains("is suspended"), "{error}");
-    }
-
-    #[test]
-    fn nothing_ready_says_why_and_when_to_come_back() {
-        let error = route(&directory(&[]), "n/m", &[]).expect_err("nothing ready");
-        assert_eq!((error.class, error.retry_after_seconds), (FailureClass::Overloaded, Some(5)));
-        assert!(error.message.contains("scaled to zero"), "{error}");
+    fn what_was_made_for_one_upstream_goes_to_no_other() {
+        let (known, target) = directory(&[1]);
+        for other in [
+            Entry { world: World::Closed, provider: Some("acme".into()), ..entry(&[1]) },
+            Entry { upstream_model: "other".into(), ..entry(&[1]) },
+            Entry { speaks: weighbridge_wire::provider::Kind::Anthropic.speaks("m"), ..entry(&[1]) },
+        ] {
+            known.replace(vec![other]);
+            let failure = route(&known, &target, &[]).expect_err("another");
+            assert_eq!(failure.code.as_deref(), Some("model_changed"));
+            assert_eq!((failure.class, failure.retry_after_seconds), (FailureClass::Overloaded, Some(1)));
+        }
+        known.replace(vec![Entry { created: 7, ..entry(&[1]) }]);
+        assert_eq!(port(route(&known, &target, &[])), Some(1), "no word of the request depends on it");
+        known.replace(Vec::new());
+        assert_eq!(route(&known, &target, &[]).expect_err("gone").class, FailureClass::NotFound);
     }
 }

@@ -23,6 +23,8 @@ pub(super) const SERVER_PORT: &str = "server.port";
 pub(super) const MODEL: &str = "weighbridge.model";
 pub(super) const WORLD: &str = "weighbridge.world";
 pub(super) const ACCESS: &str = "weighbridge.access";
+/// Seconds that a request waited for its model to have an endpoint.
+pub(super) const HELD: &str = "weighbridge.held";
 pub(super) const CUT: &str = "weighbridge.stream.cut";
 
 /// The value of `gen_ai.operation.name`. Counting and reranking have no name there: these are ours.

@@ -13,7 +13,7 @@ use weighbridge_wire::canonical::Usage;
 use weighbridge_wire::lane::Operation;
 
 use super::semantic::{
-    ACCESS, CACHE_READ_TOKENS, CACHE_WRITE_TOKENS, CUT, ERROR_TYPE, INPUT_TOKENS, METHOD, MODEL,
+    ACCESS, CACHE_READ_TOKENS, CACHE_WRITE_TOKENS, CUT, ERROR_TYPE, HELD, INPUT_TOKENS, METHOD, MODEL,
     OPERATION_NAME, OUTPUT_TOKENS, PROVIDER_NAME, REASONING_TOKENS, REQUEST_MODEL, ROUTE, SERVER_ADDRESS,
     SERVER_PORT, STATUS, WORLD, operation_name,
 };
@@ -42,6 +42,8 @@ pub(crate) struct Ended<'a> {
     pub code: u16,
     /// How long it took, and its model alone.
     pub took: Duration,
+    /// How long it waited for its model to have an endpoint, where it did.
+    pub held: Option<Duration>,
     /// What it used, where that is known.
     pub usage: Option<Usage>,
     /// Why a stream was cut.
@@ -163,6 +165,9 @@ impl Trace {
         recording.request.set_attribute(KeyValue::new(STATUS, i64::from(ended.code)));
         if let Some(access) = ended.access {
             recording.request.set_attribute(KeyValue::new(ACCESS, access.to_owned()));
+        }
+        if let Some(held) = ended.held {
+            recording.request.set_attribute(KeyValue::new(HELD, held.as_secs_f64()));
         }
         // Of a server's span only its own faults are errors (semantic conventions for HTTP spans).
         finish(&mut recording.request, ended, error.as_deref().filter(|_| ended.code >= 500));

@@ -65,7 +65,8 @@ pub fn suspended(observed: &ObservedModel) -> ModelPlan {
 }
 
 fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, images: &Images) -> ModelPlan {
-    let ValidatedModel { owner, replicas, out_of_service, served: _ } = model;
+    // What waits, gateways hold: no child knows of it.
+    let ValidatedModel { owner, replicas, out_of_service, served: _, hold: _ } = model;
     let replicas = *replicas;
     let mut decisions = Vec::new();
     let template = engine_pod::template(owner, open, images, &mut decisions);
@@ -168,7 +169,7 @@ fn replaced(
 }
 
 fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel) -> ModelPlan {
-    let ValidatedModel { owner, replicas: _, out_of_service, served: _ } = valid;
+    let ValidatedModel { owner, replicas: _, out_of_service, served: _, hold: _ } = valid;
     let Closed { provider, model, kept_replicas } = closed;
     let mut decisions = vec![Decision::new(
         "no pods",

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
-use weighbridge_crds::{AccessKey, ModelAccess, ModelAccessSpec};
+use weighbridge_crds::{AccessKey, Hold, ModelAccess, ModelAccessSpec};
 use weighbridge_gateway::access::{Access, Digest};
-use weighbridge_gateway::directory::{Directory, ENGINE, Entry, EntryEndpoint, World};
+use weighbridge_gateway::directory::{Absence, Directory, ENGINE, Entry, EntryEndpoint, World};
 use weighbridge_gateway::{
     Drain, GatewayConfig, KeySource, Limits, Listeners, ProxyConfig, ServeError, Shutdown, Timeouts, serve,
     serve_proxy,
@@ -209,8 +209,8 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
                 identity: None,
             })
             .collect(),
-        unready_reason: None,
-        suspended: false,
+        absence: Absence::expected(),
+        hold: Hold::default(),
         data_policy: None,
         adapters: Vec::new(),
     }

@@ -1,17 +1,18 @@
 //! From facts to directory entries. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
-use weighbridge_crds::{ExternalProviderSpec, ModelDeployment, OutOfService, labels};
+use weighbridge_crds::{ExternalProviderSpec, ModelDeployment, labels};
 use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
 use weighbridge_wire::provider::DataPolicy;
 
-use super::super::{ENGINE, Entry, EntryEndpoint, World, data_policy, kind, place};
+use super::super::{Absence, ENGINE, Entry, EntryEndpoint, World, data_policy, kind, place};
+use super::absence;
 use super::facts::{Facts, Known};
 
 /// Ready endpoints by namespace and owner (a model or a provider).
@@ -53,22 +54,20 @@ fn entry(
         speaks: Speaks::engine(),
         created,
         endpoints: Vec::new(),
-        unready_reason: None,
-        suspended: model.spec.suspend,
+        absence: Absence::expected(),
+        hold: model.spec.hold.unwrap_or_default(),
         data_policy: None,
         adapters: Vec::new(),
     };
-    let asleep = model.spec.out_of_service().map(|why| match why {
-        OutOfService::Suspended => "it is suspended".to_owned(),
-        OutOfService::ScaledToZero => "it is scaled to zero replicas".to_owned(),
-    });
-    match model.spec.world() {
+    let world = model.spec.world();
+    let barred = world.and_then(|world| absence::barred(model, world));
+    match world {
         Some(weighbridge_crds::World::OpenWeights) => {
             let engine = model.spec.open_weights.as_ref().and_then(|weights| weights.engine.as_ref());
             let adapters = engine.map(|engine| engine.adapters.iter().map(|a| a.name.clone()).collect());
             Some(Entry {
-                endpoints: if model.spec.suspend { Vec::new() } else { at(engines, name) },
-                unready_reason: asleep,
+                endpoints: if barred.is_some() { Vec::new() } else { at(engines, name) },
+                absence: barred.unwrap_or_else(|| absence::of_engines(model)),
                 adapters: adapters.unwrap_or_default(),
                 ..base
             })
@@ -76,11 +75,11 @@ fn entry(
         Some(weighbridge_crds::World::External) => {
             let external = model.spec.external.as_ref()?;
             let provider = facts.providers.get(namespace, &external.provider);
-            let missing = provider
-                .is_none()
-                .then(|| format!("ExternalProvider `{}` does not exist", external.provider));
-            // The proxy is shared and answers on: what keeps calls from it is that this model has no endpoint.
-            let unready_reason = asleep.or(missing);
+            let missing = || {
+                let why = format!("ExternalProvider `{}` does not exist", external.provider);
+                Absence::lasting("provider_not_found", why)
+            };
+            let barred = barred.or_else(|| provider.is_none().then(missing));
             Some(Entry {
                 world: World::Closed,
                 provider: Some(external.provider.clone()),
@@ -89,12 +88,9 @@ fn entry(
                 speaks: provider
                     .map_or(base.speaks, |provider| kind(provider.spec.kind).speaks(&external.model)),
                 data_policy: provider.and_then(|provider| demanded(&provider.spec)),
-                endpoints: if unready_reason.is_some() {
-                    Vec::new()
-                } else {
-                    at(proxies, &external.provider)
-                },
-                unready_reason,
+                // The proxy is shared and answers on: what keeps calls from it is that this model has no endpoint.
+                endpoints: if barred.is_some() { Vec::new() } else { at(proxies, &external.provider) },
+                absence: barred.unwrap_or_else(|| absence::of_proxy(model, &external.provider)),
                 ..base
             })
         }
@@ -112,6 +108,26 @@ fn demanded(spec: &ExternalProviderSpec) -> Option<Arc<DataPolicy>> {
     data_policy(spec.kind, spec.data_policy.as_ref(), place.as_ref())
 }
 
+/// How many gateways are ready; 0 where nobody knows.
+pub(super) fn gateways(facts: &Facts) -> usize {
+    let slices = facts.gateway_slices.iter();
+    let ready = slices.flat_map(|(_, slice)| &slice.endpoints).filter(|endpoint| is_ready(endpoint));
+    // With two families of addresses a pod is in a slice of each.
+    let who = ready.filter_map(|endpoint| {
+        let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.as_ref());
+        pod.or_else(|| endpoint.addresses.first())
+    });
+    who.collect::<HashSet<_>>().len()
+}
+
+/// Kubernetes: unknown readiness means ready; a terminating endpoint is never ready.
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint
+        .conditions
+        .as_ref()
+        .is_none_or(|conditions| conditions.ready.unwrap_or(true) && !conditions.terminating.unwrap_or(false))
+}
+
 fn ready_endpoints(
     slices: &Known<EndpointSlice>,
     owner_label: &str,
@@ -124,13 +140,9 @@ fn ready_endpoints(
         };
         let endpoints = owners.entry((namespace.clone(), owner.clone())).or_default();
         for endpoint in &slice.endpoints {
-            // Kubernetes: unknown readiness means ready; a terminating endpoint is never ready.
-            let ready = endpoint.conditions.as_ref().is_none_or(|conditions| {
-                conditions.ready.unwrap_or(true) && !conditions.terminating.unwrap_or(false)
-            });
             // All addresses of an endpoint are one pod's: the first is enough.
             let address = endpoint.addresses.first().and_then(|address| address.parse::<IpAddr>().ok());
-            let Some(address) = address.filter(|_| ready) else { continue };
+            let Some(address) = address.filter(|_| is_ready(endpoint)) else { continue };
             let address = SocketAddr::new(address, port);
             // A pod is in two slices for a moment while the controller moves it.
             if endpoints.iter().any(|known| known.address == address) {

@@ -18,6 +18,7 @@ pub(super) enum Change {
     Provider(Event<DeserializeGuard<ExternalProvider>>),
     EngineSlice(Event<DeserializeGuard<EndpointSlice>>),
     ProxySlice(Event<DeserializeGuard<EndpointSlice>>),
+    GatewaySlice(Event<DeserializeGuard<EndpointSlice>>),
 }
 
 /// Everything known about the cluster.
@@ -27,6 +28,8 @@ pub(super) struct Facts {
     pub providers: Known<ExternalProvider>,
     pub engine_slices: Known<EndpointSlice>,
     pub proxy_slices: Known<EndpointSlice>,
+    /// Of the Service in front of the gateways themselves; none where nobody names it.
+    pub gateway_slices: Known<EndpointSlice>,
 }
 
 impl Facts {
@@ -36,10 +39,11 @@ impl Facts {
             Change::Provider(event) => self.providers.apply(event),
             Change::EngineSlice(event) => self.engine_slices.apply(event),
             Change::ProxySlice(event) => self.proxy_slices.apply(event),
+            Change::GatewaySlice(event) => self.gateway_slices.apply(event),
         }
     }
 
-    /// Whether each kind was listed once.
+    /// Whether each kind was listed once. How many gateways there are is no reason to wait.
     pub(super) fn complete(&self) -> bool {
         self.models.listed && self.providers.listed && self.engine_slices.listed && self.proxy_slices.listed
     }

@@ -3,6 +3,7 @@
 //! Only `watch` has a client. `facts` and `assemble` are pure, so that lost, doubled and malformed objects
 //! can be tested without a cluster.
 
+mod absence;
 mod assemble;
 mod facts;
 mod watch;

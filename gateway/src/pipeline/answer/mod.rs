@@ -134,12 +134,14 @@ impl Answer {
                 let mut response = json_response(status, body);
                 response.headers_mut().extend(headers);
                 headers::name(response.headers_mut(), &call.target, record.endpoint_name(), &dropped);
+                headers::held(response.headers_mut(), record.time_held());
                 response
             }
             Self::Stream(mut relay) => {
                 record.stream_began(relay.prompt_tokens());
                 let mut headers = relay.take_headers();
                 headers::name(&mut headers, &call.target, record.endpoint_name(), &call.dropped);
+                headers::held(&mut headers, record.time_held());
                 headers::unbuffered(&mut headers);
                 let mut response =
                     Response::new(StreamBody::new(relay, call.lane.door(), pace, record).boxed_unsync());

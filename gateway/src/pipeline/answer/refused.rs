@@ -12,6 +12,7 @@ use weighbridge_wire::openai::ErrorBody;
 
 use super::super::admit::Call;
 use super::super::headers;
+use super::super::record::Record;
 use super::{NoAnswer, invalid, whole};
 use crate::directory::World;
 use crate::forward::{FAILURE, UpstreamBody, WAIT, asked_wait, error_type};
@@ -78,11 +79,12 @@ fn between_us(failure: Failure, in_words: impl FnOnce(Failure) -> Failure) -> No
 
 impl Refused {
     /// The error for the caller.
-    pub(in super::super) fn deliver(self, call: &Call, endpoint: Option<&str>) -> Response<Body> {
+    pub(in super::super) fn deliver(self, call: &Call, record: &Record) -> Response<Body> {
         let Self { failure: _, status, headers, body } = self;
         let mut response = json_response(status, body);
         response.headers_mut().extend(headers);
-        headers::name(response.headers_mut(), &call.target, endpoint, &call.dropped);
+        headers::name(response.headers_mut(), &call.target, record.endpoint_name(), &call.dropped);
+        headers::held(response.headers_mut(), record.time_held());
         response
     }
 }

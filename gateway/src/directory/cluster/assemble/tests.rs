@@ -110,9 +110,8 @@ fn an_external_model_answers_at_its_providers_proxy() {
     assert_eq!(entries[0].endpoints[0].identity, Some(proxy), "the provider's, whatever the model is called");
     assert_eq!((entries[0].provider.as_deref(), entries[0].upstream_model.as_str()), (Some("acme"), "gpt-x"));
     assert!(entries[1].endpoints.is_empty());
-    assert!(
-        entries[1].unready_reason.as_deref().is_some_and(|reason| reason.contains("`gone` does not exist"))
-    );
+    let missing = Absence::lasting("provider_not_found", "ExternalProvider `gone` does not exist");
+    assert_eq!(entries[1].absence, missing);
 }
 
 #[test]
@@ -165,8 +164,78 @@ fn an_external_model_at_zero_is_not_routed_though_its_proxy_answers() {
     let (asleep, awake) = (at(0), at(1));
     assert_eq!((asleep.world, asleep.provider.as_deref()), (World::Closed, Some("acme")));
     assert!(asleep.endpoints.is_empty());
-    assert!(asleep.unready_reason.is_some_and(|reason| reason.contains("scaled to zero")));
-    assert_eq!((addresses(&awake).len(), awake.unready_reason), (1, None));
+    let Absence::Lasting { code, why } = asleep.absence else { panic!("{:?}", asleep.absence) };
+    assert!(code == "model_out_of_service" && why.contains("scaled to zero"), "{code} {why}");
+    assert_eq!(addresses(&awake).len(), 1);
+}
+
+/// What becomes of a request while nothing answers: `said` are conditions with their status, reason and generation.
+fn absence(spec: Value, said: &[(&str, &str, &str, i64)]) -> Absence {
+    let condition = |(type_, status, reason, generation): &(&str, &str, &str, i64)| {
+        json!({"type": type_, "status": status, "reason": reason, "observedGeneration": generation,
+               "message": "of Secret `private`", "lastTransitionTime": "2026-11-24T00:00:00Z"})
+    };
+    let mut model = model("m", spec);
+    model["metadata"]["generation"] = json!(2);
+    model["status"] = json!({"conditions": said.iter().map(condition).collect::<Vec<_>>()});
+    let mut entries = entries(&facts(vec![model], vec![], vec![]));
+    entries.pop().expect("one model").absence
+}
+
+#[test]
+fn a_model_that_is_to_come_is_waited_for_one_that_sleeps_is_woken_and_one_that_is_refused_is_neither() {
+    let refused = ("Accepted", "False", "SecretNotFound", 2);
+    let lasting = Absence::lasting(
+        "model_not_accepted",
+        "its ModelDeployment is not accepted (SecretNotFound); its status says more",
+    );
+    let external = json!({"external": {"provider": "acme", "model": "gpt-x"}});
+    let mut asleep = open_weights();
+    asleep["replicas"] = json!(0);
+    for spec in [open_weights(), asleep.clone(), external.clone()] {
+        assert_eq!(absence(spec, &[refused]), lasting);
+    }
+    // A condition speaks of the spec that the operator saw.
+    for said in [&[("Accepted", "False", "SecretNotFound", 1)][..], &[("Accepted", "Unknown", "x", 2)], &[]] {
+        assert_eq!(absence(asleep.clone(), said), Absence::Asleep);
+        assert_eq!(absence(open_weights(), said), Absence::expected());
+    }
+    let words =
+        |spec| match absence(spec, &[("Accepted", "True", "Valid", 2), ("Ready", "False", "ImagePull", 2)]) {
+            Absence::Expected(words) => words,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(words(open_weights()), "none of its replicas is ready (ImagePull)");
+    assert_eq!(words(external), "the proxy of ExternalProvider `acme` is not ready (ImagePull)");
+}
+
+#[test]
+fn what_the_spec_says_of_waiting_is_in_the_entry() {
+    let mut spec = open_weights();
+    spec["hold"] = json!({"maxWait": "1m30s", "maxQueued": 7});
+    let entries = entries(&facts(vec![model("m", spec), model("n", open_weights())], vec![], vec![]));
+    let waits = |entry: &Entry| (entry.hold.max_wait.get().as_secs(), entry.hold.max_queued);
+    assert_eq!((waits(&entries[0]), waits(&entries[1])), ((90, 7), (120, 256)));
+}
+
+#[test]
+fn gateways_are_counted_by_their_pods() {
+    let mut facts = facts(vec![], vec![], vec![]);
+    assert_eq!(gateways(&facts), 0, "nobody knows");
+    let pod = |name: &str, address: &str, conditions: Value| json!({"addresses": [address], "conditions": conditions, "targetRef": {"kind": "Pod", "name": name}});
+    let ready = || json!({"ready": true});
+    let four = json!([
+        pod("a", "10.0.0.1", ready()),
+        pod("b", "10.0.0.2", ready()),
+        pod("c", "10.0.0.3", json!({"ready": false})),
+        pod("d", "10.0.0.4", json!({"ready": true, "terminating": true})),
+    ]);
+    let six = json!([pod("a", "fd00::1", ready()), pod("b", "fd00::2", ready())]);
+    for (name, endpoints) in [("four", four), ("six", six)] {
+        let slice = slice(name, "kubernetes.io/service-name", "gateway", endpoints);
+        facts.apply(Change::GatewaySlice(Event::Apply(guarded(slice))));
+    }
+    assert_eq!(gateways(&facts), 2, "each once, though it has two addresses");
 }
 
 /// Its pods answer until they have ended, and a proxy answers on.
@@ -182,9 +251,9 @@ fn a_suspended_model_is_routed_nowhere_in_either_world() {
             entries(&facts(vec![model("m", spec)], vec![engine], vec![proxy])).remove(0)
         };
         let (suspended, active) = (at(true), at(false));
-        assert!(suspended.suspended && suspended.endpoints.is_empty(), "{suspended:?}");
-        assert_eq!(suspended.unready_reason.as_deref(), Some("it is suspended"));
-        assert!(!active.suspended && !active.endpoints.is_empty(), "{active:?}");
+        assert!(suspended.endpoints.is_empty(), "{suspended:?}");
+        assert_eq!(suspended.absence, Absence::Suspended);
+        assert!(active.absence != Absence::Suspended && !active.endpoints.is_empty(), "{active:?}");
     }
 }
 
