@@ -66,6 +66,14 @@ PANELS = [
         "s", 8, percentiles("weighbridge_request_duration_seconds"),
     ),
     (
+        "Requests that wait", "For a model that has no ready endpoint, such as one that is being woken.",
+        "short", 12, [(f"sum by ({BY_MODEL}) (weighbridge_held_requests{{{SELECTED}}})", MODEL)],
+    ),
+    (
+        "What became of waiting, per second", "released: an endpoint came. full, no_room: no more may wait. left: the caller did.",
+        "reqps", 12, [(rate("weighbridge_holds_total", BY_MODEL + ", end"), f"{MODEL} {{{{end}}}}")],
+    ),
+    (
         "Tokens since the gateways started", "The counters themselves: what a bill or a client's own count is compared with.",
         "table", 24, [(f"sum by ({BY_MODEL}, direction) (weighbridge_tokens_total{{{SELECTED}}})", MODEL)],
     ),
