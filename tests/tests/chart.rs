@@ -141,6 +141,7 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         ("list watch", "serving.weighbridge.dev/externalproviders"),
         ("list watch", "serving.weighbridge.dev/modelaccesses"),
         ("list watch", "discovery.k8s.io/endpointslices"),
+        ("get patch", "serving.weighbridge.dev/modeldeployments/scale"),
     ];
     check(client, &gateway, true, &allowed).await?;
     let forbidden = [
@@ -151,6 +152,8 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         ("create update patch delete", "serving.weighbridge.dev/modeldeployments"),
         ("create update patch delete", "serving.weighbridge.dev/modelaccesses"),
         ("get update patch", "serving.weighbridge.dev/modeldeployments/status"),
+        ("update create delete", "serving.weighbridge.dev/modeldeployments/scale"),
+        (everywhere, "apps/deployments/scale"),
     ];
     check(client, &gateway, false, &forbidden).await
 }

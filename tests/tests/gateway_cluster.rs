@@ -15,14 +15,16 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, labels};
 use weighbridge_gateway::directory::cluster;
-use weighbridge_gateway::{GatewayConfig, access};
+use weighbridge_gateway::{GatewayConfig, Waker, access};
 use weighbridge_tests::door::{Answer, Client as Caller, Door, model_access};
 use weighbridge_tests::simulator::Simulator;
-use weighbridge_tests::testbed::{self, ControlPlane, Level, Options, Programs, TestNamespace};
+use weighbridge_tests::testbed::{self, ControlPlane, Level, Options, Programs, TestNamespace, audit};
 
 /// Of the callers in here.
 const KEY: &str = "wb-test-0815";
 const CHAT: &str = "/v1/chat/completions";
+/// The Service in front of the gateways, in each test's own namespace.
+const SERVICE: &str = "gateways";
 
 /// A gateway that follows a cluster.
 struct Gateway {
@@ -33,9 +35,17 @@ struct Gateway {
 
 impl Gateway {
     async fn start(client: &Client, namespace: &str) -> Result<Self> {
-        let (directory, models) = cluster::follow(client.clone());
+        // As in a gateway's pod, whose own namespace is the default.
+        let administrator = client.clone();
+        let send = move |request| {
+            let administrator = administrator.clone();
+            async move { administrator.send(request).await }
+        };
+        let client = Client::new(tower::service_fn(send), namespace);
+        let (directory, models) = cluster::follow(client.clone(), Some(SERVICE));
         let (access, keys) = access::follow(client.clone());
-        let door = Door::guarded(GatewayConfig::default(), directory, access).await?;
+        let config = GatewayConfig { waker: Some(Waker::new(client)), ..GatewayConfig::default() };
+        let door = Door::guarded(config, directory, access).await?;
         let watches =
             [AbortOnDropHandle::new(tokio::spawn(models)), AbortOnDropHandle::new(tokio::spawn(keys))];
         Ok(Self { door, namespace: namespace.to_owned(), _watches: watches })
@@ -57,10 +67,28 @@ impl Gateway {
     }
 
     async fn with_key(&self, key: &str, model: &str) -> Result<Answer> {
-        let body = json!({"model": model, "messages": []}).to_string();
-        let headers = [("content-type", "application/json"), ("x-api-key", key)];
-        let mut caller = Caller::connect(self.door.address).await?;
-        caller.open(Method::POST, CHAT, &headers, body).await?.whole().await
+        ask(self.door.address, key, model).await
+    }
+
+    /// A request under way.
+    fn asking(&self, model: &str) -> AbortOnDropHandle<Result<Answer>> {
+        let (address, model) = (self.door.address, format!("{}/{model}", self.namespace));
+        AbortOnDropHandle::new(tokio::spawn(async move { ask(address, KEY, &model).await }))
+    }
+
+    /// The sum of what a metric's series with this label show.
+    async fn metric(&self, name: &str, label: &str) -> Result<f64> {
+        let answer = Caller::connect(self.door.admin).await?.get("/metrics").await?;
+        let of = |line: &&str| line.split(['{', ' ']).next() == Some(name) && line.contains(label);
+        let lines = answer.text()?.lines().filter(of);
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    async fn until_metric(&self, name: &str, label: &str, value: f64) -> Result<()> {
+        while self.metric(name, label).await? != value {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// Asks until the answer has this status: the watch brings what was written a moment ago.
@@ -73,6 +101,13 @@ impl Gateway {
             tokio::task::yield_now().await;
         }
     }
+}
+
+async fn ask(door: SocketAddr, key: &str, model: &str) -> Result<Answer> {
+    let body = json!({"model": model, "messages": []}).to_string();
+    let headers = [("content-type", "application/json"), ("x-api-key", key)];
+    let mut caller = Caller::connect(door).await?;
+    caller.open(Method::POST, CHAT, &headers, body).await?.whole().await
 }
 
 /// A simulator that an EndpointSlice can name: it may hold no loopback address.
@@ -103,14 +138,16 @@ fn slice(
     }))?)
 }
 
-fn at(address: SocketAddr, ready: bool) -> (IpAddr, bool) {
+fn at_address(address: SocketAddr, ready: bool) -> (IpAddr, bool) {
     (address.ip(), ready)
 }
 
 fn open_weights(name: &str) -> Result<ModelDeployment> {
     Ok(serde_json::from_value(json!({
         "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
-        "metadata": {"name": name}, "spec": {"openWeights": {"source": "hf://org/repo/file.gguf"}},
+        "metadata": {"name": name},
+        // Whoever asks hears at once how it stands.
+        "spec": {"openWeights": {"source": "hf://org/repo/file.gguf"}, "hold": {"maxWait": "0s"}},
     }))?)
 }
 
@@ -129,7 +166,7 @@ async fn a_model_is_served_from_ready_endpoints_while_it_exists() -> Result<()> 
     let answer = gateway.until("m", 503).await?;
     ensure!(answer.text()?.contains("model_not_ready"), "{answer:?}");
 
-    let ready = |ready| slice("m-1", labels::MODEL, "m", &[at(address, ready)], address.port());
+    let ready = |ready| slice("m-1", labels::MODEL, "m", &[at_address(address, ready)], address.port());
     slices.create(&PostParams::default(), &ready(true)?).await?;
     // The simulator knows no model `namespace/m`: its 404 shows that the request got there.
     while simulator.counts().requests == 0 {
@@ -149,7 +186,7 @@ async fn a_model_is_served_from_ready_endpoints_while_it_exists() -> Result<()> 
                  "apiKeys": [{"name": "acme", "key": "key"}]},
     }))?;
     namespace.api::<ExternalProvider>().create(&PostParams::default(), &provider).await?;
-    let proxy = slice("acme-1", labels::PROVIDER, "acme", &[at(address, true)], address.port())?;
+    let proxy = slice("acme-1", labels::PROVIDER, "acme", &[at_address(address, true)], address.port())?;
     slices.create(&PostParams::default(), &proxy).await?;
     let swap = json!({"spec": {"serve": "External", "external": {"provider": "acme", "model": "normal"}}});
     models.patch("m", &PatchParams::default(), &Patch::Merge(swap)).await?;
@@ -158,6 +195,116 @@ async fn a_model_is_served_from_ready_endpoints_while_it_exists() -> Result<()> 
 
     models.delete("m", &Default::default()).await?;
     gateway.until("m", 404).await?;
+    Ok(())
+}
+
+/// Scale to zero, with the bugs that its users report: the first request refused, the second wake lost, replicas fought over.
+#[tokio::test]
+async fn a_model_that_sleeps_is_woken_once_by_all_who_ask_and_answers_them() -> Result<()> {
+    let client = testbed::client().await?;
+    let namespace = TestNamespace::create(&client, "wake").await?;
+    let simulator = reachable_simulator().await?;
+    let address = simulator.address();
+    let (models, slices) = (namespace.api::<ModelDeployment>(), namespace.api::<EndpointSlice>());
+    // Two gateways are ready, each of which may let five wait.
+    let pod = |name: &str, address: &str| json!({"addresses": [address], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": name}});
+    let gateways: EndpointSlice = serde_json::from_value(json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "gateways-1", "labels": {"kubernetes.io/service-name": SERVICE}},
+        "ports": [{"name": "http", "port": 8080}], "endpoints": [pod("a", "10.0.0.1"), pod("b", "10.0.0.2")],
+    }))?;
+    slices.create(&PostParams::default(), &gateways).await?;
+    let gateways =
+        [Gateway::start(&client, namespace.name()).await?, Gateway::start(&client, namespace.name()).await?];
+    gateways[0].open_to_key(&client).await?;
+    for gateway in &gateways {
+        gateway.until("nobody", 404).await?;
+    }
+    let model: ModelDeployment = serde_json::from_value(json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "m"},
+        "spec": {"openWeights": {"source": "hf://org/repo/file.gguf"}, "replicas": 0,
+                 "hold": {"maxWait": "10m", "maxQueued": 10}},
+    }))?;
+    models.create(&PostParams::default(), &model).await?;
+    let out_of_service: ModelDeployment = serde_json::from_value(json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "off"},
+        "spec": {"external": {"provider": "acme", "model": "m"}, "replicas": 0},
+    }))?;
+    models.create(&PostParams::default(), &out_of_service).await?;
+
+    for gateway in &gateways {
+        // Whoever knows of this model knows of the one that was made before.
+        let off = gateway.until("off", 503).await?;
+        ensure!(off.text()?.contains("model_out_of_service"), "{off:?}");
+        gateway.until_metric("weighbridge_gateways", "", 2.0).await?;
+    }
+    let asking: Vec<_> = gateways.iter().flat_map(|gateway| (0..5).map(|_| gateway.asking("m"))).collect();
+    for gateway in &gateways {
+        gateway.until_metric("weighbridge_held_requests", "model=\"m\"", 5.0).await?;
+        let full = gateway.ask("m").await?;
+        ensure!(full.status == 503 && full.text()?.contains("hold_full"), "{full:?}");
+    }
+    let at =
+        |replicas| move |model: Option<&ModelDeployment>| model.is_some_and(|m| m.spec.replicas == replicas);
+    let woken = await_condition(models.clone(), "m", at(1)).await?.context("it is there")?;
+    let wakes = async |result: &str| -> Result<f64> {
+        let label = format!("result=\"{result}\"");
+        let of = async |gateway: &Gateway| gateway.metric("weighbridge_wakes_total", &label).await;
+        Ok(of(&gateways[0]).await? + of(&gateways[1]).await?)
+    };
+    while wakes("written").await? + wakes("awake").await? < 2.0 {
+        tokio::task::yield_now().await;
+    }
+    ensure!(wakes("written").await? == 1.0 && wakes("failed").await? == 0.0);
+    let by_scale = |model: &ModelDeployment| {
+        let managers = model.metadata.managed_fields.iter().flatten();
+        managers.filter(|entry| entry.subresource.as_deref() == Some("scale")).cloned().collect::<Vec<_>>()
+    };
+    let writers = by_scale(&woken);
+    ensure!(
+        writers.len() == 1 && writers[0].manager.as_deref() == Some("weighbridge-gateway"),
+        "{writers:?}"
+    );
+    let attempts = audit::writes(namespace.name())?;
+    let attempts = attempts.iter().filter(|write| write.object_ref.subresource == "scale");
+    ensure!((1..=2).contains(&attempts.count()), "each gateway tries once at most");
+
+    let ready = |ready| slice("m-1", labels::MODEL, "m", &[at_address(address, ready)], address.port());
+    slices.create(&PostParams::default(), &ready(true)?).await?;
+    for answer in asking {
+        let answer = answer.await??;
+        // The simulator knows no model `namespace/m`: its 404 shows that the request got there.
+        ensure!(answer.status == 404 && answer.headers.contains_key("x-weighbridge-held"), "{answer:?}");
+    }
+    ensure!(simulator.counts().requests == 10, "{:?}", simulator.counts());
+    let model = models.get("m").await?;
+    ensure!(
+        model.metadata.generation == Some(2) && model.spec.replicas == 1,
+        "created, and woken once: {model:?}"
+    );
+
+    // Somebody's own number stands, and one who sleeps again is woken again.
+    let scale = async |replicas: i32| {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        models.patch_scale("m", &PatchParams::default(), &patch).await
+    };
+    scale(3).await?;
+    gateways[0].ask("m").await?;
+    ensure!(models.get("m").await?.spec.replicas == 3);
+    scale(0).await?;
+    slices.patch("m-1", &PatchParams::apply("test").force(), &Patch::Apply(ready(false)?)).await?;
+    let _waits = loop {
+        let mut asking = gateways[0].asking("m");
+        tokio::select! {
+            // The watch has not brought it yet.
+            answered = &mut asking => drop(answered??),
+            held = gateways[0].until_metric("weighbridge_held_requests", "model=\"m\"", 1.0) => {
+                held?;
+                break asking;
+            }
+        }
+    };
+    await_condition(models.clone(), "m", at(1)).await?;
     Ok(())
 }
 
@@ -234,7 +381,7 @@ async fn a_malformed_object_stalls_nothing_and_serving_outlives_the_apiserver() 
     }))?;
     anything.create(&PostParams::default(), &malformed).await?;
     let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), "default");
-    let endpoints = slice("m-1", labels::MODEL, "m", &[at(address, true)], address.port())?;
+    let endpoints = slice("m-1", labels::MODEL, "m", &[at_address(address, true)], address.port())?;
     slices.create(&PostParams::default(), &endpoints).await?;
     let models: Api<ModelDeployment> = Api::namespaced(client.clone(), "default");
     models.create(&PostParams::default(), &open_weights("m")?).await?;
