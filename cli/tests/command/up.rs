@@ -184,11 +184,11 @@ fn a_suspended_model_is_not_started_and_says_so() {
             models().join(SAMPLE).display()
         )
     };
-    std::fs::write(&file, model("on", false) + &model("off", true)).unwrap();
+    std::fs::write(&file, model("awake", false) + &model("paused", true)).unwrap();
     let up = Up::start(&file, &[], &[]);
     assert!(up.banner.contains("not started  (spec.suspend is true)"), "{}", up.banner);
-    assert_eq!(up.post("/v1/chat/completions", &question("on", 1, false)).status, 200);
-    let refused = up.post("/v1/chat/completions", &question("off", 1, false));
+    assert_eq!(up.post("/v1/chat/completions", &question("awake", 1, false)).status, 200);
+    let refused = up.post("/v1/chat/completions", &question("paused", 1, false));
     assert_eq!(refused.status, 503);
     assert!(refused.headers.contains("x-should-retry: false"), "{}", refused.headers);
     assert!(refused.text().contains("model_suspended"));
