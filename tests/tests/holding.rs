@@ -129,10 +129,11 @@ async fn who_leaves_frees_its_place() {
             answered = &mut asking => panic!("{:?}", answered.map(|answer| answer.status)),
             () = bed.held(1.0) => {}
         }
+        // Its connection ends with the request: until here it waits.
+        let full = post(bed.door.address, CHAT, chat("normal", "")).await;
+        assert_eq!((full.status.as_u16(), code(&full).as_str()), (503, "hold_full"));
+        assert!(full.headers.contains_key("retry-after"));
     }
-    let full = post(bed.door.address, CHAT, chat("normal", "")).await;
-    assert_eq!((full.status.as_u16(), code(&full).as_str()), (503, "hold_full"));
-    assert!(full.headers.contains_key("retry-after"));
     drop(leaves);
     bed.held(0.0).await;
     bed.until("weighbridge_requests_total", "code=\"499\"", 1.0).await;
