@@ -10,7 +10,6 @@ pub mod adapter;
 pub mod address;
 pub mod condition;
 mod data_policy;
-mod duration;
 mod external_provider;
 mod hold;
 pub mod labels;
@@ -26,7 +25,6 @@ pub mod source;
 mod time_span;
 
 pub use data_policy::{DataPolicy, OnMismatch, Retention};
-pub use duration::{DURATION_PATTERN, InvalidDuration, parse_duration};
 pub use external_provider::{
     ApiKey, BedrockPlace, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus,
     ProviderKind, VertexPlace,

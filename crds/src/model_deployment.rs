@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DURATION_PATTERN, Hold, KvCacheType, Quantization, SecretKey, Sleep};
+use crate::{Hold, KvCacheType, Quantization, SecretKey, Sleep, TimeSpan};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -80,8 +80,7 @@ pub struct ModelDeploymentSpec {
     /// How long the open streams of a pod that goes have to finish, such as `90s` or `10m`, at most `1h`; a longer one is
     /// cut. In the pod's template, so that a change rolls the pods. Default: `5m`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 18), regex(pattern = DURATION_PATTERN))]
-    pub drain_timeout: Option<String>,
+    pub drain_timeout: Option<TimeSpan>,
     /// Requests that come while nothing answers yet: they wait, within these bounds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,

@@ -207,34 +207,11 @@ fn target(
 
 #[cfg(test)]
 mod tests {
-    use weighbridge_crds::Hold;
-    use weighbridge_wire::lane::Speaks;
-
-    use super::super::Absence;
-    use super::super::target::{ENGINE, EntryEndpoint, Lease, World};
+    use super::super::target::Lease;
     use super::*;
 
     fn entry(name: &str, ports: &[u16]) -> Entry {
-        let endpoint = |port: &u16| EntryEndpoint {
-            address: SocketAddr::from(([10, 0, 0, 1], *port)),
-            name: format!("pod-{port}"),
-            identity: None,
-        };
-        Entry {
-            namespace: "team".into(),
-            name: name.into(),
-            world: World::Open,
-            provider: None,
-            vendor: ENGINE,
-            upstream_model: name.into(),
-            speaks: Speaks::engine(),
-            created: 0,
-            endpoints: ports.iter().map(endpoint).collect(),
-            absence: Absence::expected(),
-            hold: Hold::default(),
-            data_policy: None,
-            adapters: Vec::new(),
-        }
+        Entry { upstream_model: name.into(), ..Entry::sample("team", name, ports) }
     }
 
     #[test]

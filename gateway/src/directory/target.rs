@@ -67,6 +67,33 @@ pub struct Entry {
     pub adapters: Vec<String>,
 }
 
+#[cfg(test)]
+impl Entry {
+    /// A model of open weights that answers at these ports, with every default.
+    pub(crate) fn sample(namespace: &str, name: &str, ports: &[u16]) -> Self {
+        let endpoint = |port: &u16| EntryEndpoint {
+            address: SocketAddr::from(([10, 0, 0, 1], *port)),
+            name: port.to_string(),
+            identity: None,
+        };
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            world: World::Open,
+            provider: None,
+            vendor: ENGINE,
+            upstream_model: format!("{namespace}/{name}"),
+            speaks: Speaks::engine(),
+            created: 0,
+            endpoints: ports.iter().map(endpoint).collect(),
+            absence: Absence::expected(),
+            hold: Hold::default(),
+            data_policy: None,
+            adapters: Vec::new(),
+        }
+    }
+}
+
 /// One place where a model answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryEndpoint {

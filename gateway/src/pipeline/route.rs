@@ -77,34 +77,13 @@ pub(super) fn least_busy<'a>(
 
 #[cfg(test)]
 mod tests {
-    use weighbridge_crds::Hold;
     use weighbridge_wire::canonical::FailureClass;
-    use weighbridge_wire::lane::Speaks;
 
     use super::*;
-    use crate::directory::{Absence, ENGINE, Entry, EntryEndpoint, World};
+    use crate::directory::{Entry, World};
 
     fn entry(ports: &[u16]) -> Entry {
-        let endpoint = |port: &u16| EntryEndpoint {
-            address: SocketAddr::from(([10, 0, 0, 1], *port)),
-            name: port.to_string(),
-            identity: None,
-        };
-        Entry {
-            namespace: "n".into(),
-            name: "m".into(),
-            world: World::Open,
-            provider: None,
-            vendor: ENGINE,
-            upstream_model: "n/m".into(),
-            speaks: Speaks::engine(),
-            created: 0,
-            endpoints: ports.iter().map(endpoint).collect(),
-            absence: Absence::expected(),
-            hold: Hold::default(),
-            data_policy: None,
-            adapters: Vec::new(),
-        }
+        Entry::sample("n", "m", ports)
     }
 
     fn directory(ports: &[u16]) -> (Directory, Arc<Target>) {

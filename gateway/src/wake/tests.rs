@@ -1,30 +1,15 @@
 use tokio::time::{advance, timeout};
-use weighbridge_crds::Hold;
-use weighbridge_wire::lane::Speaks;
 
 use super::fake::{FakeScale, Mishap};
 use super::*;
-use crate::directory::{Absence, Directory, ENGINE, Entry, World};
+use crate::directory::{Absence, Directory, Entry};
 use crate::metrics::Registry;
 
 const PATH: &str = "/apis/serving.weighbridge.dev/v1alpha1/namespaces/n/modeldeployments/m/scale";
 
 fn target() -> Arc<Target> {
-    let directory = Directory::from_entries(vec![Entry {
-        namespace: "n".into(),
-        name: "m".into(),
-        world: World::Open,
-        provider: None,
-        vendor: ENGINE,
-        upstream_model: "n/m".into(),
-        speaks: Speaks::engine(),
-        created: 0,
-        endpoints: Vec::new(),
-        absence: Absence::Asleep,
-        hold: Hold::default(),
-        data_policy: None,
-        adapters: Vec::new(),
-    }]);
+    let asleep = Entry { absence: Absence::Asleep, ..Entry::sample("n", "m", &[]) };
+    let directory = Directory::from_entries(vec![asleep]);
     let snapshot = directory.snapshot();
     Arc::clone(snapshot.get("n/m").expect("known"))
 }

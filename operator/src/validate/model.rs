@@ -6,7 +6,7 @@ use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
     Adapter, DEFAULT_DRAIN, External, Hold, Hub, KvCacheType, ModelDeployment, ModelDeploymentSpec,
-    OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, Sleep, World, parse_duration,
+    OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, Sleep, World,
 };
 
 use super::hardware::{Hardware, hardware};
@@ -183,17 +183,16 @@ pub fn model(
 
 /// The CRD says the same; an older one does not.
 fn drain_timeout(spec: &ModelDeploymentSpec) -> Result<Duration, Refusal> {
-    let Some(text) = &spec.drain_timeout else { return Ok(DEFAULT_DRAIN) };
-    let asked = parse_duration(text).map_err(|error| Refusal::invalid(format!("drainTimeout: {error}")))?;
-    if asked > LONGEST_DRAIN {
-        return Err(Refusal::invalid(format!("drainTimeout is {text}: write 1h or less")));
+    let Some(asked) = spec.drain_timeout else { return Ok(DEFAULT_DRAIN) };
+    if asked.get() > LONGEST_DRAIN {
+        return Err(Refusal::invalid(format!("drainTimeout is {asked}: write 1h or less")));
     }
     if spec.open_weights.is_none() {
         return Err(Refusal::invalid(
             "drainTimeout is for engine pods, and a model with external alone has none: remove it",
         ));
     }
-    Ok(asked)
+    Ok(asked.get())
 }
 
 fn open_weights(

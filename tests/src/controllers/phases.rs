@@ -124,7 +124,8 @@ fn managed(before: &Spent, after: &Spent, resting: f64) -> f64 {
 
 /// Applies models at a steady rate. Returns the milliseconds from each apply to each of its children, by what child.
 async fn steadily(client: &Client, subject: &Subject, plan: Plan) -> Result<Vec<(&'static str, Vec<f64>)>> {
-    let mut watched = vec![("pod", arrivals(subject.namespace.api::<Pod>(), subject_of))];
+    let which = subject.which;
+    let mut watched = vec![("pod", arrivals(subject.namespace.api::<Pod>(), move |pod| which.of_pod(pod)))];
     if subject.which == Which::Weighbridge {
         watched.insert(0, ("child", arrivals(subject.namespace.api::<Service>(), of_service)));
     }
@@ -146,11 +147,6 @@ async fn steadily(client: &Client, subject: &Subject, plan: Plan) -> Result<Vec<
         latencies.push((what, taken.map(|taken| taken.as_secs_f64() * 1000.0).collect()));
     }
     Ok(latencies)
-}
-
-/// A pod carries its model's name as either controller writes it.
-fn subject_of(pod: &Pod) -> Option<String> {
-    Which::Weighbridge.of_pod(pod).or_else(|| Which::KubeAi.of_pod(pod))
 }
 
 /// When each object of a kind was seen first, by the model that it is of.

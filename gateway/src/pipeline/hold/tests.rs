@@ -1,13 +1,11 @@
-use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use tokio::task::{JoinHandle, yield_now};
 use weighbridge_crds::{Hold, TimeSpan};
 use weighbridge_wire::canonical::FailureClass;
-use weighbridge_wire::lane::Speaks;
 
 use super::*;
-use crate::directory::{ENGINE, Entry, EntryEndpoint, World};
+use crate::directory::Entry;
 use crate::metrics::{HoldLabels, Registry};
 use crate::wake::fake::{FakeScale, Mishap};
 
@@ -16,26 +14,8 @@ const MAX_WAIT: Duration = Duration::from_secs(120);
 const TOTAL: Duration = Duration::from_secs(3600);
 
 fn entry(absence: Absence, ports: &[u16]) -> Entry {
-    let endpoint = |port: &u16| EntryEndpoint {
-        address: SocketAddr::from(([10, 0, 0, 1], *port)),
-        name: port.to_string(),
-        identity: None,
-    };
-    Entry {
-        namespace: "n".into(),
-        name: "m".into(),
-        world: World::Open,
-        provider: None,
-        vendor: ENGINE,
-        upstream_model: "n/m".into(),
-        speaks: Speaks::engine(),
-        created: 0,
-        endpoints: ports.iter().map(endpoint).collect(),
-        absence,
-        hold: Hold { max_queued: 2000, ..Hold::default() },
-        data_policy: None,
-        adapters: vec!["tone".into()],
-    }
+    let hold = Hold { max_queued: 2000, ..Hold::default() };
+    Entry { absence, hold, adapters: vec!["tone".into()], ..Entry::sample("n", "m", ports) }
 }
 
 fn loading() -> Entry {
