@@ -16,6 +16,7 @@ use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
 use crate::proxies::Proxies;
 use crate::settings::Settings;
+use crate::status::Paces;
 use crate::watch::{Queues, Scope, Stores, Triggers};
 
 /// Longest wait for running reconciles at the end; the Lease is to be given back within a second of SIGTERM.
@@ -81,6 +82,7 @@ impl Assembly {
             metrics: metrics.clone(),
             images: settings.images(),
             backoff: Backoff::default(),
+            paces: Paces::default(),
             issuer,
         });
         Assembly { stores, triggers, queues, candidate, keeper, context, tasks }

@@ -134,7 +134,8 @@ impl Case {
     }
 
     async fn apply(&self, observed: &ObservedModel) -> Result<(), ApplyError> {
-        apply::model(&self.means, &self.owner, &self.plan(observed), observed).await.map(|_| ())
+        let plan = self.plan(observed);
+        apply::model(&self.means, &self.owner, &plan, observed, &mut Vec::new()).await.map(|_| ())
     }
 }
 

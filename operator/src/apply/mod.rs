@@ -131,7 +131,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Puts a certificate that was made just now into a parent's Secret, and tells so as an Event.
+/// Puts a certificate that was made just now into a parent's Secret. Returns what to tell of it, with what else is made.
 ///
 /// # Errors
 /// The Secret could not be written; the next try makes another certificate.
@@ -140,17 +140,14 @@ pub async fn certificate<P>(
     owner: &Owner,
     secret: &Secret,
     why: &str,
-) -> Result<(), ApplyError>
+) -> Result<Change, ApplyError>
 where
     P: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + fmt::Debug + DeserializeOwned,
 {
-    let mut pass = Pass::<P>::new(means, owner);
-    let result = pass.replace(secret, why).await;
-    means.events.changed(owner, &pass.changes).await;
-    result
+    Pass::<P>::new(means, owner).replace(secret, why).await
 }
 
-/// Carries out a ModelDeployment's plan, and tells what it wrote as Events, also before an error.
+/// Carries out a ModelDeployment's plan. What it wrote it adds to `changes`, also before an error.
 ///
 /// # Errors
 /// The first thing that could not be done; what comes after it is left undone.
@@ -159,10 +156,11 @@ pub async fn model(
     owner: &Owner,
     plan: &ModelPlan,
     observed: &ObservedModel,
+    changes: &mut Vec<Change>,
 ) -> Result<ModelChildren<Applied>, ApplyError> {
     let mut pass = Pass::<ModelDeployment>::new(means, owner);
     let result = model_in(&mut pass, plan, observed).await;
-    means.events.changed(owner, &pass.changes).await;
+    changes.append(&mut pass.changes);
     result
 }
 
@@ -192,7 +190,7 @@ async fn model_in(
     Ok(ModelChildren { deployment, service, state: PhantomData })
 }
 
-/// Carries out an ExternalProvider's plan, and tells what it wrote as Events, also before an error.
+/// Carries out an ExternalProvider's plan. What it wrote it adds to `changes`, also before an error.
 ///
 /// # Errors
 /// The first thing that could not be done; what comes after it is left undone.
@@ -201,10 +199,11 @@ pub async fn provider(
     owner: &Owner,
     plan: &ProviderPlan,
     observed: &ObservedProvider,
+    changes: &mut Vec<Change>,
 ) -> Result<ProviderChildren<Applied>, ApplyError> {
     let mut pass = Pass::<ExternalProvider>::new(means, owner);
     let result = provider_in(&mut pass, plan, observed).await;
-    means.events.changed(owner, &pass.changes).await;
+    changes.append(&mut pass.changes);
     result
 }
 

@@ -132,7 +132,7 @@ where
 
     /// Writes `wanted` over whatever is there, if that is ours: for what is made anew each time, so that there is nothing
     /// to compare. What is there is not read, but for whose it is.
-    pub async fn replace<K: Child>(&mut self, wanted: &K, why: &str) -> Result<(), ApplyError> {
+    pub async fn replace<K: Child>(&mut self, wanted: &K, why: &str) -> Result<Change, ApplyError> {
         let (name, mut body) = (wanted.name_any(), value(wanted));
         let (api, kind) = (self.api::<K>(), K::kind(&()));
         let owners: Api<PartialObjectMeta<K>> =
@@ -156,8 +156,7 @@ where
             }
         };
         self.patch(&api, &name, &body, verb == Verb::Updated).await?;
-        self.note(verb, &kind, &name, why);
-        Ok(())
+        Ok(self.note(verb, &kind, &name, why))
     }
 
     /// Deletes what a plan wants gone, if its guard still holds on the server.
@@ -288,10 +287,11 @@ where
         Api::namespaced(self.means.client.clone(), self.owner.namespace())
     }
 
-    fn note(&mut self, verb: Verb, kind: &str, name: &str, why: &str) {
+    fn note(&mut self, verb: Verb, kind: &str, name: &str, why: &str) -> Change {
         let change = Change { verb, child: format!("{kind} {name}"), why: why.to_owned() };
         tracing::info!(parent = %format!("{} {}/{}", self.owner.kind(), self.owner.namespace(), self.owner.name()), %change);
-        self.changes.push(change);
+        self.changes.push(change.clone());
+        change
     }
 }
 

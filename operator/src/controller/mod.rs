@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::owner::Owner;
 use crate::plan::Images;
 use crate::proxies::Proxies;
+use crate::status::Paces;
 use crate::validate::Refusal;
 use crate::watch::Stores;
 use weighbridge_crds::condition::Reason;
@@ -57,6 +58,8 @@ pub struct Context {
     pub images: Images,
     /// Waits of objects that failed.
     pub backoff: Backoff,
+    /// How often the status of a model that starts is written.
+    pub paces: Paces,
     /// What signs certificates, once it is known.
     pub issuer: watch::Receiver<Option<Arc<Issuer>>>,
 }
@@ -82,10 +85,21 @@ const RESYNC: Duration = Duration::from_secs(600);
 /// Between two looks at a certificate that is nearly due.
 const LEAST_WAIT: Duration = Duration::from_secs(2);
 
-/// What comes after a reconcile that went through, of an object whose certificate is `due`.
-fn next(context: &Context, owner: &Owner, refusal: Option<&Refusal>, due: Option<Timestamp>) -> Action {
+/// What comes after a reconcile that went through, of an object whose certificate is `due`, and whose status has waited for
+/// `later`.
+fn next(
+    context: &Context,
+    owner: &Owner,
+    refusal: Option<&Refusal>,
+    due: Option<Timestamp>,
+    later: Option<Duration>,
+) -> Action {
     let key = &backoff::key(owner.kind(), owner.namespace(), owner.name());
     let resync = due.map_or(RESYNC, |due| until(due).min(RESYNC));
+    if let Some(later) = later {
+        context.backoff.succeeded(key);
+        return Action::requeue(later);
+    }
     match refusal.map(|refusal| refusal.reason) {
         // Nothing tells us when these are mended: Secrets and others' objects are not watched.
         Some(Reason::SecretNotFound | Reason::ChildNotOwned | Reason::ChildRefused) => {

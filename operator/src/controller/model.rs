@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
@@ -35,40 +36,41 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
         .map_err(ReconcileError::Dereference)?;
     let judged = validate::model(&model, &found.references, Place::Cluster);
     let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
-    let wanted = Wanted::engines(&owner);
-    let seen_to = certificate::see_to::<ModelDeployment>(context, &owner, certificate, wanted).await;
+    let (wanted, mut changes) = (Wanted::engines(&owner), Vec::new());
+    let seen_to =
+        certificate::see_to::<ModelDeployment>(context, &owner, certificate, wanted, &mut changes).await;
     let (due, unmended) = certificate::told(seen_to)?;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) if model.spec.suspend => {
             // Taking out of service needs nothing of what the spec can't give.
             let plan = plan::suspended(&found.observed);
-            let applied = apply::model(&context.means, &owner, &plan, &found.observed).await;
-            ModelOutcome::Refused(match applied {
-                Ok(_) => refusal,
-                Err(error) => error.refusal().ok_or(ReconcileError::Apply(error))?,
-            })
+            apply::model(&context.means, &owner, &plan, &found.observed, &mut changes)
+                .await
+                .map(|_| ModelOutcome::Refused(refusal))
         }
-        Err(refusal) => ModelOutcome::Refused(refusal),
+        Err(refusal) => Ok(ModelOutcome::Refused(refusal)),
         Ok(valid) => {
             let plan = plan::model(&valid, &found.observed, &context.images);
-            match apply::model(&context.means, &owner, &plan, &found.observed).await {
-                Ok(children) => ModelOutcome::Applied {
-                    said: said(&valid, &owner, &found, context),
-                    model: Box::new(valid),
-                    children: Box::new(children),
-                    revision: plan.revision,
-                },
-                Err(error) => ModelOutcome::Refused(error.refusal().ok_or(ReconcileError::Apply(error))?),
-            }
+            let applied = apply::model(&context.means, &owner, &plan, &found.observed, &mut changes).await;
+            applied.map(|children| ModelOutcome::Applied {
+                said: said(&valid, &owner, &found, context),
+                model: Box::new(valid),
+                children: Box::new(children),
+                revision: plan.revision,
+            })
         }
     };
-    update_status(&model, &owner, &outcome, &found, context).await?;
+    // One Event for all of it, also before an error.
+    context.means.events.changed(&owner, &changes).await;
+    let outcome = outcome
+        .or_else(|error| error.refusal().map(ModelOutcome::Refused).ok_or(ReconcileError::Apply(error)))?;
+    let later = update_status(&model, &owner, &outcome, &found, context).await?;
 
     let refusal = match &outcome {
         ModelOutcome::Refused(refusal) => Some(refusal),
         ModelOutcome::Applied { .. } => None,
     };
-    Ok(next(context, &owner, refusal, due))
+    Ok(next(context, &owner, refusal, due, later))
 }
 
 /// What the engines of the pods say of their start.
@@ -85,17 +87,21 @@ fn said(
     context.engines.said(owner.namespace(), owner.name(), pods)
 }
 
+/// Says how the model is; or how long that waits, where it only says how far a start is.
 async fn update_status(
     model: &ModelDeployment,
     owner: &Owner,
     outcome: &ModelOutcome,
     found: &dereference::Model,
     context: &Context,
-) -> Result<(), ReconcileError> {
+) -> Result<Option<Duration>, ReconcileError> {
     let wanted = status::model(model, outcome, &found.pods, found.provider.as_ref(), Timestamp::now());
+    if let Some(later) = context.paces.wait(owner.uid(), model.status.as_ref(), &wanted) {
+        return Ok(Some(later));
+    }
     let change = status::write_model(&context.means, model, &wanted).await.map_err(ReconcileError::Status)?;
     if let Some(change) = change {
         context.means.events.ready(owner, &change).await;
     }
-    Ok(())
+    Ok(None)
 }

@@ -27,28 +27,32 @@ pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Re
         .map_err(ReconcileError::Dereference)?;
     let judged = validate::provider(&provider, &found.references);
     let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
-    let wanted = Wanted::proxy(&owner);
-    let seen_to = certificate::see_to::<ExternalProvider>(context, &owner, certificate, wanted).await;
+    let (wanted, mut changes) = (Wanted::proxy(&owner), Vec::new());
+    let seen_to =
+        certificate::see_to::<ExternalProvider>(context, &owner, certificate, wanted, &mut changes).await;
     let (due, unmended) = certificate::told(seen_to)?;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
-        Err(refusal) => ProviderOutcome::Refused(refusal),
+        Err(refusal) => Ok(ProviderOutcome::Refused(refusal)),
         Ok(valid) => {
             let plan = plan::provider(&valid, &context.images);
-            match apply::provider(&context.means, &owner, &plan, &found.observed).await {
-                Ok(children) => {
-                    ProviderOutcome::Applied { children: Box::new(children), revision: plan.revision }
-                }
-                Err(error) => ProviderOutcome::Refused(error.refusal().ok_or(ReconcileError::Apply(error))?),
-            }
+            let applied = apply::provider(&context.means, &owner, &plan, &found.observed, &mut changes).await;
+            applied.map(|children| ProviderOutcome::Applied {
+                children: Box::new(children),
+                revision: plan.revision,
+            })
         }
     };
+    // One Event for all of it, also before an error.
+    context.means.events.changed(&owner, &changes).await;
+    let outcome = outcome
+        .or_else(|error| error.refusal().map(ProviderOutcome::Refused).ok_or(ReconcileError::Apply(error)))?;
     update_status(&provider, &owner, &outcome, &found, context).await?;
 
     let refusal = match &outcome {
         ProviderOutcome::Refused(refusal) => Some(refusal),
         ProviderOutcome::Applied { .. } => None,
     };
-    Ok(next(context, &owner, refusal, due))
+    Ok(next(context, &owner, refusal, due, None))
 }
 
 async fn update_status(

@@ -38,7 +38,7 @@ pub async fn provider(
     }
     let name = provider.name_any();
     let certificate =
-        Certificate::Needed(secrets.certificate(&namespace, &labels::proxy_certificate(&name)).await?);
+        Certificate::Needed(secrets.certificate(&namespace, &labels::proxy_certificate(&name), &uid).await?);
     let pods = stores.pods.of(&uid);
     let heard = proxies.follow(&namespace, &name, &pods);
     let models = stores.models.state_filter(|model| model.namespace().as_ref() == Some(&namespace));

@@ -1,6 +1,8 @@
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Debug};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
@@ -8,6 +10,7 @@ use kube::api::ObjectMeta;
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use tokio::time::Instant;
 use weighbridge_crds::SecretKey;
 
 use crate::apply::{CallError, Caller};
@@ -34,12 +37,19 @@ pub struct SecretError {
 pub struct Secrets {
     client: Client,
     caller: Caller,
+    certificates: Mutex<HashMap<String, (Instant, LeafFacts)>>,
 }
+
+/// How long a certificate that was read is known. Reconciles come in swarms, a dozen for a model that starts, and each would
+/// read it.
+const KNOWN: Duration = Duration::from_secs(30);
+/// Certificates known at most; when there are more, all are read anew.
+const MOST: usize = 4096;
 
 impl Secrets {
     /// Looks through `caller`.
     pub fn new(client: Client, caller: Caller) -> Self {
-        Secrets { client, caller }
+        Secrets { client, caller, certificates: Mutex::default() }
     }
 
     /// Whether the key is there.
@@ -57,12 +67,43 @@ impl Secrets {
         })
     }
 
-    /// What a Secret holds in the place of a certificate.
+    /// What a Secret holds in the place of a certificate for the pods of the object with UID `parent`, as it was within
+    /// [`KNOWN`].
     ///
     /// # Errors
     /// The apiserver did not say.
-    pub async fn certificate(&self, namespace: &str, name: &str) -> Result<Option<LeafFacts>, SecretError> {
-        Ok(self.get::<LeafData>(namespace, name).await?.map(|data| data.facts()))
+    pub async fn certificate(
+        &self,
+        namespace: &str,
+        name: &str,
+        parent: &str,
+    ) -> Result<Option<LeafFacts>, SecretError> {
+        if let Some((read, facts)) = self.certificates().get(parent)
+            && read.elapsed() < KNOWN
+        {
+            return Ok(Some(facts.clone()));
+        }
+        let Some(secret) = self.secret::<LeafData>(namespace, name).await? else { return Ok(None) };
+        let facts = secret.data.facts();
+        // One that an object of the same name has left behind goes with it: it is looked at each time until it has.
+        let owners = secret.metadata.owner_references.iter().flatten();
+        if facts.certificate.is_some() && owners.into_iter().any(|owner| owner.uid == parent) {
+            let mut known = self.certificates();
+            if known.len() >= MOST {
+                known.clear();
+            }
+            known.insert(parent.to_owned(), (Instant::now(), facts.clone()));
+        }
+        Ok(Some(facts))
+    }
+
+    /// The certificate of `parent` is another now.
+    pub fn forget(&self, parent: &str) {
+        self.certificates().remove(parent);
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, HashMap<String, (Instant, LeafFacts)>> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The values of a Secret, as far as `D` reads them.
@@ -70,14 +111,16 @@ impl Secrets {
     where
         D: Clone + Debug + Default + DeserializeOwned + 'static,
     {
+        Ok(self.secret(namespace, name).await?.map(|secret| secret.data))
+    }
+
+    async fn secret<D>(&self, namespace: &str, name: &str) -> Result<Option<SecretView<D>>, SecretError>
+    where
+        D: Clone + Debug + Default + DeserializeOwned + 'static,
+    {
         let api: Api<SecretView<D>> = Api::namespaced(self.client.clone(), namespace);
         let found = self.caller.read("Secret", Box::pin(api.get_opt(name))).await;
-        let found = found.map_err(|source| SecretError {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            source,
-        })?;
-        Ok(found.map(|secret| secret.data))
+        found.map_err(|source| SecretError { namespace: namespace.to_owned(), name: name.to_owned(), source })
     }
 }
 

@@ -7,6 +7,7 @@
 mod access;
 mod conditions;
 mod model;
+mod pace;
 mod pods;
 mod provider;
 mod start;
@@ -18,6 +19,7 @@ mod write;
 pub use access::{access, adapters, next_end};
 pub use conditions::{Says, Truth, is_ready};
 pub use model::{ModelOutcome, ProviderSeen, model};
+pub use pace::Paces;
 pub use pods::{PodsView, Trouble};
 pub use provider::{ProviderOutcome, ProviderView, provider};
 pub use upstream::{Asked, NamedModel, Upstream, upstream};

@@ -124,12 +124,16 @@ fn said(status: &impl Serialize) -> Value {
     json!({ "said": status })
 }
 
-/// The first word on an object is news only if it is bad: that its children were made is an Event already.
+/// The first word on an object is news only if it is bad: that its children were made is an Event already. That a start went
+/// well is in the status, and no news beside it.
 fn ready_change(old: &[Condition], new: &[Condition]) -> Option<ReadyChange> {
     let ready =
         |conditions: &[Condition]| conditions.iter().find(|found| found.type_ == condition::READY).cloned();
     let now = ready(new)?;
     let changed = match ready(old) {
+        Some(before) if before.reason == Reason::Progressing.as_str() => {
+            now.status != "True" && before.reason != now.reason
+        }
         Some(before) => before.reason != now.reason || before.status != now.status,
         None => now.reason != Reason::Progressing.as_str(),
     };
