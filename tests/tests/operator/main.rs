@@ -11,3 +11,4 @@ mod harness;
 mod open;
 mod trust;
 mod upstream;
+mod versions;
