@@ -36,19 +36,50 @@ pub enum Bug {
     DeafToDeletions,
     /// Children have no owner.
     DisownsChildren,
+    /// Who starts anew deletes nothing: what was begun is known to who began it.
+    LeavesBegun,
+    /// A status that says refused says so for ever.
+    StaysRefused,
+    /// The weight of a provider's key is taken and changes nothing.
+    IgnoresWeight,
+    /// Whatever it is like, it is ready.
+    SaysReady,
+    /// Every write is over the version that was seen, and over no later one.
+    DemandsVersions,
+    /// Services have names that nobody can tell beforehand.
+    NamesAtRandom,
 }
 
 impl Bug {
-    /// Changes what the operator asks; or answers in the apiserver's place.
-    pub fn asks(self, call: &mut Call, world: &World) -> Option<Value> {
-        let over = world.get(&call.key()).is_some();
+    /// Changes what the operator asks; or answers in the apiserver's place. `again`: its process is not the first one.
+    pub fn asks(self, call: &mut Call, world: &World, again: bool) -> Option<Value> {
+        let live = world.get(&call.key()).map(|stored| stored.object.clone());
+        let over = live.is_some();
+        let done = json!({"kind": "Status", "status": "Success", "code": 200});
         match self {
             Bug::DeletesByName if call.verb == Verb::Delete => call.body["preconditions"] = Value::Null,
             Bug::DeletesUnguarded if call.verb == Verb::Delete => {
                 call.body["preconditions"]["resourceVersion"] = Value::Null;
             }
-            Bug::NeverDeletes if call.verb == Verb::Delete => {
-                return Some(json!({"kind": "Status", "status": "Success", "code": 200}));
+            Bug::NeverDeletes if call.verb == Verb::Delete => return Some(done),
+            Bug::LeavesBegun if call.verb == Verb::Delete && again => return Some(done),
+            Bug::StaysRefused if call.subresource == "status" => {
+                return live.filter(|live| says(live, "Accepted") == Some("False"));
+            }
+            Bug::SaysReady if call.subresource == "status" => {
+                for condition in call.body["status"]["conditions"].as_array_mut().into_iter().flatten() {
+                    if condition["type"] == "Ready" {
+                        condition["status"] = json!("True");
+                    }
+                }
+            }
+            Bug::DemandsVersions if call.verb == Verb::Apply && over => {
+                call.body["metadata"]["resourceVersion"] =
+                    live.map_or(Value::Null, |live| live["metadata"]["resourceVersion"].clone());
+            }
+            Bug::NamesAtRandom if call.kind.kind == "Service" && call.verb == Verb::Apply && !over => {
+                call.name = format!("{}-{}", call.name, world.revision());
+                call.body["metadata"]["name"] = json!(call.name);
             }
             Bug::SkipsVersions if matches!(call.verb, Verb::Apply | Verb::Update) => {
                 call.body["metadata"]["resourceVersion"] = Value::Null;
@@ -89,6 +120,11 @@ impl Bug {
                     meta["ownerReferences"][0]["uid"] = uid;
                 }
             }
+            Bug::IgnoresWeight if kind == "ExternalProvider" => {
+                for key in object["spec"]["apiKeys"].as_array_mut().into_iter().flatten() {
+                    key["weight"] = json!(1);
+                }
+            }
             Bug::AdoptsForeign if kind == "Service" && meta["ownerReferences"].is_null() => {
                 let name = meta["name"].as_str().unwrap_or_default().trim_end_matches("-engine").to_owned();
                 let Some(uid) = parent(&name, &meta["namespace"]) else { return };
@@ -102,4 +138,10 @@ impl Bug {
     pub fn takes_for_success(self, code: u16) -> bool {
         self == Bug::LosesRequeue && code >= 500
     }
+}
+
+/// The status of a condition of `object`.
+fn says<'a>(object: &'a Value, type_: &str) -> Option<&'a str> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == type_)?["status"].as_str()
 }

@@ -34,6 +34,8 @@ pub enum Fault {
     Late,
     /// Somebody touches the object just before.
     Touched,
+    /// Somebody touches the object just before it, and before each one like it that follows.
+    Busy,
     /// Somebody puts another object under its name just before.
     Replaced,
 }

@@ -68,6 +68,7 @@ pub struct Apiserver {
     crashed: Arc<Notify>,
     /// A bug of the process.
     pub bug: Option<Bug>,
+    again: bool,
 }
 
 impl Apiserver {
@@ -94,7 +95,7 @@ impl Apiserver {
             met: plan.at.is_none(),
         };
         let state = Arc::new(Mutex::new(state));
-        Apiserver { shared: shared.clone(), state, crashed: Arc::new(Notify::new()), bug }
+        Apiserver { shared: shared.clone(), state, crashed: Arc::new(Notify::new()), bug, again }
     }
 
     /// From now on things go wrong.
@@ -138,7 +139,7 @@ impl Apiserver {
     pub async fn answer(self, request: Request<Body>) -> Result<Answer, io::Error> {
         let mut call = Call::read(request).await.map_err(|error| io::Error::other(format!("{error:#}")))?;
         if let Some(bug) = self.bug {
-            let answer = bug.asks(&mut call, &self.shared.lock());
+            let answer = bug.asks(&mut call, &self.shared.lock(), self.again);
             if let Some(answer) = answer {
                 return json_answer(200, &answer);
             }
@@ -249,7 +250,7 @@ impl Apiserver {
                 });
                 return arrives.await.map_err(io::Error::other)?;
             }
-            Some(Fault::Touched) => self.meddle(&call, false),
+            Some(Fault::Touched | Fault::Busy) => self.meddle(&call, false),
             Some(Fault::Replaced) => self.meddle(&call, true),
             Some(Fault::Crash | Fault::Lost) | None => {}
         }
@@ -279,7 +280,10 @@ impl Apiserver {
             state.runaway |= most;
         }
         let armed = state.armed;
-        let planned = state.plan.at.clone().filter(|(at, _)| armed && *at == place);
+        let planned = state.plan.at.clone().filter(|(at, fault)| {
+            let alike = at.point == place.point && at.object == place.object && at.nth <= place.nth;
+            armed && (*at == place || *fault == Fault::Busy && alike)
+        });
         if planned.is_some() {
             state.met = true;
         }
@@ -351,7 +355,7 @@ impl Apiserver {
         {
             let mut world = self.shared.lock();
             let by = Writer { manager: "somebody", subresource: "" };
-            let touch = json!({"metadata": {"annotations": {"somebody": "was here"}}});
+            let touch = json!({"metadata": {"annotations": {"somebody": world.revision().to_string()}}});
             // What can't be done is not done: the write then meets what it expects.
             let _ = match world.get(&key).map(|stored| stored.object.clone()) {
                 Some(_) if !replaces => world.merge(call.kind, &key, &touch, by),

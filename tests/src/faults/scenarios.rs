@@ -185,6 +185,9 @@ pub fn scenarios() -> Vec<Scenario> {
             .slowly()
             .undone("are lost, and the authority with them", [Act::DeleteMade("Secret", "app.kubernetes.io/component")])
             .slowly(),
+        Scenario::new("a field and nothing else")
+            .edit("created", [secret("account", "token"), provider(json!({}))])
+            .edit("set", [provider(json!({"apiKeys": [{"name": "account", "key": "token", "weight": 7}]}))]),
         Scenario::new("a token")
             .on("that is not there", [open(json!({"hub": {"tokenSecret": {"name": "hub", "key": "token"}}}))])
             .edit("comes", [secret("hub", "token")])

@@ -161,7 +161,8 @@ impl Sweep {
                 Ok(words) => diverged(words),
                 Err(words) => diverged(vec![format!("in a world of its own: {words}")]),
             }
-            if step.moves && was.made() == after.made() {
+            let (was, now) = (was.without_history(), after.clone().without_history());
+            if step.moves && was.made() == now.made() {
                 diverged(vec!["the edit changes nothing that the operator makes".to_owned()]);
             }
             self.points.extend(places.iter().map(|place| place.point.clone()));
@@ -246,7 +247,8 @@ fn meddled(place: &Place) -> impl Iterator<Item = Fault> {
         ["Deployment", "Service", "NetworkPolicy", "Secret"].iter().any(|kind| place.point.ends_with(kind));
     let new = place.point.starts_with("apply-new");
     let touched = (!new && (child || place.point.ends_with("Lease"))).then_some(Fault::Touched);
-    touched.into_iter().chain(child.then_some(Fault::Replaced))
+    let busy = place.point.starts_with("apply-over").then_some(Fault::Busy);
+    touched.into_iter().chain(busy).chain(child.then_some(Fault::Replaced))
 }
 
 /// What came of a case.
@@ -262,7 +264,7 @@ struct Drive {
 /// Runs `step` from `before`, with what `plan` says.
 fn drive(before: &World, step: &Step, plan: &Plan, bug: Option<Bug>) -> Result<Drive, String> {
     let mut world = before.clone();
-    let meddled = matches!(plan.at, Some((_, Fault::Touched | Fault::Replaced)));
+    let meddled = matches!(plan.at, Some((_, Fault::Touched | Fault::Busy | Fault::Replaced)));
     world.watchdog.views_are_fresh = plan.view == View::Fresh && !meddled && !plan.away;
     if plan.away {
         step.acts.iter().try_for_each(|act| act.on(&mut world)).map_err(|error| error.to_string())?;

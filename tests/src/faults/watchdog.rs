@@ -107,11 +107,18 @@ impl World {
         }
     }
 
-    /// A status that names a revision is written after that revision's Deployment.
+    /// A status that names a revision is written after that revision's Deployment, and one that says ready while a pod is.
     fn watch_status(&mut self, key: &Key, after: &Value) {
-        let accepted = after["status"]["conditions"]
-            .as_array()
-            .is_some_and(|all| all.iter().any(|one| one["type"] == "Accepted" && one["status"] == "True"));
+        let says = |type_: &str| {
+            let conditions = after["status"]["conditions"].as_array();
+            conditions
+                .is_some_and(|all| all.iter().any(|one| one["type"] == type_ && one["status"] == "True"))
+        };
+        let accepted = says("Accepted");
+        let has_pods = matches!(key.kind, "ModelDeployment" | "ExternalProvider");
+        if self.watchdog.views_are_fresh && has_pods && says("Ready") && !self.answers(key, after) {
+            self.watchdog.object(format!("the status of {key} says that it is ready, and nothing answers"));
+        }
         let Some(revision) = after["status"]["revision"].as_str() else { return };
         let child = Key {
             kind: "Deployment",
@@ -122,6 +129,25 @@ impl World {
             self.watchdog
                 .object(format!("the status of {key} speaks of revision {revision}, which is not there"));
         }
+    }
+
+    /// Whether a pod of this object is ready, or of the provider that it names.
+    fn answers(&self, key: &Key, object: &Value) -> bool {
+        let provider = object["spec"]["external"]["provider"].as_str();
+        let (_, parent) = match provider.filter(|_| object["spec"]["serve"] != "OpenWeights") {
+            Some(name) => match self.of("ExternalProvider").find(|(at, _)| at.name == name) {
+                Some(found) => found,
+                None => return false,
+            },
+            None => (key, object),
+        };
+        let uid = &parent["metadata"]["uid"];
+        let is_of = |child: &Value| {
+            let labels = child["metadata"]["labels"].as_object();
+            labels.is_some_and(|all| all.iter().any(|(name, value)| name.ends_with("-uid") && value == uid))
+        };
+        let mut children = self.of("Deployment").filter(|(_, child)| is_of(child));
+        children.any(|(_, child)| child["status"]["readyReplicas"].as_i64().unwrap_or_default() > 0)
     }
 
     fn is_the_operators(&mut self, key: &Key, object: &Value, did: &str) {
