@@ -19,6 +19,7 @@ mod model_deployment;
 mod precision;
 mod provider_state;
 mod resource_profile;
+mod rollout;
 mod secret_key;
 mod sleep;
 pub mod source;
@@ -41,6 +42,7 @@ pub use provider_state::{
     UpstreamHealth,
 };
 pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
+pub use rollout::{Rollout, RolloutStrategy};
 pub use secret_key::SecretKey;
 pub use sleep::{Sleep, SleepingWeights};
 pub use time_span::{TimeSpan, TimeSpanError};

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Hold, KvCacheType, Quantization, SecretKey, Sleep, TimeSpan};
+use crate::{Hold, KvCacheType, Quantization, Rollout, SecretKey, Sleep, TimeSpan};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -55,7 +55,10 @@ use crate::{Hold, KvCacheType, Quantization, SecretKey, Sleep, TimeSpan};
         .field_path(".drainTimeout"),
     validation = Rule::new("!has(self.drainTimeout) || has(self.openWeights)")
         .message("drainTimeout is for engine pods, and a model with external alone has none: remove it")
-        .field_path(".drainTimeout")
+        .field_path(".drainTimeout"),
+    validation = Rule::new("!has(self.rollout) || has(self.openWeights)")
+        .message("rollout is of engine pods, and a model with external alone has none: remove it")
+        .field_path(".rollout")
 )]
 pub struct ModelDeploymentSpec {
     /// Which world answers; required where both arms are set.
@@ -84,6 +87,9 @@ pub struct ModelDeploymentSpec {
     /// Requests that come while nothing answers yet: they wait, within these bounds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// How another revision comes in the place of the one that answers. Default: `strategy: Surge`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
 }
 
 /// `spec.drainTimeout` where nothing is said.

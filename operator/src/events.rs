@@ -42,8 +42,10 @@ impl Events {
     /// Ready has another reason.
     pub async fn ready(&self, owner: &Owner, change: &ReadyChange) {
         let type_ = if change.good
-            || matches!(change.reason.as_str(), "Progressing" | "ScaledToZero" | "ProxyNotReady")
-        {
+            || matches!(
+                change.reason.as_str(),
+                "Progressing" | "ScaledToZero" | "ProxyNotReady" | "WaitingForOldPods"
+            ) {
             EventType::Normal
         } else {
             EventType::Warning

@@ -143,7 +143,7 @@ fn seen(children: &[Value]) -> ObservedModel {
     let deployments = children
         .iter()
         .map(|child| Arc::new(serde_json::from_value::<Deployment>(child.clone()).expect("a child")));
-    ObservedModel { deployments: deployments.collect(), services: Vec::new(), provider_ready: false }
+    ObservedModel { deployments: deployments.collect(), ..ObservedModel::default() }
 }
 
 #[test]
@@ -223,6 +223,36 @@ async fn a_later_object_of_the_same_name_is_not_deleted() {
             "{:?}",
             case.server.writes()
         );
+    }
+}
+
+/// By an old view of the profile, the revision that answers would be an old one.
+#[tokio::test]
+async fn by_replace_nothing_goes_where_the_profile_is_another_by_now() {
+    for (generation, goes) in [(4, true), (5, false)] {
+        let case = Case::new().await;
+        let profile = |generation: i64| {
+            json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ResourceProfile",
+                "metadata": {"name": "p", "uid": "q", "generation": generation}, "spec": {"cpu": "1", "memory": "1Gi"}})
+        };
+        let mut parent = model(1);
+        parent["spec"]["rollout"] = json!({"strategy": "Replace"});
+        parent["spec"]["openWeights"]["resources"] = json!({"profile": "p"});
+        let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
+        let references = ModelReferences {
+            profile: Named::Found(serde_json::from_value(profile(4)).expect("a profile")),
+            token: KeyLookup::Unnamed,
+            provider: Named::Unnamed,
+        };
+        let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
+        let observed = seen(&[old("1", "parent", 1)]);
+        case.server.put(OLD, old("1", "parent", 1));
+        case.server.put("/apis/serving.weighbridge.dev/v1alpha1/resourceprofiles/p", profile(generation));
+        let plan = plan::model(&valid, &observed, &images());
+        let applied = apply::model(&case.means, &case.owner, &plan, &observed).await.map(drop);
+        let deleted = case.server.writes().contains(&format!("DELETE {OLD}"));
+        assert_eq!((applied.is_ok(), deleted), (goes, goes), "{applied:?}");
+        assert!(goes || matches!(applied, Err(ApplyError::GuardBroken { .. })), "{applied:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_crds::manifest::{Manifest, parse};
-use weighbridge_crds::{Hold, TimeSpan};
+use weighbridge_crds::{Hold, Rollout, RolloutStrategy, TimeSpan};
 use weighbridge_operator::plan::{Bounds, Images, Planned, PullPolicy, plan_offline, restricted};
 
 fn images() -> Images {
@@ -398,6 +398,18 @@ proptest! {
         }
         let planned = |manifests| plan_offline(manifests, &images()).expect("plannable");
         prop_assert_eq!(planned(&manifests), planned(&held));
+    }
+
+    #[test]
+    fn how_revisions_follow_each_other_changes_no_child(manifests in model()) {
+        let mut replaced = manifests.clone();
+        for manifest in &mut replaced {
+            if let Manifest::ModelDeployment(model) = manifest {
+                model.spec.rollout = Some(Rollout { strategy: RolloutStrategy::Replace });
+            }
+        }
+        let planned = |manifests| plan_offline(manifests, &images()).expect("plannable");
+        prop_assert_eq!(planned(&manifests), planned(&replaced));
     }
 
     #[test]

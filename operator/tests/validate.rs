@@ -143,6 +143,12 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             vec!["drainTimeout is 7200s", "1h or less"],
         ),
         (
+            json!({"external": {"provider": "p", "model": "x"}, "rollout": {"strategy": "Replace"}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["rollout", "remove it"],
+        ),
+        (
             json!({"external": {"provider": "p", "model": "x"}, "drainTimeout": "1m"}),
             ModelReferences { provider: Named::Missing, ..NONE },
             Reason::InvalidSpec,

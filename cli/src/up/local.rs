@@ -347,11 +347,16 @@ impl Local {
             if let Manifest::Other { kind, name } = manifest {
                 self.notices.push(format!("{kind} {name:?} belongs to a cluster and is skipped"));
             }
-            if let Manifest::ModelDeployment(model) = manifest
-                && model.spec.drain_timeout.is_some()
-            {
+            let Manifest::ModelDeployment(model) = manifest else { continue };
+            if model.spec.drain_timeout.is_some() {
                 self.notices.push(format!(
                     "{}: drainTimeout is a pod's; here --drain-timeout says how long open streams get",
+                    model.name_any()
+                ));
+            }
+            if model.spec.rollout.is_some() {
+                self.notices.push(format!(
+                    "{}: rollout is of pods; here another revision comes by starting anew",
                     model.name_any()
                 ));
             }

@@ -251,7 +251,7 @@ fn what_does_nothing_here_is_said_and_an_external_model_at_zero_sleeps() {
         "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ResourceProfile\nmetadata: {{name: tainted}}\n\
          spec: {{cpu: 1000m, memory: 1Gi, tolerations: [{{operator: Exists}}]}}\n---\n\
          apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: open}}\n\
-         spec: {{drainTimeout: 1m, openWeights: {{source: 'file://{}', resources: {{profile: tainted}}}}}}\n---\n\
+         spec: {{drainTimeout: 1m, rollout: {{strategy: Replace}}, openWeights: {{source: 'file://{}', resources: {{profile: tainted}}}}}}\n---\n\
          apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ExternalProvider\nmetadata: {{name: acme}}\n\
          spec: {{kind: OpenAICompatible, baseURL: 'https://e.example/v1', apiKeys: [{{name: s, key: k}}]}}\n---\n\
          apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: closed}}\n\
@@ -263,6 +263,7 @@ fn what_does_nothing_here_is_said_and_an_external_model_at_zero_sleeps() {
     let mut up = Up::start(&file, &[], &[]);
     up.hear("sets 1 threads; its memory and its tolerations are for clusters and do nothing here");
     up.hear("open: drainTimeout is a pod's; here --drain-timeout says how long open streams get");
+    up.hear("open: rollout is of pods; here another revision comes by starting anew");
     assert!(up.banner.contains("closed  not called at acme  (spec.replicas is 0)"), "{}", up.banner);
     assert_eq!(up.post("/v1/chat/completions", &question("open", 1, false)).status, 200);
     let asleep = up.post("/v1/chat/completions", &question("closed", 1, false));

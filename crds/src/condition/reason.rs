@@ -76,7 +76,7 @@ reasons! {
         "";
     InsufficientCapacity,
         "The scheduler found no node.",
-        "The message has the scheduler's words: add a node, free one, or name a ResourceProfile that fits; with no spare GPU, an old revision holds the card until the new one is ready.";
+        "The message has the scheduler's words: add a node, free one, or name a ResourceProfile that fits; with no spare GPU, an old revision holds the card until the new one is ready, unless `rollout.strategy` is `Replace`.";
     ImagePull,
         "An image could not be pulled.",
         "The message has the image and the words of the registry: correct `images.registry` and `images.tag` of the chart, or put the pull Secret into this namespace.";
@@ -95,6 +95,9 @@ reasons! {
     Progressing,
         "Pods are being made, or weights loaded.",
         "Wait. Weights that are fetched or large take minutes; the message counts the pods.";
+    WaitingForOldPods,
+        "`rollout.strategy` is `Replace`, and pods of an old revision are not gone yet; the current one is made then.",
+        "Wait: open streams have `drainTimeout` to finish. A pod whose node is lost stays until `kubectl delete pod NAME --force`; the message names the pods.";
     ScaledToZero,
         "`spec.replicas` is 0.",
         "Nothing, where it is meant to sleep: `kubectl scale mdep NAME --replicas=1` wakes it.";

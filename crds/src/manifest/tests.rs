@@ -1,5 +1,5 @@
 use super::{Manifest, ManifestError, parse};
-use crate::{Hold, OutOfService, ProviderKind, TimeSpan, World};
+use crate::{Hold, OutOfService, ProviderKind, RolloutStrategy, TimeSpan, World};
 
 /// Hosts that lead into a cluster or a machine, however they are written.
 const INSIDE: [&str; 34] = [
@@ -128,6 +128,25 @@ fn a_model_that_says_nothing_of_waiting_has_the_defaults_and_each_field_its_own(
 }
 
 #[test]
+fn one_revision_follows_another_by_surge_where_nothing_else_is_said() {
+    let rollout = |fields: &str| {
+        let spec = format!("{{ openWeights: {{ source: 'pvc://m/f' }}{fields} }}");
+        match parse(&model(&spec)).unwrap().as_slice() {
+            [Manifest::ModelDeployment(model)] => model.spec.rollout.unwrap_or_default().strategy,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (fields, strategy) in [
+        ("", RolloutStrategy::Surge),
+        (", rollout: {}", RolloutStrategy::Surge),
+        (", rollout: { strategy: Surge }", RolloutStrategy::Surge),
+        (", rollout: { strategy: Replace }", RolloutStrategy::Replace),
+    ] {
+        assert_eq!(rollout(fields), strategy, "{fields}");
+    }
+}
+
+#[test]
 fn reads_every_object_of_a_file_and_skips_what_only_a_cluster_knows() {
     let text = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: models }}\n---\n{GOOD}---\n");
     let parsed = parse(&text).unwrap();
@@ -230,6 +249,14 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
         (
             model("{ drainTimeout: 1h1s, openWeights: { source: 'pvc://m/f' } }"),
             &["spec.drainTimeout", "more than an hour", "1h or less"],
+        ),
+        (
+            model("{ rollout: { strategy: Recreate }, openWeights: { source: 'pvc://m/f' } }"),
+            &["spec.rollout.strategy", "Surge", "Replace"],
+        ),
+        (
+            model("{ rollout: { strategy: Replace }, external: { provider: p, model: m } }"),
+            &["spec.rollout", "external alone has none", "remove it"],
         ),
         (
             model("{ drainTimeout: 1m, external: { provider: p, model: m } }"),

@@ -169,7 +169,7 @@ async fn model_in(
     plan: &ModelPlan,
     observed: &ObservedModel,
 ) -> Result<ModelChildren<Applied>, ApplyError> {
-    let ModelPlan { children, removals, revision: _, decisions } = plan;
+    let ModelPlan { children, removals, revision: _, waiting: _, decisions } = plan;
     let ModelChildren { deployment, service, state: _ } = children;
     let why = decisions.first().map(|decision| decision.why.as_str()).unwrap_or_default();
     // The address first: a pod that is ready early is then found at once.

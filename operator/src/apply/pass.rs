@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use weighbridge_crds::ResourceProfile;
 use weighbridge_crds::labels::{self, MANAGED_BY};
 
 use super::compare::differences;
@@ -18,6 +19,7 @@ use super::{ApplyError, CallError, Caller, Change, Settled, Verb};
 use crate::events::Events;
 use crate::owner::{Owner, controller_uid};
 use crate::plan::{ChildKind, Guard, Removal, answers, has_ready};
+use crate::validate::ProfileSeen;
 
 /// What apply needs for every parent.
 pub struct Means {
@@ -213,6 +215,11 @@ where
         }
         let holds = match guard {
             Guard::SpecOnly => true,
+            Guard::ProfileUnchanged(seen) => {
+                let profiles: Api<PartialObjectMeta<ResourceProfile>> = Api::all(self.means.client.clone());
+                let live = self.means.caller.read("ResourceProfile", profiles.get_opt(&seen.name)).await?;
+                live.is_some_and(|live| ProfileSeen::of(&live.metadata) == *seen)
+            }
             Guard::NothingReady => !answers(&live),
             Guard::ReplacedBy { name, ready } => {
                 let new =

@@ -57,6 +57,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
                 model: Box::new(valid),
                 children: Box::new(children),
                 revision: plan.revision,
+                waiting: plan.waiting,
             })
         }
     };
@@ -81,7 +82,7 @@ fn said(
     context: &Context,
 ) -> HashMap<String, Said> {
     let pods = match &valid.served {
-        Served::Open(_) => &found.pods[..],
+        Served::Open(_) => &found.observed.pods[..],
         Served::Closed(_) => &[],
     };
     context.engines.said(owner.namespace(), owner.name(), pods)
@@ -95,7 +96,8 @@ async fn update_status(
     found: &dereference::Model,
     context: &Context,
 ) -> Result<Option<Duration>, ReconcileError> {
-    let wanted = status::model(model, outcome, &found.pods, found.provider.as_ref(), Timestamp::now());
+    let wanted =
+        status::model(model, outcome, &found.observed.pods, found.provider.as_ref(), Timestamp::now());
     if let Some(later) = context.paces.wait(owner.uid(), model.status.as_ref(), &wanted) {
         return Ok(Some(later));
     }

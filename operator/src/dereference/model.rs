@@ -1,6 +1,3 @@
-use std::sync::Arc;
-
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use weighbridge_crds::{ModelDeployment, World, labels};
@@ -18,8 +15,6 @@ pub struct Model {
     pub references: ModelReferences,
     /// Children.
     pub observed: ObservedModel,
-    /// Pods of every revision.
-    pub pods: Vec<Arc<Pod>>,
     /// The provider that the spec names, with its status and what its proxy says.
     pub provider: Option<ProviderSeen>,
     /// The certificate of its engines, if there are or will be any.
@@ -69,9 +64,9 @@ pub async fn model(
         observed: ObservedModel {
             deployments,
             services: stores.services.of(&uid),
+            pods: stores.pods.of(&uid),
             provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
         },
-        pods: stores.pods.of(&uid),
         certificate,
         provider: provider.map(|provider| ProviderSeen {
             heard: proxies.heard(&namespace, &provider.name_any()),

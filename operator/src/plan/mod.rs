@@ -17,6 +17,7 @@ mod provider;
 mod proxy_pod;
 pub mod restricted;
 mod revision;
+mod rollout;
 mod service;
 
 use std::marker::PhantomData;
@@ -24,6 +25,8 @@ use std::marker::PhantomData;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+
+use crate::validate::ProfileSeen;
 
 pub use bounds::{Bounds, DEFAULT_BODY_BYTES};
 pub use engine_pod::of_gpus;
@@ -33,6 +36,7 @@ pub use names::MANAGED_BY_KEY;
 pub use offline::{OfflineError, Planned, plan_offline, validate_local};
 pub use provider::{ObservedProvider, ProviderPlan, provider};
 pub use revision::Revision;
+pub use rollout::OldPods;
 
 /// One decision of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +64,7 @@ pub enum Applied {}
 /// Children of a ModelDeployment. Both are absent where a closed API answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelChildren<State> {
-    /// Pods of the current revision.
+    /// Pods of the current revision; absent too while it waits for those of an old one to go.
     pub deployment: Option<Deployment>,
     /// The address in front of the pods of every revision.
     pub service: Option<Service>,
@@ -110,6 +114,8 @@ pub struct Removal {
 pub enum Guard {
     /// Nothing but the parent's spec.
     SpecOnly,
+    /// The ResourceProfile that decided it is as it was seen.
+    ProfileUnchanged(ProfileSeen),
     /// The child itself has no ready pod, so that nothing is lost.
     NothingReady,
     /// The named Deployment has this many ready pods of its current template.

@@ -2,14 +2,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
-use k8s_openapi::api::core::v1::{PodTemplateSpec, Service};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use weighbridge_crds::{OutOfService, labels};
 
+use super::rollout::{OldPods, Rollout, rollout};
 use super::{
-    ChildKind, Decision, Guard, Images, ModelChildren, Prepared, Removal, Revision, answers, engine_pod,
-    has_ready, names, service::service,
+    ChildKind, Decision, Guard, Images, ModelChildren, Prepared, Removal, Revision, engine_pod, names,
+    service::service,
 };
 use crate::owner::Owner;
 use crate::validate::{Closed, Open, Served, ValidatedModel};
@@ -21,6 +22,8 @@ pub struct ObservedModel {
     pub deployments: Vec<Arc<Deployment>>,
     /// Services.
     pub services: Vec<Arc<Service>>,
+    /// Pods of every revision.
+    pub pods: Vec<Arc<Pod>>,
     /// Whether the provider's proxy answers; false where no provider is named.
     pub provider_ready: bool,
 }
@@ -32,16 +35,18 @@ pub struct ModelPlan {
     pub children: ModelChildren<Prepared>,
     /// What should go.
     pub removals: Vec<Removal>,
-    /// Revision of the engine's pods; none where a closed API answers.
+    /// Revision of the engine's pods; none where a closed API answers, or none may be made yet.
     pub revision: Option<Revision>,
+    /// What must be gone before the engine's pods are made.
+    pub waiting: Option<OldPods>,
     /// Each decision with its reason.
     pub decisions: Vec<Decision>,
 }
 
 /// Decides what should exist for `model`.
 ///
-/// Guarantees: an old revision that answers stays until the new one has all of its pods ready; one that
-/// does not answer goes at once, so that nothing waits for what is to be replaced.
+/// Guarantees: by Surge an old revision that answers stays until the new one has all of its pods ready; one that
+/// does not answer goes at once, so that nothing waits for what is to be replaced. By Replace it goes first.
 pub fn model(model: &ValidatedModel, observed: &ObservedModel, images: &Images) -> ModelPlan {
     match &model.served {
         Served::Open(open) => open_weights(model, open, observed, images),
@@ -60,13 +65,14 @@ pub fn suspended(observed: &ObservedModel) -> ModelPlan {
         removals: removals.collect(),
         children: ModelChildren { deployment: None, service: None, state: PhantomData },
         revision: None,
+        waiting: None,
         decisions: vec![Decision::new("no pods", why)],
     }
 }
 
 fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, images: &Images) -> ModelPlan {
     // What waits, gateways hold: no child knows of it.
-    let ValidatedModel { owner, replicas, out_of_service, served: _, hold: _ } = model;
+    let ValidatedModel { owner, replicas, out_of_service, served: _, hold: _, strategy: _ } = model;
     let replicas = *replicas;
     let mut decisions = Vec::new();
     let template = engine_pod::template(owner, open, images, &mut decisions);
@@ -88,16 +94,13 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         format!("Service {service_name}"),
         "gateways find the ready pods of every revision through it",
     ));
-    let removals: Vec<_> = observed
-        .deployments
-        .iter()
-        .filter(|old| old.name_any() != name)
-        .filter_map(|old| replaced(old, &name, replicas, observed, &mut decisions))
-        .chain(strangers(&observed.services, &service_name))
-        .collect();
+    let Rollout { mut removals, waiting } =
+        rollout(model, open, (&name, &revision), observed, &mut decisions);
+    removals.extend(strangers(&observed.services, &service_name));
+    let may_come = waiting.is_none();
     ModelPlan {
         children: ModelChildren {
-            deployment: Some(deployment(owner, name, replicas, template, &revision)),
+            deployment: may_come.then(|| deployment(owner, name, replicas, template, &revision)),
             service: Some(service(
                 owner,
                 service_name,
@@ -107,7 +110,8 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
             state: PhantomData,
         },
         removals,
-        revision: Some(revision),
+        revision: may_come.then_some(revision),
+        waiting,
         decisions,
     }
 }
@@ -138,38 +142,12 @@ fn deployment(
     }
 }
 
-fn pods(replicas: i32) -> String {
+pub(super) fn pods(replicas: i32) -> String {
     if replicas == 1 { "1 pod".to_owned() } else { format!("{replicas} pods") }
 }
 
-/// Whether and why the Deployment of an old revision goes.
-fn replaced(
-    old: &Deployment,
-    current: &str,
-    replicas: i32,
-    observed: &ObservedModel,
-    decisions: &mut Vec<Decision>,
-) -> Option<Removal> {
-    let name = old.name_any();
-    if !answers(old) {
-        let why = format!("no pod of this old revision is ready, and {current} is what the spec asks for");
-        return removal(ChildKind::Deployment, old, Guard::NothingReady, why);
-    }
-    let new = observed.deployments.iter().find(|deployment| deployment.name_any() == current);
-    if new.is_some_and(|new| has_ready(new, replicas)) {
-        let guard = Guard::ReplacedBy { name: current.to_owned(), ready: replicas };
-        let why = format!("{current} has its {count} ready", count = pods(replicas));
-        return removal(ChildKind::Deployment, old, guard, why);
-    }
-    decisions.push(Decision::new(
-        format!("Deployment {name} stays for now"),
-        format!("its pods answer, and {current} does not have its {} ready yet", pods(replicas)),
-    ));
-    None
-}
-
 fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel) -> ModelPlan {
-    let ValidatedModel { owner, replicas: _, out_of_service, served: _, hold: _ } = valid;
+    let ValidatedModel { owner, replicas: _, out_of_service, served: _, hold: _, strategy: _ } = valid;
     let Closed { provider, model, kept_replicas } = closed;
     let mut decisions = vec![Decision::new(
         "no pods",
@@ -210,7 +188,7 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
         ));
     }
     let children = ModelChildren { deployment: None, service: None, state: PhantomData };
-    ModelPlan { children, removals, revision: None, decisions }
+    ModelPlan { children, removals, revision: None, waiting: None, decisions }
 }
 
 /// Services of ours under a name that is not planned any more.
@@ -220,7 +198,12 @@ fn strangers<'a>(services: &'a [Arc<Service>], wanted: &'a str) -> impl Iterator
     })
 }
 
-fn removal<K: ResourceExt>(kind: ChildKind, child: &K, guard: Guard, why: String) -> Option<Removal> {
+pub(super) fn removal<K: ResourceExt>(
+    kind: ChildKind,
+    child: &K,
+    guard: Guard,
+    why: String,
+) -> Option<Removal> {
     // Without a UID there is nothing to tell it from a later object of the same name.
     child.uid().map(|uid| Removal { kind, name: child.name_any(), uid, guard, why })
 }

@@ -16,7 +16,7 @@ use super::pods::PodsView;
 use super::start;
 use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
 use crate::engines::Said;
-use crate::plan::{Applied, ModelChildren, Revision, of_gpus};
+use crate::plan::{Applied, ModelChildren, OldPods, Revision, of_gpus};
 use crate::proxies::Heard;
 use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
 
@@ -32,6 +32,8 @@ pub enum ModelOutcome {
         children: Box<ModelChildren<Applied>>,
         /// Revision of the engine's pods.
         revision: Option<Revision>,
+        /// What must be gone before its pods are made.
+        waiting: Option<OldPods>,
         /// What the engine of each pod says of its start, by the pod's name.
         said: HashMap<String, Said>,
     },
@@ -73,13 +75,14 @@ pub fn model(
             old.served.clone(),
             old.phases.clone(),
         ),
-        ModelOutcome::Applied { model, children, revision, said } => {
+        ModelOutcome::Applied { model, children, revision, waiting, said } => {
             let revision = revision.as_ref().map(ToString::to_string);
             let (says, served, phases) = match &model.served {
                 Served::Open(open) => {
                     let view = PodsView::new(pods, revision.as_deref());
                     let phases = start_phases(&view, said, &old, revision.as_deref());
-                    let says = open_says(model, open, children, &view, said, &old.conditions);
+                    let so_far = SoFar { children, waiting: waiting.as_ref(), view: &view, said };
+                    let says = open_says(model, open, &so_far, &old.conditions);
                     (says, served("Open", open.source.clone()), phases)
                 }
                 Served::Closed(closed) => {
@@ -135,14 +138,16 @@ fn active(suspended: bool) -> Says {
     }
 }
 
-fn open_says(
-    model: &ValidatedModel,
-    open: &Open,
-    children: &ModelChildren<Applied>,
-    view: &PodsView<'_>,
-    said: &HashMap<String, Said>,
-    old: &[Condition],
-) -> Vec<Says> {
+/// How far open weights are.
+struct SoFar<'a> {
+    children: &'a ModelChildren<Applied>,
+    waiting: Option<&'a OldPods>,
+    view: &'a PodsView<'a>,
+    said: &'a HashMap<String, Said>,
+}
+
+fn open_says(model: &ValidatedModel, open: &Open, so_far: &SoFar<'_>, old: &[Condition]) -> Vec<Says> {
+    let SoFar { children, waiting, view, said } = *so_far;
     // Who pays for a GPU is told where they look first: beside Accepted, and beside Ready.
     let on_cpu = start::without_gpu(view.current(), said).map(str::to_owned);
     // Who begins to lead has asked nobody yet, and changes no status for it.
@@ -156,6 +161,13 @@ fn open_says(
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
     if let Some(why) = model.out_of_service {
         return out_of_service(accepted, why, "no pod is wanted");
+    }
+    if let Some(old_pods) = waiting {
+        let message = format!("rollout.strategy is Replace: {old_pods}; the current revision is made then");
+        let no = |type_| Says::no(type_, Reason::WaitingForOldPods, message.clone());
+        let [scheduled, engine, ready] =
+            [condition::SCHEDULED, condition::ENGINE_READY, condition::READY].map(no);
+        return vec![accepted, scheduled, engine, active(false), ready];
     }
     let wanted = usize::try_from(model.replicas).unwrap_or_default();
     let ready = view.ready();

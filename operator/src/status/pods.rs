@@ -136,6 +136,7 @@ fn rank(reason: Reason) -> u8 {
         | Reason::PodsScheduled
         | Reason::InsufficientCapacity
         | Reason::Progressing
+        | Reason::WaitingForOldPods
         | Reason::ScaledToZero
         | Reason::Suspended
         | Reason::NotSuspended

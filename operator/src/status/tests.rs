@@ -9,19 +9,34 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{
-    ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, ProviderState,
+    ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, ProviderState, Rollout,
+    RolloutStrategy,
 };
 
 use super::{
     ModelOutcome, NamedModel, ProviderOutcome, ProviderSeen, ProviderView, model, provider as provider_status,
 };
 use crate::engines::{Said, Took};
-use crate::plan::{Applied, ModelChildren, ProviderChildren, Revision};
+use crate::plan::{
+    Applied, Bounds, Images, ModelChildren, ObservedModel, ProviderChildren, PullPolicy, Revision,
+};
 use crate::proxies::Heard;
 use crate::validate::{self, KeyLookup, ModelReferences, Named, Place, Refusal};
 
 fn revision() -> Revision {
     Revision::of(&serde_json::from_value(json!({})).unwrap())
+}
+
+fn images() -> Images {
+    Images {
+        inference_server: "a".into(),
+        gateway: "b".into(),
+        pull_policy: PullPolicy::IfNotPresent,
+        pull_secrets: Vec::new(),
+        gateway_namespace: "c".into(),
+        operator_namespace: "c".into(),
+        bounds: Bounds::default(),
+    }
 }
 
 fn parent(replicas: i32, status: Option<&ModelDeploymentStatus>) -> ModelDeployment {
@@ -90,6 +105,7 @@ fn derived(
         model: Box::new(valid),
         children: Box::new(children(failure)),
         revision: Some(revision()),
+        waiting: None,
     };
     model(&parent, &outcome, pods, None, Timestamp::UNIX_EPOCH)
 }
@@ -253,6 +269,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
         model: Box::new(valid),
         children: Box::new(children(None)),
         revision: Some(revision()),
+        waiting: None,
     };
     assert_eq!(model(&parent, &outcome, &[b, a], None, Timestamp::MAX), first);
 }
@@ -323,6 +340,7 @@ fn external_after(
         model: Box::new(valid),
         children: Box::new(none),
         revision: None,
+        waiting: None,
         said: HashMap::new(),
     };
     let seen = ProviderSeen { provider: Arc::new(found.clone()), heard };
@@ -525,6 +543,7 @@ fn what_becomes_of_a_gpu_is_told() {
             model: Box::new(valid),
             children: Box::new(children(None)),
             revision: Some(revision()),
+            waiting: None,
         };
         let pods = [on_node("p", true, json!({}))];
         let status = model(&parent, &outcome, &pods, None, Timestamp::UNIX_EPOCH);
@@ -553,6 +572,7 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
             model: Box::new(valid()),
             children: Box::new(children(None)),
             revision: Some(revision()),
+            waiting: None,
         };
         model(&parent(1, old), &outcome, &[on_node("p", ready, json!({}))], None, Timestamp::UNIX_EPOCH)
     };
@@ -568,4 +588,33 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
     assert_eq!(told(true, None, Some(&started)).phases, started.phases);
     let other = ModelDeploymentStatus { revision: Some("other".to_owned()), ..started };
     assert!(told(true, None, Some(&other)).phases.is_empty());
+}
+
+#[test]
+fn what_waits_for_old_pods_to_go_says_for_which() {
+    let observed = ObservedModel { pods: vec![on_node("m-old-x", true, json!({}))], ..Default::default() };
+    let mut parent = parent(2, None);
+    parent.spec.rollout = Some(Rollout { strategy: RolloutStrategy::Replace });
+    let references =
+        ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+    let mut told = |suspend: bool| {
+        parent.spec.suspend = suspend;
+        let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
+        let waiting = crate::plan::model(&valid, &observed, &images()).waiting;
+        assert!(waiting.is_some());
+        let outcome = ModelOutcome::Applied {
+            model: Box::new(valid),
+            children: Box::new(ModelChildren { deployment: None, service: None, state: PhantomData }),
+            revision: None,
+            waiting,
+            said: HashMap::new(),
+        };
+        model(&parent, &outcome, &observed.pods, None, Timestamp::UNIX_EPOCH)
+    };
+    let status = told(false);
+    let waits = "-WaitingForOldPods";
+    assert_eq!(reasons(&status), ["+Valid", waits, waits, "+NotSuspended", waits]);
+    assert!(message(&status, "Ready").contains("m-old-x"), "{}", message(&status, "Ready"));
+    assert_eq!((status.revision, status.ready_replicas, status.replicas), (None, 0, 1));
+    assert_eq!(reasons(&told(true))[4], "-Suspended", "whatever else is so");
 }

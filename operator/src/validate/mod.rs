@@ -9,7 +9,9 @@ mod provider_place;
 mod references;
 
 pub use hardware::Hardware;
-pub use model::{AdapterPlace, Closed, HubFile, Open, OpenAdapter, Served, ValidatedModel, Weights, model};
+pub use model::{
+    AdapterPlace, Closed, HubFile, Open, OpenAdapter, ProfileSeen, Served, ValidatedModel, Weights, model,
+};
 pub use provider::{BaseUrl, ProviderKey, ValidatedProvider, provider};
 pub use provider_place::ProviderPlace;
 pub use references::{KeyLookup, ModelReferences, Named, ProviderReferences};

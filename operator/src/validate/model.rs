@@ -1,12 +1,13 @@
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use url::{Host, Url};
 use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
     Adapter, DEFAULT_DRAIN, External, Hold, Hub, KvCacheType, ModelDeployment, ModelDeploymentSpec,
-    OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, Sleep, World,
+    OpenWeights, OutOfService, ProviderKind, Quantization, RolloutStrategy, SecretKey, Sleep, World,
 };
 
 use super::hardware::{Hardware, hardware};
@@ -30,6 +31,8 @@ pub struct ValidatedModel {
     pub served: Served,
     /// Requests that come while nothing answers yet; no pod knows of it.
     pub hold: Hold,
+    /// How one revision follows another; no pod knows of it.
+    pub strategy: RolloutStrategy,
 }
 
 /// The arm that answers; the other one is valid too, but is not in the cluster.
@@ -64,8 +67,32 @@ pub struct Open {
     pub adapters: Vec<OpenAdapter>,
     /// What each replica runs on.
     pub hardware: Hardware,
+    /// The profile that the hardware is of, as it was seen.
+    pub profile: Option<ProfileSeen>,
     /// How long open streams have to finish once a pod is to go.
     pub drain_timeout: Duration,
+}
+
+/// One state of a ResourceProfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileSeen {
+    /// Its name.
+    pub name: String,
+    /// Its UID; none where no server has stored it.
+    pub uid: Option<String>,
+    /// Its generation: each change of its spec is another.
+    pub generation: Option<i64>,
+}
+
+impl ProfileSeen {
+    /// The state that `meta` is of.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        ProfileSeen {
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone(),
+            generation: meta.generation,
+        }
+    }
 }
 
 /// A LoRA adapter, and where it is. From a hub it comes with the model's endpoint and token.
@@ -163,6 +190,11 @@ pub fn model(
         )));
     }
     let drain_timeout = drain_timeout(spec)?;
+    if spec.rollout.is_some() && spec.open_weights.is_none() {
+        return Err(Refusal::invalid(
+            "rollout is of engine pods, and a model with external alone has none: remove it",
+        ));
+    }
     let open = spec.open_weights.as_ref();
     let open = open.map(|weights| open_weights(weights, drain_timeout, found, place)).transpose()?;
     let closed = spec.external.as_ref().map(|external| closed(external, found)).transpose()?;
@@ -178,7 +210,14 @@ pub fn model(
     };
     let out_of_service = spec.out_of_service();
     let replicas = if out_of_service.is_some() { 0 } else { spec.replicas };
-    Ok(ValidatedModel { owner, replicas, out_of_service, served, hold: spec.hold.unwrap_or_default() })
+    Ok(ValidatedModel {
+        owner,
+        replicas,
+        out_of_service,
+        served,
+        hold: spec.hold.unwrap_or_default(),
+        strategy: spec.rollout.unwrap_or_default().strategy,
+    })
 }
 
 /// The CRD says the same; an older one does not.
@@ -257,6 +296,10 @@ fn open_weights(
         sleep: sleep(engine.sleep, &hardware, place)?,
         adapters: adapters(&engine.adapters, place)?,
         hardware,
+        profile: match &found.profile {
+            Named::Found(profile) => Some(ProfileSeen::of(&profile.metadata)),
+            Named::Unnamed | Named::Missing | Named::NotInFile => None,
+        },
         drain_timeout,
     })
 }

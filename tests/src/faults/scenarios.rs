@@ -67,6 +67,12 @@ fn both(serve: &str) -> Act {
     model(json!({"serve": serve, "openWeights": {"source": SOURCE}, "external": closed()}))
 }
 
+/// Open weights, of which each revision makes room for the next.
+fn replaced(mut fields: Value) -> Act {
+    fields["source"] = json!(SOURCE);
+    model(json!({"openWeights": fields, "rollout": {"strategy": "Replace"}}))
+}
+
 /// All of them.
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = vec![
@@ -109,6 +115,18 @@ pub fn scenarios() -> Vec<Scenario> {
             .on("suspended and refused", [suspended(true)])
             .edit("mended", [open(json!({}))])
             .edit("taken up once more", [suspended(false)]),
+        Scenario::new("a model that makes room for itself")
+            .edit("created", [replaced(json!({}))])
+            .edit("edited", [replaced(json!({"engine": {"contextLength": 64}}))])
+            .edit("scaled up", [Act::Scale("m", 2)])
+            .edit("edited and scaled at once", [replaced(json!({})), Act::Scale("m", 1)])
+            .on("a revision that never answers", [replaced(json!({"revision": STUCK}))])
+            .edit("mended", [replaced(json!({}))])
+            .edit("at nothing, and edited", [replaced(json!({"engine": {"maxSequences": 4}})), Act::Scale("m", 0)])
+            .edit("woken", [Act::Scale("m", 1)])
+            .to("by the other strategy", [engine(json!({"maxSequences": 4}))])
+            .edit("named a profile", [profile(json!({})), replaced(json!({"resources": {"profile": "small"}}))])
+            .edit("whose memory is another", [profile(json!({"memory": "8Gi"}))]),
         Scenario::new("a provider")
             .on("created without its key", [provider(json!({}))])
             .edit("its key comes", [secret("account", "token")])

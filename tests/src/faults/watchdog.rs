@@ -11,6 +11,8 @@ use super::world::{Key, World};
 pub struct Watchdog {
     /// UID and version of each object as the process read it last; none where nothing was there.
     read: BTreeMap<Key, Option<(Value, Value)>>,
+    /// Deployments that were deleted to make room, with what they and their model's revisions are made from.
+    made_room: BTreeMap<Key, Vec<Value>>,
     /// What must never be, in words.
     violations: Vec<String>,
     /// Whether a status can be held against what there is: not where a view may be old by design.
@@ -62,6 +64,11 @@ impl World {
             && ready > 0
             && let Some((parent, wanted)) = self.engine_parent(gone)
         {
+            if self.makes_room(&parent) {
+                let made_from = self.made_from(&parent);
+                self.watchdog.made_room.insert(key.clone(), made_from);
+                return;
+            }
             let others =
                 self.of("Deployment").filter(|(_, other)| controller(other) == Some(parent.as_str()));
             let most = others.filter_map(|(_, other)| other["status"]["readyReplicas"].as_i64()).max();
@@ -73,7 +80,10 @@ impl World {
 
     /// The operator has written `after` where `before` was.
     pub fn watch_write(&mut self, key: &Key, before: Option<&Value>, after: &Value, verb: &str) {
-        let Some(before) = before else { return };
+        let Some(before) = before else {
+            self.watch_made_anew(key, after);
+            return;
+        };
         if matches!(key.kind, "Event" | "ModelDeployment" | "ExternalProvider" | "ModelAccess") {
             self.watch_status(key, after);
             return;
@@ -105,6 +115,28 @@ impl World {
             self.watchdog
                 .object(format!("scaled {key} from {from} to {to}, and its model asks for {wanted}"));
         }
+    }
+
+    /// A Deployment that was deleted to make room for another is not made again while nothing else is asked for.
+    fn watch_made_anew(&mut self, key: &Key, after: &Value) {
+        let Some(parent) = controller(after) else { return };
+        let made_from = self.made_from(parent);
+        if self.watchdog.made_room.remove(key).is_some_and(|then| then == made_from) {
+            self.watchdog.object(format!("deleted {key} to make room, and it is what its model asks for"));
+        }
+    }
+
+    /// Whether an old revision of the model with this UID goes before the next one comes.
+    fn makes_room(&self, uid: &str) -> bool {
+        let model = self.of("ModelDeployment").find(|(_, model)| model["metadata"]["uid"] == uid);
+        model.is_some_and(|(_, model)| model["spec"]["rollout"]["strategy"] == "Replace")
+    }
+
+    /// What the revision of the model with this UID is made from: its own spec, and every profile's.
+    fn made_from(&self, uid: &str) -> Vec<Value> {
+        let model = self.of("ModelDeployment").filter(|(_, model)| model["metadata"]["uid"] == uid);
+        let profiles = self.of("ResourceProfile");
+        model.chain(profiles).map(|(_, object)| object["spec"].clone()).collect()
     }
 
     /// A status that names a revision is written after that revision's Deployment, and one that says ready while a pod is.

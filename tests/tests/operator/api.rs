@@ -94,6 +94,16 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         ),
         (
             "m",
+            json!({"openWeights": {"source": SOURCE}, "rollout": {"strategy": "Recreate"}}),
+            "spec.rollout.strategy",
+        ),
+        (
+            "m",
+            json!({"external": {"provider": "p", "model": "m"}, "rollout": {"strategy": "Replace"}}),
+            "rollout is of engine pods, and a model with external alone has none: remove it",
+        ),
+        (
+            "m",
             json!({"external": {"provider": "p", "model": "m"}, "replicas": 2}),
             "replicas counts engine pods, and a model with external alone has none: set replicas: 1",
         ),
@@ -135,6 +145,8 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         json!({"external": external, "suspend": true}),
         json!({"openWeights": {"source": SOURCE}, "suspend": true, "replicas": 3}),
         json!({"openWeights": {"source": SOURCE}, "drainTimeout": "0s"}),
+        json!({"openWeights": {"source": SOURCE}, "rollout": {}}),
+        json!({"openWeights": {"source": SOURCE}, "rollout": {"strategy": "Replace"}}),
         json!({"openWeights": {"source": SOURCE}, "drainTimeout": "59m60s"}),
         json!({"serve": "External", "external": external, "openWeights": {"source": SOURCE}, "replicas": 3}),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),

@@ -9,6 +9,7 @@ mod certificates;
 mod external;
 mod harness;
 mod open;
+mod rollouts;
 mod trust;
 mod upstream;
 mod versions;

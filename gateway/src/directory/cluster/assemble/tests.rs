@@ -206,6 +206,10 @@ fn a_model_that_is_to_come_is_waited_for_one_that_sleeps_is_woken_and_one_that_i
             other => panic!("{other:?}"),
         };
     assert_eq!(words(open_weights()), "none of its replicas is ready (ImagePull)");
+    // While one revision makes room for the next, requests wait as for any pod that is to come.
+    let said = [("Accepted", "True", "Valid", 2), ("Ready", "False", "WaitingForOldPods", 2)];
+    let waits = Absence::Expected("none of its replicas is ready (WaitingForOldPods)".to_owned());
+    assert_eq!(absence(open_weights(), &said), waits);
     assert_eq!(words(external), "the proxy of ExternalProvider `acme` is not ready (ImagePull)");
 }
 
