@@ -101,9 +101,10 @@ pub(crate) enum HoldEnd {
     left,
     /// This gateway ends.
     draining,
-    /// It waited, and then nothing was to come any more: the model was refused, suspended, changed or deleted, or can't be
-    /// woken.
+    /// It waited, and then nothing was to come any more: the model was refused, suspended or deleted, or can't be woken.
     refused,
+    /// It waited, and then another upstream answered for the model: the request was made anew for that one.
+    changed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

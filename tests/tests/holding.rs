@@ -10,6 +10,7 @@ use weighbridge_gateway::directory::{Absence, Directory, Entry, World};
 use weighbridge_gateway::{GatewayConfig, Limits};
 use weighbridge_tests::door::{Answer, Client, Door, entry};
 use weighbridge_tests::simulator::{COMPLETION_TOKENS, Simulator, completion, events};
+use weighbridge_wire::provider::Kind;
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -173,6 +174,52 @@ async fn those_who_wait_for_nothing_hear_why_in_their_own_dialect() {
         );
         assert_eq!(answer.headers["x-should-retry"], "false", "nothing mends it but a person");
     }
+    bed.held(0.0).await;
+}
+
+/// Each was made into the words of the engine that it waited for, and is made anew for the provider that answers.
+#[tokio::test]
+async fn who_waits_goes_along_with_a_swap_of_worlds() {
+    let bed = Bed::new().await;
+    let message = r#"{"model":"normal","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+    let asked = [
+        bed.ask(CHAT, chat("normal", "")),
+        bed.ask(CHAT, chat("team/normal", r#","stream":true"#)),
+        bed.ask("/v1/messages", message.to_owned()),
+    ];
+    bed.held(3.0).await;
+    let speaks = Kind::OpenAiCompatible.speaks("normal");
+    bed.knows(Entry { speaks, ..entry("normal", World::Closed, &[bed.simulator.address()]) });
+    for answer in asked {
+        let answer = answer.await.expect("no panic");
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(answer.headers["x-weighbridge-world"], "closed");
+        assert!(waited(&answer) >= 0.0);
+    }
+    let paths = bed.simulator.seen().into_iter().map(|seen| seen.path).collect::<Vec<_>>();
+    assert_eq!(paths, [CHAT; 3], "an engine would have been asked for the message as it came");
+    assert_eq!(bed.metric("weighbridge_holds_total", "end=\"changed\"").await, 3.0);
+    bed.until("weighbridge_requests_total", "world=\"closed\"", 3.0).await;
+    for world in ["open", "closed"] {
+        let label = format!("world=\"{world}\"");
+        assert_eq!(bed.metric("weighbridge_requests_in_flight", &label).await, 0.0, "{world}");
+    }
+}
+
+/// A swap that comes back and forth is no reason to go round for ever.
+#[tokio::test]
+async fn who_finds_its_model_swapped_again_and_again_hears_so() {
+    let bed = Bed::new().await;
+    let asked = bed.ask(CHAT, chat("normal", ""));
+    for name in ["one", "two", "three", "four"] {
+        bed.held(1.0).await;
+        let before = bed.metric("weighbridge_holds_total", "end=\"changed\"").await;
+        bed.knows(Entry { upstream_model: name.to_owned(), ..entry("normal", World::Open, &[]) });
+        bed.until("weighbridge_holds_total", "end=\"changed\"", before + 1.0).await;
+    }
+    let answer = asked.await.expect("no panic");
+    assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (503, "model_changed"));
+    assert_eq!(answer.headers["retry-after"], "1");
     bed.held(0.0).await;
 }
 

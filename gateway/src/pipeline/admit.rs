@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use weighbridge_wire::canonical::{Failure, Took, Unsupported};
@@ -15,6 +16,15 @@ use crate::directory::{Target, World};
 use crate::failure;
 use crate::forward::{Pieces, unix_seconds};
 use crate::server::receive;
+
+/// A request as it came. It is kept until an answer begins: where another upstream answers by then, it is made anew from it.
+#[derive(Debug)]
+pub(super) struct Received {
+    caller: Caller,
+    headers: HeaderMap,
+    unsupported: Unsupported,
+    body: Bytes,
+}
 
 /// An admitted request.
 #[derive(Debug)]
@@ -34,22 +44,28 @@ pub(super) struct Call {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Pieces,
+    /// What of it is in memory, with what it was made from.
+    pub bytes: usize,
 }
 
 impl Pipeline {
-    pub(super) async fn admit(
+    /// `caller`'s request, with all of its body.
+    pub(super) async fn receive(
         &self,
-        door: &Door<'_>,
-        caller: &Caller,
+        caller: Caller,
         request: Request<Incoming>,
-    ) -> Result<Call, Failure> {
+    ) -> Result<Received, Failure> {
         let (head, body) = request.into_parts();
         let unsupported = unsupported(&head.headers)?;
-        let received =
-            receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
-        let said =
-            head.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let inbound = lane::read(door, &received)?.with_headers(said);
+        let body = receive(body, self.limits.body_bytes, self.timeouts.request_body, &self.bodies).await?;
+        Ok(Received { caller, headers: head.headers, unsupported, body })
+    }
+
+    /// What `received` is for the upstream that answers for its model now.
+    pub(super) fn admit(&self, door: &Door<'_>, received: &Received) -> Result<Call, Failure> {
+        let Received { caller, headers, unsupported, body } = received;
+        let said = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let inbound = lane::read(door, body)?.with_headers(said);
         self.permit(caller, inbound.model())?;
         let snapshot = self.directory.snapshot();
         let target = snapshot
@@ -60,12 +76,14 @@ impl Pipeline {
             Some(policy) => policy.fields(target.speaks.asked(inbound.operation(), inbound.stream())?)?,
             None => Vec::new(),
         };
-        let outbound = inbound.outbound(&target.speaks, &target.upstream_model, unsupported, &set)?;
-        let headers = headers::upstream(&head.headers, &outbound.lane);
-        let body = match outbound.body {
-            Body::Edited(edits) => Pieces::edited(&received, edits),
-            // What came is dropped with this function; both are in memory until then.
-            Body::Written(bytes) => Pieces::from(self.bodies.keep(bytes.into())?),
+        let outbound = inbound.outbound(&target.speaks, &target.upstream_model, *unsupported, &set)?;
+        let headers = headers::upstream(headers, &outbound.lane);
+        let (body, bytes) = match outbound.body {
+            Body::Edited(edits) => (Pieces::edited(body, edits), body.len()),
+            Body::Written(written) => {
+                let bytes = body.len() + written.len();
+                (Pieces::from(self.bodies.keep(written.into())?), bytes)
+            }
         };
         let estimated_input = (target.world == World::Closed).then(|| inbound.estimated_input_tokens());
         Ok(Call {
@@ -77,6 +95,7 @@ impl Pipeline {
             dropped: outbound.dropped,
             headers,
             body,
+            bytes,
         })
     }
 }

@@ -118,7 +118,9 @@ impl Pipeline {
         let witness = self.reports.witness(&call.target, endpoint, response.headers());
         let result = self.commit(call, response, self.residency.check(call, endpoint), witness).await;
         let again = match &result {
-            Ok(_) | Err(NoAnswer::Settled(_) | NoAnswer::Withheld(..)) => Again::Nowhere,
+            Ok(_) | Err(NoAnswer::Settled(_) | NoAnswer::Withheld(..) | NoAnswer::Changed(_)) => {
+                Again::Nowhere
+            }
             Err(NoAnswer::Failed(failure, _)) if promised => {
                 retry::after_promise(failure.class, call.target.world)
             }

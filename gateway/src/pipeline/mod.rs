@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use weighbridge_wire::canonical::{Dialect, Failure, FailureClass, MAX_RETRY_AFTER_SECONDS};
 use weighbridge_wire::lane::{self, Door};
 
-use self::admit::Call;
+use self::admit::{Call, Received};
 use self::answer::{Answer, NoAnswer, Pace};
 use self::hold::Holding;
 use self::record::Record;
@@ -41,6 +41,9 @@ use crate::server::{Body, BodyBudget, Handler, RequestSlots, ServerMetrics, Shut
 use crate::telemetry::{Telemetry, Trace};
 use crate::wake::Wakes;
 use crate::{GatewayConfig, Limits, Timeouts};
+
+/// Swaps of its model that one request goes along with: people make one, and a loop would make many.
+const MOST_CHANGES: u32 = 3;
 
 /// Everything that the stages share.
 pub(crate) struct Pipeline {
@@ -89,25 +92,30 @@ impl Pipeline {
 
     /// The line: authenticate → admit → route → hold → forward → translate → meter → record.
     ///
-    /// Route, hold and forward are gone through again for another attempt. Metering and recording happen as the answer passes, in [`Record`], which settles when it is dropped: at the end
+    /// Route, hold and forward are gone through again for another attempt, and admit too where another upstream answers by then. Metering and recording happen as the answer passes, in [`Record`], which settles when it is dropped: at the end
     /// of the answer, or when the client leaves.
     async fn answer(&self, door: Door<'_>, request: Request<Incoming>) -> Response<Body> {
         let trace = Trace::begin(&self.telemetry, door.operation, request.headers());
         let mut record = Record::begin(&self.metrics, door.operation, trace);
         let Timeouts { total, keep_alive, .. } = self.timeouts;
         let pace = Pace { keep_alive, ends: Instant::now() + total, total };
-        let refused = match self.admitted(&door, request, &mut record).await {
-            Ok(call) => match self.forward_within(pace, &call, &mut record).await {
-                Ok(answer) => return answer.deliver(&call, pace, record),
-                Err(NoAnswer::Refused(refused)) => {
+        let refused = match self.received(request, &mut record).await {
+            Ok(received) => match self.forwarded(&door, &received, pace, &mut record).await {
+                Ok((call, Ok(answer))) => return answer.deliver(&call, pace, record),
+                Ok((call, Err(NoAnswer::Refused(refused)))) => {
                     record.fail(refused.status.as_u16());
                     return refused.deliver(&call, &record);
                 }
-                Err(
-                    NoAnswer::Failed(failure, _)
-                    | NoAnswer::Settled(failure)
-                    | NoAnswer::Withheld(failure, _),
-                ) => failure,
+                Ok((
+                    _,
+                    Err(
+                        NoAnswer::Failed(failure, _)
+                        | NoAnswer::Settled(failure)
+                        | NoAnswer::Withheld(failure, _)
+                        | NoAnswer::Changed(failure),
+                    ),
+                ))
+                | Err(failure) => failure,
             },
             Err(failure) => failure,
         };
@@ -126,6 +134,26 @@ impl Pipeline {
         response
     }
 
+    /// The answer to `received`, or none, and to what it was made for that. Made anew where another upstream answers by the time
+    /// that it finds a place: its model was swapped.
+    async fn forwarded(
+        &self,
+        door: &Door<'_>,
+        received: &Received,
+        pace: Pace,
+        record: &mut Record,
+    ) -> Result<(Call, Result<Answer, NoAnswer>), Failure> {
+        let mut changes = 0;
+        loop {
+            let call = self.admit(door, received)?;
+            record.name(&call.target, call.estimated_input);
+            match self.forward_within(pace, &call, record).await {
+                Err(NoAnswer::Changed(_)) if changes < MOST_CHANGES => changes += 1,
+                answer => return Ok((call, answer)),
+            }
+        }
+    }
+
     async fn forward_within(&self, pace: Pace, call: &Call, record: &mut Record) -> Result<Answer, NoAnswer> {
         let forwarded = tokio::time::timeout_at(pace.ends, self.forward(pace, call, record)).await;
         match forwarded {
@@ -134,18 +162,11 @@ impl Pipeline {
         }
     }
 
-    async fn admitted(
-        &self,
-        door: &Door<'_>,
-        request: Request<Incoming>,
-        record: &mut Record,
-    ) -> Result<Call, Failure> {
+    async fn received(&self, request: Request<Incoming>, record: &mut Record) -> Result<Received, Failure> {
         let (caller, request) = self.authenticate(request).await?;
         record.caller(&caller);
         record.keep(self.slots.take()?);
-        let call = self.admit(door, &caller, request).await?;
-        record.name(&call.target, call.estimated_input);
-        Ok(call)
+        self.receive(caller, request).await
     }
 }
 

@@ -113,7 +113,11 @@ impl Record {
     }
 
     /// The request is for `target`, which has about so many tokens to read; `None` where it counts them before it answers.
+    /// Named again, it is for another one.
     pub(super) fn name(&mut self, target: &Target, estimated_input: Option<u64>) {
+        if let Some(before) = self.named.take() {
+            before.in_flight.dec();
+        }
         self.estimated_input = estimated_input;
         let labels = target.labels.clone();
         let in_flight = self.metrics.in_flight.get_or_create_owned(&labels);

@@ -26,6 +26,22 @@ pub(super) enum Route {
     Nowhere,
 }
 
+/// Why a request has no place, and finds none as it is.
+#[derive(Debug)]
+pub(super) enum NoPlace {
+    /// There is none to come.
+    Refused(Failure),
+    /// Another upstream answers for its model now, which understands other words: the request was made into the first one's, and
+    /// checked against what that one's owner demands.
+    Changed(Failure),
+}
+
+impl From<Failure> for NoPlace {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
 /// Takes a place at the least busy endpoint of the model that was asked for as `asked`, and that is not in `tried`. The
 /// directory is read anew for each attempt, so an endpoint retired meanwhile is not used.
 ///
@@ -35,7 +51,7 @@ pub(super) fn route(
     directory: &Directory,
     asked: &Arc<Target>,
     tried: &[SocketAddr],
-) -> Result<Route, Failure> {
+) -> Result<Route, NoPlace> {
     let now = current(directory, asked)?;
     if now.endpoints.is_empty() {
         return Ok(Route::Nowhere);
@@ -47,9 +63,8 @@ pub(super) fn route(
 /// The model that was asked for as `asked`, as it is now.
 ///
 /// # Errors
-/// 404 where it went away; 503 where another upstream answers for it now, which understands other words: the request was made
-/// into the first one's, and checked against what that one's owner demands.
-pub(super) fn current(directory: &Directory, asked: &Arc<Target>) -> Result<Arc<Target>, Failure> {
+/// It went away, or another upstream answers for it.
+pub(super) fn current(directory: &Directory, asked: &Arc<Target>) -> Result<Arc<Target>, NoPlace> {
     let snapshot = directory.snapshot();
     let canonical = &asked.canonical;
     let now = snapshot.get(canonical).ok_or_else(|| failure::model_not_found(canonical))?;
@@ -57,7 +72,7 @@ pub(super) fn current(directory: &Directory, asked: &Arc<Target>) -> Result<Arc<
         return Ok(Arc::clone(now));
     }
     let message = format!("What answers for `{canonical}` has just been changed. Send the request again.");
-    Err(failure::overloaded("model_changed", message, AGAIN_SECONDS))
+    Err(NoPlace::Changed(failure::overloaded("model_changed", message, AGAIN_SECONDS)))
 }
 
 /// Of equally busy ones each in its turn.
@@ -92,7 +107,7 @@ mod tests {
         (directory, target)
     }
 
-    fn port(route: Result<Route, Failure>) -> Option<u16> {
+    fn port(route: Result<Route, NoPlace>) -> Option<u16> {
         match route.expect("known") {
             Route::At(lease) => Some(lease.endpoint().address.port()),
             Route::Tried | Route::Nowhere => None,
@@ -136,13 +151,18 @@ mod tests {
             Entry { speaks: weighbridge_wire::provider::Kind::Anthropic.speaks("m"), ..entry(&[1]) },
         ] {
             known.replace(vec![other]);
-            let failure = route(&known, &target, &[]).expect_err("another");
+            let NoPlace::Changed(failure) = route(&known, &target, &[]).expect_err("another") else {
+                panic!("it is there, and another")
+            };
             assert_eq!(failure.code.as_deref(), Some("model_changed"));
             assert_eq!((failure.class, failure.retry_after_seconds), (FailureClass::Overloaded, Some(1)));
         }
         known.replace(vec![Entry { created: 7, ..entry(&[1]) }]);
         assert_eq!(port(route(&known, &target, &[])), Some(1), "no word of the request depends on it");
         known.replace(Vec::new());
-        assert_eq!(route(&known, &target, &[]).expect_err("gone").class, FailureClass::NotFound);
+        let NoPlace::Refused(gone) = route(&known, &target, &[]).expect_err("gone") else {
+            panic!("nothing is there")
+        };
+        assert_eq!(gone.class, FailureClass::NotFound);
     }
 }

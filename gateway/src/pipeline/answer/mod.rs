@@ -25,6 +25,7 @@ use super::headers;
 use super::record::Record;
 use super::reports::Witness;
 use super::residency::Check;
+use super::route::NoPlace;
 use crate::failure;
 use crate::forward::UpstreamBody;
 use crate::server::{Body, json_response};
@@ -45,6 +46,8 @@ pub(super) enum NoAnswer {
     Settled(Failure),
     /// An answer that must not be delivered, and what it used.
     Withheld(Failure, Option<Usage>),
+    /// None was asked for: another upstream answers by now, for which the request must be made anew.
+    Changed(Failure),
 }
 
 impl NoAnswer {
@@ -52,7 +55,10 @@ impl NoAnswer {
     pub(super) fn failure(&self) -> &Failure {
         match self {
             Self::Refused(refused) => &refused.failure,
-            Self::Failed(failure, _) | Self::Settled(failure) | Self::Withheld(failure, _) => failure,
+            Self::Failed(failure, _)
+            | Self::Settled(failure)
+            | Self::Withheld(failure, _)
+            | Self::Changed(failure) => failure,
         }
     }
 
@@ -60,7 +66,7 @@ impl NoAnswer {
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
             Self::Failed(_, usage) | Self::Withheld(_, usage) => *usage,
-            Self::Refused(_) | Self::Settled(_) => None,
+            Self::Refused(_) | Self::Settled(_) | Self::Changed(_) => None,
         }
     }
 
@@ -71,7 +77,16 @@ impl NoAnswer {
                 matches!(failure.class, FailureClass::Timeout | FailureClass::TruncatedStream)
             }
             Self::Withheld(..) => true,
-            Self::Refused(_) | Self::Settled(_) => false,
+            Self::Refused(_) | Self::Settled(_) | Self::Changed(_) => false,
+        }
+    }
+}
+
+impl From<NoPlace> for NoAnswer {
+    fn from(none: NoPlace) -> Self {
+        match none {
+            NoPlace::Refused(failure) => failure.into(),
+            NoPlace::Changed(failure) => Self::Changed(failure),
         }
     }
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_all;
-use http_body::Body as _;
 use tokio::time::Instant;
 use weighbridge_wire::canonical::Failure;
 
@@ -18,7 +17,7 @@ use self::lines::{Comer, Full, Lines, Place};
 use super::Pipeline;
 use super::admit::Call;
 use super::record::Record;
-use super::route::{current, least_busy};
+use super::route::{NoPlace, current, least_busy};
 use crate::Limits;
 use crate::directory::{Absence, Directory, Lease, Target};
 use crate::failure;
@@ -77,12 +76,12 @@ impl Holding {
     }
 
     /// A place at an endpoint, once there is one.
-    async fn hold(&self, waiter: Waiter<'_>) -> Result<Lease, Failure> {
+    async fn hold(&self, waiter: Waiter<'_>) -> Result<Lease, NoPlace> {
         let Waiter { target, bytes, ends } = waiter;
         let labels = target.deployment_labels();
         if self.shutdown.is_draining() {
             self.lines.count(labels, HoldEnd::draining);
-            return Err(draining(target));
+            return Err(draining(target).into());
         }
         if let Look::Place(lease) = self.look(target)? {
             return Ok(lease);
@@ -90,7 +89,7 @@ impl Holding {
         let most = target.hold.share(self.directory.gateways());
         let max_wait = target.hold.max_wait.get();
         if max_wait.is_zero() || most == 0 {
-            return Err(self.not_ready(target, None));
+            return Err(self.not_ready(target, None).into());
         }
         let began = Instant::now();
         let comer = Comer { model: &target.deployment, labels, bytes, most };
@@ -100,11 +99,12 @@ impl Holding {
             biased;
             came = self.come(&place, target) => match came {
                 Ok(lease) => (HoldEnd::released, Ok(lease)),
-                Err(failure) => (HoldEnd::refused, Err(failure)),
+                Err(none @ NoPlace::Refused(_)) => (HoldEnd::refused, Err(none)),
+                Err(none @ NoPlace::Changed(_)) => (HoldEnd::changed, Err(none)),
             },
-            () = self.shutdown.draining() => (HoldEnd::draining, Err(draining(target))),
+            () = self.shutdown.draining() => (HoldEnd::draining, Err(draining(target).into())),
             () = tokio::time::sleep_until(until) => {
-                (HoldEnd::timed_out, Err(self.not_ready(target, Some(began.elapsed()))))
+                (HoldEnd::timed_out, Err(self.not_ready(target, Some(began.elapsed())).into()))
             }
         };
         place.ends(end);
@@ -112,7 +112,7 @@ impl Holding {
     }
 
     /// A place at an endpoint, once everybody before has left the line and there is one.
-    async fn come(&self, place: &Place, target: &Arc<Target>) -> Result<Lease, Failure> {
+    async fn come(&self, place: &Place, target: &Arc<Target>) -> Result<Lease, NoPlace> {
         let _turn = place.turn().await;
         let mut changes = self.directory.changes();
         loop {
@@ -146,8 +146,8 @@ impl Holding {
     /// What there is for who asked for `target`.
     ///
     /// # Errors
-    /// Where nothing is to come.
-    fn look(&self, target: &Arc<Target>) -> Result<Look, Failure> {
+    /// Where nothing is to come for it.
+    fn look(&self, target: &Arc<Target>) -> Result<Look, NoPlace> {
         let now = current(&self.directory, target)?;
         if let Some(endpoint) = least_busy(&now.endpoints, &[]) {
             let most = (LET_GO / self.directory.gateways()).max(1);
@@ -163,7 +163,7 @@ impl Holding {
             (Absence::Asleep, Some(wakes)) => {
                 let waking = wakes.wake(&now);
                 match waking.failure() {
-                    Some(error) => Err(unwakeable(target, &error)),
+                    Some(error) => Err(unwakeable(target, &error).into()),
                     None => Ok(Look::Asleep(waking)),
                 }
             }
@@ -171,9 +171,10 @@ impl Holding {
                 target,
                 "model_out_of_service",
                 "it is scaled to zero, and nobody here can wake it",
-            )),
-            (Absence::Suspended, _) => Err(failure::suspended(&target.canonical)),
-            (Absence::Lasting { code, why }, _) => Err(lasting(target, code, why)),
+            )
+            .into()),
+            (Absence::Suspended, _) => Err(failure::suspended(&target.canonical).into()),
+            (Absence::Lasting { code, why }, _) => Err(lasting(target, code, why).into()),
         }
     }
 
@@ -208,16 +209,15 @@ impl Pipeline {
     ///
     /// # Errors
     /// 503 where the model has none in time, no more requests may wait for it, nothing is to come, or this gateway ends; 404
-    /// where the model goes away.
+    /// where the model goes away; or another upstream answers for it.
     pub(super) async fn hold(
         &self,
         call: &Call,
         ends: Instant,
         record: &mut Record,
-    ) -> Result<Lease, Failure> {
+    ) -> Result<Lease, NoPlace> {
         let began = Instant::now();
-        let bytes = usize::try_from(call.body.size_hint().lower()).unwrap_or(usize::MAX);
-        let held = self.holding.hold(Waiter { target: &call.target, bytes, ends }).await;
+        let held = self.holding.hold(Waiter { target: &call.target, bytes: call.bytes, ends }).await;
         record.held(began.elapsed());
         held
     }

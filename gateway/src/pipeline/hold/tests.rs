@@ -42,7 +42,7 @@ struct Bed {
     shutdown: Shutdown,
 }
 
-type Held = JoinHandle<Result<Lease, Failure>>;
+type Held = JoinHandle<Result<Lease, NoPlace>>;
 
 impl Bed {
     fn new(entry: Entry) -> Self {
@@ -64,11 +64,16 @@ impl Bed {
         Arc::clone(self.directory.snapshot().get(&format!("n/{name}")).expect("known"))
     }
 
-    async fn hold(&self) -> Result<Lease, Failure> {
+    async fn hold(&self) -> Result<Lease, NoPlace> {
         self.hold_until(Instant::now() + TOTAL).await
     }
 
-    async fn hold_until(&self, ends: Instant) -> Result<Lease, Failure> {
+    /// Why it finds no place.
+    async fn refused(&self) -> Failure {
+        failure(self.hold().await)
+    }
+
+    async fn hold_until(&self, ends: Instant) -> Result<Lease, NoPlace> {
         self.holding.hold(Waiter { target: &self.target("m"), bytes: 10, ends }).await
     }
 
@@ -95,8 +100,14 @@ impl Bed {
     }
 }
 
-fn code(held: Result<Lease, Failure>) -> String {
-    held.expect_err("nothing to go to").code.expect("ours have one")
+fn failure(held: Result<Lease, NoPlace>) -> Failure {
+    match held.expect_err("nothing to go to") {
+        NoPlace::Refused(failure) | NoPlace::Changed(failure) => failure,
+    }
+}
+
+fn code(held: Result<Lease, NoPlace>) -> String {
+    failure(held).code.expect("ours have one")
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,7 +138,7 @@ async fn requests_are_let_go_in_the_order_in_which_they_came() {
 async fn a_request_waits_as_long_as_it_may_and_hears_why_and_how_long() {
     let bed = Bed::new(entry(Absence::Expected("its image can't be pulled".into()), &[]));
     let began = Instant::now();
-    let failure = bed.hold().await.expect_err("nothing came");
+    let failure = bed.refused().await;
     assert_eq!(began.elapsed(), MAX_WAIT);
     assert_eq!((failure.class, failure.retry_after_seconds), (FailureClass::Overloaded, Some(SOON_SECONDS)));
     assert_eq!(failure.code.as_deref(), Some("model_not_ready"));
@@ -149,7 +160,7 @@ async fn nobody_waits_where_the_model_says_so() {
     ] {
         let bed = Bed::new(holding(loading(), hold));
         let began = Instant::now();
-        let failure = bed.hold().await.expect_err("at once");
+        let failure = bed.refused().await;
         assert_eq!((failure.code.as_deref(), began.elapsed()), (Some("model_not_ready"), Duration::ZERO));
         assert!(failure.retry_after_seconds.is_some() && !failure.message.contains("waited"), "{failure:?}");
         // It is woken all the same.
@@ -167,7 +178,7 @@ async fn a_line_that_is_full_refuses_at_once_and_who_leaves_frees_a_place() {
     let bed = Bed::new(holding(loading(), Hold { max_queued: 2, ..Hold::default() }));
     let (first, second) = (bed.waiting("m").await, bed.waiting("m:tone").await);
     let began = Instant::now();
-    let failure = bed.hold().await.expect_err("full, adapters and all");
+    let failure = bed.refused().await;
     assert_eq!((failure.code.as_deref(), began.elapsed()), (Some("hold_full"), Duration::ZERO));
     assert!(failure.retry_after_seconds.is_some());
     assert_eq!((bed.ended(HoldEnd::full), bed.waiters()), (1, 2));
@@ -200,7 +211,7 @@ async fn a_gateway_that_ends_keeps_nobody() {
     let began = Instant::now();
     bed.shutdown.drain();
     for held in held {
-        let failure = held.await.expect("no panic").expect_err("it ends");
+        let failure = failure(held.await.expect("no panic"));
         assert_eq!(failure.code.as_deref(), Some("gateway_draining"));
         assert_eq!(failure.retry_after_seconds, Some(ELSEWHERE_SECONDS));
     }
@@ -213,15 +224,18 @@ async fn nobody_waits_for_what_is_not_to_come() {
     let refused = entry(Absence::lasting("model_not_accepted", "its spec is refused"), &[]);
     let bed = Bed::new(refused.clone());
     let began = Instant::now();
-    let failure = bed.hold().await.expect_err("never");
+    let failure = bed.refused().await;
     assert_eq!((failure.code.as_deref(), began.elapsed()), (Some("model_not_accepted"), Duration::ZERO));
     assert!(failure.message.contains("its spec is refused"), "{}", failure.message);
     assert_eq!(failure.retry_after_seconds, Some(LASTING_SECONDS));
     // Nor does anybody go on to.
     let other = Entry { upstream_model: "another".into(), ..ready() };
-    let cases =
-        [(vec![refused], "model_not_accepted"), (vec![], "model_not_found"), (vec![other], "model_changed")];
-    for (entries, expected) in cases {
+    let cases = [
+        (vec![refused], "model_not_accepted", HoldEnd::refused),
+        (vec![], "model_not_found", HoldEnd::refused),
+        (vec![other], "model_changed", HoldEnd::changed),
+    ];
+    for (entries, expected, end) in cases {
         let bed = Bed::new(loading());
         let held = [bed.waiting("m").await, bed.waiting("m").await];
         let labels = bed.target("m").labels.clone();
@@ -229,9 +243,8 @@ async fn nobody_waits_for_what_is_not_to_come() {
         for held in held {
             assert_eq!(code(held.await.expect("no panic")), expected);
         }
-        let refused =
-            bed.metrics.holds.get_or_create(&HoldLabels { model: labels, end: HoldEnd::refused }).get();
-        assert_eq!(refused, 2, "{expected}");
+        let ended = bed.metrics.holds.get_or_create(&HoldLabels { model: labels, end }).get();
+        assert_eq!(ended, 2, "{expected}");
     }
 }
 
@@ -267,7 +280,7 @@ async fn no_more_are_let_go_at_once_than_an_engine_takes() {
 async fn those_that_find_no_room_hear_so() {
     let bed = Bed::new(ready());
     let taken: Vec<_> = (0..LET_GO).map(|_| Lease::take(Arc::clone(&bed.target("m").endpoints[0]))).collect();
-    let failure = bed.hold().await.expect_err("no room");
+    let failure = bed.refused().await;
     assert!(failure.message.contains("as many requests as they take"), "{}", failure.message);
     drop(taken);
     bed.hold().await.expect("room");
@@ -318,7 +331,7 @@ async fn those_that_wait_for_a_model_that_cannot_be_woken_hear_why() {
     let bed = Bed::with(asleep(), &[Mishap::Silence, Mishap::Status(403)]);
     let held = [bed.waiting("m").await, bed.waiting("m").await];
     for held in held {
-        let failure = held.await.expect("no panic").expect_err("forbidden");
+        let failure = failure(held.await.expect("no panic"));
         assert_eq!(failure.code.as_deref(), Some("wake_failed"));
         assert!(failure.message.contains("not allowed to scale it"), "{}", failure.message);
         assert_eq!(failure.retry_after_seconds, Some(SOON_SECONDS));
