@@ -21,6 +21,7 @@ mod provider_state;
 mod resource_profile;
 mod rollout;
 mod secret_key;
+mod served;
 mod sleep;
 pub mod source;
 mod time_span;
@@ -34,7 +35,7 @@ pub use hold::Hold;
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_deployment::{
     Adapter, DEFAULT_DRAIN, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec,
-    ModelDeploymentStatus, OpenWeights, OutOfService, Resources, Served, StartPhase, World,
+    ModelDeploymentStatus, OpenWeights, OutOfService, Resources, StartPhase, World,
 };
 pub use precision::{KvCacheType, Quantization, UnknownWord};
 pub use provider_state::{
@@ -44,6 +45,7 @@ pub use provider_state::{
 pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
 pub use rollout::{Rollout, RolloutStrategy};
 pub use secret_key::SecretKey;
+pub use served::Served;
 pub use sleep::{Sleep, SleepingWeights};
 pub use time_span::{TimeSpan, TimeSpanError};
 

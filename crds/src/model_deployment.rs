@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Hold, KvCacheType, Quantization, Rollout, SecretKey, Sleep, TimeSpan};
+use crate::{Hold, KvCacheType, Quantization, Rollout, SecretKey, Served, Sleep, TimeSpan};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -333,7 +333,7 @@ pub struct ModelDeploymentStatus {
     /// Hash of the current pod template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// What answers now.
+    /// What calls go to now: while `serve` names a world that can't answer yet, the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<Served>,
     /// How long each part of the last start of the current revision took: until a pod had a node (`scheduled`) and its
@@ -350,14 +350,4 @@ pub struct StartPhase {
     pub name: String,
     /// How long it took.
     pub milliseconds: i64,
-}
-
-/// What answers now, for people and printer columns.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Served {
-    /// `Open` or `Closed`.
-    pub backend: String,
-    /// Source of the weights, or `provider/model`.
-    pub model: String,
 }

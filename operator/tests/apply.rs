@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use weighbridge_crds::ModelDeployment;
+use weighbridge_crds::{ModelDeployment, World};
 use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
 use weighbridge_operator::leader::{Candidate, Leadership};
 use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, PullPolicy};
@@ -147,8 +147,17 @@ fn seen(children: &[Value]) -> ObservedModel {
 }
 
 #[test]
-fn an_external_model_at_zero_waits_for_no_proxy_before_its_engine_goes() {
-    for (replicas, going) in [(1, 0), (0, 1)] {
+fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does() {
+    let (open, closed) = (Some(World::OpenWeights), Some(World::External));
+    for (replicas, provider_ready, told, going) in [
+        (1, false, open, 0),
+        (1, true, open, 0),
+        (1, true, None, 0),
+        (1, true, closed, 1),
+        // They were told, and then it failed: what can answer stays.
+        (1, false, closed, 0),
+        (0, false, open, 1),
+    ] {
         let mut parent = model(1);
         parent["spec"] = json!({"external": {"provider": "p", "model": "x"}, "replicas": replicas});
         let provider = json!({"metadata": {"name": "p", "namespace": NAMESPACE, "uid": "u"},
@@ -161,8 +170,11 @@ fn an_external_model_at_zero_waits_for_no_proxy_before_its_engine_goes() {
         };
         let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
-        let plan = plan::model(&valid, &seen(&[old("1", "parent", 1)]), &images());
-        assert_eq!(plan.removals.len(), going, "replicas {replicas}: {:?}", plan.removals);
+        let observed = ObservedModel { provider_ready, told, ..seen(&[old("1", "parent", 1)]) };
+        let plan = plan::model(&valid, &observed, &images());
+        assert_eq!(plan.removals.len(), going, "{replicas} {provider_ready} {told:?}: {:?}", plan.removals);
+        let stays = plan.decisions.iter().any(|decision| decision.what == "engine pods of m stay for now");
+        assert_eq!(stays, going == 0);
     }
 }
 

@@ -66,6 +66,7 @@ pub async fn model(
             services: stores.services.of(&uid),
             pods: stores.pods.of(&uid),
             provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
+            told: model.status.as_ref().and_then(|status| status.served.as_ref()?.world()),
         },
         certificate,
         provider: provider.map(|provider| ProviderSeen {

@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
-use weighbridge_crds::{OutOfService, labels};
+use weighbridge_crds::{OutOfService, World, labels};
 
 use super::rollout::{OldPods, Rollout, rollout};
 use super::{
@@ -26,6 +26,8 @@ pub struct ObservedModel {
     pub pods: Vec<Arc<Pod>>,
     /// Whether the provider's proxy answers; false where no provider is named.
     pub provider_ready: bool,
+    /// The world that gateways were told to call.
+    pub told: Option<World>,
 }
 
 /// What should exist for a ModelDeployment, what should go, and why.
@@ -166,8 +168,9 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
         ));
     }
     let mut removals = Vec::new();
-    // Out of service, nothing is called: there is no proxy to wait for.
-    if observed.provider_ready || out_of_service.is_some() {
+    // Gateways first, then pods. Out of service, nothing is called: there is nothing to wait for.
+    let told = observed.told == Some(World::External);
+    if observed.provider_ready && told || out_of_service.is_some() {
         let why = || match out_of_service {
             Some(why) => format!("external is served and {}", why.field()),
             None => format!("external is served and the proxy of {provider} answers"),
@@ -182,10 +185,12 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
             .filter_map(|old| removal(ChildKind::Service, &**old, Guard::SpecOnly, why()));
         removals.extend(deployments.chain(services));
     } else if !observed.deployments.is_empty() {
-        decisions.push(Decision::new(
-            format!("engine pods of {} stay for now", owner.name()),
-            format!("the proxy of ExternalProvider {provider} does not answer yet"),
-        ));
+        let why = if observed.provider_ready {
+            "gateways are told first that calls go to the provider now".to_owned()
+        } else {
+            format!("the proxy of ExternalProvider {provider} does not answer yet")
+        };
+        decisions.push(Decision::new(format!("engine pods of {} stay for now", owner.name()), why));
     }
     let children = ModelChildren { deployment: None, service: None, state: PhantomData };
     ModelPlan { children, removals, revision: None, waiting: None, decisions }

@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use weighbridge_crds::condition::{self, Reason};
 use weighbridge_crds::{
-    ExternalProvider, ModelDeployment, ModelDeploymentStatus, OutOfService, Served as ServedNow, StartPhase,
-    labels,
+    ExternalProvider, ModelDeployment, ModelDeploymentStatus, OutOfService, StartPhase, World, labels,
 };
 
 use super::conditions::{Says, current, is_ready, merge, ours};
@@ -67,7 +66,7 @@ pub fn model(
 ) -> ModelDeploymentStatus {
     let old = model.status.clone().unwrap_or_default();
     let generation = model.metadata.generation.unwrap_or_default();
-    let (says, revision, served, phases) = match outcome {
+    let (mut says, revision, served, phases) = match outcome {
         // What was served before is still there: a spec that can't be served takes nothing down.
         ModelOutcome::Refused(refusal) => (
             refused(refusal, model.spec.suspend),
@@ -75,24 +74,31 @@ pub fn model(
             old.served.clone(),
             old.phases.clone(),
         ),
-        ModelOutcome::Applied { model, children, revision, waiting, said } => {
+        ModelOutcome::Applied { model: valid, children, revision, waiting, said } => {
             let revision = revision.as_ref().map(ToString::to_string);
-            let (says, served, phases) = match &model.served {
+            let (says, world, can_answer, phases) = match &valid.served {
                 Served::Open(open) => {
                     let view = PodsView::new(pods, revision.as_deref());
                     let phases = start_phases(&view, said, &old, revision.as_deref());
                     let so_far = SoFar { children, waiting: waiting.as_ref(), view: &view, said };
-                    let says = open_says(model, open, &so_far, &old.conditions);
-                    (says, served("Open", open.source.clone()), phases)
+                    let says = open_says(valid, open, &so_far, &old.conditions);
+                    (says, World::OpenWeights, view.ready() >= wanted_pods(valid), phases)
                 }
                 Served::Closed(closed) => {
-                    let says = closed_says(model.out_of_service, closed, provider, &old.conditions, now);
-                    (says, served("Closed", format!("{}/{}", closed.provider, closed.model)), Vec::new())
+                    let says = closed_says(valid.out_of_service, closed, provider, &old.conditions, now);
+                    let can_answer = provider.is_some_and(|seen| is_ready(&seen.provider));
+                    (says, World::External, can_answer, Vec::new())
                 }
             };
-            (says, revision, Some(served), phases)
+            // The world before goes on until this one can, whether it answers just now or not: it may again.
+            let before = model.world_before().filter(|_| !can_answer);
+            (says, revision, model.spec.served(before.unwrap_or(world)), phases)
         }
     };
+    let still = |served: &&weighbridge_crds::Served| served.world() == model.world_before();
+    if let Some(before) = served.as_ref().filter(|_| model.world_before().is_some()).filter(still) {
+        told_of_swap(&mut says, &before.model);
+    }
     let view = PodsView::new(pods, revision.as_deref());
     let count = |pods: usize| i32::try_from(pods).unwrap_or(i32::MAX);
     ModelDeploymentStatus {
@@ -118,8 +124,15 @@ fn start_phases(
     if phases.is_empty() && old.revision.as_deref() == revision { old.phases.clone() } else { phases }
 }
 
-fn served(backend: &str, model: String) -> ServedNow {
-    ServedNow { backend: backend.to_owned(), model }
+/// Who looks at why the model is not ready hears that callers are answered all the same.
+fn told_of_swap(says: &mut [Says], before: &str) {
+    for ready in says.iter_mut().filter(|says| says.type_ == condition::READY) {
+        ready.message = format!("{}; calls go to {before} until it can take over", ready.message);
+    }
+}
+
+fn wanted_pods(model: &ValidatedModel) -> usize {
+    usize::try_from(model.replicas).unwrap_or_default()
 }
 
 fn refused(refusal: &Refusal, suspended: bool) -> Vec<Says> {
@@ -169,7 +182,7 @@ fn open_says(model: &ValidatedModel, open: &Open, so_far: &SoFar<'_>, old: &[Con
             [condition::SCHEDULED, condition::ENGINE_READY, condition::READY].map(no);
         return vec![accepted, scheduled, engine, active(false), ready];
     }
-    let wanted = usize::try_from(model.replicas).unwrap_or_default();
+    let wanted = wanted_pods(model);
     let ready = view.ready();
     let scheduled = scheduled(wanted, children.deployment.as_ref(), view);
     let mut engine = engine(wanted, ready, view);

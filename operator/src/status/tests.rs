@@ -618,3 +618,84 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
     assert_eq!((status.revision, status.ready_replicas, status.replicas), (None, 0, 1));
     assert_eq!(reasons(&told(true))[4], "-Suspended", "whatever else is so");
 }
+
+/// What answers, and Ready, for a model in both worlds of which `served` answered last: with its engine's pod ready or not,
+/// and its provider.
+fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &str) -> (String, String) {
+    let mut spec =
+        json!({"openWeights": {"source": "hf://o/r/f"}, "external": {"provider": "p", "model": "large"}});
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let status = served.map(|backend| json!({"served": {"backend": backend, "model": "what was"}}));
+    let mut parent = parent(1, None);
+    parent.spec = serde_json::from_value(spec).unwrap();
+    parent.status = status.map(|status| serde_json::from_value(status).unwrap());
+    let found = provider(2, provided);
+    let references = ModelReferences {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        provider: Named::Found(found.clone()),
+    };
+    let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
+    let open = matches!(valid.served, validate::Served::Open(_));
+    let deployment = children(None).deployment.filter(|_| open);
+    let outcome = ModelOutcome::Applied {
+        model: Box::new(valid),
+        children: Box::new(ModelChildren { deployment, service: None, state: PhantomData }),
+        revision: open.then(revision),
+        waiting: None,
+        said: HashMap::new(),
+    };
+    let pods: Vec<_> = pod.into_iter().map(|ready| on_node("p", ready, json!({}))).collect();
+    let seen = ProviderSeen { provider: Arc::new(found), heard: Heard::NotYet };
+    let status = model(&parent, &outcome, &pods, Some(&seen), Timestamp::UNIX_EPOCH);
+    let served = status.served.clone().unwrap();
+    (format!("{} {}", served.backend, served.model), message(&status, "Ready"))
+}
+
+#[test]
+fn the_world_before_answers_until_the_next_one_can_take_over() {
+    let (open, closed) = ("Open hf://o/r/f", "Closed p/large");
+    let to = |serve: &str| json!({"serve": serve});
+    let with = |serve: &str, name: &str, value: Value| json!({"serve": serve, name: value});
+    let (up, starting, none) = (Some(true), Some(false), None);
+    for (fields, served, pod, provided, answers, swaps) in [
+        // To the closed world: its proxy decides.
+        (to("External"), Some("Open"), up, "False", open, true),
+        (to("External"), Some("Open"), up, "True", closed, false),
+        (to("External"), Some("Open"), none, "False", open, true),
+        // To the open one: every pod of the revision does.
+        (to("OpenWeights"), Some("Closed"), none, "True", closed, true),
+        (to("OpenWeights"), Some("Closed"), starting, "True", closed, true),
+        (to("OpenWeights"), Some("Closed"), up, "True", open, false),
+        (with("OpenWeights", "replicas", json!(2)), Some("Closed"), up, "True", closed, true),
+        // A provider that fails meanwhile may answer again.
+        (to("OpenWeights"), Some("Closed"), starting, "False", closed, true),
+        // No swap: the first word, and one that is over.
+        (to("External"), None, none, "False", closed, false),
+        (to("OpenWeights"), None, starting, "True", open, false),
+        (to("OpenWeights"), Some("Open"), starting, "True", open, false),
+        // The spec says that the world before must not; one that sleeps is woken by who asks.
+        (with("OpenWeights", "suspend", json!(true)), Some("Closed"), none, "True", open, false),
+        (with("OpenWeights", "replicas", json!(0)), Some("Closed"), none, "True", open, false),
+        (with("External", "suspend", json!(true)), Some("Open"), up, "False", closed, false),
+        (with("OpenWeights", "external", Value::Null), Some("Closed"), none, "True", open, false),
+        (with("External", "openWeights", Value::Null), Some("Open"), up, "False", closed, false),
+    ] {
+        let (now, ready) = swapping(fields.clone(), served, pod, provided);
+        let told = ready.contains("until it can take over");
+        assert_eq!((now.as_str(), told), (answers, swaps), "{fields} {served:?} {pod:?} {provided}: {ready}");
+    }
+}
+
+#[test]
+fn a_swap_whose_spec_is_refused_leaves_the_world_before() {
+    let mut parent = parent(1, None);
+    let spec = json!({"serve": "OpenWeights", "openWeights": {"source": "file:///f"}, "external": {"provider": "p", "model": "x"}});
+    parent.spec = serde_json::from_value(spec).unwrap();
+    parent.status =
+        Some(serde_json::from_value(json!({"served": {"backend": "Closed", "model": "p/x"}})).unwrap());
+    let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
+    let status = model(&parent, &refusal, &[], None, Timestamp::UNIX_EPOCH);
+    assert_eq!(status.served.as_ref().map(|served| served.backend.as_str()), Some("Closed"));
+    assert_eq!(message(&status, "Ready"), "words; calls go to p/x until it can take over");
+}

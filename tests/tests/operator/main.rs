@@ -10,6 +10,7 @@ mod external;
 mod harness;
 mod open;
 mod rollouts;
+mod swaps;
 mod trust;
 mod upstream;
 mod versions;

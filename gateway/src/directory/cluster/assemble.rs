@@ -59,7 +59,14 @@ fn entry(
         data_policy: None,
         adapters: Vec::new(),
     };
-    let world = model.spec.world();
+    let provider = model.spec.external.as_ref().map(|external| &external.provider);
+    let provider = provider.and_then(|name| facts.providers.get(namespace, name).map(|found| (name, found)));
+    let answers = |world| match world {
+        weighbridge_crds::World::OpenWeights => !at(engines, name).is_empty(),
+        weighbridge_crds::World::External => provider.is_some_and(|(name, _)| !at(proxies, name).is_empty()),
+    };
+    // Of a swap, the world before goes on while it can. Where it can't, nothing is lost by waiting for the next one.
+    let world = model.world_before().filter(|before| answers(*before)).or(model.spec.world());
     let barred = world.and_then(|world| absence::barred(model, world));
     match world {
         Some(weighbridge_crds::World::OpenWeights) => {
@@ -74,7 +81,7 @@ fn entry(
         }
         Some(weighbridge_crds::World::External) => {
             let external = model.spec.external.as_ref()?;
-            let provider = facts.providers.get(namespace, &external.provider);
+            let provider = provider.map(|(_, found)| found);
             let missing = || {
                 let why = format!("ExternalProvider `{}` does not exist", external.provider);
                 Absence::lasting("provider_not_found", why)

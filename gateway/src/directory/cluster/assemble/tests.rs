@@ -261,6 +261,50 @@ fn a_suspended_model_is_routed_nowhere_in_either_world() {
     }
 }
 
+/// `serve` and what the operator says that calls go to, with an engine pod and a proxy ready or not.
+#[test]
+fn the_world_before_is_called_until_the_next_one_can_answer() {
+    let (open, closed) = (World::Open, World::Closed);
+    let endpoints = |ready: bool| json!([{"addresses": ["10.0.1.1"], "conditions": {"ready": ready}}]);
+    let both = json!({"openWeights": {"source": "hf://o/r/f.gguf"}, "external": {"provider": "acme", "model": "gpt-x"}});
+    for (serve, served, engine, proxy, fields, expected, answers) in [
+        ("External", Some("Open"), true, true, json!({}), open, true),
+        ("External", Some("Open"), true, false, json!({}), open, true),
+        ("OpenWeights", Some("Closed"), true, true, json!({}), closed, true),
+        ("OpenWeights", Some("Closed"), false, true, json!({}), closed, true),
+        // What can't answer leaves its place, at once.
+        ("External", Some("Open"), false, true, json!({}), closed, true),
+        ("External", Some("Open"), false, false, json!({}), closed, false),
+        ("OpenWeights", Some("Closed"), true, false, json!({}), open, true),
+        ("OpenWeights", Some("Closed"), false, false, json!({}), open, false),
+        // Nobody says: the spec counts. Nor is one world ever called because the other one fails.
+        ("External", None, true, false, json!({}), closed, false),
+        ("External", Some("Closed"), true, false, json!({}), closed, false),
+        ("OpenWeights", Some("Open"), false, true, json!({}), open, false),
+        ("OpenWeights", Some("Borrowed"), false, true, json!({}), open, false),
+        // The spec says that the world before must not.
+        ("OpenWeights", Some("Closed"), false, true, json!({"suspend": true}), open, false),
+        ("OpenWeights", Some("Closed"), false, true, json!({"replicas": 0}), open, false),
+        ("OpenWeights", Some("Closed"), false, true, json!({"external": null}), open, false),
+        ("External", Some("Open"), true, false, json!({"openWeights": null}), closed, false),
+    ] {
+        let mut spec = both.clone();
+        spec["serve"] = json!(serve);
+        spec.as_object_mut().expect("fields").extend(fields.as_object().expect("fields").clone());
+        let mut model = model("m", spec);
+        if let Some(backend) = served {
+            model["status"] = json!({"served": {"backend": backend, "model": "what was"}});
+        }
+        let slices = (
+            slice("e", labels::MODEL, "m", endpoints(engine)),
+            slice("p", labels::PROVIDER, "acme", endpoints(proxy)),
+        );
+        let entry = entries(&facts(vec![model], vec![slices.0], vec![slices.1])).remove(0);
+        let found = (entry.world, !entry.endpoints.is_empty());
+        assert_eq!(found, (expected, answers), "{serve} {served:?} {engine} {proxy} {fields}");
+    }
+}
+
 #[test]
 fn serve_chooses_between_two_arms() {
     let spec = json!({
