@@ -10,8 +10,11 @@ pub const MODEL_UID: &str = "serving.weighbridge.dev/model-uid";
 pub const PROVIDER: &str = "serving.weighbridge.dev/provider";
 /// On a proxy's children: the ExternalProvider's UID.
 pub const PROVIDER_UID: &str = "serving.weighbridge.dev/provider-uid";
-/// Hash of the pod template that a Deployment was made from.
+/// Hash of the pod template that a Deployment, or the record of a past one, was made from.
 pub const REVISION: &str = "serving.weighbridge.dev/revision";
+
+/// Annotation on the Deployment of a revision: the part of the spec that makes it, as JSON.
+pub const MADE_FROM: &str = "serving.weighbridge.dev/made-from";
 
 /// Port, and its name, on which engines and proxies answer.
 pub const SERVING_PORT: u16 = 8000;

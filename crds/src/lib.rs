@@ -16,6 +16,7 @@ pub mod labels;
 pub mod manifest;
 mod model_access;
 mod model_deployment;
+mod past_revision;
 mod precision;
 mod provider_state;
 mod resource_profile;
@@ -37,6 +38,7 @@ pub use model_deployment::{
     Adapter, DEFAULT_DRAIN, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec,
     ModelDeploymentStatus, OpenWeights, OutOfService, Resources, StartPhase, World,
 };
+pub use past_revision::{PastRevision, newest_first};
 pub use precision::{KvCacheType, Quantization, UnknownWord};
 pub use provider_state::{
     KeyCondition, KeyState, ListedModel, ModelList, ProviderState, ResidencyMismatch, UpstreamError,

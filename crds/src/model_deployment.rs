@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Hold, KvCacheType, Quantization, Rollout, SecretKey, Served, Sleep, TimeSpan};
+use crate::{Hold, KvCacheType, PastRevision, Quantization, Rollout, SecretKey, Served, Sleep, TimeSpan};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -340,6 +340,9 @@ pub struct ModelDeploymentStatus {
     /// container ran (`pulled`), then the engine's own, as its metric `weighbridge_cold_start_seconds` names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<StartPhase>,
+    /// Revisions before this one, the newest first; `weighbridge rollback` brings one back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<PastRevision>,
 }
 
 /// A part of a start.

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use weighbridge_crds::{ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile, World};
 use weighbridge_operator::plan::{
-    self, Bounds, Guard, Images, ModelPlan, ObservedModel, PullPolicy, Revision,
+    self, Bounds, ChildKind, Guard, Images, ModelPlan, ObservedModel, PullPolicy, Revision,
 };
 use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place, ProfileSeen};
 
@@ -33,6 +33,15 @@ fn profile() -> ResourceProfile {
     .unwrap()
 }
 
+fn provider() -> ExternalProvider {
+    serde_json::from_value(
+        json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider",
+        "metadata": {"name": "p", "namespace": "n", "uid": "x"}, "spec": {"kind": "OpenAI",
+            "apiKeys": [{"name": "s", "key": "k"}]}}),
+    )
+    .unwrap()
+}
+
 /// The plan for a model whose spec has these fields beside its source.
 fn plan(fields: Value, observed: &ObservedModel) -> ModelPlan {
     let mut spec = json!({"openWeights": {"source": "hf://o/r/f.gguf"}});
@@ -45,7 +54,7 @@ fn plan(fields: Value, observed: &ObservedModel) -> ModelPlan {
     let references = ModelReferences {
         profile: if named { Named::Found(profile()) } else { Named::Unnamed },
         token: KeyLookup::Unnamed,
-        provider: Named::Unnamed,
+        provider: if spec["external"].is_object() { Named::Found(provider()) } else { Named::Unnamed },
     };
     plan::model(&validate::model(&model, &references, Place::Cluster).unwrap(), observed, &images())
 }
@@ -175,4 +184,122 @@ fn many_old_pods_are_counted_and_a_few_named() {
     let plan = plan(replace(), &ObservedModel { pods, ..ObservedModel::default() });
     let waiting = plan.waiting.expect("four").to_string();
     assert_eq!(waiting, "4 pods of an old revision are not gone yet: a, b, c, …");
+}
+
+/// The Deployment that a plan makes, as it is there afterwards.
+fn made(plan: ModelPlan) -> Arc<Deployment> {
+    let mut made = plan.children.deployment.expect("nothing is waited for");
+    made.metadata.uid = Some(format!("uid of {}", made.name_any()));
+    made.status = serde_json::from_value(json!({"readyReplicas": 1})).unwrap();
+    Arc::new(made)
+}
+
+fn context(length: i32, more: Value) -> Value {
+    let mut fields =
+        json!({"openWeights": {"source": "hf://o/r/f.gguf", "engine": {"contextLength": length}}});
+    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    fields
+}
+
+/// The record that `plan` makes, as it is there afterwards.
+fn recorded(plan: &ModelPlan) -> Arc<ControllerRevision> {
+    let [record] = plan.records.as_slice() else { panic!("{:?}", plan.records) };
+    let mut record = record.clone();
+    record.metadata.uid = Some(format!("uid of record {}", record.name_any()));
+    Arc::new(record)
+}
+
+#[test]
+fn a_revision_is_recorded_when_another_one_is_asked_for_and_not_before() {
+    for more in [json!({}), replace()] {
+        let first = plan(context(64, more.clone()), &ObservedModel::default());
+        assert!(first.records.is_empty(), "nothing more is written before there is a second one");
+        let old = made(first);
+        let mut observed = ObservedModel { deployments: vec![Arc::clone(&old)], ..ObservedModel::default() };
+        assert!(plan(context(64, more.clone()), &observed).records.is_empty());
+        let second = plan(context(128, more.clone()), &observed);
+        let record = recorded(&second);
+        assert_eq!((record.name_any(), record.revision), (old.name_any(), 1));
+        let data = record.data.as_ref().expect("data").0.clone();
+        assert_eq!(data, json!({"spec": {"openWeights": context(64, json!({}))["openWeights"]}}));
+        // It is there, and nothing is written again.
+        observed.history = vec![record];
+        assert!(plan(context(128, more), &observed).records.is_empty());
+    }
+}
+
+#[test]
+fn what_is_asked_for_again_is_history_no_more() {
+    let (old, new) = (context(64, json!({})), context(128, json!({})));
+    let first = made(plan(old.clone(), &ObservedModel::default()));
+    let mut observed = ObservedModel { deployments: vec![Arc::clone(&first)], ..ObservedModel::default() };
+    let rolled = plan(new, &observed);
+    observed.history = vec![recorded(&rolled)];
+    observed.deployments.push(made(rolled));
+    let back = plan(old.clone(), &observed);
+    let second = recorded(&back);
+    assert!(second.name_any() != first.name_any(), "the other one is over now");
+    let forgotten: Vec<_> =
+        back.removals.iter().filter(|removal| removal.kind == ChildKind::ControllerRevision).collect();
+    assert_eq!(forgotten.iter().map(|gone| &gone.name).collect::<Vec<_>>(), [&first.name_any()]);
+    // By Replace it is kept until it is there again: what is asked for meanwhile may be another one.
+    let mut waiting = old;
+    waiting["rollout"] = json!({"strategy": "Replace"});
+    observed.deployments.remove(0);
+    observed.pods = vec![pod("x", "other", going(), "Running")];
+    let waiting = plan(waiting, &observed);
+    assert!(waiting.waiting.is_some());
+    assert!(!waiting.removals.iter().any(|removal| removal.kind == ChildKind::ControllerRevision));
+}
+
+#[test]
+fn the_oldest_records_go_and_never_one_whose_pods_are_there() {
+    let old = made(plan(context(64, json!({})), &ObservedModel::default()));
+    let mut observed = ObservedModel { deployments: vec![Arc::clone(&old)], ..ObservedModel::default() };
+    let template = recorded(&plan(context(128, json!({})), &observed));
+    let record = |name: &str, generation: i64| {
+        let mut record = (*template).clone();
+        (record.metadata.name, record.metadata.uid) = (Some(name.to_owned()), Some(name.to_owned()));
+        record.revision = generation;
+        Arc::new(record)
+    };
+    // The oldest of twelve still has its pods.
+    observed.history = (1..12).map(|number| record(&format!("m-{number}"), number)).collect();
+    observed.history.push(record(&old.name_any(), 0));
+    let plan = plan(context(128, json!({})), &observed);
+    let gone: Vec<_> =
+        plan.removals.iter().filter(|removal| removal.kind == ChildKind::ControllerRevision).collect();
+    assert_eq!(gone.iter().map(|gone| gone.name.as_str()).collect::<Vec<_>>(), ["m-1"]);
+    assert!(plan.records.is_empty());
+}
+
+/// With the arm in the spec, `serve` brings it back.
+#[test]
+fn a_swap_records_what_the_spec_does_not_hold_any_more() {
+    let old = made(plan(context(64, json!({})), &ObservedModel::default()));
+    let observed = ObservedModel {
+        deployments: vec![old],
+        provider_ready: true,
+        told: Some(World::External),
+        ..ObservedModel::default()
+    };
+    let external = json!({"provider": "p", "model": "x"});
+    for (length, records) in [(64, 0), (128, 1)] {
+        let swapped = json!({"serve": "External", "external": external});
+        let swap = plan(context(length, swapped), &observed);
+        assert_eq!((swap.records.len(), swap.removals.len()), (records, 1), "{length}");
+    }
+    let alone = plan(json!({"openWeights": null, "external": external}), &observed);
+    assert_eq!(alone.records.len(), 1);
+}
+
+/// It would be brought back by the spec that there is.
+#[test]
+fn a_revision_of_the_same_spec_is_no_history() {
+    let mut old = (*made(plan(context(64, json!({})), &ObservedModel::default()))).clone();
+    old.metadata.name = Some("m-of-an-earlier-image".to_owned());
+    let observed = ObservedModel { deployments: vec![Arc::new(old)], ..ObservedModel::default() };
+    let same = plan(context(64, json!({})), &observed);
+    assert!(same.records.is_empty() && same.children.deployment.is_some());
+    assert_eq!(plan(context(128, json!({})), &observed).records.len(), 1);
 }

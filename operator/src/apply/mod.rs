@@ -169,7 +169,7 @@ async fn model_in(
     plan: &ModelPlan,
     observed: &ObservedModel,
 ) -> Result<ModelChildren<Applied>, ApplyError> {
-    let ModelPlan { children, removals, revision: _, waiting: _, decisions } = plan;
+    let ModelPlan { children, records, removals, revision: _, waiting: _, decisions } = plan;
     let ModelChildren { deployment, service, state: _ } = children;
     let why = decisions.first().map(|decision| decision.why.as_str()).unwrap_or_default();
     // The address first: a pod that is ready early is then found at once.
@@ -183,6 +183,9 @@ async fn model_in(
         Some(wanted) => Some(pass.ensure(wanted, &observed.deployments, why).await?),
         None => None,
     };
+    for record in records {
+        Box::pin(pass.record(record, "another revision is asked for")).await?;
+    }
     for removal in removals {
         // Boxed like the slow half of `ensure`: a large future, seldom needed.
         Box::pin(pass.remove(removal)).await?;

@@ -2,7 +2,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -161,6 +161,26 @@ where
         Ok(self.note(verb, &kind, &name, why))
     }
 
+    /// Makes what is made once and never changed. What is there already is it.
+    pub async fn record<K: Child>(&mut self, wanted: &K, why: &str) -> Result<(), ApplyError> {
+        let (api, kind, name) = (self.api::<K>(), K::kind(&()), wanted.name_any());
+        let live = self.means.caller.read(&kind, api.get_opt(&name));
+        let (parent, live) = futures::join!(self.parent_is_current(), live);
+        self.confirm(parent?)?;
+        match live? {
+            None => {
+                self.patch(&api, &name, &value(wanted), false).await?;
+                self.note(Verb::Created, &kind, &name, why);
+                Ok(())
+            }
+            Some(live) if self.is_ours(&live) => Ok(()),
+            Some(live) => {
+                let owner = owner_in_words(&live);
+                Err(ApplyError::NotOwned { kind: kind.into_owned(), name, owner })
+            }
+        }
+    }
+
     /// Deletes what a plan wants gone, if its guard still holds on the server.
     pub async fn remove(&mut self, removal: &Removal) -> Result<(), ApplyError> {
         let Removal { kind, name, uid, guard, why } = removal;
@@ -176,6 +196,10 @@ where
             ChildKind::NetworkPolicy => {
                 ("NetworkPolicy", self.version_to_delete::<NetworkPolicy>(name, uid, guard, |_| true).await?)
             }
+            ChildKind::ControllerRevision => (
+                "ControllerRevision",
+                self.version_to_delete::<ControllerRevision>(name, uid, guard, |_| true).await?,
+            ),
         };
         let Some(resource_version) = version else { return Ok(()) };
         let parameters = DeleteParams {
@@ -190,6 +214,7 @@ where
             ChildKind::Deployment => self.delete::<Deployment>(name, &parameters).await?,
             ChildKind::Service => self.delete::<Service>(name, &parameters).await?,
             ChildKind::NetworkPolicy => self.delete::<NetworkPolicy>(name, &parameters).await?,
+            ChildKind::ControllerRevision => self.delete::<ControllerRevision>(name, &parameters).await?,
         }
         self.means.settled.forget(uid);
         self.note(Verb::Deleted, kind_name, name, why);

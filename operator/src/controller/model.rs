@@ -43,7 +43,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) if model.spec.suspend => {
             // Taking out of service needs nothing of what the spec can't give.
-            let plan = plan::suspended(&found.observed);
+            let plan = plan::suspended(&owner, &found.observed);
             apply::model(&context.means, &owner, &plan, &found.observed, &mut changes)
                 .await
                 .map(|_| ModelOutcome::Refused(refusal))
@@ -96,8 +96,7 @@ async fn update_status(
     found: &dereference::Model,
     context: &Context,
 ) -> Result<Option<Duration>, ReconcileError> {
-    let wanted =
-        status::model(model, outcome, &found.observed.pods, found.provider.as_ref(), Timestamp::now());
+    let wanted = status::model(model, outcome, &found.observed, found.provider.as_ref(), Timestamp::now());
     if let Some(later) = context.paces.wait(owner.uid(), model.status.as_ref(), &wanted) {
         return Ok(Some(later));
     }

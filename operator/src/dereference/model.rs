@@ -65,6 +65,7 @@ pub async fn model(
             deployments,
             services: stores.services.of(&uid),
             pods: stores.pods.of(&uid),
+            history: stores.history.of(&uid),
             provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
             told: model.status.as_ref().and_then(|status| status.served.as_ref()?.world()),
         },

@@ -7,6 +7,7 @@
 mod bounds;
 pub mod certificate;
 mod engine_pod;
+mod history;
 mod images;
 mod model;
 pub(crate) mod names;
@@ -92,6 +93,8 @@ pub enum ChildKind {
     Service,
     /// `networking.k8s.io/v1` NetworkPolicy.
     NetworkPolicy,
+    /// `apps/v1` ControllerRevision: the record of a past revision.
+    ControllerRevision,
 }
 
 /// A child that is to go.

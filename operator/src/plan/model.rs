@@ -1,12 +1,14 @@
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use weighbridge_crds::{OutOfService, World, labels};
 
+use super::history::{Asked, History, history};
 use super::rollout::{OldPods, Rollout, rollout};
 use super::{
     ChildKind, Decision, Guard, Images, ModelChildren, Prepared, Removal, Revision, engine_pod, names,
@@ -24,6 +26,8 @@ pub struct ObservedModel {
     pub services: Vec<Arc<Service>>,
     /// Pods of every revision.
     pub pods: Vec<Arc<Pod>>,
+    /// Records of past revisions.
+    pub history: Vec<Arc<ControllerRevision>>,
     /// Whether the provider's proxy answers; false where no provider is named.
     pub provider_ready: bool,
     /// The world that gateways were told to call.
@@ -35,6 +39,8 @@ pub struct ObservedModel {
 pub struct ModelPlan {
     /// What should exist.
     pub children: ModelChildren<Prepared>,
+    /// Past revisions to be recorded, before anything goes.
+    pub records: Vec<ControllerRevision>,
     /// What should go.
     pub removals: Vec<Removal>,
     /// Revision of the engine's pods; none where a closed API answers, or none may be made yet.
@@ -57,24 +63,30 @@ pub fn model(model: &ValidatedModel, observed: &ObservedModel, images: &Images) 
 }
 
 /// What goes where a model is suspended whose spec can't be served: its pods, and nothing comes.
-pub fn suspended(observed: &ObservedModel) -> ModelPlan {
+pub fn suspended(owner: &Owner, observed: &ObservedModel) -> ModelPlan {
     let why = OutOfService::Suspended.field();
+    let mut decisions = vec![Decision::new("no pods", why)];
+    // All of them are of a spec before this one.
+    let nothing = Asked { deployment: None, may_come: false, made_from: None };
+    let History { records, removals: forgotten } = history(owner, &nothing, observed, &mut decisions);
     let removals = observed
         .deployments
         .iter()
         .filter_map(|old| removal(ChildKind::Deployment, &**old, Guard::SpecOnly, why.to_owned()));
     ModelPlan {
-        removals: removals.collect(),
+        removals: removals.chain(forgotten).collect(),
+        records,
         children: ModelChildren { deployment: None, service: None, state: PhantomData },
         revision: None,
         waiting: None,
-        decisions: vec![Decision::new("no pods", why)],
+        decisions,
     }
 }
 
 fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, images: &Images) -> ModelPlan {
     // What waits, gateways hold: no child knows of it.
-    let ValidatedModel { owner, replicas, out_of_service, served: _, hold: _, strategy: _ } = model;
+    let ValidatedModel { owner, replicas, out_of_service, served: _, hold: _, strategy: _, made_from } =
+        model;
     let replicas = *replicas;
     let mut decisions = Vec::new();
     let template = engine_pod::template(owner, open, images, &mut decisions);
@@ -100,9 +112,14 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         rollout(model, open, (&name, &revision), observed, &mut decisions);
     removals.extend(strangers(&observed.services, &service_name));
     let may_come = waiting.is_none();
+    // The record of what is not made again yet stays: another one may be asked for meanwhile.
+    let asked = Asked { deployment: Some(&name), may_come, made_from: made_from.as_deref() };
+    let History { records, removals: forgotten } = history(owner, &asked, observed, &mut decisions);
+    removals.extend(forgotten);
     ModelPlan {
         children: ModelChildren {
-            deployment: may_come.then(|| deployment(owner, name, replicas, template, &revision)),
+            deployment: may_come
+                .then(|| deployment(owner, name, replicas, template, &revision, made_from.as_deref())),
             service: Some(service(
                 owner,
                 service_name,
@@ -111,6 +128,7 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
             )),
             state: PhantomData,
         },
+        records,
         removals,
         revision: may_come.then_some(revision),
         waiting,
@@ -124,14 +142,18 @@ fn deployment(
     replicas: i32,
     mut template: PodTemplateSpec,
     revision: &Revision,
+    made_from: Option<&str>,
 ) -> Deployment {
     let mut labels = names::model_labels(owner);
     labels.insert(labels::REVISION.to_owned(), revision.to_string());
     let mut selector = names::model_selector(owner);
     selector.insert(labels::REVISION.to_owned(), revision.to_string());
     template.metadata.get_or_insert_default().labels = Some(labels.clone());
+    let mut metadata = names::child(owner, name, labels);
+    metadata.annotations =
+        made_from.map(|part| BTreeMap::from([(labels::MADE_FROM.to_owned(), part.to_owned())]));
     Deployment {
-        metadata: names::child(owner, name, labels),
+        metadata,
         spec: Some(DeploymentSpec {
             replicas: Some(replicas),
             // The template never changes, so that old ReplicaSets could only be drift.
@@ -149,7 +171,8 @@ pub(super) fn pods(replicas: i32) -> String {
 }
 
 fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel) -> ModelPlan {
-    let ValidatedModel { owner, replicas: _, out_of_service, served: _, hold: _, strategy: _ } = valid;
+    let ValidatedModel { owner, replicas: _, out_of_service, served: _, hold: _, strategy: _, made_from } =
+        valid;
     let Closed { provider, model, kept_replicas } = closed;
     let mut decisions = vec![Decision::new(
         "no pods",
@@ -167,7 +190,7 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
             "it counts engine pods, and external is served, which has none",
         ));
     }
-    let mut removals = Vec::new();
+    let (mut records, mut removals) = (Vec::new(), Vec::new());
     // Gateways first, then pods. Out of service, nothing is called: there is nothing to wait for.
     let told = observed.told == Some(World::External);
     if observed.provider_ready && told || out_of_service.is_some() {
@@ -184,6 +207,10 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
             .iter()
             .filter_map(|old| removal(ChildKind::Service, &**old, Guard::SpecOnly, why()));
         removals.extend(deployments.chain(services));
+        let asked = Asked { deployment: None, may_come: false, made_from: made_from.as_deref() };
+        let history = history(owner, &asked, observed, &mut decisions);
+        records = history.records;
+        removals.extend(history.removals);
     } else if !observed.deployments.is_empty() {
         let why = if observed.provider_ready {
             "gateways are told first that calls go to the provider now".to_owned()
@@ -193,7 +220,7 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
         decisions.push(Decision::new(format!("engine pods of {} stay for now", owner.name()), why));
     }
     let children = ModelChildren { deployment: None, service: None, state: PhantomData };
-    ModelPlan { children, removals, revision: None, waiting: None, decisions }
+    ModelPlan { children, records, removals, revision: None, waiting: None, decisions }
 }
 
 /// Services of ours under a name that is not planned any more.

@@ -2,12 +2,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use weighbridge_crds::condition::{self, Reason};
 use weighbridge_crds::{
-    ExternalProvider, ModelDeployment, ModelDeploymentStatus, OutOfService, StartPhase, World, labels,
+    ExternalProvider, ModelDeployment, ModelDeploymentStatus, OutOfService, PastRevision, StartPhase, World,
+    labels, newest_first,
 };
 
 use super::conditions::{Says, current, is_ready, merge, ours};
@@ -15,7 +15,7 @@ use super::pods::PodsView;
 use super::start;
 use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
 use crate::engines::Said;
-use crate::plan::{Applied, ModelChildren, OldPods, Revision, of_gpus};
+use crate::plan::{Applied, ModelChildren, ObservedModel, OldPods, Revision, of_gpus};
 use crate::proxies::Heard;
 use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
 
@@ -60,10 +60,11 @@ pub struct ProviderSeen {
 pub fn model(
     model: &ModelDeployment,
     outcome: &ModelOutcome,
-    pods: &[Arc<Pod>],
+    observed: &ObservedModel,
     provider: Option<&ProviderSeen>,
     now: Timestamp,
 ) -> ModelDeploymentStatus {
+    let pods = &observed.pods[..];
     let old = model.status.clone().unwrap_or_default();
     let generation = model.metadata.generation.unwrap_or_default();
     let (mut says, revision, served, phases) = match outcome {
@@ -107,10 +108,19 @@ pub fn model(
         replicas: count(view.all),
         ready_replicas: count(view.ready()),
         selector: model.metadata.uid.as_ref().map(|uid| format!("{}={uid}", labels::MODEL_UID)),
-        revision,
+        revision: revision.clone(),
         served,
         phases,
+        history: history(observed, revision.as_deref()),
     }
+}
+
+/// What may be brought back. What is there again is none of it, though its record goes a moment later.
+fn history(observed: &ObservedModel, current: Option<&str>) -> Vec<PastRevision> {
+    let mut records: Vec<_> = observed.history.iter().map(AsRef::as_ref).collect();
+    newest_first::<&ControllerRevision>(&mut records);
+    let past = records.into_iter().filter_map(PastRevision::of);
+    past.filter(|past| current != Some(past.revision.as_str())).collect()
 }
 
 /// How the last start of this revision went. An operator that was started anew knows it only once it has asked.

@@ -107,7 +107,11 @@ fn derived(
         revision: Some(revision()),
         waiting: None,
     };
-    model(&parent, &outcome, pods, None, Timestamp::UNIX_EPOCH)
+    model(&parent, &outcome, &seen(pods), None, Timestamp::UNIX_EPOCH)
+}
+
+fn seen(pods: &[Arc<Pod>]) -> ObservedModel {
+    ObservedModel { pods: pods.to_vec(), ..ObservedModel::default() }
 }
 
 fn reasons(status: &ModelDeploymentStatus) -> Vec<String> {
@@ -271,7 +275,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
         revision: Some(revision()),
         waiting: None,
     };
-    assert_eq!(model(&parent, &outcome, &[b, a], None, Timestamp::MAX), first);
+    assert_eq!(model(&parent, &outcome, &seen(&[b, a]), None, Timestamp::MAX), first);
 }
 
 #[test]
@@ -279,7 +283,7 @@ fn a_time_of_transition_moves_with_the_status_only() {
     let first = derived(1, None, &[], None);
     let parent = parent(1, Some(&first));
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
-    let refused = model(&parent, &refusal, &[], None, Timestamp::MAX);
+    let refused = model(&parent, &refusal, &seen(&[]), None, Timestamp::MAX);
     let time = |status: &ModelDeploymentStatus, type_: &str| {
         status
             .conditions
@@ -300,7 +304,7 @@ fn a_spec_that_is_refused_still_tells_what_answers() {
     let first = derived(1, None, &[on_node("p", true, json!({}))], None);
     let parent = parent(1, Some(&first));
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
-    let refused = model(&parent, &refusal, &[on_node("p", true, json!({}))], None, Timestamp::MAX);
+    let refused = model(&parent, &refusal, &seen(&[on_node("p", true, json!({}))]), None, Timestamp::MAX);
     assert_eq!(reasons(&refused), ["-InvalidSpec", "+NotSuspended", "-InvalidSpec"]);
     assert_eq!((refused.revision, refused.served, refused.ready_replicas), (first.revision, first.served, 1));
 }
@@ -344,7 +348,7 @@ fn external_after(
         said: HashMap::new(),
     };
     let seen = ProviderSeen { provider: Arc::new(found.clone()), heard };
-    model(&parent, &outcome, &[], Some(&seen), Timestamp::UNIX_EPOCH)
+    model(&parent, &outcome, &ObservedModel::default(), Some(&seen), Timestamp::UNIX_EPOCH)
 }
 
 #[test]
@@ -512,7 +516,7 @@ fn a_suspended_model_says_so_in_either_world_whatever_its_replicas() {
     let mut parent = parent(1, None);
     parent.spec.suspend = true;
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
-    let refused = model(&parent, &refusal, &[], None, Timestamp::UNIX_EPOCH);
+    let refused = model(&parent, &refusal, &seen(&[]), None, Timestamp::UNIX_EPOCH);
     assert_eq!(reasons(&refused), ["-InvalidSpec", "-Suspended", "-Suspended"]);
 }
 
@@ -546,7 +550,7 @@ fn what_becomes_of_a_gpu_is_told() {
             waiting: None,
         };
         let pods = [on_node("p", true, json!({}))];
-        let status = model(&parent, &outcome, &pods, None, Timestamp::UNIX_EPOCH);
+        let status = model(&parent, &outcome, &seen(&pods), None, Timestamp::UNIX_EPOCH);
         ["Accepted", "Ready"].map(|type_| {
             let message = message(&status, type_);
             let told = ["/readyz say why", "shared out to 2 GPUs", "the CPU computes: no driver"];
@@ -574,7 +578,13 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
             revision: Some(revision()),
             waiting: None,
         };
-        model(&parent(1, old), &outcome, &[on_node("p", ready, json!({}))], None, Timestamp::UNIX_EPOCH)
+        model(
+            &parent(1, old),
+            &outcome,
+            &seen(&[on_node("p", ready, json!({}))]),
+            None,
+            Timestamp::UNIX_EPOCH,
+        )
     };
     let words = "fetching the model (download: 120 of 500 MB)";
     let starting = told(false, Some(Said::Starting(words.to_owned())), None);
@@ -609,7 +619,7 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
             waiting,
             said: HashMap::new(),
         };
-        model(&parent, &outcome, &observed.pods, None, Timestamp::UNIX_EPOCH)
+        model(&parent, &outcome, &observed, None, Timestamp::UNIX_EPOCH)
     };
     let status = told(false);
     let waits = "-WaitingForOldPods";
@@ -646,8 +656,8 @@ fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &s
         said: HashMap::new(),
     };
     let pods: Vec<_> = pod.into_iter().map(|ready| on_node("p", ready, json!({}))).collect();
-    let seen = ProviderSeen { provider: Arc::new(found), heard: Heard::NotYet };
-    let status = model(&parent, &outcome, &pods, Some(&seen), Timestamp::UNIX_EPOCH);
+    let provided = ProviderSeen { provider: Arc::new(found), heard: Heard::NotYet };
+    let status = model(&parent, &outcome, &seen(&pods), Some(&provided), Timestamp::UNIX_EPOCH);
     let served = status.served.clone().unwrap();
     (format!("{} {}", served.backend, served.model), message(&status, "Ready"))
 }
@@ -695,7 +705,43 @@ fn a_swap_whose_spec_is_refused_leaves_the_world_before() {
     parent.status =
         Some(serde_json::from_value(json!({"served": {"backend": "Closed", "model": "p/x"}})).unwrap());
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
-    let status = model(&parent, &refusal, &[], None, Timestamp::UNIX_EPOCH);
+    let status = model(&parent, &refusal, &seen(&[]), None, Timestamp::UNIX_EPOCH);
     assert_eq!(status.served.as_ref().map(|served| served.backend.as_str()), Some("Closed"));
     assert_eq!(message(&status, "Ready"), "words; calls go to p/x until it can take over");
+}
+
+#[test]
+fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
+    let record = |name: &str, generation: i64| {
+        let labels = json!({"serving.weighbridge.dev/revision": name});
+        let data = json!({"spec": {"openWeights": {"source": format!("hf://o/{name}/f")}}});
+        Arc::new(
+            serde_json::from_value(json!({"metadata": {"name": format!("m-{name}"), "labels": labels,
+            "creationTimestamp": "2026-03-05T12:00:00Z"}, "revision": generation, "data": data}))
+            .unwrap(),
+        )
+    };
+    let now = revision();
+    let observed = ObservedModel {
+        history: vec![record("a", 2), record("b", 4), record(now.as_str(), 3)],
+        ..ObservedModel::default()
+    };
+    let references =
+        ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+    let parent = parent(1, None);
+    let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
+    let applied = ModelOutcome::Applied {
+        model: Box::new(valid),
+        children: Box::new(children(None)),
+        revision: Some(now),
+        waiting: None,
+        said: HashMap::new(),
+    };
+    let refused = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
+    for (outcome, wanted) in [(applied, 2), (refused, 3)] {
+        let history = model(&parent, &outcome, &observed, None, Timestamp::UNIX_EPOCH).history;
+        assert_eq!(history.len(), wanted);
+        assert_eq!((history[0].revision.as_str(), history[0].source.as_str()), ("b", "hf://o/b/f"));
+        assert!(history[0].superseded_at.is_some());
+    }
 }

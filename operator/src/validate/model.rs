@@ -33,6 +33,8 @@ pub struct ValidatedModel {
     pub hold: Hold,
     /// How one revision follows another; no pod knows of it.
     pub strategy: RolloutStrategy,
+    /// The part of the spec that makes the revision of engine pods, as JSON; none where no weights are named.
+    pub made_from: Option<String>,
 }
 
 /// The arm that answers; the other one is valid too, but is not in the cluster.
@@ -217,6 +219,7 @@ pub fn model(
         served,
         hold: spec.hold.unwrap_or_default(),
         strategy: spec.rollout.unwrap_or_default().strategy,
+        made_from: spec.of_revision().map(|part| part.to_string()),
     })
 }
 

@@ -1,8 +1,9 @@
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Resource, ResourceExt};
-use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
+use serde_json::json;
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile, labels};
 
 /// Drops what no step of reconcile reads, before it is kept.
 pub trait Prune {
@@ -10,7 +11,7 @@ pub trait Prune {
     fn prune(&mut self);
 }
 
-/// managedFields are often half of an object, and annotations of ours do not exist.
+/// managedFields are often half of an object, and annotations of ours are on Deployments alone.
 fn bookkeeping<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
     object.meta_mut().managed_fields = None;
@@ -25,6 +26,25 @@ impl Prune for Pod {
     }
 }
 
+impl Prune for Deployment {
+    fn prune(&mut self) {
+        let made_from = self.annotations_mut().remove_entry(labels::MADE_FROM);
+        bookkeeping(self);
+        self.metadata.annotations = made_from.map(|entry| [entry].into());
+    }
+}
+
+impl Prune for ControllerRevision {
+    fn prune(&mut self) {
+        bookkeeping(self);
+        // Of what it holds the source alone is told.
+        if let Some(data) = &mut self.data {
+            data.0 =
+                json!({"spec": {"openWeights": {"source": data.0["spec"]["openWeights"]["source"].take()}}});
+        }
+    }
+}
+
 macro_rules! prune_bookkeeping {
     ($($kind:ty),+) => {
         $(impl Prune for $kind {
@@ -35,12 +55,4 @@ macro_rules! prune_bookkeeping {
     };
 }
 
-prune_bookkeeping!(
-    Deployment,
-    Service,
-    NetworkPolicy,
-    ModelDeployment,
-    ExternalProvider,
-    ModelAccess,
-    ResourceProfile
-);
+prune_bookkeeping!(Service, NetworkPolicy, ModelDeployment, ExternalProvider, ModelAccess, ResourceProfile);

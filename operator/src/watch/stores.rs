@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::DeserializeGuard;
@@ -23,7 +23,7 @@ use crate::plan::MANAGED_BY_KEY;
 use crate::status;
 
 /// Kinds that are watched.
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 /// Namespaces that an operator looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Stores {
     pub network_policies: Index<NetworkPolicy>,
     /// Our pods.
     pub pods: Index<Pod>,
+    /// Our records of past revisions.
+    pub history: Index<ControllerRevision>,
     synced: tokio::sync::watch::Sender<BTreeSet<&'static str>>,
 }
 
@@ -90,6 +92,7 @@ impl Stores {
             services: Index::default(),
             network_policies: Index::default(),
             pods: Index::default(),
+            history: Index::default(),
             synced: tokio::sync::watch::Sender::new(BTreeSet::new()),
         });
         let watching = |kind| Watching {
@@ -111,6 +114,7 @@ impl Stores {
         tasks.spawn(watching("Service").children(scope.api(client), |stores| &stores.services));
         tasks.spawn(watching("NetworkPolicy").children(scope.api(client), |stores| &stores.network_policies));
         tasks.spawn(watching("Pod").children(scope.api(client), |stores| &stores.pods));
+        tasks.spawn(watching("ControllerRevision").children(scope.api(client), |stores| &stores.history));
         stores
     }
 

@@ -44,6 +44,7 @@ impl State {
 
     /// Without what tells how it came to be so.
     pub fn without_history(mut self) -> Self {
+        self.0.retain(|title, _| !title.starts_with("ControllerRevision "));
         for object in self.0.values_mut() {
             let conditions = object["status"]["conditions"].as_array_mut();
             for condition in conditions.into_iter().flatten() {
@@ -51,7 +52,7 @@ impl State {
             }
             merge_patch(object, &json!({"managers": null, "metadata": {"generation": null}}));
             if object["status"].is_object() {
-                merge_patch(object, &json!({"status": {"observedGeneration": null}}));
+                merge_patch(object, &json!({"status": {"observedGeneration": null, "history": null}}));
             }
         }
         self

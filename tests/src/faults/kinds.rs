@@ -26,12 +26,13 @@ const fn kind(
 }
 
 /// Every kind that the operator reads or writes.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 12] = [
     kind("ModelDeployment", OURS, "modeldeployments", true, true),
     kind("ExternalProvider", OURS, "externalproviders", true, true),
     kind("ModelAccess", OURS, "modelaccesses", true, true),
     kind("ResourceProfile", OURS, "resourceprofiles", false, false),
     kind("Deployment", "apps/v1", "deployments", true, true),
+    kind("ControllerRevision", "apps/v1", "controllerrevisions", true, false),
     kind("Service", "v1", "services", true, true),
     kind("Secret", "v1", "secrets", true, false),
     kind("Pod", "v1", "pods", true, true),

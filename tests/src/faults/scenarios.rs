@@ -127,6 +127,15 @@ pub fn scenarios() -> Vec<Scenario> {
             .to("by the other strategy", [engine(json!({"maxSequences": 4}))])
             .edit("named a profile", [profile(json!({})), replaced(json!({"resources": {"profile": "small"}}))])
             .edit("whose memory is another", [profile(json!({"memory": "8Gi"}))]),
+        Scenario::new("a model that is rolled back")
+            .edit("created", [engine(json!({"contextLength": 64}))])
+            .edit("rolled", [engine(json!({"contextLength": 128}))])
+            .edit("and rolled again", [engine(json!({"contextLength": 256}))])
+            .edit("rolled back", [engine(json!({"contextLength": 64}))])
+            .on("to one that never answers", [open(json!({"source": format!("hf://org/repo/{STUCK}.gguf")}))])
+            .edit("and back", [engine(json!({"contextLength": 64}))])
+            .edit("making room", [replaced(json!({"engine": {"contextLength": 512}}))])
+            .edit("and back by making room", [replaced(json!({"engine": {"contextLength": 64}}))]),
         Scenario::new("a provider")
             .on("created without its key", [provider(json!({}))])
             .edit("its key comes", [secret("account", "token")])

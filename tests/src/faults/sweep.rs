@@ -15,7 +15,8 @@ use super::world::{Key, Shared, World};
 use super::write::Writer;
 
 /// Every way in which the operator writes: verb, kind and subresource.
-pub const POINTS: [&str; 17] = [
+pub const POINTS: [&str; 19] = [
+    "apply-new ControllerRevision",
     "apply-new Deployment",
     "apply-new NetworkPolicy",
     "apply-new Secret",
@@ -29,6 +30,7 @@ pub const POINTS: [&str; 17] = [
     "apply-over Service",
     "create Event",
     "create Lease",
+    "delete ControllerRevision",
     "delete Deployment",
     "delete Service",
     "patch Event",

@@ -1,7 +1,7 @@
 //! How one revision follows another, and what is told meanwhile.
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -103,5 +103,42 @@ async fn a_rollout_that_finds_no_second_gpu_goes_on_by_replace() -> Result<()> {
     let third = bench.model_is_ready("m").await?;
     assert_eq!(third.metadata.generation, Some(before + 1));
     assert_eq!(deployments(&bench).await?, [format!("m-{}", revision_of(&third))]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_before_is_recorded_listed_and_forgotten_when_it_is_there_again() -> Result<()> {
+    let bench = Bench::new("history").await?;
+    let records: Api<ControllerRevision> = bench.api();
+    bench.model("m", with(64, json!({"drainTimeout": "90s"}))).await?;
+    let first = bench.model_is_ready("m").await?;
+    assert!(records.list(&ListParams::default()).await?.items.is_empty(), "there is one revision only");
+    assert!(first.status.as_ref().is_some_and(|status| status.history.is_empty()));
+
+    bench.model("m", with(128, json!({}))).await?;
+    bench.model_is_ready("m").await?;
+    let models: Api<ModelDeployment> = bench.api();
+    let listed = |names: Vec<String>| {
+        move |model: &ModelDeployment| {
+            let history = model.status.iter().flat_map(|status| &status.history);
+            history.map(|past| past.revision.clone()).eq(names.iter().cloned())
+        }
+    };
+    let (old, new) = (revision_of(&first), revision_of(&models.get("m").await?));
+    let model = wait::until(&models, "m", "the first one in its history", listed(vec![old.clone()])).await?;
+    let past = &model.status.as_ref().context("a status")?.history[0];
+    assert_eq!((past.source.as_str(), past.superseded_at.is_some()), (SOURCE, true));
+    let record = records.get(&format!("m-{old}")).await?;
+    let mut part = with(64, json!({"drainTimeout": "90s"}));
+    assert_eq!(record.data.context("data")?.0["spec"].take(), part.take());
+    assert_eq!(record.metadata.owner_references.iter().flatten().count(), 1);
+
+    // What it holds brings that very revision back.
+    bench.model("m", with(64, json!({"drainTimeout": "90s"}))).await?;
+    wait::until(&models, "m", "the second one in its history", listed(vec![new.clone()])).await?;
+    wait::until_gone(&records, &format!("m-{old}")).await?;
+    assert_eq!(revision_of(&bench.model_is_ready("m").await?), old);
+    models.delete("m", &Default::default()).await?;
+    wait::until_gone(&records, &format!("m-{new}")).await?;
     Ok(())
 }
