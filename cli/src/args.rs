@@ -29,6 +29,8 @@ pub enum Command {
     Chat(ChatArgs),
     /// Print what a cluster would be given for a file, and why.
     Plan(PlanArgs),
+    /// Bring an earlier revision of a cluster's model back: writes what made it into the model's spec.
+    Rollback(RollbackArgs),
     /// Make an API key for callers, or hash one.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -104,6 +106,16 @@ pub struct ChatArgs {
     /// Longest answer, in tokens [default: the model's own end, or the end of its context].
     #[arg(long)]
     pub max_tokens: Option<u64>,
+}
+
+/// Flags of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The model: bare in kubectl's own namespace, or namespace/name.
+    pub model: String,
+    /// A revision of `status.history` [default: the one that was superseded last].
+    #[arg(long, value_name = "REVISION")]
+    pub to: Option<String>,
 }
 
 /// What is done with keys.

@@ -1,7 +1,7 @@
 //! The `weighbridge` command.
 //!
 //! `up` serves a file's models in this one process, `chat` talks to a model, `plan` says what a cluster
-//! would get, `key` makes API keys, `synth` makes a model of random weights. Lives here: what only a person at a
+//! would get, `rollback` brings an earlier revision back in one, `key` makes API keys, `synth` makes a model of random weights. Lives here: what only a person at a
 //! terminal needs. May not live here: validation, planning, serving and routing; those are the crates that a cluster
 //! runs too.
 
@@ -10,6 +10,7 @@ mod chat;
 mod key;
 mod manifest_file;
 mod plan;
+mod rollback;
 mod run;
 mod secret;
 mod synth;

@@ -7,6 +7,7 @@ use crate::args::{Cli, Command, KeyCommand};
 use crate::chat::{self, ChatError};
 use crate::key::{self, CreateError, HashError};
 use crate::plan::{self, PlanError};
+use crate::rollback::{self, RollbackError};
 use crate::synth::{self, MakeError};
 use crate::terminal::{Terminal, in_words};
 use crate::up::{self, UpError};
@@ -22,6 +23,8 @@ enum RunError {
     Chat(ChatError),
     #[error(transparent)]
     Plan(PlanError),
+    #[error(transparent)]
+    Rollback(RollbackError),
     #[error(transparent)]
     KeyCreate(CreateError),
     #[error(transparent)]
@@ -63,6 +66,7 @@ fn command(command: Command, terminal: &Terminal) -> Result<(), RunError> {
         Command::Key(KeyCommand::Hash) => key::hash(terminal).map_err(RunError::KeyHash),
         Command::Synth(args) => synth::synth(&args, terminal).map_err(RunError::Synth),
         Command::Chat(args) => block_on(chat::chat(args, terminal))?.map_err(RunError::Chat),
+        Command::Rollback(args) => block_on(rollback::rollback(args, terminal))?.map_err(RunError::Rollback),
         Command::Up(args) => block_on(up::up(*args, terminal))?.map_err(RunError::Up),
     }
 }

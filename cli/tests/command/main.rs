@@ -13,6 +13,7 @@ mod official_client;
 mod plan;
 mod process;
 mod provider;
+mod rollback;
 mod synth;
 mod tls;
 mod up;
