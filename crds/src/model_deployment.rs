@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{Hold, KvCacheType, PastRevision, Quantization, Rollout, SecretKey, Served, Sleep, TimeSpan};
@@ -195,6 +195,19 @@ pub struct OpenWeights {
     /// Settings of the engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<Engine>,
+    /// What is added to each engine pod, as in a pod's template: labels and annotations, placement (`affinity`,
+    /// `nodeSelector`, `tolerations`, `topologySpreadConstraints`, `priorityClassName`, `preemptionPolicy`,
+    /// `runtimeClassName`, `schedulerName`), `dnsConfig`, `dnsPolicy`, `hostAliases`, `imagePullSecrets`, `volumes`, and `env` and
+    /// `volumeMounts` (under `/mnt` or `/etc`) of the container `engine`. Never a security context, a service account, an image or
+    /// a command. A change rolls the pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "open_object")]
+    pub pod_template: Option<serde_json::Value>,
+}
+
+/// An object whose fields the operator checks, and a policy of the chart: its schema would be most of a pod's.
+fn open_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
 /// Where an `hf` source is fetched from.

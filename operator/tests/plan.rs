@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_crds::manifest::{Manifest, parse};
-use weighbridge_crds::{Hold, Rollout, RolloutStrategy, TimeSpan};
+use weighbridge_crds::{Hold, Rollout, RolloutStrategy, TimeSpan, labels};
 use weighbridge_operator::plan::{Bounds, Images, Planned, PullPolicy, plan_offline, restricted};
 
 fn images() -> Images {
@@ -247,6 +248,44 @@ fn the_grace_of_a_pod_follows_its_drain_timeout_and_the_default_is_not_said() {
     assert_eq!(pod("  drainTimeout: 5m\n"), (Some(310), None));
     assert_eq!(pod("  drainTimeout: 0s\n"), (Some(10), Some("--drain-timeout=0".to_owned())));
     assert_eq!(pod("  drainTimeout: 1h\n"), (Some(3610), Some("--drain-timeout=3600".to_owned())));
+}
+
+#[test]
+fn a_pod_template_adds_and_takes_nothing_away() {
+    let added = "  openWeights:\n    podTemplate:\n      metadata: { labels: { team: a } }\n      spec:\n        \
+                 priorityClassName: high\n        nodeSelector: { zone: a }\n        tolerations: [{ key: k, operator: Exists }]\n        \
+                 volumes: [{ name: ca, configMap: { name: ca } }]\n        containers:\n          - name: engine\n            \
+                 env: [{ name: NCCL_TOPO_FILE, value: /etc/nccl/topology.xml }]\n            \
+                 volumeMounts: [{ name: ca, mountPath: /etc/nccl }]\n";
+    let plain = include_str!("fixtures/cpu.yaml");
+    let template = |text: &str| deployments(&planned(text)).remove(0).spec.expect("a spec").template;
+    let (before, after) = (template(plain), template(&plain.replacen("  openWeights:\n", added, 1)));
+    let after_spec = after.spec.clone().expect("a pod");
+    assert_eq!(restricted::violations(&after_spec), Vec::<String>::new());
+    assert_eq!(after_spec.priority_class_name.as_deref(), Some("high"));
+    assert_eq!(
+        after_spec.node_selector.as_ref().and_then(|labels| labels.get("zone")),
+        Some(&"a".to_owned())
+    );
+    let of = |template: &PodTemplateSpec| {
+        let metadata = template.metadata.as_ref().and_then(|metadata| metadata.labels.clone());
+        metadata.expect("labels")
+    };
+    let mut expected = of(&before);
+    expected.insert("team".to_owned(), "a".to_owned());
+    let revision = expected.insert(labels::REVISION.to_owned(), of(&after)[labels::REVISION].clone());
+    assert_eq!(of(&after), expected);
+    assert_ne!(revision, expected.get(labels::REVISION).cloned(), "a change rolls the pods");
+    let engine = |template: &PodTemplateSpec| {
+        template.spec.as_ref().map(|pod| pod.containers.clone()).unwrap_or_default().remove(0)
+    };
+    let (before, mut after) = (engine(&before), engine(&after));
+    let mounts = after.volume_mounts.get_or_insert_default();
+    assert_eq!(mounts.pop().map(|mount| mount.mount_path), Some("/etc/nccl".to_owned()));
+    let variables = after.env.get_or_insert_default();
+    assert_eq!(variables.pop().map(|variable| variable.name), Some("NCCL_TOPO_FILE".to_owned()));
+    after.env = Some(variables.clone()).filter(|variables| !variables.is_empty());
+    assert_eq!(after, before, "nothing else of the engine");
 }
 
 #[test]

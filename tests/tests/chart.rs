@@ -9,8 +9,9 @@ use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
+use weighbridge_crds::ModelDeployment;
 use weighbridge_tests::testbed::{self, TestNamespace, wait};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -90,6 +91,7 @@ async fn it_installs_restricted_and_its_accounts_may_do_no_more_than_they_must()
     let release = Release::install(&namespace).await?;
     let checked = async {
         check_accounts(&client, &release, namespace.name()).await?;
+        a_pod_template_adds_what_it_may(&namespace).await?;
         certificates_are_all_that_the_operator_writes_into_secrets(&namespace, &release).await
     };
     let checked = checked.await;
@@ -158,6 +160,49 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         (everywhere, "apps/deployments/scale"),
     ];
     check(client, &gateway, false, &forbidden).await
+}
+
+/// What has no schema is checked where it is written.
+async fn a_pod_template_adds_what_it_may(namespace: &TestNamespace) -> Result<()> {
+    let models: Api<ModelDeployment> = namespace.api();
+    let refused = async |template: Value| -> Result<Option<String>> {
+        let weights = json!({"source": "hf://org/repo/file.gguf", "podTemplate": template});
+        let model = serde_json::from_value(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1",
+            "kind": "ModelDeployment", "metadata": {"name": "m"}, "spec": {"openWeights": weights}}))?;
+        match models.create(&PostParams { dry_run: true, field_manager: None }, &model).await {
+            Ok(_) => Ok(None),
+            Err(kube::Error::Api(status)) => Ok(Some(status.message.clone())),
+            Err(error) => Err(error.into()),
+        }
+    };
+    let of_engine = |fields: Value| json!({"spec": {"containers": [fields]}});
+    // The apiserver learns of a policy a moment after its creation.
+    let began = Instant::now();
+    while refused(json!({"spec": {"securityContext": {"runAsUser": 0}}})).await?.is_none() {
+        ensure!(began.elapsed() < wait::DEADLINE, "the policy never holds");
+    }
+    for (template, words) in [
+        (json!({"spec": {"securityContext": {"runAsUser": 0}}}), "never the security context"),
+        (json!({"spec": {"serviceAccountName": "admin"}}), "never the security context, the service account"),
+        (json!({"spec": {"initContainers": [{"name": "i"}]}}), "alone"),
+        (json!({"metadata": {"ownerReferences": []}}), "annotations and labels alone"),
+        (json!({"kind": "Pod"}), "metadata and spec alone"),
+        (of_engine(json!({"name": "engine", "image": "other"})), "its image, command and security context"),
+        (of_engine(json!({"name": "beside", "env": []})), "the container engine alone"),
+    ] {
+        let said = refused(template.clone()).await?.unwrap_or_default();
+        ensure!(said.contains(words), "{template}: {words:?} is not in {said:?}");
+    }
+    for template in [
+        json!({}),
+        json!({"metadata": {"labels": {"team": "a"}}, "spec": {"priorityClassName": "high"}}),
+        of_engine(
+            json!({"name": "engine", "env": [{"name": "NCCL_TOPO_FILE", "value": "/etc/nccl/topology.xml"}]}),
+        ),
+    ] {
+        ensure!(refused(template.clone()).await?.is_none(), "{template} is refused");
+    }
+    Ok(())
 }
 
 /// RBAC lets it write any Secret, for it can't know their names; the chart's policy does not.

@@ -354,6 +354,12 @@ impl Local {
                     model.name_any()
                 ));
             }
+            if model.spec.open_weights.as_ref().is_some_and(|weights| weights.pod_template.is_some()) {
+                self.notices.push(format!(
+                    "{}: openWeights.podTemplate is of pods, and here are none",
+                    model.name_any()
+                ));
+            }
             if model.spec.rollout.is_some() {
                 self.notices.push(format!(
                     "{}: rollout is of pods; here another revision comes by starting anew",

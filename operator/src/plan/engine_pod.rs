@@ -8,14 +8,15 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weighbridge_crds::{DEFAULT_DRAIN, Gpu, KvCacheType, SleepingWeights, labels};
 
-use super::{Decision, Images, names, pod};
+use super::{Decision, Images, added, names, pod};
 use crate::owner::Owner;
-use crate::validate::{AdapterPlace, Hardware, HubFile, Open, OpenAdapter, Weights};
+use crate::validate::{
+    AdapterPlace, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, HubFile, Open, OpenAdapter, Weights,
+};
 
 const CACHE_FOLDER: &str = "/cache";
 const MODELS_FOLDER: &str = "/models";
 const ADAPTERS_FOLDER: &str = "/adapters";
-const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 
 /// Validation lets NVIDIA's resources alone come here; slices of a card (`nvidia.com/mig-…`) are on nodes with this taint too.
 const GPU_TAINT: &str = "nvidia.com/gpu";
@@ -53,7 +54,7 @@ pub fn template(
     share_memory(open, &mut weights, decisions);
     let hardware = hardware(&open.hardware, decisions);
     let container = Container {
-        name: "engine".to_owned(),
+        name: ENGINE_CONTAINER.to_owned(),
         image: Some(images.inference_server.clone()),
         image_pull_policy: Some(images.pull_policy.as_str().to_owned()),
         args: Some(
@@ -83,7 +84,7 @@ pub fn template(
         format!("open streams get {drain} s to finish, and the server {STOP_SECONDS} more to stop"),
     ));
     let image_pull_secrets = images.references(decisions);
-    PodTemplateSpec {
+    let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(names::model_labels(owner)), ..ObjectMeta::default() }),
         spec: Some(PodSpec {
             automount_service_account_token: Some(false),
@@ -97,7 +98,11 @@ pub fn template(
             tolerations: hardware.tolerations,
             ..PodSpec::default()
         }),
+    };
+    if let Some(added) = &open.pod_template {
+        added::add(&mut template, added, decisions);
     }
+    template
 }
 
 struct WeightsPart {

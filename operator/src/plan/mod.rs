@@ -4,6 +4,7 @@
 //! No client, no clock, no randomness: the same facts give the same bytes. Where time decides, it is one of the facts. What goes is decided here too;
 //! `apply` only carries out.
 
+mod added;
 mod bounds;
 pub mod certificate;
 mod engine_pod;

@@ -148,7 +148,7 @@ fn deployment(
     labels.insert(labels::REVISION.to_owned(), revision.to_string());
     let mut selector = names::model_selector(owner);
     selector.insert(labels::REVISION.to_owned(), revision.to_string());
-    template.metadata.get_or_insert_default().labels = Some(labels.clone());
+    template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels.clone());
     let mut metadata = names::child(owner, name, labels);
     metadata.annotations =
         made_from.map(|part| BTreeMap::from([(labels::MADE_FROM.to_owned(), part.to_owned())]));

@@ -10,6 +10,9 @@ use weighbridge_crds::{Gpu, ResourceProfile, Resources};
 use super::{ModelReferences, Named, Place, Refusal};
 use crate::quantity;
 
+/// What GPU feature discovery calls the product of a node's cards by.
+pub const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
+
 /// What each replica runs on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Hardware {
@@ -40,6 +43,18 @@ impl Hardware {
         match self {
             Hardware::Unnamed => None,
             Hardware::Profile { cpu, .. } => NonZeroUsize::new(usize::try_from(quantity::whole(cpu)?).ok()?),
+        }
+    }
+
+    /// Labels that nodes are selected by.
+    pub fn selected(&self) -> BTreeMap<String, String> {
+        match self {
+            Hardware::Unnamed => BTreeMap::new(),
+            Hardware::Profile { node_selector, gpu, .. } => {
+                let product = gpu.as_ref().and_then(|gpu| gpu.product.clone());
+                let product = product.map(|product| (GPU_PRODUCT_LABEL.to_owned(), product));
+                node_selector.clone().into_iter().chain(product).collect()
+            }
         }
     }
 

@@ -4,14 +4,16 @@
 
 mod hardware;
 mod model;
+mod pod_template;
 mod provider;
 mod provider_place;
 mod references;
 
-pub use hardware::Hardware;
+pub use hardware::{GPU_PRODUCT_LABEL, Hardware};
 pub use model::{
     AdapterPlace, Closed, HubFile, Open, OpenAdapter, ProfileSeen, Served, ValidatedModel, Weights, model,
 };
+pub use pod_template::{AddedContainer, AddedMetadata, AddedSpec, ENGINE_CONTAINER, PodTemplate};
 pub use provider::{BaseUrl, ProviderKey, ValidatedProvider, provider};
 pub use provider_place::ProviderPlace;
 pub use references::{KeyLookup, ModelReferences, Named, ProviderReferences};

@@ -11,6 +11,7 @@ use weighbridge_crds::{
 };
 
 use super::hardware::{Hardware, hardware};
+use super::pod_template::{PodTemplate, pod_template};
 use super::provider::secret_key;
 use super::{ModelReferences, Named, Place, Refusal};
 use crate::owner::Owner;
@@ -73,6 +74,8 @@ pub struct Open {
     pub profile: Option<ProfileSeen>,
     /// How long open streams have to finish once a pod is to go.
     pub drain_timeout: Duration,
+    /// What is added to each pod.
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// One state of a ResourceProfile.
@@ -243,7 +246,7 @@ fn open_weights(
     found: &ModelReferences,
     place: Place,
 ) -> Result<Open, Refusal> {
-    let OpenWeights { source: text, revision, digest, hub, resources, engine } = weights;
+    let OpenWeights { source: text, revision, digest, hub, resources, engine, pod_template: added } = weights;
     let source: Source = text.parse().map_err(|error| Refusal::invalid(format!("openWeights.{error}")))?;
     if (revision.is_some() || hub.is_some()) && !matches!(source, Source::Hub { .. }) {
         return Err(Refusal::invalid(
@@ -277,6 +280,7 @@ fn open_weights(
     };
     let engine = engine.clone().unwrap_or_default();
     let hardware = resources.as_ref().map_or(Ok(Hardware::Unnamed), |asked| hardware(asked, found, place))?;
+    let added = added.as_ref().map(|added| pod_template(added, &hardware.selected())).transpose()?;
     let kv_cache_type = engine.kv_cache_type.unwrap_or_default();
     check_kv_cache_type(kv_cache_type, &hardware, place)?;
     if let Some(gpu) = hardware.gpu().filter(|gpu| gpu.count > 1)
@@ -304,6 +308,7 @@ fn open_weights(
             Named::Unnamed | Named::Missing | Named::NotInFile => None,
         },
         drain_timeout,
+        pod_template: added,
     })
 }
 

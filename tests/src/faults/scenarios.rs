@@ -240,6 +240,7 @@ fn fields_of_a_model() -> Scenario {
         ("a folder", json!({"source": "pvc://claim/folder"})),
         ("engine.quantize", json!({"source": "pvc://claim/folder", "engine": {"quantize": "Q8_0"}})),
         ("engine.adapters", json!({"engine": {"adapters": [adapter]}})),
+        ("podTemplate", json!({"podTemplate": {"spec": {"priorityClassName": "high"}}})),
     ] {
         scenario = scenario.edit(name, [open(fields)]);
     }
