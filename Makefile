@@ -88,7 +88,7 @@ vocabularies:
 lint: compilers check-generated
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@for crate in crds wire; do $(CARGO) check --locked -p weighbridge-$$crate; done
+	@for crate in crds fit wire; do $(CARGO) check --locked -p weighbridge-$$crate; done
 	@# What fuzz/ calls, and its lock file: to check it whole would be a second build of everything, of minutes.
 	$(CARGO) check --locked -p weighbridge-inference-server --features fuzzing
 	@$(CARGO) tree --locked --manifest-path fuzz/Cargo.toml >/dev/null

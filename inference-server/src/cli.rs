@@ -18,7 +18,9 @@ use weighbridge_tls::Identity;
 use weighbridge_tls::args::PodArgs;
 
 use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
-use crate::server::{AdapterConfig, DeviceSetting, ModelFile, ServeError, ServerConfig, serve};
+use crate::server::{
+    AdapterConfig, DeviceSetting, Inspection, ModelFile, ServeError, ServerConfig, inspect, serve,
+};
 
 /// Serves open weights over OpenAI's API.
 #[derive(Debug, Parser)]
@@ -35,6 +37,8 @@ pub struct Cli {
 enum Command {
     /// Load one model and answer requests.
     Serve(Box<ServeArgs>),
+    /// Read a model's header, and say as JSON what it is and what it would need of memory.
+    Inspect(Box<InspectArgs>),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -43,6 +47,58 @@ enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+#[derive(Debug, Args)]
+struct SourceArgs {
+    /// hf://org/repo/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf; for the latter two also a folder
+    /// with config.json, tokenizer.json and safetensors.
+    #[arg(long)]
+    source: Source,
+    /// Branch, tag or commit of an hf source.
+    #[arg(long)]
+    revision: Option<String>,
+    /// sha256:… of the file; anything else is refused.
+    #[arg(long)]
+    digest: Option<Digest>,
+    /// Base URL of the hub for hf sources. The token is read from HF_TOKEN.
+    #[arg(long)]
+    hub_endpoint: Option<url::Url>,
+    /// Folder for fetched files.
+    #[arg(long, env = "WEIGHBRIDGE_CACHE", default_value = "/cache")]
+    cache_folder: PathBuf,
+    /// CLAIM=FOLDER: where a claim is mounted, for pvc sources.
+    #[arg(long, value_parser = claim)]
+    claim: Vec<(String, PathBuf)>,
+}
+
+#[derive(Debug, Args)]
+struct SettingArgs {
+    /// Longest prompt and answer together, in tokens [default: the model's own, at most 8192].
+    #[arg(long)]
+    context_length: Option<usize>,
+    /// Sequences computed at once.
+    #[arg(long, default_value_t = ServerConfig::MAX_SEQUENCES)]
+    max_sequences: usize,
+    /// What keys and values are kept as: auto (f16), f32, f16, q8_0 (CPUs) or fp8 (GPUs).
+    #[arg(long, default_value_t)]
+    kv_cache_type: KvCacheType,
+    /// What the matrices of safetensors are quantised to while loading: Q8_0 or Q4_K [default: as they are stored].
+    #[arg(long)]
+    quantize: Option<Quantization>,
+}
+
+#[derive(Debug, Args)]
+struct InspectArgs {
+    /// Where the model is. A digest is compared with what a hub says of its file, and with no byte.
+    #[command(flatten)]
+    source: SourceArgs,
+    /// What it is to be served with.
+    #[command(flatten)]
+    settings: SettingArgs,
+    /// File that is written in place of stdout, such as a container's /dev/termination-log.
+    #[arg(long)]
+    output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -59,16 +115,9 @@ struct ServeArgs {
     /// Name that requests use; give it again for further names.
     #[arg(long, required = true)]
     model_name: Vec<String>,
-    /// hf://org/repo/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf; for the latter two also a folder
-    /// with config.json, tokenizer.json and safetensors.
-    #[arg(long)]
-    source: Source,
-    /// Branch, tag or commit of an hf source.
-    #[arg(long)]
-    revision: Option<String>,
-    /// sha256:… of the file; anything else is refused.
-    #[arg(long)]
-    digest: Option<Digest>,
+    /// Where it is.
+    #[command(flatten)]
+    source: SourceArgs,
     /// NAME=SOURCE: a LoRA adapter, which requests ask for as MODEL:NAME; give it again for further ones. A folder as PEFT
     /// writes it, or a GGUF file; sources are as above.
     #[arg(long, value_parser = named::<Source>)]
@@ -79,21 +128,9 @@ struct ServeArgs {
     /// NAME=sha256:… of an adapter's file; anything else is refused.
     #[arg(long, value_parser = named::<Digest>)]
     adapter_digest: Vec<(String, Digest)>,
-    /// Base URL of the hub for hf sources. The token is read from HF_TOKEN.
-    #[arg(long)]
-    hub_endpoint: Option<url::Url>,
-    /// Folder for fetched files.
-    #[arg(long, env = "WEIGHBRIDGE_CACHE", default_value = "/cache")]
-    cache_folder: PathBuf,
-    /// CLAIM=FOLDER: where a claim is mounted, for pvc sources.
-    #[arg(long, value_parser = claim)]
-    claim: Vec<(String, PathBuf)>,
-    /// Longest prompt and answer together, in tokens [default: the model's own, at most 8192].
-    #[arg(long)]
-    context_length: Option<usize>,
-    /// Sequences computed at once.
-    #[arg(long, default_value_t = 16)]
-    max_sequences: usize,
+    /// What it is served with.
+    #[command(flatten)]
+    settings: SettingArgs,
     /// Sequences that may wait; more get 429.
     #[arg(long, default_value_t = 256)]
     max_waiting: usize,
@@ -103,12 +140,6 @@ struct ServeArgs {
     /// Bytes of KV memory, on all devices together [default: one full context, and 512 tokens for each further sequence].
     #[arg(long)]
     kv_memory: Option<u64>,
-    /// What keys and values are kept as: auto (f16), f32, f16, q8_0 (CPUs) or fp8 (GPUs).
-    #[arg(long, default_value_t)]
-    kv_cache_type: KvCacheType,
-    /// What the matrices of safetensors are quantised to while loading: Q8_0 or Q4_K [default: as they are stored].
-    #[arg(long)]
-    quantize: Option<Quantization>,
     /// What computes: auto (a GPU where there is one), cpu, cuda, or cuda:UUID of one card as `nvidia-smi -L` prints it,
     /// cuda:UUID,UUID of several. Where a GPU can't be had the CPU serves, and log and /readyz say why.
     #[arg(long, default_value = "auto")]
@@ -191,7 +222,10 @@ impl Cli {
             LogFormat::Json => logs.json().init(),
             LogFormat::Text => logs.init(),
         }
-        let Command::Serve(arguments) = self.command;
+        let arguments = match self.command {
+            Command::Serve(arguments) => arguments,
+            Command::Inspect(arguments) => return arguments.run().await,
+        };
         let config = arguments.config()?;
         let signals = |kind| signal(kind).map_err(ServeError::Signals);
         let (mut terminate, mut interrupt) =
@@ -230,18 +264,42 @@ async fn drain_signal(signal: &mut tokio::sync::oneshot::Receiver<()>) {
     }
 }
 
-impl ServeArgs {
-    fn config(self) -> Result<ServerConfig, ServeError> {
+impl SourceArgs {
+    fn request(self) -> Result<ArtifactRequest, ServeError> {
         let token = Token::from_environment()
             .map_err(|error| ServeError::Config { field: "HF_TOKEN", problem: error.to_string() })?;
-        let request = ArtifactRequest {
+        Ok(ArtifactRequest {
             source: self.source,
             revision: self.revision,
             digest: self.digest,
             hub: HubAccess { endpoint: self.hub_endpoint, token },
             cache_folder: self.cache_folder,
             claims: self.claim.into_iter().collect::<BTreeMap<_, _>>(),
-        };
+        })
+    }
+}
+
+impl InspectArgs {
+    async fn run(self) -> Result<(), ServeError> {
+        let SettingArgs { context_length, max_sequences, kv_cache_type, quantize } = self.settings;
+        let request = self.source.request()?;
+        let inspection = Inspection { request, context_length, max_sequences, kv_cache_type, quantize };
+        let facts = inspect(inspection).await?;
+        let written = serde_json::to_vec(&facts).map_err(std::io::Error::from).and_then(|mut json| {
+            json.push(b'\n');
+            match &self.output {
+                Some(path) => std::fs::write(path, &json),
+                None => std::io::Write::write_all(&mut std::io::stdout(), &json),
+            }
+        });
+        written.map_err(ServeError::Output)
+    }
+}
+
+impl ServeArgs {
+    fn config(self) -> Result<ServerConfig, ServeError> {
+        let request = self.source.request()?;
+        let SettingArgs { context_length, max_sequences, kv_cache_type, quantize } = self.settings;
         Ok(ServerConfig {
             device: self.device,
             tensor_parallel: self.tensor_parallel,
@@ -254,13 +312,13 @@ impl ServeArgs {
             adapters: adapters(self.adapter, self.adapter_revision, self.adapter_digest, &request)?,
             model: ModelFile::Source(Box::new(request)),
             model_names: self.model_name,
-            context_length: self.context_length,
-            max_sequences: self.max_sequences,
+            context_length,
+            max_sequences,
             max_waiting: self.max_waiting,
             tokens_per_step: self.tokens_per_step,
             kv_memory: self.kv_memory,
-            kv_cache_type: self.kv_cache_type,
-            quantize: self.quantize,
+            kv_cache_type,
+            quantize,
             sleep: self.sleep_after.map(|after_seconds| Sleep { after_seconds, weights: self.sleep_weights }),
             threads: self.threads,
             max_body_bytes: self.max_body_bytes,

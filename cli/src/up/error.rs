@@ -147,6 +147,7 @@ impl UpError {
             | EngineError::Folder(_)
             | EngineError::Metadata(_)
             | EngineError::Tokenizer(_)
+            | EngineError::Output(_)
             | EngineError::Thread(_)
             | EngineError::Warmup(_)
             | EngineError::Signals(_)

@@ -46,7 +46,7 @@ impl Cache {
         let cache = Self { folder: folder.to_owned() };
         let made = cache.clone();
         blocking(move || {
-            for part in ["blobs", "sources", "partial", "locks"] {
+            for part in ["blobs", "sources", "partial", "beginnings", "locks"] {
                 let path = made.folder.join(part);
                 fs::create_dir_all(&path).map_err(io_error("making", &path))?;
             }
@@ -131,6 +131,28 @@ impl Cache {
     /// Where a download of `key` is written until it is verified.
     pub(super) fn partial(&self, key: &Digest) -> PathBuf {
         self.folder.join("partial").join(format!("{}.part", key.hex()))
+    }
+
+    /// Keeps `beginning`, of a file of `length` bytes, as a file as long, of which the rest is a hole.
+    pub(super) async fn keep_beginning(
+        &self,
+        key: &Digest,
+        beginning: Vec<u8>,
+        length: u64,
+    ) -> Result<PathBuf, CacheError> {
+        let path = self.folder.join("beginnings").join(key.hex());
+        blocking(move || {
+            let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+            let written = (|| {
+                let mut file = File::create(&temporary)?;
+                file.write_all(&beginning)?;
+                file.set_len(length)?;
+                fs::rename(&temporary, &path)
+            })();
+            written.map_err(io_error("writing", &path))?;
+            Ok(path)
+        })
+        .await
     }
 
     /// Fails unless the disk has room for `needed` more bytes.

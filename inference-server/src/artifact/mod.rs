@@ -10,6 +10,7 @@
 //! blobs/<digest>/content, complete.json    a verified file; the marker is written last
 //! sources/<key>.json                       which digest a source and revision meant when last asked
 //! partial/<key>.part, <key>.json           an interrupted download and what of it is there
+//! beginnings/<key>                         as long as a file, and empty but for its beginning
 //! locks/<key>.lock                         held by the process that fetches
 //! ```
 
@@ -80,7 +81,39 @@ impl Resolver {
             }
         }
     }
+
+    /// The file that `request` means, of which a hub gives no more than a beginning that is `enough`: the rest of what comes back
+    /// is a hole. No digest is compared, so that it is for looking at and never for serving.
+    ///
+    /// # Errors
+    /// [`ArtifactError`], naming the field to fix where a field is at fault.
+    pub async fn beginning(
+        &self,
+        request: ArtifactRequest,
+        enough: &Enough,
+    ) -> Result<Artifact, ArtifactError> {
+        match &request.source {
+            Source::File { path } => local::file(path, None, silent()).await,
+            Source::Claim { claim, file } => {
+                let unpinned = ArtifactRequest { digest: None, ..request.clone() };
+                local::claim(&unpinned, claim, file, silent()).await
+            }
+            Source::Hub { repository, file } => {
+                let cache = Cache::open(&request.cache_folder).await?;
+                match parts::of(file, request.digest.as_ref())? {
+                    None => {
+                        let fetch = hub::Fetch::new(self, &cache, &request, repository, file, silent())?;
+                        fetch.beginning(enough).await
+                    }
+                    Some(name) => parts::beginnings(self, &cache, &request, repository, &name, enough).await,
+                }
+            }
+        }
+    }
 }
+
+/// Whether this beginning of a file of so many bytes holds all that is wanted of it.
+pub type Enough = dyn Fn(&[u8], u64) -> bool + Send + Sync;
 
 /// [`Resolver::resolve`] with the usual bounds.
 ///
@@ -88,4 +121,12 @@ impl Resolver {
 /// [`ArtifactError`], naming the field to fix where a field is at fault.
 pub async fn resolve(request: ArtifactRequest, progress: ProgressSink) -> Result<Artifact, ArtifactError> {
     Resolver::default().resolve(request, progress).await
+}
+
+/// [`Resolver::beginning`] with the usual bounds.
+///
+/// # Errors
+/// [`ArtifactError`], naming the field to fix where a field is at fault.
+pub async fn beginning(request: ArtifactRequest, enough: &Enough) -> Result<Artifact, ArtifactError> {
+    Resolver::default().beginning(request, enough).await
 }

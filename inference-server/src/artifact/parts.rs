@@ -3,7 +3,10 @@
 use weighbridge_crds::source::Source;
 
 use super::cache::Cache;
-use super::{Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, ProgressSink, Resolver, hub};
+use super::{
+    Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, Enough, ProgressSink, Resolver, hub,
+    silent,
+};
 use crate::gguf::PartName;
 
 /// The parts that `name` stands for; `None` for a whole file. As with a folder, nothing is pinned: a digest names one
@@ -28,12 +31,36 @@ pub(super) async fn fetch(
     name: &PartName,
     progress: &ProgressSink,
 ) -> Result<Artifact, ArtifactError> {
+    each(resolver, cache, request, (repository, name), progress, async |part| part.run().await).await
+}
+
+/// The same, of which each part has no more than a beginning that is `enough`.
+pub(super) async fn beginnings(
+    resolver: &Resolver,
+    cache: &Cache,
+    request: &ArtifactRequest,
+    repository: &str,
+    name: &PartName,
+    enough: &Enough,
+) -> Result<Artifact, ArtifactError> {
+    let of = async |part: hub::Fetch<'_>| part.beginning(enough).await;
+    each(resolver, cache, request, (repository, name), &silent(), of).await
+}
+
+async fn each(
+    resolver: &Resolver,
+    cache: &Cache,
+    request: &ArtifactRequest,
+    (repository, name): (&str, &PartName),
+    progress: &ProgressSink,
+    fetched: impl AsyncFn(hub::Fetch<'_>) -> Result<Artifact, ArtifactError>,
+) -> Result<Artifact, ArtifactError> {
     let mut request = request.clone();
     let mut found = Vec::new();
     for file in name.all() {
         request.source = Source::Hub { repository: repository.to_owned(), file: file.clone() };
         let fetch = hub::Fetch::new(resolver, cache, &request, repository, &file, progress.clone())?;
-        let part = fetch.run().await?;
+        let part = fetched(fetch).await?;
         if let Some(commit) = part.commit.as_ref().filter(|commit| hub::is_commit(commit)) {
             request.revision = Some(commit.clone());
         }

@@ -22,6 +22,7 @@ pub use error::{GgufError, MetadataError};
 pub use file::GgufFile;
 pub(crate) use mapping::FileBytes;
 pub use metadata::Metadata;
+pub(crate) use parse::header_ends_within;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use parse::read_header;
 pub(crate) use shards::Shards;

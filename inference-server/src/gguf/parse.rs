@@ -37,6 +37,11 @@ pub(super) fn parse(file: impl Read, length: u64) -> Result<Header, GgufError> {
     parse_within(MAX_MEMORY, file, length)
 }
 
+/// Whether the header of a file of `length` bytes ends within its `beginning`, or is wrong there already.
+pub(crate) fn header_ends_within(beginning: &[u8], length: u64) -> bool {
+    !matches!(parse(beginning, length), Err(GgufError::Truncated { .. }))
+}
+
 /// The same in `limit` bytes of memory.
 pub(super) fn parse_within(limit: u64, file: impl Read, length: u64) -> Result<Header, GgufError> {
     let mut reader = Reader::new(file, length, limit);

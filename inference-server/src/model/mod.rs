@@ -3,6 +3,7 @@
 //! - `families`: one file a family: its settings, its weights, its forward pass, in that order.
 //! - [`keys`], `dimensions`, [`rotary`]: settings read from GGUF metadata or a `config.json`, and checked;
 //!   `variants`: those that nothing here honours.
+//! - `header_only`: a source of which no tensor is read, to plan a model without its weights.
 //! - [`plan`]: tensors found and checked, and given a place in one arena before any is read.
 //! - [`pass`]: the steps that forward passes are written in; [`profile`]: where their time goes.
 //! - [`adapter`]: LoRA adapters, which add to the pass' products.
@@ -14,6 +15,7 @@ pub mod adapter;
 mod dimensions;
 mod error;
 mod families;
+mod header_only;
 pub mod keys;
 pub mod pass;
 pub mod plan;
@@ -31,4 +33,5 @@ pub use families::{
     DecoderModel, EncoderModel, EncoderOutput, PlannedModel, context_length, is_encoder, plan_decoder,
     plan_encoder,
 };
+pub use header_only::HeaderOnly;
 pub use source::{Naming, TensorSource};

@@ -9,19 +9,14 @@ use std::time::Duration;
 use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::{DEFAULT_DRAIN, KvCacheType, Quantization, Sleep};
 use weighbridge_cuda::device::DeviceChoice;
+use weighbridge_fit::rules;
 use weighbridge_tls::ServerFiles;
 
 use super::ServeError;
 use crate::artifact::ArtifactRequest;
 use crate::backend::cpu::KvKind;
+use crate::backend::cuda::CacheKind;
 use crate::http;
-
-/// The longest context taken from a model without being asked for it: some claim millions, and KV memory
-/// for that is seldom meant.
-pub(super) const DEFAULT_CONTEXT: usize = 8192;
-
-/// Tokens of KV memory for each sequence beyond the first, unless told otherwise.
-const TOKENS_PER_FURTHER_SEQUENCE: usize = 512;
 
 /// Beyond that no prompt is text.
 const LARGEST_BODY: usize = 1 << 30;
@@ -161,6 +156,9 @@ impl ServerConfig {
     /// Name of the setting of GPUs that share the model.
     pub const TENSOR_PARALLEL: &str = "tensor parallel";
 
+    /// Sequences computed at once where nothing else is said.
+    pub const MAX_SEQUENCES: usize = rules::DEFAULT_SEQUENCES as usize;
+
     /// The largest body of a request where nothing else is said.
     pub const MAX_BODY_BYTES: usize = http::DEFAULT_MAX_BODY_BYTES;
 
@@ -174,7 +172,7 @@ impl ServerConfig {
             adapters: Vec::new(),
             model_names: vec![name.into()],
             context_length: None,
-            max_sequences: 16,
+            max_sequences: Self::MAX_SEQUENCES,
             max_waiting: 256,
             tokens_per_step: None,
             kv_memory: None,
@@ -257,17 +255,17 @@ impl ServerConfig {
 
     /// What a CPU keeps keys and values as; `None` where only a GPU can.
     pub(super) fn kv_kind(&self) -> Option<KvKind> {
-        match self.kv_cache_type {
-            KvCacheType::Auto | KvCacheType::F16 => Some(KvKind::F16),
-            KvCacheType::F32 => Some(KvKind::F32),
-            KvCacheType::Q8_0 => Some(KvKind::Q8_0),
-            KvCacheType::Fp8 => None,
-        }
+        kv_kind_on_cpu(self.kv_cache_type)
     }
 
     /// The context for a model built for `built` tokens.
     pub(super) fn context_for(&self, built: usize) -> Result<usize, ServeError> {
-        match self.context_length {
+        Self::served_context(self.context_length, built)
+    }
+
+    /// The context that is served where `asked` is asked for, of a model built for `built` tokens.
+    pub(super) fn served_context(asked: Option<usize>, built: usize) -> Result<usize, ServeError> {
+        match asked {
             Some(asked) if asked > built => Err(ServeError::Config {
                 field: Self::CONTEXT_LENGTH,
                 problem: format!(
@@ -275,14 +273,32 @@ impl ServerConfig {
                 ),
             }),
             Some(asked) => Ok(asked),
-            None => Ok(built.min(DEFAULT_CONTEXT)),
+            None => Ok(built.min(rules::DEFAULT_CONTEXT as usize)),
         }
     }
 
     /// Tokens of KV memory when no size is given, for a context of `context` tokens.
     pub(super) fn kv_tokens(&self, context: usize) -> usize {
-        let further = self.max_sequences.saturating_sub(1);
-        context.saturating_add(further.saturating_mul(TOKENS_PER_FURTHER_SEQUENCE.min(context)))
+        rules::kv_tokens(context as u64, self.max_sequences as u64) as usize
+    }
+}
+
+/// What a CPU keeps keys and values as where `asked` is asked for; `None` where only a GPU can.
+pub(super) fn kv_kind_on_cpu(asked: KvCacheType) -> Option<KvKind> {
+    match asked {
+        KvCacheType::Auto | KvCacheType::F16 => Some(KvKind::F16),
+        KvCacheType::F32 => Some(KvKind::F32),
+        KvCacheType::Q8_0 => Some(KvKind::Q8_0),
+        KvCacheType::Fp8 => None,
+    }
+}
+
+/// What a card keeps keys and values as where `asked` is asked for; `None` where only a CPU can.
+pub(super) fn kv_kind_on_card(asked: KvCacheType) -> Option<CacheKind> {
+    match asked {
+        KvCacheType::Auto | KvCacheType::F16 => Some(CacheKind::F16),
+        KvCacheType::Fp8 => Some(CacheKind::E4m3),
+        KvCacheType::F32 | KvCacheType::Q8_0 => None,
     }
 }
 

@@ -53,6 +53,9 @@ pub enum ServeError {
     /// The weights cannot be loaded.
     #[error("the model: {0}")]
     Load(#[from] LoadError),
+    /// What was found out can't be written.
+    #[error("the output: {0}")]
+    Output(std::io::Error),
     /// The system gave no thread.
     #[error("the engine's thread: {0}")]
     Thread(std::io::Error),

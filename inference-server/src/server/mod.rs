@@ -9,6 +9,7 @@ mod load;
 
 pub use config::{AdapterConfig, DeviceSetting, ModelFile, ServerConfig};
 pub use error::ServeError;
+pub use load::{Inspection, inspect};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -64,8 +64,12 @@ impl World {
         request
     }
 
+    pub fn resolver(&self) -> Resolver {
+        Resolver::new(self.settings.clone(), Arc::new(self.clock.clone()))
+    }
+
     pub async fn resolve(&self, request: ArtifactRequest) -> Result<Artifact, ArtifactError> {
-        let resolver = Resolver::new(self.settings.clone(), Arc::new(self.clock.clone()));
+        let resolver = self.resolver();
         let told = Arc::clone(&self.progress);
         let sink: ProgressSink = Arc::new(move |progress| told.lock().unwrap().push(progress));
         resolver.resolve(request, sink).await

@@ -6,6 +6,7 @@
 
 mod encoder;
 mod folder;
+mod inspect;
 mod process;
 mod running;
 mod server;

@@ -220,7 +220,7 @@ impl<'a> Download<'a> {
     }
 }
 
-fn value(text: &str) -> Result<HeaderValue, FetchError> {
+pub(super) fn value(text: &str) -> Result<HeaderValue, FetchError> {
     HeaderValue::from_str(text).map_err(|_| FetchError::Protocol {
         host: "the server".to_owned(),
         what: format!("its ETag is {text:?}"),
@@ -228,7 +228,7 @@ fn value(text: &str) -> Result<HeaderValue, FetchError> {
 }
 
 /// `bytes 0-9/100` as start, end (exclusive) and total.
-fn content_range(header: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(super) fn content_range(header: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) = header.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);

@@ -1,8 +1,9 @@
 //! `hf:` sources: a hub's paths over HTTP, resumable and in parallel ranges.
 //!
-//! `lookup` asks what the file is, `download` brings the bytes into a `partial` file, and this file decides
+//! `lookup` asks what the file is, `download` brings the bytes into a `partial` file (`beginning` a few of them alone), and this file decides
 //! what is fetched at all and gives it its final name. May not live here: knowledge of what is in the file.
 
+mod beginning;
 mod client;
 mod download;
 mod lookup;
@@ -17,8 +18,8 @@ use url::Url;
 
 use super::cache::{self, Cache, SourceRecord};
 use super::{
-    Artifact, ArtifactError, ArtifactRequest, CacheError, CheckedAgainst, Digest, FetchError, PUBLIC_HUB,
-    Phase, Progress, ProgressSink, Resolver, verify,
+    Artifact, ArtifactError, ArtifactRequest, CacheError, CheckedAgainst, Digest, Enough, FetchError,
+    PUBLIC_HUB, Phase, Progress, ProgressSink, Resolver, verify,
 };
 use client::HubClient;
 use download::Download;

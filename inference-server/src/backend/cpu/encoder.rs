@@ -1,14 +1,17 @@
 //! An encoder on the CPU: whole sequences in, one vector each out.
 
+use weighbridge_fit::{DeviceFacts, MemoryPlan};
+
 use super::load::{reserve, scratch_bytes};
-use super::memory::{MemoryPlan, available};
+use super::memory::{available, check};
 use super::{CpuOptions, KvKind, LoadError, LoadProgress};
 use crate::backend::BackendError;
 use crate::kernels::attention::{KvCache, KvShape, SequenceQueries};
 use crate::kv::{BLOCK_SIZE, BlockId, blocks_for};
 use crate::model::pass::Step;
 use crate::model::pass::cpu::{Buffers, CpuPass, Device};
-use crate::model::{EncoderModel, EncoderOutput, PlannedModel, TensorSource, plan_encoder};
+use crate::model::plan::PackPlan;
+use crate::model::{Dimensions, EncoderModel, EncoderOutput, PlannedModel, TensorSource, plan_encoder};
 
 /// How a sequence's hidden states become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,20 @@ pub struct CpuEncoder {
     weight_bytes: u64,
 }
 
+/// What a CPU would hold of a planned encoder with steps of `step_tokens`.
+pub(crate) fn encoder_facts(packing: &PackPlan, dimensions: &Dimensions, step_tokens: usize) -> DeviceFacts {
+    let (kv, scratch) = step_bytes(dimensions, step_tokens);
+    let scratch = kv.saturating_add(scratch);
+    let weights = packing.held_bytes();
+    DeviceFacts { cards: 0, weights, kv_block: 0, spare_blocks: 0, scratch, full_scratch: scratch }
+}
+
+/// Bytes of keys and values of a step, which are of one layer, and of all else between operations.
+fn step_bytes(dimensions: &Dimensions, tokens: usize) -> (u64, u64) {
+    let kv = (2 * dimensions.kv_width() * size_of::<f32>()) as u64;
+    (kv.saturating_mul(tokens as u64), scratch_bytes(dimensions, 0, tokens))
+}
+
 impl CpuEncoder {
     /// Loads the encoder of `source`, to be pooled by `pooling` where it gives hidden states.
     ///
@@ -67,12 +84,9 @@ impl CpuEncoder {
         let PlannedModel { plan, model } = plan_encoder(source)?;
         let weight_bytes = plan.bytes as u64;
         let dimensions = model.dimensions();
-        // Keys and values of a step, in one layer.
-        let kv = (2 * dimensions.kv_width() * size_of::<f32>()) as u64;
-        let kv = kv.saturating_mul(options.step_tokens as u64);
-        let scratch = scratch_bytes(dimensions, 0, options.step_tokens);
-        let memory = MemoryPlan { weights: plan.held_bytes(), adapters: 0, kv, scratch };
-        let device = reserve(memory.check(room)?, source, plan, options, progress)?;
+        let (kv, scratch) = step_bytes(dimensions, options.step_tokens);
+        let memory = MemoryPlan { weights: plan.held_bytes(), kv, scratch, ..MemoryPlan::default() };
+        let device = reserve(check(&memory, room)?, source, plan, options, progress)?;
         Ok(Self {
             model,
             device,

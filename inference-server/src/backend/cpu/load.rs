@@ -2,7 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use super::memory::{Admitted, MemoryPlan, available};
+use weighbridge_fit::{DeviceFacts, MemoryPlan};
+
+use super::memory::{Admitted, available, check};
 use super::{CpuBackend, CpuOptions, KvMemory, LoadError};
 use crate::kernels::attention::{KvCache, KvKind, KvShape};
 use crate::kernels::buffer::Buffer;
@@ -13,7 +15,7 @@ use crate::model::adapter::{AdapterFile, AdapterPlan, Base};
 use crate::model::pass::cpu::{Buffers, Device};
 use crate::model::plan::{PackPlan, Packing};
 use crate::model::profile::Profile;
-use crate::model::{Dimensions, PlannedModel, TensorSource, plan_decoder};
+use crate::model::{DecoderModel, Dimensions, PlannedModel, TensorSource, plan_decoder};
 
 /// Bytes of a matrix, stored or packed, that are packed before their pages are given back: bounds what loading needs
 /// on top.
@@ -113,8 +115,9 @@ impl CpuBackend {
         let weight_bytes = packing.bytes as u64;
         let scratch = scratch_bytes(dimensions, model.vocabulary(), options.step_tokens);
         let weights = packing.held_bytes();
-        let memory = MemoryPlan { weights, adapters: adapter_bytes, kv: kv_bytes as u64, scratch };
-        let admitted = memory.check(room)?;
+        let memory =
+            MemoryPlan { weights, adapters: adapter_bytes, kv: kv_bytes as u64, scratch, reserve: 0 };
+        let admitted = check(&memory, room)?;
         if !planned.is_empty() {
             progress(LoadProgress { phase: LoadPhase::Adapters, bytes: 0, total_bytes: weight_bytes });
         }
@@ -126,6 +129,25 @@ impl CpuBackend {
         let context = options.context_length.unwrap_or(model.dimensions().context_length);
         Ok(Self { model, adapters, cache, device, buffers: Buffers::default(), weight_bytes, context })
     }
+}
+
+/// What a CPU would hold of a planned decoder, with keys and values as `kv_kind` and steps of `step_tokens`.
+pub(crate) fn decoder_facts(
+    packing: &PackPlan,
+    model: &dyn DecoderModel,
+    kv_kind: KvKind,
+    step_tokens: usize,
+) -> Result<DeviceFacts, LoadError> {
+    let block = kv_shape(model.dimensions(), kv_kind, KvMemory::Blocks(1))?.block_bytes();
+    let scratch = scratch_bytes(model.dimensions(), model.vocabulary(), step_tokens);
+    Ok(DeviceFacts {
+        cards: 0,
+        weights: packing.held_bytes(),
+        kv_block: block.ok_or(LoadError::Overflow { what: "a KV block's size" })? as u64,
+        spare_blocks: 0,
+        scratch,
+        full_scratch: scratch,
+    })
 }
 
 /// Maps the source, reserves, starts threads and packs `packing`.

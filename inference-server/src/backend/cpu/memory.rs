@@ -3,50 +3,24 @@
 use std::fs::read_to_string;
 use std::path::Path;
 
-use super::{LoadError, cgroup};
+use weighbridge_fit::{MemoryPlan, mebibytes};
 
-/// What a backend will hold, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MemoryPlan {
-    /// Norms and biases included.
-    pub(super) weights: u64,
-    pub(super) adapters: u64,
-    pub(super) kv: u64,
-    pub(super) scratch: u64,
-}
+use super::{LoadError, cgroup};
 
 /// A model that was seen to fit.
 #[derive(Debug)]
 pub(super) struct Admitted(());
 
-impl MemoryPlan {
-    /// Refuses a plan larger than `available`, with the sum in words. `None` is no known limit.
-    pub(super) fn check(self, available: Option<u64>) -> Result<Admitted, LoadError> {
-        let Some(available) = available else { return Ok(Admitted(())) };
-        let total =
-            self.weights.saturating_add(self.adapters).saturating_add(self.kv).saturating_add(self.scratch);
-        if total <= available {
-            return Ok(Admitted(()));
+/// Refuses a plan larger than `available`, with the sum in words. `None` is no known limit.
+pub(super) fn check(plan: &MemoryPlan, available: Option<u64>) -> Result<Admitted, LoadError> {
+    match available {
+        Some(available) if plan.total() > available => {
+            let (sum, available) = (plan.in_words(), mebibytes(available));
+            let arithmetic = format!("the model does not fit: {sum}, but {available} are available");
+            Err(LoadError::Memory { arithmetic })
         }
-        let arithmetic = format!(
-            "the model does not fit: weights {}{} + KV {} + scratch {} = {}, but {} are available",
-            in_words(self.weights),
-            if self.adapters == 0 {
-                String::new()
-            } else {
-                format!(" + adapters {}", in_words(self.adapters))
-            },
-            in_words(self.kv),
-            in_words(self.scratch),
-            in_words(total),
-            in_words(available),
-        );
-        Err(LoadError::Memory { arithmetic })
+        Some(_) | None => Ok(Admitted(())),
     }
-}
-
-fn in_words(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// Bytes that this process can still take: the least of the machine's and its control group's.
@@ -72,17 +46,17 @@ mod tests {
 
     #[test]
     fn refusal_shows_the_arithmetic() {
-        let plan = MemoryPlan { weights: 3 << 20, adapters: 0, kv: 2 << 20, scratch: 1 << 20 };
-        assert!(plan.check(Some(6 << 20)).is_ok());
-        assert!(plan.check(None).is_ok());
-        let error = plan.check(Some((6 << 20) - 1)).unwrap_err().to_string();
+        let plan = MemoryPlan { weights: 3 << 20, kv: 2 << 20, scratch: 1 << 20, ..MemoryPlan::default() };
+        assert!(check(&plan, Some(6 << 20)).is_ok());
+        assert!(check(&plan, None).is_ok());
+        let error = check(&plan, Some((6 << 20) - 1)).unwrap_err().to_string();
         assert!(error.contains("weights 3.0 MiB + KV 2.0 MiB + scratch 1.0 MiB = 6.0 MiB"), "{error}");
     }
 
     #[test]
     fn sums_do_not_wrap() {
-        let plan = MemoryPlan { weights: u64::MAX, adapters: 0, kv: u64::MAX, scratch: 1 };
-        assert!(plan.check(Some(1 << 40)).is_err());
+        let plan = MemoryPlan { weights: u64::MAX, kv: u64::MAX, scratch: 1, ..MemoryPlan::default() };
+        assert!(check(&plan, Some(1 << 40)).is_err());
     }
 
     #[test]

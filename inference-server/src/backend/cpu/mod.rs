@@ -11,8 +11,10 @@ mod memory;
 
 use std::num::NonZeroUsize;
 
+pub(crate) use encoder::encoder_facts;
 pub use encoder::{CpuEncoder, EncoderInput, Pooling};
 pub use error::LoadError;
+pub(crate) use load::decoder_facts;
 pub use load::{LoadPhase, LoadProgress};
 pub(super) use memory::available as available_memory;
 

@@ -3,11 +3,12 @@
 use weighbridge_cuda::device::{Device, DeviceError};
 use weighbridge_cuda::launch::Address;
 use weighbridge_cuda::operations::attention::HeadShape;
+use weighbridge_fit::MemoryPlan;
 
 use super::adapters::AdapterTables;
 use super::execute::Memory;
 use super::load::refused;
-use super::memory::{Layout, MemoryPlan};
+use super::memory::Layout;
 use super::program::Program;
 use super::weights::{LoadProblem, WeightsPlan};
 use crate::backend::cpu::LoadError;

@@ -2,17 +2,19 @@
 
 use weighbridge_cuda::device::{Device, DeviceError};
 use weighbridge_cuda::operations::attention::{CacheKind, HeadShape};
+use weighbridge_fit::MemoryPlan;
+use weighbridge_fit::rules::{card_reserve, staging};
 
 use super::adapters::size_of_all;
 use super::fill::{Fill, Fit};
-use super::memory::{Layout, Limits, MemoryPlan, block_bytes, logit_rows};
+use super::memory::{Layout, Limits, block_bytes, in_words, logit_rows};
 use super::parallel::Role;
+use super::part::Part;
 use super::program::Program;
-use super::record::{Unserved, record};
 use super::recordings::Recordings;
-use super::shard::{Shard, slices};
+use super::shard::Shard;
 use super::sleep::Sleeper;
-use super::weights::{WeightsPlan, staging};
+use super::weights::WeightsPlan;
 use super::{BackendDescription, CudaBackend, StepLimits};
 use crate::backend::cpu::{KvMemory, LoadError, LoadPhase, LoadProgress};
 use crate::kv::blocks_for;
@@ -20,17 +22,8 @@ use crate::model::adapter::{Adapter, AdapterFile, AdapterPlan, Base};
 use crate::model::plan::PackPlan;
 use crate::model::{DecoderModel, PlannedModel, TensorSource, plan_decoder};
 
-/// What is left of a card: recordings, and the driver's own.
-const RESERVE: u64 = 256 << 20;
-
-/// The same where a model is to sleep: those that have the card meanwhile keep a context, kernels and room for products
-/// when they sleep in turn, half a gigabyte each.
-const SHARED_RESERVE: u64 = 2 << 30;
-
-/// What is left of a card with `free` bytes.
-fn reserve(free: u64, sleeps: bool) -> u64 {
-    if sleeps { SHARED_RESERVE.min(free / 8) } else { RESERVE.min(free / 16) }
-}
+/// Blocks that are no sequence's: one is for rows that fill up a recorded step.
+pub(super) const SPARE_BLOCKS: u64 = 1;
 
 /// How to load and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +89,7 @@ impl CudaBackend {
         let blocks = planned.iter().map(|planned| planned.fit.blocks).min().unwrap_or(0);
         for planned in &mut planned {
             planned.fit = planned.fit(Wanted::Memory(KvMemory::Blocks(blocks)))?;
-            let memory = planned.fit.plan.in_words(planned.free, planned.program.shard);
+            let memory = in_words(&planned.fit.plan, planned.free, planned.program.shard);
             tracing::info!(memory, blocks, "the card's memory");
         }
         let total_bytes = planned.first().map_or(0, |planned| planned.weights.bytes());
@@ -146,25 +139,22 @@ impl Planned {
         adapters: &[Adapter],
         options: &CudaOptions,
     ) -> Result<Self, LoadError> {
-        let unserved = |unserved: Unserved| card(unserved.to_string());
-        let weights = WeightsPlan::new(packing, &slices(model, packing, shard).map_err(unserved)?);
-        let program = record(model, &weights, options.cache, shard).map_err(unserved)?;
-        let heads = program.heads.ok_or_else(|| card("the model has no attention"))?;
+        let part = Part::new(model, packing, options.cache, shard);
+        let part = part.map_err(|unserved| card(unserved.to_string()))?;
         let (adapter_bytes, rank) = size_of_all(adapters);
         let limits = Limits {
-            rows: options.step_tokens.max(options.sequences.next_multiple_of(8)),
-            sequences: options.sequences,
             adapters: adapters.len(),
             rank,
             multiplies: device.multiplies(),
+            ..Limits::of_steps(options.step_tokens, options.sequences)
         };
         let free = device.free_memory().map_err(|error| refused(&error))?;
         let fixed = MemoryPlan {
-            weights: weights.bytes() + (4 * program.vectors.len() + 8 * program.frequencies.len()) as u64,
+            weights: part.weight_bytes(),
             adapters: adapter_bytes,
             kv: 0,
             scratch: 0,
-            reserve: reserve(free, options.sleeps) + staging(free),
+            reserve: card_reserve(free, options.sleeps) + staging(free),
         };
         let dimensions = model.dimensions();
         let context = options.context_length.unwrap_or(dimensions.context_length);
@@ -174,7 +164,7 @@ impl Planned {
             Some(blocks @ KvMemory::Blocks(_)) => Wanted::Memory(blocks),
             None => Wanted::AllThatIsLeft { least: blocks_for(context) },
         };
-        let layers = dimensions.layers;
+        let Part { program, weights, heads, layers } = part;
         let fit = fit(&program, &heads, layers, &limits, wanted, fixed, free)?;
         let steps = StepLimits {
             vocabulary: model.vocabulary(),
@@ -272,9 +262,8 @@ fn fit(
     let block = block_bytes(heads, layers);
     let plan_of = |blocks: usize| {
         let layout = Layout::new(program, limits, blocks);
-        // One block is for rows that fill up a recorded step.
-        let kv = block.saturating_mul(blocks as u64 + 1);
-        let plan = MemoryPlan { kv, scratch: layout.scratch_bytes + layout.input_bytes, ..fixed };
+        let kv = block.saturating_mul(blocks as u64 + SPARE_BLOCKS);
+        let plan = MemoryPlan { kv, scratch: layout.bytes(), ..fixed };
         Fit { plan, layout, blocks }
     };
     let most = usize::try_from(free / block.max(1)).unwrap_or(usize::MAX).min(u32::MAX as usize - 1);
@@ -296,7 +285,7 @@ fn fit(
             return Ok(fit);
         }
         if blocks <= least {
-            let arithmetic = format!("the model does not fit: {}", fit.plan.in_words(free, program.shard));
+            let arithmetic = format!("the model does not fit: {}", in_words(&fit.plan, free, program.shard));
             return Err(LoadError::Memory { arithmetic });
         }
         // What tiles and tables take grows with the blocks, and is small: a few rounds are enough.

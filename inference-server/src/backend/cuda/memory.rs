@@ -5,6 +5,7 @@ use weighbridge_cuda::form::input_stride;
 use weighbridge_cuda::launch::Address;
 use weighbridge_cuda::operations::attention::{Attention, HeadShape, SPAN, TILE_ROWS, Tile};
 use weighbridge_cuda::operations::{Edit, ExpertTile, Settings, SortByExpert, Width};
+use weighbridge_fit::{MemoryPlan, mebibytes};
 
 use super::program::{Program, Widths};
 use super::shard::Shard;
@@ -40,6 +41,14 @@ pub(super) struct Limits {
     pub(super) rank: usize,
     /// True when the device multiplies plain matrices.
     pub(super) multiplies: bool,
+}
+
+impl Limits {
+    /// Of steps of `tokens` and `sequences`, with no adapter, on a device that multiplies no plain matrices.
+    pub(super) fn of_steps(tokens: usize, sequences: usize) -> Self {
+        let rows = tokens.max(sequences.next_multiple_of(8));
+        Self { rows, sequences, adapters: 0, rank: 0, multiplies: false }
+    }
 }
 
 /// A region that is handed out part by part.
@@ -138,6 +147,11 @@ impl Layout {
         let (scratch, scratch_bytes) = scratch(&program.widths, limits, partials as usize);
         Self { scratch, scratch_bytes, inputs, input_bytes }
     }
+
+    /// Bytes of both regions.
+    pub(super) fn bytes(&self) -> u64 {
+        self.scratch_bytes + self.input_bytes
+    }
 }
 
 /// The most tiles of a step. A token that decodes has a tile for each [`SPAN`] of its context, and all contexts
@@ -232,45 +246,14 @@ fn scratch(widths: &Widths, limits: &Limits, partials: usize) -> (Scratch, u64) 
     (scratch, region.end)
 }
 
-/// What a card holds, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MemoryPlan {
-    pub(super) weights: u64,
-    pub(super) adapters: u64,
-    pub(super) kv: u64,
-    /// Between operations, and what steps are told.
-    pub(super) scratch: u64,
-    /// What is left to the driver: graphs, and memory that is not in whole pages.
-    pub(super) reserve: u64,
-}
-
-impl MemoryPlan {
-    /// All of it.
-    pub(super) fn total(&self) -> u64 {
-        let Self { weights, adapters, kv, scratch, reserve } = *self;
-        [adapters, kv, scratch, reserve].into_iter().fold(weights, u64::saturating_add)
-    }
-
-    /// The arithmetic of `shard`'s card, for a log or a refusal.
-    pub(super) fn in_words(&self, free: u64, shard: Shard) -> String {
-        let words = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-        let Self { weights, adapters, kv, scratch, reserve } = *self;
-        let adapters = if adapters == 0 { String::new() } else { format!(" + adapters {}", words(adapters)) };
-        let card = if shard.is_alone() {
-            "the card".to_owned()
-        } else {
-            format!("card {} of the {} that share the model", shard.rank + 1, shard.of)
-        };
-        format!(
-            "weights {}{adapters} + KV {} + scratch {} + reserve {} = {}, and {} are free on {card}",
-            words(weights),
-            words(kv),
-            words(scratch),
-            words(reserve),
-            words(self.total()),
-            words(free)
-        )
-    }
+/// The arithmetic of `shard`'s card, for a log or a refusal.
+pub(super) fn in_words(plan: &MemoryPlan, free: u64, shard: Shard) -> String {
+    let card = if shard.is_alone() {
+        "the card".to_owned()
+    } else {
+        format!("card {} of the {} that share the model", shard.rank + 1, shard.of)
+    };
+    format!("{}, and {} are free on {card}", plan.in_words(), mebibytes(free))
 }
 
 #[cfg(test)]
@@ -282,11 +265,11 @@ mod tests {
         let plan =
             MemoryPlan { weights: 3 << 20, adapters: 1 << 20, kv: 2 << 20, scratch: 0, reserve: 1 << 20 };
         assert_eq!(
-            plan.in_words(5 << 20, Shard::default()),
+            in_words(&plan, 5 << 20, Shard::default()),
             "weights 3.0 MiB + adapters 1.0 MiB + KV 2.0 MiB + scratch 0.0 MiB + reserve 1.0 MiB = 7.0 MiB, and 5.0 MiB \
              are free on the card"
         );
-        let said = plan.in_words(5 << 20, Shard { rank: 1, of: 4 });
+        let said = in_words(&plan, 5 << 20, Shard { rank: 1, of: 4 });
         assert!(said.ends_with("5.0 MiB are free on card 2 of the 4 that share the model"), "{said}");
     }
 

@@ -1,8 +1,8 @@
 //! The CUDA backend: a model's written pass, its weights and cache on a card, behind [`Backend`].
 //!
 //! - `record` writes down what a family calls, as a `program`; `execute` makes launches of it.
-//! - `memory` plans the card's memory before a byte is reserved; `load` and `fill` fill it with `weights`, `adapters` beside
-//!   them; `sleep` gives it back for a while.
+//! - `part` is what one card has of a model, before anything is known of the card; `memory` plans the card's memory before a
+//!   byte is reserved; `load` and `fill` fill it with `weights`, `adapters` beside them; `sleep` gives it back for a while.
 //! - `shard` says what each of several cards holds; `parallel` makes them do each step together.
 //! - `inputs` is a step as the card reads it; steps that decode are recorded by shape (`recordings`) and replayed; `draw`
 //!   makes tokens of the logits where they are.
@@ -17,6 +17,7 @@ mod inputs;
 mod load;
 mod memory;
 mod parallel;
+mod part;
 mod program;
 mod record;
 mod recordings;
@@ -27,6 +28,7 @@ mod tests;
 mod weights;
 
 pub use load::CudaOptions;
+pub(crate) use part::card_facts;
 use weighbridge_cuda::device::{Device, DeviceError, Recording};
 pub use weighbridge_cuda::operations::attention::CacheKind;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weighbridge_crds::SleepingWeights;
 use weighbridge_cuda::device::DeviceError;
 
+use super::memory::in_words;
 use super::parallel::Role;
 use super::{CUDA, CudaBackend, failed};
 use crate::backend::cpu::{LoadError, available_memory};
@@ -95,7 +96,7 @@ impl Sleeping for CudaBackend {
         };
         let free = device.free_memory().map_err(|error| failed(&error))?;
         if fill.needs() > free {
-            let problem = fill.fit.plan.in_words(free, program.shard);
+            let problem = in_words(&fill.fit.plan, free, program.shard);
             return Err(BackendError::NoRoom { device: device_of(), problem });
         }
         let woken = match fill.reserve(&mut **device, program, adapters) {

@@ -1,6 +1,7 @@
 //! Tiny random models on the emulated card, against the CPU backend and against themselves.
 
 mod e4m3;
+mod facts;
 mod parallel;
 
 use std::num::NonZeroUsize;

@@ -18,14 +18,6 @@ use crate::model::{ModelError, TensorSource};
 
 /// Matrices begin where a vector of the widest load does.
 const ALIGNMENT: u64 = 16;
-/// Bytes of stored rows that are on their way at once, where a card has room for it.
-const STAGING: u64 = 32 << 20;
-
-/// Bytes that loading takes for a while on a card with `free` bytes.
-pub(super) fn staging(free: u64) -> u64 {
-    STAGING.min(free / 16)
-}
-
 /// The place of every matrix, by its place in the CPU's arena, which planning gave it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WeightsPlan {

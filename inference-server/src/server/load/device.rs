@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weighbridge_crds::{KvCacheType, Sleep};
+use weighbridge_crds::Sleep;
 use weighbridge_cuda::device::{Card, CardGauges, Cards, CudaDevice, Device, DeviceError, NoDevice};
 use weighbridge_cuda::pack::{Places, find};
 
@@ -14,7 +14,7 @@ use crate::http::{AppState, Phase};
 use crate::kv::blocks_for;
 use crate::model::adapter::AdapterFile;
 use crate::server::ServerConfig;
-use crate::server::config::{CARD_STEP, DeviceSetting};
+use crate::server::config::{CARD_STEP, DeviceSetting, kv_kind_on_card};
 
 /// Between two looks whether another model sleeps now.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -115,13 +115,10 @@ impl Devices<'_> {
 
     /// What a card keeps keys and values as.
     fn cache_kind(&self) -> Result<CacheKind, Reason> {
-        match self.config.kv_cache_type {
-            KvCacheType::Auto | KvCacheType::F16 => Ok(CacheKind::F16),
-            KvCacheType::Fp8 => Ok(CacheKind::E4m3),
-            other @ (KvCacheType::F32 | KvCacheType::Q8_0) => Err(Reason::Refused(format!(
-                "keys and values as {other} are the CPU's; a GPU has them as f16 or fp8"
-            ))),
-        }
+        let asked = self.config.kv_cache_type;
+        kv_kind_on_card(asked).ok_or_else(|| {
+            Reason::Refused(format!("keys and values as {asked} are the CPU's; a GPU has them as f16 or fp8"))
+        })
     }
 
     /// The cards with their kernels, one or as many as share the model, and what they say of themselves.

@@ -4,6 +4,7 @@ mod clock;
 mod device;
 mod encoding;
 mod generation;
+mod inspect;
 mod source;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::http::{AppState, Phase, ServedModel, unix_seconds};
 use crate::metrics::EngineMetrics;
 use crate::model::is_encoder;
 use clock::PhaseClock;
+pub use inspect::{Inspection, inspect};
 use source::{Found, Opened};
 
 /// Resolves, loads, starts the engine and waits for its first token.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 
 /// Small, with heads and columns that two and four cards share in whole blocks of `kind`: of 256, two.
-fn shared_spec(family: Family, kind: TensorType) -> SynthSpec {
+pub(super) fn shared_spec(family: Family, kind: TensorType) -> SynthSpec {
     let tiny = Shape::named("tiny", family).unwrap();
     let width = if kind.block_elements() == 256 { 512 } else { 128 };
     let shape = Shape {
@@ -25,7 +25,7 @@ fn devices(of: usize) -> Vec<EmulatedDevice> {
     EmulatedDevice::group(of, 1 << 30)
 }
 
-fn boxed(devices: Vec<EmulatedDevice>) -> Vec<Box<dyn Device>> {
+pub(super) fn boxed(devices: Vec<EmulatedDevice>) -> Vec<Box<dyn Device>> {
     devices.into_iter().map(|device| Box::new(device) as Box<dyn Device>).collect()
 }
 
