@@ -54,6 +54,8 @@ def type_of(name, schema):
         return CLOSED[name]
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
+    if name == "gpus":
+        return "number or `auto`"
     if schema.get("x-kubernetes-int-or-string"):
         return "quantity"
     if schema.get("type") == "array" and "properties" not in schema["items"]:

@@ -156,6 +156,10 @@ pub struct PlanArgs {
     /// YAML with ModelDeployments and what they name; `-` for stdin.
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
+    /// A folder in place of a PersistentVolumeClaim, for pvc:// sources: the header of the weights is read there, and with it
+    /// whether the hardware holds them. May be given again.
+    #[arg(long, value_name = "NAME=FOLDER", value_parser = claim)]
+    pub claim: Vec<(String, PathBuf)>,
     /// Image of the inference server, as the operator would be told.
     #[arg(long, default_value = concat!("images.weighbridge.local/inference-server:", env!("CARGO_PKG_VERSION")))]
     pub inference_server_image: String,

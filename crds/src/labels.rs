@@ -10,6 +10,10 @@ pub const MODEL_UID: &str = "serving.weighbridge.dev/model-uid";
 pub const PROVIDER: &str = "serving.weighbridge.dev/provider";
 /// On a proxy's children: the ExternalProvider's UID.
 pub const PROVIDER_UID: &str = "serving.weighbridge.dev/provider-uid";
+/// On a pod that reads the header of a model's weights: the ModelDeployment's name. It is none of the model's pods.
+pub const INSPECTED: &str = "serving.weighbridge.dev/inspected-model";
+/// On such a pod: the ModelDeployment's UID.
+pub const INSPECTED_UID: &str = "serving.weighbridge.dev/inspected-model-uid";
 /// Hash of the pod template that a Deployment, or the record of a past one, was made from.
 pub const REVISION: &str = "serving.weighbridge.dev/revision";
 
@@ -33,6 +37,11 @@ pub fn engine_service(model_deployment: &str) -> String {
 /// Name of an ExternalProvider's proxy: its Deployment, Service and NetworkPolicy.
 pub fn proxy(external_provider: &str) -> String {
     format!("{external_provider}-proxy")
+}
+
+/// Name of the pod that reads the header of a ModelDeployment's weights, for the settings that `inspection` stands for.
+pub fn inspection_pod(model_deployment: &str, inspection: &str) -> String {
+    format!("{model_deployment}-inspect-{inspection}")
 }
 
 /// Name of the Secret with the certificate of a ModelDeployment's engines.

@@ -11,6 +11,7 @@ pub mod address;
 pub mod condition;
 mod data_policy;
 mod external_provider;
+mod gpu_count;
 mod hold;
 pub mod labels;
 pub mod manifest;
@@ -32,10 +33,11 @@ pub use external_provider::{
     ApiKey, BedrockPlace, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus,
     ProviderKind, VertexPlace,
 };
+pub use gpu_count::GpuCount;
 pub use hold::Hold;
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_deployment::{
-    Adapter, DEFAULT_DRAIN, Engine, External, Hub, ModelDeployment, ModelDeploymentSpec,
+    Adapter, DEFAULT_DRAIN, Engine, External, Hub, InspectedModel, ModelDeployment, ModelDeploymentSpec,
     ModelDeploymentStatus, OpenWeights, OutOfService, Resources, StartPhase, World,
 };
 pub use past_revision::{PastRevision, newest_first};

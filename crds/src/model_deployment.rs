@@ -5,7 +5,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::{Hold, KvCacheType, PastRevision, Quantization, Rollout, SecretKey, Served, Sleep, TimeSpan};
+use weighbridge_fit::ModelFacts;
+
+use crate::{
+    GpuCount, Hold, KvCacheType, PastRevision, Quantization, Rollout, SecretKey, Served, Sleep, TimeSpan,
+};
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -235,6 +239,9 @@ pub struct Hub {
 #[x_kube(
     validation = Rule::new("!has(self.gpus) || has(self.profile)")
         .message("gpus needs a profile that says which GPU: set profile")
+        .field_path(".gpus"),
+    validation = Rule::new("!has(self.gpus) || string(self.gpus).matches('^([1-9]|[1-5][0-9]|6[0-4]|auto)$')")
+        .message("gpus is a number from 1 to 64, or auto")
         .field_path(".gpus")
 )]
 pub struct Resources {
@@ -242,10 +249,10 @@ pub struct Resources {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub profile: Option<String>,
-    /// GPUs of each replica, in place of the profile's count.
+    /// GPUs of each replica, in place of the profile's count: a number from 1 to 64, or `auto`, the fewest (at most 8) whose
+    /// memory holds the weights and the keys and values. `auto` needs `gpu.memory` in the profile.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 64))]
-    pub gpus: Option<i32>,
+    pub gpus: Option<GpuCount>,
 }
 
 /// Settings of the engine; each has a default taken from the model or the machine.
@@ -356,6 +363,20 @@ pub struct ModelDeploymentStatus {
     /// Revisions before this one, the newest first; `weighbridge rollback` brings one back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<PastRevision>,
+    /// What the header of the weights says, where hardware was chosen by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<InspectedModel>,
+}
+
+/// A model as its header describes it, and by which settings it was looked at.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InspectedModel {
+    /// Stands for source, revision, digest and settings: where they change, the header is read anew.
+    pub inspection: String,
+    /// What the header says.
+    #[serde(flatten)]
+    pub facts: ModelFacts,
 }
 
 /// A part of a start.

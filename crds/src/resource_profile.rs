@@ -48,12 +48,15 @@ pub struct ResourceProfileSpec {
 }
 
 /// GPUs of one replica.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.resource.startsWith('nvidia.com/')")
         .message("gpu.resource is no NVIDIA card, and the engine computes on no other: write nvidia.com/gpu or a slice such as nvidia.com/mig-1g.10gb, or remove gpu")
-        .field_path(".resource")
+        .field_path(".resource"),
+    validation = Rule::new("!has(self.memory) || (isQuantity(string(self.memory)) && quantity(string(self.memory)).isGreaterThan(quantity('0')))")
+        .message("gpu.memory is not a quantity above zero: write 80Gi, or 81559Mi as the node label nvidia.com/gpu.memory has it in MiB")
+        .field_path(".memory")
 )]
 pub struct Gpu {
     /// Extended resource that the device plugin offers: NVIDIA's cards, or slices of them (`nvidia.com/mig-1g.10gb`).
@@ -68,6 +71,11 @@ pub struct Gpu {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub product: Option<String>,
+    /// Memory of one GPU, such as `80Gi`; the node label `nvidia.com/gpu.memory` has it in MiB (`81559Mi`). With it a model
+    /// that does not fit is refused before it has a pod, and `resources.gpus` may be `auto`. A slice's name says it
+    /// (`nvidia.com/mig-3g.40gb`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
 }
 
 impl Gpu {

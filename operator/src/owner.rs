@@ -9,8 +9,8 @@ use weighbridge_crds::condition::Reason;
 /// Longest `metadata.name` of a parent. CEL in the CRD says the same.
 pub const LONGEST_NAME: usize = 40;
 
-/// Longest suffix that a child's name adds: `-` and the ten characters of a revision.
-const LONGEST_SUFFIX: usize = 11;
+/// Longest suffix that a child's name adds: `-inspect-` and the ten characters of an inspection.
+const LONGEST_SUFFIX: usize = 19;
 
 // A Service's name is a DNS label, and every child's name must leave room for its parent's.
 const _: () = assert!(LONGEST_NAME + LONGEST_SUFFIX <= 63);

@@ -13,6 +13,11 @@ pub fn whole(quantity: &Quantity) -> Option<i128> {
     nanos(quantity).filter(|size| size % ONE == 0).map(|size| size / ONE)
 }
 
+/// The quantity as bytes, where it is none below zero; a part of a byte is dropped.
+pub fn bytes(quantity: &Quantity) -> Option<u64> {
+    u64::try_from(nanos(quantity)? / ONE).ok()
+}
+
 /// As [`nanos`], for a quantity inside JSON.
 pub fn parse(text: &str) -> Option<i128> {
     let digits_end = text

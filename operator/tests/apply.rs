@@ -14,7 +14,7 @@ use weighbridge_crds::{ModelDeployment, World};
 use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
 use weighbridge_operator::leader::{Candidate, Leadership};
 use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, PullPolicy};
-use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place};
+use weighbridge_operator::validate::{self, Header, KeyLookup, ModelReferences, Named, Place};
 use weighbridge_operator::{Events, Metrics, Owner};
 
 const NAMESPACE: &str = "n";
@@ -127,8 +127,12 @@ impl Case {
 
     fn plan(&self, observed: &ObservedModel) -> ModelPlan {
         let parent: ModelDeployment = serde_json::from_value(model(1)).expect("a model");
-        let references =
-            ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+        let references = ModelReferences {
+            profile: Named::Unnamed,
+            token: KeyLookup::Unnamed,
+            provider: Named::Unnamed,
+            header: Header::Inspected(Vec::new()),
+        };
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
         plan::model(&valid, observed, &images())
     }
@@ -167,6 +171,7 @@ fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does
             profile: Named::Unnamed,
             token: KeyLookup::Unnamed,
             provider: Named::Found(serde_json::from_value(provider).expect("a provider")),
+            header: Header::Inspected(Vec::new()),
         };
         let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
@@ -255,13 +260,15 @@ async fn by_replace_nothing_goes_where_the_profile_is_another_by_now() {
             profile: Named::Found(serde_json::from_value(profile(4)).expect("a profile")),
             token: KeyLookup::Unnamed,
             provider: Named::Unnamed,
+            header: Header::Inspected(Vec::new()),
         };
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
         let observed = seen(&[old("1", "parent", 1)]);
         case.server.put(OLD, old("1", "parent", 1));
         case.server.put("/apis/serving.weighbridge.dev/v1alpha1/resourceprofiles/p", profile(generation));
         let plan = plan::model(&valid, &observed, &images());
-        let applied = apply::model(&case.means, &case.owner, &plan, &observed).await.map(drop);
+        let applied =
+            apply::model(&case.means, &case.owner, &plan, &observed, &mut Vec::new()).await.map(drop);
         let deleted = case.server.writes().contains(&format!("DELETE {OLD}"));
         assert_eq!((applied.is_ok(), deleted), (goes, goes), "{applied:?}");
         assert!(goes || matches!(applied, Err(ApplyError::GuardBroken { .. })), "{applied:?}");

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_crds::manifest::{Manifest, parse};
 use weighbridge_crds::{Hold, Rollout, RolloutStrategy, TimeSpan, labels};
-use weighbridge_operator::plan::{Bounds, Images, Planned, PullPolicy, plan_offline, restricted};
+use weighbridge_operator::plan::{self, Bounds, Images, OfflineError, Planned, PullPolicy, restricted};
 
 fn images() -> Images {
     Images {
@@ -20,6 +20,11 @@ fn images() -> Images {
         operator_namespace: "weighbridge-system".to_owned(),
         bounds: Bounds::default(),
     }
+}
+
+/// With no weights at hand.
+fn plan_offline(manifests: &[Manifest], images: &Images) -> Result<Vec<Planned>, OfflineError> {
+    plan::plan_offline(manifests, images, &mut |_| Ok(None))
 }
 
 fn planned(text: &str) -> Vec<Planned> {

@@ -11,7 +11,7 @@ use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile, World
 use weighbridge_operator::plan::{
     self, Bounds, ChildKind, Guard, Images, ModelPlan, ObservedModel, PullPolicy, Revision,
 };
-use weighbridge_operator::validate::{self, KeyLookup, ModelReferences, Named, Place, ProfileSeen};
+use weighbridge_operator::validate::{self, Header, KeyLookup, ModelReferences, Named, Place, ProfileSeen};
 
 fn images() -> Images {
     Images {
@@ -55,6 +55,7 @@ fn plan(fields: Value, observed: &ObservedModel) -> ModelPlan {
         profile: if named { Named::Found(profile()) } else { Named::Unnamed },
         token: KeyLookup::Unnamed,
         provider: if spec["external"].is_object() { Named::Found(provider()) } else { Named::Unnamed },
+        header: Header::Inspected(Vec::new()),
     };
     plan::model(&validate::model(&model, &references, Place::Cluster).unwrap(), observed, &images())
 }

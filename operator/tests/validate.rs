@@ -5,11 +5,15 @@ use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
 use weighbridge_operator::validate::{
-    self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, Served,
+    self, Header, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, Served,
 };
 
-const NONE: ModelReferences =
-    ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+const NONE: ModelReferences = ModelReferences {
+    profile: Named::Unnamed,
+    token: KeyLookup::Unnamed,
+    provider: Named::Unnamed,
+    header: Header::Inspected(Vec::new()),
+};
 
 fn model(spec: Value) -> ModelDeployment {
     serde_json::from_value(

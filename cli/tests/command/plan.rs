@@ -29,6 +29,7 @@ fn each_example_is_planned_with_reasons_as_yaml() {
         ("external-bedrock.yaml", vec!["--kind=Bedrock", "--bedrock-region=us-east-1"]),
         ("access.yaml", vec!["ModelAccess default/notebook", "notebook may call smollm2", "no objects"]),
         ("gpu.yaml", vec!["nvidia.com/gpu", "NVIDIA-H100-80GB-HBM3", "effect: NoSchedule", "--device=cuda"]),
+        ("gpu-auto.yaml", vec!["no engine pods yet", "kind: Pod", "--output=/dev/termination-log"]),
     ] {
         let planned = run(&["plan", "-f", examples().join(file).to_str().unwrap()]);
         assert!(planned.status.success(), "{}", err(&planned));
@@ -77,4 +78,67 @@ fn a_file_may_come_on_stdin() {
     let file = std::fs::File::open(examples().join("smollm2.yaml")).unwrap();
     let planned = crate::process::weighbridge().args(["plan", "-f", "-"]).stdin(file).output().unwrap();
     assert!(out(&planned).contains("kind: Deployment"), "{}", err(&planned));
+}
+
+/// The sample, beside a CPU and on a GPU, by its header on the folder that stands in for its claim.
+#[test]
+fn what_weights_at_hand_need_is_held_against_the_hardware() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("m.gguf");
+    let made = run(&[
+        "synth",
+        "-o",
+        weights.to_str().unwrap(),
+        "--kv-heads=4",
+        "--heads=8",
+        "--head=16",
+        "--embedding=64",
+        "--feed-forward=128",
+        "--matrices=q8_0",
+        "--embeddings=q8_0",
+    ]);
+    assert!(made.status.success(), "{}", err(&made));
+    // What is behind the header is not looked at.
+    let length = std::fs::metadata(&weights).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(&weights).unwrap();
+    file.set_len(length - 4096).and_then(|()| file.set_len(length)).unwrap();
+    let claim = format!("--claim=models={}", folder.path().display());
+    let plan = |memory: &str, gpu: &str, gpus: &str| {
+        let text = format!(
+            "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ResourceProfile\nmetadata: {{name: p}}\n\
+             spec: {{cpu: 1, memory: {memory}{gpu}}}\n---\n\
+             apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: m}}\n\
+             spec: {{openWeights: {{source: 'pvc://models/m.gguf', resources: {{profile: p{gpus}}}}}}}\n"
+        );
+        let file = folder.path().join("model.yaml");
+        std::fs::write(&file, text).unwrap();
+        run(&["plan", "-f", file.to_str().unwrap(), &claim])
+    };
+    let cpu = plan("1Gi", "", "");
+    assert!(out(&cpu).contains("the memory of the profile holds the model: it needs "), "{}", err(&cpu));
+    let refused = plan("64Mi", "", "");
+    assert!(!refused.status.success());
+    assert!(
+        err(&refused).contains("ResourceProfile \"p\" does not hold the model: it needs "),
+        "{}",
+        err(&refused)
+    );
+    assert!(err(&refused).contains("; the memory is 64.0 MiB"), "{}", err(&refused));
+    let card = plan("1Gi", ", gpu: {memory: 24Gi}", ", gpus: auto");
+    assert!(
+        out(&card).contains("one GPU holds the model: it needs ") && out(&card).contains("of 24.0 GiB"),
+        "{}",
+        err(&card)
+    );
+    let refused = plan("1Gi", ", gpu: {memory: 512Mi, count: 2}", "");
+    assert!(err(&refused).contains("does not hold the model: it needs"), "{}", err(&refused));
+    let refused = plan("1Gi", ", gpu: {memory: 24Gi}", ", gpus: 3");
+    assert!(err(&refused).contains("can't be shared out to 3 GPUs"), "{}", err(&refused));
+    std::fs::remove_file(&weights).unwrap();
+    let missing = plan("1Gi", "", "");
+    assert!(
+        err(&missing).contains("the header of the weights can't be read: source: no file at"),
+        "{}",
+        err(&missing)
+    );
 }

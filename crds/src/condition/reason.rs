@@ -75,8 +75,8 @@ reasons! {
         "All pods have a node.",
         "";
     InsufficientCapacity,
-        "The scheduler found no node.",
-        "The message has the scheduler's words: add a node, free one, or name a ResourceProfile that fits; with no spare GPU, an old revision holds the card until the new one is ready, unless `rollout.strategy` is `Replace`.";
+        "The scheduler found no node, or the GPUs of the profile do not hold the model.",
+        "The message has the scheduler's words, or the arithmetic: add a node, free one, or name a ResourceProfile that fits; take more GPUs by `resources.gpus`, or lower `engine.contextLength`. With no spare GPU, an old revision holds the card until the new one is ready, unless `rollout.strategy` is `Replace`.";
     ImagePull,
         "An image could not be pulled.",
         "The message has the image and the words of the registry: correct `images.registry` and `images.tag` of the chart, or put the pull Secret into this namespace.";

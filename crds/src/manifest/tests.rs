@@ -230,6 +230,14 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             &["gpus needs a profile"],
         ),
         (
+            model("{ openWeights: { source: 'pvc://m/f', resources: { profile: p, gpus: all } } }"),
+            &["resources.gpus as a number from 1 to 64, or auto"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f', resources: { profile: p, gpus: 65 } } }"),
+            &["gpus is a number from 1 to 64, or auto"],
+        ),
+        (
             model("{ replicas: -1, openWeights: { source: 'pvc://m/f' } }"),
             &["spec.replicas", "-1", "0 to 1000"],
         ),
@@ -333,6 +341,7 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
         (profile("{ cpu: 1, memory: '-1Gi' }"), &["spec.memory", "not a quantity above zero", "16Gi"]),
         (profile("{ cpu: 1, memory: 1gi }"), &["spec.memory", "not a quantity above zero"]),
         (profile("{ cpu: 1, memory: 1Gi, gpu: { count: 0 } }"), &["spec.gpu.count", "1 to 64"]),
+        (profile("{ cpu: 1, memory: 1Gi, gpu: { memory: big } }"), &["gpu.memory is not a quantity", "80Gi"]),
         (
             GOOD.replace("name: chat", "name: chat, labelz: { a: b }"),
             &["metadata.labelz", "unknown field", "labels"],

@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ExternalProvider, ModelDeployment};
@@ -169,7 +169,8 @@ async fn model_in(
     plan: &ModelPlan,
     observed: &ObservedModel,
 ) -> Result<ModelChildren<Applied>, ApplyError> {
-    let ModelPlan { children, records, removals, revision: _, waiting: _, decisions } = plan;
+    let ModelPlan { children, records, removals, revision: _, waiting: _, inspection, waits: _, decisions } =
+        plan;
     let ModelChildren { deployment, service, state: _ } = children;
     let why = decisions.first().map(|decision| decision.why.as_str()).unwrap_or_default();
     // The address first: a pod that is ready early is then found at once.
@@ -184,7 +185,12 @@ async fn model_in(
         None => None,
     };
     for record in records {
-        Box::pin(pass.record(record, "another revision is asked for")).await?;
+        Box::pin(pass.once(record, "another revision is asked for")).await?;
+    }
+    if let Some(pod) = inspection
+        && !observed.inspections.iter().any(|seen| seen.name == pod.name_any())
+    {
+        Box::pin(pass.once(pod, why)).await?;
     }
     for removal in removals {
         // Boxed like the slow half of `ensure`: a large future, seldom needed.

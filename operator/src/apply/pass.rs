@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::core::PartialObjectMeta;
@@ -161,23 +161,25 @@ where
         Ok(self.note(verb, &kind, &name, why))
     }
 
-    /// Makes what is made once and never changed. What is there already is it.
-    pub async fn record<K: Child>(&mut self, wanted: &K, why: &str) -> Result<(), ApplyError> {
-        let (api, kind, name) = (self.api::<K>(), K::kind(&()), wanted.name_any());
+    /// Makes `desired` unless one of ours is there, which is left as it is: for what can't be changed once it is made.
+    pub async fn once<K: Child>(&mut self, desired: &K, why: &str) -> Result<(), ApplyError> {
+        let (name, api, kind) = (desired.name_any(), self.api::<K>(), K::kind(&()));
         let live = self.means.caller.read(&kind, api.get_opt(&name));
         let (parent, live) = futures::join!(self.parent_is_current(), live);
         self.confirm(parent?)?;
         match live? {
             None => {
-                self.patch(&api, &name, &value(wanted), false).await?;
+                self.patch(&api, &name, &value(desired), false).await?;
                 self.note(Verb::Created, &kind, &name, why);
                 Ok(())
             }
-            Some(live) if self.is_ours(&live) => Ok(()),
-            Some(live) => {
-                let owner = owner_in_words(&live);
-                Err(ApplyError::NotOwned { kind: kind.into_owned(), name, owner })
+            Some(live) if !self.is_ours(&live) => {
+                Err(ApplyError::NotOwned { kind: kind.into_owned(), name, owner: owner_in_words(&live) })
             }
+            Some(live) if live.meta().deletion_timestamp.is_some() => {
+                Err(ApplyError::Terminating { kind: kind.into_owned(), name })
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -200,6 +202,7 @@ where
                 "ControllerRevision",
                 self.version_to_delete::<ControllerRevision>(name, uid, guard, |_| true).await?,
             ),
+            ChildKind::Pod => ("Pod", self.version_to_delete::<Pod>(name, uid, guard, |_| true).await?),
         };
         let Some(resource_version) = version else { return Ok(()) };
         let parameters = DeleteParams {
@@ -215,6 +218,7 @@ where
             ChildKind::Service => self.delete::<Service>(name, &parameters).await?,
             ChildKind::NetworkPolicy => self.delete::<NetworkPolicy>(name, &parameters).await?,
             ChildKind::ControllerRevision => self.delete::<ControllerRevision>(name, &parameters).await?,
+            ChildKind::Pod => self.delete::<Pod>(name, &parameters).await?,
         }
         self.means.settled.forget(uid);
         self.note(Verb::Deleted, kind_name, name, why);

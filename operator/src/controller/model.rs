@@ -11,7 +11,7 @@ use super::{Context, ReconcileError, next};
 use crate::engines::Said;
 use crate::owner::Owner;
 use crate::status::ModelOutcome;
-use crate::validate::{Place, Served, ValidatedModel};
+use crate::validate::{Header, Place, Served, ValidatedModel};
 use crate::{apply, dereference, plan, status, validate};
 
 /// Brings one ModelDeployment nearer to its spec:
@@ -41,23 +41,29 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
         certificate::see_to::<ModelDeployment>(context, &owner, certificate, wanted, &mut changes).await;
     let (due, unmended) = certificate::told(seen_to)?;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
-        Err(refusal) if model.spec.suspend => {
+        Err(refusal) => {
             // Taking out of service needs nothing of what the spec can't give.
-            let plan = plan::suspended(&owner, &found.observed);
+            let plan = if model.spec.suspend {
+                plan::suspended(&owner, &found.observed)
+            } else {
+                plan::refused(&found.observed)
+            };
             apply::model(&context.means, &owner, &plan, &found.observed, &mut changes)
                 .await
                 .map(|_| ModelOutcome::Refused(refusal))
         }
-        Err(refusal) => Ok(ModelOutcome::Refused(refusal)),
         Ok(valid) => {
             let plan = plan::model(&valid, &found.observed, &context.images);
             let applied = apply::model(&context.means, &owner, &plan, &found.observed, &mut changes).await;
-            applied.map(|children| ModelOutcome::Applied {
-                said: said(&valid, &owner, &found, context),
-                model: Box::new(valid),
-                children: Box::new(children),
-                revision: plan.revision,
-                waiting: plan.waiting,
+            applied.map(|children| match plan.waits {
+                Some(waits) => ModelOutcome::Refused(waits),
+                None => ModelOutcome::Applied {
+                    said: said(&valid, &owner, &found, context),
+                    model: Box::new(valid),
+                    children: Box::new(children),
+                    revision: plan.revision,
+                    waiting: plan.waiting,
+                },
             })
         }
     };
@@ -96,7 +102,12 @@ async fn update_status(
     found: &dereference::Model,
     context: &Context,
 ) -> Result<Option<Duration>, ReconcileError> {
-    let wanted = status::model(model, outcome, &found.observed, found.provider.as_ref(), Timestamp::now());
+    let known = match &found.references.header {
+        Header::Inspected(known) => &known[..],
+        Header::Here(_) => &[],
+    };
+    let (provider, now) = (found.provider.as_ref(), Timestamp::now());
+    let wanted = status::model(model, outcome, &found.observed, known, provider, now);
     if let Some(later) = context.paces.wait(owner.uid(), model.status.as_ref(), &wanted) {
         return Ok(Some(later));
     }

@@ -2,6 +2,7 @@
 //!
 //! Reads only. Of a Secret nothing leaves this step but whether a key is there, and what a certificate of ours says.
 
+mod inspection;
 mod model;
 mod provider;
 mod secret;

@@ -2,11 +2,12 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use weighbridge_crds::{ModelDeployment, World, labels};
 
+use super::inspection::{inspections, is_inspection};
 use super::{Certificate, SecretError, Secrets};
 use crate::plan::ObservedModel;
 use crate::proxies::Proxies;
 use crate::status::{ProviderSeen, is_ready};
-use crate::validate::{KeyLookup, ModelReferences, Named};
+use crate::validate::{Header, KeyLookup, ModelReferences, Named};
 use crate::watch::Stores;
 
 /// What a ModelDeployment names and what exists of it.
@@ -59,15 +60,26 @@ pub async fn model(
     } else {
         Certificate::NotNeeded
     };
+    let (looking, pods): (Vec<_>, Vec<_>) = stores.pods.of(&uid).into_iter().partition(is_inspection);
+    let (inspections, read) = inspections(&model.name_any(), &looking);
+    let recorded = model.status.as_ref().and_then(|status| status.model.as_ref());
+    let known = recorded.cloned().into_iter().chain(read).collect();
     Ok(Model {
-        references: ModelReferences { profile, token, provider: referenced },
+        references: ModelReferences {
+            profile,
+            token,
+            provider: referenced,
+            header: Header::Inspected(known),
+        },
         observed: ObservedModel {
             deployments,
             services: stores.services.of(&uid),
-            pods: stores.pods.of(&uid),
+            pods,
             history: stores.history.of(&uid),
             provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
             told: model.status.as_ref().and_then(|status| status.served.as_ref()?.world()),
+            inspections,
+            recorded: recorded.map(|known| labels::inspection_pod(&model.name_any(), &known.inspection)),
         },
         certificate,
         provider: provider.map(|provider| ProviderSeen {

@@ -11,10 +11,11 @@ use weighbridge_crds::{DEFAULT_DRAIN, Gpu, KvCacheType, SleepingWeights, labels}
 use super::{Decision, Images, added, names, pod};
 use crate::owner::Owner;
 use crate::validate::{
-    AdapterPlace, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, HubFile, Open, OpenAdapter, Weights,
+    AdapterPlace, CountedBy, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, HubFile, Open, OpenAdapter,
+    Weights,
 };
 
-const CACHE_FOLDER: &str = "/cache";
+pub(super) const CACHE_FOLDER: &str = "/cache";
 const MODELS_FOLDER: &str = "/models";
 const ADAPTERS_FOLDER: &str = "/adapters";
 
@@ -105,11 +106,13 @@ pub fn template(
     template
 }
 
-struct WeightsPart {
-    source: String,
-    env: Option<Vec<EnvVar>>,
-    volumes: Vec<Volume>,
-    mounts: Vec<VolumeMount>,
+/// What a pod needs to get at weights.
+pub(super) struct WeightsPart {
+    /// As its program is told.
+    pub(super) source: String,
+    pub(super) env: Option<Vec<EnvVar>>,
+    pub(super) volumes: Vec<Volume>,
+    pub(super) mounts: Vec<VolumeMount>,
 }
 
 /// Typed, never passed through: a tenant's text becomes the value of a flag, not a flag.
@@ -117,23 +120,12 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned()];
     let mut flag =
         |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
-    let hub = match &open.weights {
-        Weights::Hub(hub) => Some(hub),
-        Weights::Claim { .. } | Weights::File { .. } => None,
-    };
     flag("listen", Some(format!("0.0.0.0:{}", labels::SERVING_PORT)));
     flag("admin-listen", Some(format!("0.0.0.0:{}", labels::ADMIN_PORT)));
     flag("model-name", Some(format!("{}/{}", owner.namespace(), owner.name())));
-    flag("source", Some(weights.source.clone()));
-    flag("revision", hub.and_then(|hub| hub.revision.clone()));
-    flag("digest", open.digest.clone());
-    flag("hub-endpoint", hub.and_then(|hub| hub.endpoint.clone()));
-    flag("context-length", open.context_length.map(|tokens| tokens.to_string()));
-    flag("max-sequences", open.max_sequences.map(|sequences| sequences.to_string()));
-    // Saying the default aloud rolls no pod.
-    let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
-    flag("kv-cache-type", kv_cache_type.map(|kind| kind.to_string()));
-    flag("quantize", open.quantize.map(|kind| kind.to_string()));
+    arguments.extend(described(open, weights));
+    let mut flag =
+        |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
     flag("sleep-after", open.sleep.map(|sleep| sleep.after_seconds.to_string()));
     let kept = open.sleep.map(|sleep| sleep.weights).filter(|weights| *weights != SleepingWeights::default());
     flag("sleep-weights", kept.map(|weights| weights.to_string()));
@@ -145,6 +137,27 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     let drain = Some(open.drain_timeout).filter(|drain| *drain != DEFAULT_DRAIN);
     flag("drain-timeout", drain.map(|drain| drain.as_secs().to_string()));
     arguments
+}
+
+/// Which model it is and what it is served with: what an engine is told, and what an inspection is.
+pub(super) fn described(open: &Open, weights: &WeightsPart) -> Vec<String> {
+    let hub = match &open.weights {
+        Weights::Hub(hub) => Some(hub),
+        Weights::Claim { .. } | Weights::File { .. } => None,
+    };
+    // Saying the default aloud rolls no pod.
+    let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
+    let flags = [
+        ("source", Some(weights.source.clone())),
+        ("revision", hub.and_then(|hub| hub.revision.clone())),
+        ("digest", open.digest.clone()),
+        ("hub-endpoint", hub.and_then(|hub| hub.endpoint.clone())),
+        ("context-length", open.context_length.map(|tokens| tokens.to_string())),
+        ("max-sequences", open.max_sequences.map(|sequences| sequences.to_string())),
+        ("kv-cache-type", kv_cache_type.map(|kind| kind.to_string())),
+        ("quantize", open.quantize.map(|kind| kind.to_string())),
+    ];
+    flags.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value?))).collect()
 }
 
 /// Memory that several GPUs' threads share, which NCCL needs.
@@ -224,7 +237,8 @@ fn read_only_mount(volume: &str, folder: &str) -> VolumeMount {
     }
 }
 
-fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> WeightsPart {
+/// Volumes, variables and the source that a pod is told.
+pub(super) fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> WeightsPart {
     let cache = Volume {
         name: "cache".to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
@@ -303,7 +317,7 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
                 tolerations: None,
             }
         }
-        Hardware::Profile { name, cpu, memory, gpu, gpus_overridden, node_selector, tolerations } => {
+        Hardware::Profile { name, cpu, memory, gpu, counted_by, node_selector, tolerations } => {
             decisions.push(Decision::new(
                 format!("{} CPU requested, {} memory requested and at most", cpu.0, memory.0),
                 format!("ResourceProfile {name} says so; CPU has no limit, so that idle cores are used"),
@@ -319,7 +333,7 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
             if let Some(gpu) = gpu {
                 requests.push((&gpu.resource, quantity(&gpu.count.to_string())));
                 limits.push((&gpu.resource, quantity(&gpu.count.to_string())));
-                place_on_gpu(gpu, (name, *gpus_overridden), &mut node_selector, &mut tolerations, decisions);
+                place_on_gpu(gpu, (name, *counted_by), &mut node_selector, &mut tolerations, decisions);
             }
             HardwarePart {
                 resources: requirements(requests, limits),
@@ -330,7 +344,7 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
     }
 }
 
-fn requirements<'a>(
+pub(super) fn requirements<'a>(
     requests: impl IntoIterator<Item = (&'a str, Quantity)>,
     limits: impl IntoIterator<Item = (&'a str, Quantity)>,
 ) -> ResourceRequirements {
@@ -344,18 +358,28 @@ fn requirements<'a>(
     }
 }
 
+/// GPU nodes carry a taint to keep other pods away.
+pub(super) fn gpu_toleration() -> Toleration {
+    Toleration {
+        key: Some(GPU_TAINT.to_owned()),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoSchedule".to_owned()),
+        ..Toleration::default()
+    }
+}
+
 fn place_on_gpu(
     gpu: &Gpu,
-    (profile, overridden): (&str, bool),
+    (profile, counted_by): (&str, CountedBy),
     node_selector: &mut BTreeMap<String, String>,
     tolerations: &mut Vec<Toleration>,
     decisions: &mut Vec<Decision>,
 ) {
-    let Gpu { resource, count, product } = gpu;
-    let from = if overridden {
-        "resources.gpus sets the count".to_owned()
-    } else {
-        format!("ResourceProfile {profile} says so")
+    let Gpu { resource, count, product, memory: _ } = gpu;
+    let from = match counted_by {
+        CountedBy::Spec => "resources.gpus sets the count".to_owned(),
+        CountedBy::Weights => "resources.gpus is auto, and as many hold the model".to_owned(),
+        CountedBy::Profile => format!("ResourceProfile {profile} says so"),
     };
     decisions.push(Decision::new(format!("{count} of {resource}"), from));
     let flags = if *count > 1 {
@@ -371,12 +395,7 @@ fn place_on_gpu(
             format!("ResourceProfile {profile} names the product"),
         ));
     }
-    let standard = Toleration {
-        key: Some(GPU_TAINT.to_owned()),
-        operator: Some("Exists".to_owned()),
-        effect: Some("NoSchedule".to_owned()),
-        ..Toleration::default()
-    };
+    let standard = gpu_toleration();
     if !tolerations.contains(&standard) {
         decisions.push(Decision::new(
             format!("tolerates the taint {GPU_TAINT}:NoSchedule"),

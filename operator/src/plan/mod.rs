@@ -10,6 +10,7 @@ pub mod certificate;
 mod engine_pod;
 mod history;
 mod images;
+mod inspection;
 mod model;
 pub(crate) mod names;
 mod network_policy;
@@ -33,9 +34,10 @@ use crate::validate::ProfileSeen;
 pub use bounds::{Bounds, DEFAULT_BODY_BYTES};
 pub use engine_pod::of_gpus;
 pub use images::{Images, PullPolicy};
-pub use model::{ModelPlan, ObservedModel, model, suspended};
+pub use inspection::{Inspection, InspectionState};
+pub use model::{ModelPlan, ObservedModel, model, refused, suspended};
 pub use names::MANAGED_BY_KEY;
-pub use offline::{OfflineError, Planned, plan_offline, validate_local};
+pub use offline::{Look, OfflineError, Planned, plan_offline, validate_local};
 pub use provider::{ObservedProvider, ProviderPlan, provider};
 pub use revision::Revision;
 pub use rollout::OldPods;
@@ -96,6 +98,8 @@ pub enum ChildKind {
     NetworkPolicy,
     /// `apps/v1` ControllerRevision: the record of a past revision.
     ControllerRevision,
+    /// `v1` Pod, of its own: those of Deployments are theirs.
+    Pod,
 }
 
 /// A child that is to go.

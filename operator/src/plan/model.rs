@@ -6,16 +6,17 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, DeploymentSpec}
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
+use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{OutOfService, World, labels};
 
 use super::history::{Asked, History, history};
 use super::rollout::{OldPods, Rollout, rollout};
 use super::{
-    ChildKind, Decision, Guard, Images, ModelChildren, Prepared, Removal, Revision, engine_pod, names,
-    service::service,
+    ChildKind, Decision, Guard, Images, Inspection, InspectionState, ModelChildren, Prepared, Removal,
+    Revision, engine_pod, inspection, names, service::service,
 };
 use crate::owner::Owner;
-use crate::validate::{Closed, Open, Served, ValidatedModel};
+use crate::validate::{Closed, Fitting, Open, Refusal, Served, ValidatedModel};
 
 /// Children of a ModelDeployment that exist already, and what its plan leans on.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,10 @@ pub struct ObservedModel {
     pub provider_ready: bool,
     /// The world that gateways were told to call.
     pub told: Option<World>,
+    /// Pods that read headers of its weights.
+    pub inspections: Vec<Inspection>,
+    /// Name of the pod whose word the status has.
+    pub recorded: Option<String>,
 }
 
 /// What should exist for a ModelDeployment, what should go, and why.
@@ -47,6 +52,10 @@ pub struct ModelPlan {
     pub revision: Option<Revision>,
     /// What must be gone before the engine's pods are made.
     pub waiting: Option<OldPods>,
+    /// A pod that is to be there, made once and never changed: it reads the header of the weights.
+    pub inspection: Option<Pod>,
+    /// Why the engine's pods are not planned yet.
+    pub waits: Option<Refusal>,
     /// Each decision with its reason.
     pub decisions: Vec<Decision>,
 }
@@ -73,12 +82,28 @@ pub fn suspended(owner: &Owner, observed: &ObservedModel) -> ModelPlan {
         .deployments
         .iter()
         .filter_map(|old| removal(ChildKind::Deployment, &**old, Guard::SpecOnly, why.to_owned()));
+    let removals = removals.chain(forgotten).chain(inspection::done(observed, |_| false)).collect();
+    ModelPlan { removals, records, ..empty(decisions) }
+}
+
+/// What goes where a spec can't be served: pods that read headers, but for those whose word is not in the status yet, for that
+/// may be why.
+pub fn refused(observed: &ObservedModel) -> ModelPlan {
+    let read = |found: &Inspection| matches!(found.state, InspectionState::Read(_));
+    ModelPlan { removals: inspection::done(observed, read), ..empty(Vec::new()) }
+}
+
+/// A plan of nothing.
+fn empty(decisions: Vec<Decision>) -> ModelPlan {
+    let children = ModelChildren { deployment: None, service: None, state: PhantomData };
     ModelPlan {
-        removals: removals.chain(forgotten).collect(),
-        records,
-        children: ModelChildren { deployment: None, service: None, state: PhantomData },
+        children,
+        records: Vec::new(),
+        removals: Vec::new(),
         revision: None,
         waiting: None,
+        inspection: None,
+        waits: None,
         decisions,
     }
 }
@@ -89,6 +114,9 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         model;
     let replicas = *replicas;
     let mut decisions = Vec::new();
+    if let Fitting::Unread { inspection } = &open.fitting {
+        return unread(model, open, inspection, observed, images);
+    }
     let template = engine_pod::template(owner, open, images, &mut decisions);
     let revision = Revision::of(&template);
     let name = format!("{}-{revision}", owner.name());
@@ -104,6 +132,16 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         ),
     );
     let service_name = labels::engine_service(owner.name());
+    let mut read = None;
+    if let Fitting::Fits { inspection, gpus, words } = &open.fitting {
+        read = Some(labels::inspection_pod(owner.name(), inspection));
+        let holds = match gpus {
+            0 => "the memory of the profile holds the model".to_owned(),
+            1 => "one GPU holds the model".to_owned(),
+            more => format!("{more} GPUs hold the model"),
+        };
+        decisions.push(Decision::new(holds, format!("it {words}")));
+    }
     decisions.push(Decision::new(
         format!("Service {service_name}"),
         "gateways find the ready pods of every revision through it",
@@ -116,6 +154,7 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
     let asked = Asked { deployment: Some(&name), may_come, made_from: made_from.as_deref() };
     let History { records, removals: forgotten } = history(owner, &asked, observed, &mut decisions);
     removals.extend(forgotten);
+    removals.extend(inspection::done(observed, |found| Some(&found.name) == read.as_ref()));
     ModelPlan {
         children: ModelChildren {
             deployment: may_come
@@ -132,8 +171,34 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         removals,
         revision: may_come.then_some(revision),
         waiting,
+        inspection: None,
+        waits: None,
         decisions,
     }
+}
+
+/// Nothing is made but what reads the header, and nothing that serves goes.
+fn unread(
+    model: &ValidatedModel,
+    open: &Open,
+    inspection: &str,
+    observed: &ObservedModel,
+    images: &Images,
+) -> ModelPlan {
+    if model.out_of_service == Some(OutOfService::Suspended) {
+        let why = "the header of the weights is read, and hardware chosen by it, once spec.suspend is false";
+        return ModelPlan {
+            waits: Some(Refusal::new(Reason::Progressing, why)),
+            ..suspended(&model.owner, observed)
+        };
+    }
+    let mut decisions = Vec::new();
+    let pod = inspection::inspection_pod(&model.owner, open, inspection, images, &mut decisions);
+    let name = pod.name_any();
+    let removals = inspection::done(observed, |found| found.name == name);
+    let waits = Some(inspection::waits(&name, &observed.inspections));
+    decisions.insert(0, Decision::new("no engine pods yet", "the header of the weights is to be read first"));
+    ModelPlan { inspection: Some(pod), removals, waits, ..empty(decisions) }
 }
 
 fn deployment(
@@ -219,8 +284,8 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
         };
         decisions.push(Decision::new(format!("engine pods of {} stay for now", owner.name()), why));
     }
-    let children = ModelChildren { deployment: None, service: None, state: PhantomData };
-    ModelPlan { children, records, removals, revision: None, waiting: None, decisions }
+    removals.extend(inspection::done(observed, |_| false));
+    ModelPlan { removals, records, ..empty(decisions) }
 }
 
 /// Services of ours under a name that is not planned any more.

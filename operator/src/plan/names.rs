@@ -18,6 +18,12 @@ pub fn model_labels(owner: &Owner) -> Labels {
     common("engine", (labels::MODEL, labels::MODEL_UID), owner)
 }
 
+/// Labels of the pod that reads the header of a ModelDeployment's weights. None of them is an engine's, so that no Service,
+/// scale or policy takes it for one.
+pub fn inspection_labels(owner: &Owner) -> Labels {
+    common("inspection", (labels::INSPECTED, labels::INSPECTED_UID), owner)
+}
+
 /// Labels of every child of an ExternalProvider.
 pub fn provider_labels(owner: &Owner) -> Labels {
     common("provider-proxy", (labels::PROVIDER, labels::PROVIDER_UID), owner)

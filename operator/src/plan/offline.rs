@@ -1,14 +1,16 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, ResourceExt};
+use weighbridge_crds::condition::Reason;
 use weighbridge_crds::manifest::Manifest;
 use weighbridge_crds::{
     EVERY_MODEL, ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile, SecretKey,
 };
+use weighbridge_fit::ModelFacts;
 
 use super::{Decision, Images, ModelChildren, ObservedModel, Prepared, ProviderChildren};
 use crate::validate::{
-    self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, ValidatedModel,
-    ValidatedProvider,
+    self, Header, KeyLookup, ModelReferences, Named, Open, Place, ProviderReferences, Refusal, Served,
+    ValidatedModel, ValidatedProvider,
 };
 
 /// Stands in for the UID that a server would give. No server has it.
@@ -44,18 +46,25 @@ pub struct Planned {
     pub decisions: Vec<Decision>,
 }
 
+/// Reads the header of weights; none where they are not at hand; in words, why it can't be read.
+pub type Look<'a> = dyn FnMut(&Open) -> Result<Option<ModelFacts>, String> + 'a;
+
 /// Plans every ModelDeployment, ExternalProvider and ModelAccess of a file, with no cluster.
 ///
 /// Assumptions: profiles and providers are in the file; Secrets that are not are taken to exist, and the
-/// decisions say so.
+/// decisions say so. `look` reads the header of a model's weights, where they are at hand.
 ///
 /// # Errors
 /// The first object that can't be served.
-pub fn plan_offline(manifests: &[Manifest], images: &Images) -> Result<Vec<Planned>, OfflineError> {
+pub fn plan_offline(
+    manifests: &[Manifest],
+    images: &Images,
+    look: &mut Look<'_>,
+) -> Result<Vec<Planned>, OfflineError> {
     let mut planned = Vec::new();
     for manifest in manifests {
         match manifest {
-            Manifest::ModelDeployment(model) => planned.push(one_model(model, manifests, images)?),
+            Manifest::ModelDeployment(model) => planned.push(one_model(model, manifests, images, look)?),
             Manifest::ExternalProvider(provider) => planned.push(one_provider(provider, manifests, images)?),
             Manifest::ModelAccess(access) => planned.push(one_access(access)),
             Manifest::ResourceProfile(_) | Manifest::Secret(_) | Manifest::Other { .. } => {}
@@ -97,13 +106,27 @@ fn one_model(
     model: &ModelDeployment,
     manifests: &[Manifest],
     images: &Images,
+    look: &mut Look<'_>,
 ) -> Result<Planned, OfflineError> {
     let model = placed(model);
-    let checked = validate::model(&model, &references(&model, manifests), Place::Cluster)
-        .map_err(|source| refused(&model, source))?;
+    let mut named = references(&model, manifests);
+    let mut checked =
+        validate::model(&model, &named, Place::Cluster).map_err(|source| refused(&model, source))?;
+    if let Served::Open(open) = &checked.served {
+        let found = look(open).map_err(|problem| {
+            let problem = format!("openWeights: the header of the weights can't be read: {problem}");
+            refused(&model, Refusal::new(Reason::InvalidSpec, problem))
+        })?;
+        if let Some(facts) = found {
+            named.header = Header::Here(Some(Box::new(facts)));
+            checked =
+                validate::model(&model, &named, Place::Cluster).map_err(|source| refused(&model, source))?;
+        }
+    }
     let plan = super::model(&checked, &ObservedModel::default(), images);
     let ModelChildren::<Prepared> { deployment, service, state: _ } = &plan.children;
-    let objects = deployment.iter().map(typed).chain(service.iter().map(typed)).collect();
+    let objects = plan.inspection.iter().map(typed).chain(deployment.iter().map(typed));
+    let objects = objects.chain(service.iter().map(typed)).collect();
     Ok(described(&model, objects, plan.decisions))
 }
 
@@ -151,6 +174,7 @@ fn references(model: &ModelDeployment, manifests: &[Manifest]) -> ModelReference
         profile: named(profile, |name| profile_of(name, manifests)),
         token: token.map_or(KeyLookup::Unnamed, |key| secret_of(key, model.namespace(), manifests)),
         provider: named(provider, |name| provider_of(name, model.namespace(), manifests)),
+        header: Header::Here(None),
     }
 }
 

@@ -6,8 +6,8 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use weighbridge_crds::condition::{self, Reason};
 use weighbridge_crds::{
-    ExternalProvider, ModelDeployment, ModelDeploymentStatus, OutOfService, PastRevision, StartPhase, World,
-    labels, newest_first,
+    ExternalProvider, InspectedModel, ModelDeployment, ModelDeploymentStatus, OutOfService, PastRevision,
+    StartPhase, World, labels, newest_first,
 };
 
 use super::conditions::{Says, current, is_ready, merge, ours};
@@ -17,7 +17,7 @@ use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
 use crate::engines::Said;
 use crate::plan::{Applied, ModelChildren, ObservedModel, OldPods, Revision, of_gpus};
 use crate::proxies::Heard;
-use crate::validate::{Closed, Open, Refusal, Served, ValidatedModel};
+use crate::validate::{Closed, Fitting, Open, Refusal, Served, ValidatedModel};
 
 /// How far reconcile came with a ModelDeployment.
 pub enum ModelOutcome {
@@ -56,11 +56,12 @@ pub struct ProviderSeen {
     pub heard: Heard,
 }
 
-/// The status that `model` should have.
+/// The status that `model` should have, with what is `known` of headers of its weights.
 pub fn model(
     model: &ModelDeployment,
     outcome: &ModelOutcome,
     observed: &ObservedModel,
+    known: &[InspectedModel],
     provider: Option<&ProviderSeen>,
     now: Timestamp,
 ) -> ModelDeploymentStatus {
@@ -112,6 +113,24 @@ pub fn model(
         served,
         phases,
         history: history(observed, revision.as_deref()),
+        model: inspected(outcome, known),
+    }
+}
+
+/// What is kept of the header of the weights: what hardware was chosen by, or, of a spec that is refused, what was read last,
+/// which may be why.
+fn inspected(outcome: &ModelOutcome, known: &[InspectedModel]) -> Option<InspectedModel> {
+    match outcome {
+        ModelOutcome::Refused(_) => known.last().cloned(),
+        ModelOutcome::Applied { model, .. } => match &model.served {
+            Served::Open(open) => match &open.fitting {
+                Fitting::Fits { inspection, .. } => {
+                    known.iter().find(|known| known.inspection == *inspection).cloned()
+                }
+                Fitting::Unasked | Fitting::Unread { .. } => None,
+            },
+            Served::Closed(_) => None,
+        },
     }
 }
 
@@ -180,7 +199,8 @@ fn open_says(model: &ValidatedModel, open: &Open, so_far: &SoFar<'_>, old: &[Con
         Some(reason) => format!("{ON_CPU}{reason}"),
         None => format!("; {}", of_gpus(gpu.count)),
     });
-    let valid = format!("the spec is valid and everything it names exists{gpu}");
+    let fits = open.fitting.words().map_or_else(String::new, |words| format!("; it {words}"));
+    let valid = format!("the spec is valid and everything it names exists{fits}{gpu}");
     let accepted = Says::yes(condition::ACCEPTED, Reason::Valid, valid);
     if let Some(why) = model.out_of_service {
         return out_of_service(accepted, why, "no pod is wanted");

@@ -41,6 +41,11 @@ impl<'a> PodsView<'a> {
         PodsView { all: living.len(), current }
     }
 
+    /// Looks at `pod` alone.
+    pub fn of(pod: &'a Pod) -> Self {
+        PodsView { all: 1, current: vec![pod] }
+    }
+
     /// Pods of the current revision, in the order of their names.
     pub fn current(&self) -> &[&'a Pod] {
         &self.current

@@ -21,7 +21,7 @@ use crate::plan::{
     Applied, Bounds, Images, ModelChildren, ObservedModel, ProviderChildren, PullPolicy, Revision,
 };
 use crate::proxies::Heard;
-use crate::validate::{self, KeyLookup, ModelReferences, Named, Place, Refusal};
+use crate::validate::{self, Header, KeyLookup, ModelReferences, Named, Place, Refusal};
 
 fn revision() -> Revision {
     Revision::of(&serde_json::from_value(json!({})).unwrap())
@@ -97,8 +97,12 @@ fn derived(
     old: Option<&ModelDeploymentStatus>,
 ) -> ModelDeploymentStatus {
     let parent = parent(replicas, old);
-    let references =
-        ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+    let references = ModelReferences {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        provider: Named::Unnamed,
+        header: Header::Inspected(Vec::new()),
+    };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
         said: HashMap::new(),
@@ -107,7 +111,7 @@ fn derived(
         revision: Some(revision()),
         waiting: None,
     };
-    model(&parent, &outcome, &seen(pods), None, Timestamp::UNIX_EPOCH)
+    model(&parent, &outcome, &seen(pods), &[], None, Timestamp::UNIX_EPOCH)
 }
 
 fn seen(pods: &[Arc<Pod>]) -> ObservedModel {
@@ -265,8 +269,12 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
     );
     let first = derived(2, None, &[a.clone(), b.clone()], None);
     let parent = parent(2, Some(&first));
-    let references =
-        ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+    let references = ModelReferences {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        provider: Named::Unnamed,
+        header: Header::Inspected(Vec::new()),
+    };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
         said: HashMap::new(),
@@ -275,7 +283,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
         revision: Some(revision()),
         waiting: None,
     };
-    assert_eq!(model(&parent, &outcome, &seen(&[b, a]), None, Timestamp::MAX), first);
+    assert_eq!(model(&parent, &outcome, &seen(&[b, a]), &[], None, Timestamp::MAX), first);
 }
 
 #[test]
@@ -283,7 +291,7 @@ fn a_time_of_transition_moves_with_the_status_only() {
     let first = derived(1, None, &[], None);
     let parent = parent(1, Some(&first));
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
-    let refused = model(&parent, &refusal, &seen(&[]), None, Timestamp::MAX);
+    let refused = model(&parent, &refusal, &seen(&[]), &[], None, Timestamp::MAX);
     let time = |status: &ModelDeploymentStatus, type_: &str| {
         status
             .conditions
@@ -304,7 +312,8 @@ fn a_spec_that_is_refused_still_tells_what_answers() {
     let first = derived(1, None, &[on_node("p", true, json!({}))], None);
     let parent = parent(1, Some(&first));
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
-    let refused = model(&parent, &refusal, &seen(&[on_node("p", true, json!({}))]), None, Timestamp::MAX);
+    let refused =
+        model(&parent, &refusal, &seen(&[on_node("p", true, json!({}))]), &[], None, Timestamp::MAX);
     assert_eq!(reasons(&refused), ["-InvalidSpec", "+NotSuspended", "-InvalidSpec"]);
     assert_eq!((refused.revision, refused.served, refused.ready_replicas), (first.revision, first.served, 1));
 }
@@ -337,6 +346,7 @@ fn external_after(
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
         provider: Named::Found(found.clone()),
+        header: Header::Inspected(Vec::new()),
     };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let none = ModelChildren { deployment: None, service: None, state: PhantomData };
@@ -348,7 +358,7 @@ fn external_after(
         said: HashMap::new(),
     };
     let seen = ProviderSeen { provider: Arc::new(found.clone()), heard };
-    model(&parent, &outcome, &ObservedModel::default(), Some(&seen), Timestamp::UNIX_EPOCH)
+    model(&parent, &outcome, &ObservedModel::default(), &[], Some(&seen), Timestamp::UNIX_EPOCH)
 }
 
 #[test]
@@ -516,7 +526,7 @@ fn a_suspended_model_says_so_in_either_world_whatever_its_replicas() {
     let mut parent = parent(1, None);
     parent.spec.suspend = true;
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
-    let refused = model(&parent, &refusal, &seen(&[]), None, Timestamp::UNIX_EPOCH);
+    let refused = model(&parent, &refusal, &seen(&[]), &[], None, Timestamp::UNIX_EPOCH);
     assert_eq!(reasons(&refused), ["-InvalidSpec", "-Suspended", "-Suspended"]);
 }
 
@@ -539,7 +549,12 @@ fn what_becomes_of_a_gpu_is_told() {
             "spec": {"cpu": "1", "memory": "1Gi", "gpu": gpu}}))
         .unwrap();
         let (token, provider) = (KeyLookup::Unnamed, Named::Unnamed);
-        let references = ModelReferences { profile: Named::Found(profile), token, provider };
+        let references = ModelReferences {
+            profile: Named::Found(profile),
+            token,
+            provider,
+            header: Header::Inspected(Vec::new()),
+        };
         let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
         let said = Said::Started { without_gpu: reason.map(str::to_owned), phases: Vec::new() };
         let outcome = ModelOutcome::Applied {
@@ -550,7 +565,7 @@ fn what_becomes_of_a_gpu_is_told() {
             waiting: None,
         };
         let pods = [on_node("p", true, json!({}))];
-        let status = model(&parent, &outcome, &seen(&pods), None, Timestamp::UNIX_EPOCH);
+        let status = model(&parent, &outcome, &seen(&pods), &[], None, Timestamp::UNIX_EPOCH);
         ["Accepted", "Ready"].map(|type_| {
             let message = message(&status, type_);
             let told = ["/readyz say why", "shared out to 2 GPUs", "the CPU computes: no driver"];
@@ -566,8 +581,12 @@ fn what_becomes_of_a_gpu_is_told() {
 #[test]
 fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
     let valid = || {
-        let references =
-            ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+        let references = ModelReferences {
+            profile: Named::Unnamed,
+            token: KeyLookup::Unnamed,
+            provider: Named::Unnamed,
+            header: Header::Inspected(Vec::new()),
+        };
         validate::model(&parent(1, None), &references, Place::Cluster).unwrap()
     };
     let told = |ready: bool, said: Option<Said>, old: Option<&ModelDeploymentStatus>| {
@@ -582,6 +601,7 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
             &parent(1, old),
             &outcome,
             &seen(&[on_node("p", ready, json!({}))]),
+            &[],
             None,
             Timestamp::UNIX_EPOCH,
         )
@@ -605,8 +625,12 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
     let observed = ObservedModel { pods: vec![on_node("m-old-x", true, json!({}))], ..Default::default() };
     let mut parent = parent(2, None);
     parent.spec.rollout = Some(Rollout { strategy: RolloutStrategy::Replace });
-    let references =
-        ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+    let references = ModelReferences {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        provider: Named::Unnamed,
+        header: Header::Inspected(Vec::new()),
+    };
     let mut told = |suspend: bool| {
         parent.spec.suspend = suspend;
         let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
@@ -619,7 +643,7 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
             waiting,
             said: HashMap::new(),
         };
-        model(&parent, &outcome, &observed, None, Timestamp::UNIX_EPOCH)
+        model(&parent, &outcome, &observed, &[], None, Timestamp::UNIX_EPOCH)
     };
     let status = told(false);
     let waits = "-WaitingForOldPods";
@@ -644,6 +668,7 @@ fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &s
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
         provider: Named::Found(found.clone()),
+        header: Header::Inspected(Vec::new()),
     };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let open = matches!(valid.served, validate::Served::Open(_));
@@ -657,7 +682,7 @@ fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &s
     };
     let pods: Vec<_> = pod.into_iter().map(|ready| on_node("p", ready, json!({}))).collect();
     let provided = ProviderSeen { provider: Arc::new(found), heard: Heard::NotYet };
-    let status = model(&parent, &outcome, &seen(&pods), Some(&provided), Timestamp::UNIX_EPOCH);
+    let status = model(&parent, &outcome, &seen(&pods), &[], Some(&provided), Timestamp::UNIX_EPOCH);
     let served = status.served.clone().unwrap();
     (format!("{} {}", served.backend, served.model), message(&status, "Ready"))
 }
@@ -705,7 +730,7 @@ fn a_swap_whose_spec_is_refused_leaves_the_world_before() {
     parent.status =
         Some(serde_json::from_value(json!({"served": {"backend": "Closed", "model": "p/x"}})).unwrap());
     let refusal = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
-    let status = model(&parent, &refusal, &seen(&[]), None, Timestamp::UNIX_EPOCH);
+    let status = model(&parent, &refusal, &seen(&[]), &[], None, Timestamp::UNIX_EPOCH);
     assert_eq!(status.served.as_ref().map(|served| served.backend.as_str()), Some("Closed"));
     assert_eq!(message(&status, "Ready"), "words; calls go to p/x until it can take over");
 }
@@ -726,8 +751,12 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
         history: vec![record("a", 2), record("b", 4), record(now.as_str(), 3)],
         ..ObservedModel::default()
     };
-    let references =
-        ModelReferences { profile: Named::Unnamed, token: KeyLookup::Unnamed, provider: Named::Unnamed };
+    let references = ModelReferences {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        provider: Named::Unnamed,
+        header: Header::Inspected(Vec::new()),
+    };
     let parent = parent(1, None);
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let applied = ModelOutcome::Applied {
@@ -739,7 +768,7 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
     };
     let refused = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
     for (outcome, wanted) in [(applied, 2), (refused, 3)] {
-        let history = model(&parent, &outcome, &observed, None, Timestamp::UNIX_EPOCH).history;
+        let history = model(&parent, &outcome, &observed, &[], None, Timestamp::UNIX_EPOCH).history;
         assert_eq!(history.len(), wanted);
         assert_eq!((history[0].revision.as_str(), history[0].source.as_str()), ("b", "hf://o/b/f"));
         assert!(history[0].superseded_at.is_some());

@@ -5,13 +5,15 @@ use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use weighbridge_crds::condition::Reason;
-use weighbridge_crds::{Gpu, ResourceProfile, Resources};
+use weighbridge_crds::{Gpu, GpuCount, ResourceProfile, Resources};
 
 use super::{ModelReferences, Named, Place, Refusal};
 use crate::quantity;
 
 /// What GPU feature discovery calls the product of a node's cards by.
 pub const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
+/// What resources that are slices of a card begin with.
+const SLICE: &str = "nvidia.com/mig-";
 
 /// What each replica runs on.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,14 +29,39 @@ pub enum Hardware {
         /// Memory requested and at most used.
         memory: Quantity,
         /// GPUs, with the count that holds.
-        gpu: Option<Gpu>,
-        /// Whether `resources.gpus` set the count.
-        gpus_overridden: bool,
+        gpu: Option<Box<Gpu>>,
+        /// What says how many GPUs there are.
+        counted_by: CountedBy,
         /// Labels that a node must have.
         node_selector: BTreeMap<String, String>,
         /// Taints that a node may have.
         tolerations: Vec<Toleration>,
     },
+}
+
+/// What says how many GPUs a replica gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedBy {
+    /// The ResourceProfile.
+    Profile,
+    /// `resources.gpus`.
+    Spec,
+    /// The weights, as `resources.gpus: auto` asks for. Until their header is read the count is 1.
+    Weights,
+}
+
+/// What people set for a card's memory, or a slice's name says. In bytes.
+pub(super) fn memory_of(gpu: &Gpu) -> Option<u64> {
+    match &gpu.memory {
+        Some(memory) => quantity::bytes(memory),
+        None => weighbridge_fit::memory_of_slice(&gpu.resource),
+    }
+}
+
+/// Whether several of it can't share a model: GPUs of one model add up through NCCL, which does not reach from slice to slice of
+/// a card, and shares of a card are that card to the driver, which shows it once.
+pub(super) fn is_part_of_a_card(gpu: &Gpu) -> bool {
+    gpu.resource.ends_with(".shared") || gpu.resource.starts_with(SLICE)
 }
 
 impl Hardware {
@@ -62,7 +89,7 @@ impl Hardware {
     pub fn gpu(&self) -> Option<&Gpu> {
         match self {
             Hardware::Unnamed => None,
-            Hardware::Profile { gpu, .. } => gpu.as_ref(),
+            Hardware::Profile { gpu, .. } => gpu.as_deref(),
         }
     }
 }
@@ -101,7 +128,20 @@ pub(super) fn hardware(
             )));
         }
         (None, None) => None,
-        (Some(gpu), count) => Some(Gpu { count: count.unwrap_or(gpu.count), ..gpu.clone() }),
+        (Some(gpu), None) => Some(gpu.clone()),
+        (Some(gpu), Some(GpuCount::Count(count))) => Some(Gpu { count: *count, ..gpu.clone() }),
+        (Some(gpu), Some(GpuCount::Auto)) if memory_of(gpu).is_none() && gpu.is_nvidia() => {
+            return Err(Refusal::invalid(format!(
+                "openWeights.resources.gpus is auto, and ResourceProfile {name:?} does not say how much memory a GPU has: set \
+                 its gpu.memory, such as 80Gi, or set gpus to a number"
+            )));
+        }
+        (Some(gpu), Some(GpuCount::Auto)) => Some(Gpu { count: 1, ..gpu.clone() }),
+    };
+    let counted_by = match gpus {
+        None => CountedBy::Profile,
+        Some(GpuCount::Count(_)) => CountedBy::Spec,
+        Some(GpuCount::Auto) => CountedBy::Weights,
     };
     if let (Some(gpu), Place::Machine) = (&gpu, place) {
         return Err(Refusal::invalid(format!(
@@ -119,45 +159,41 @@ pub(super) fn hardware(
         )));
     }
     if let Some(gpu) = &gpu {
-        countable(gpu, name, gpus.is_some())?;
+        countable(gpu, name, counted_by)?;
     }
     Ok(Hardware::Profile {
         name: name.clone(),
         cpu: spec.cpu.clone(),
         memory: spec.memory.clone(),
-        gpu,
-        gpus_overridden: gpus.is_some(),
+        gpu: gpu.map(Box::new),
+        counted_by,
         node_selector: spec.node_selector.clone(),
         tolerations: spec.tolerations.clone(),
     })
 }
 
-/// A count that makes sense: GPUs of one model add up through NCCL, which does not reach from slice to slice of a card, and
-/// shares of a card are that card to the driver, which shows it once.
-fn countable(gpu: &Gpu, profile: &str, overridden: bool) -> Result<(), Refusal> {
-    let Gpu { resource, count, product: _ } = gpu;
+/// A count that makes sense.
+fn countable(gpu: &Gpu, profile: &str, counted_by: CountedBy) -> Result<(), Refusal> {
+    let Gpu { resource, count, product: _, memory: _ } = gpu;
     if *count < 1 {
         return Err(Refusal::invalid(format!("openWeights.resources.gpus is {count}: set 1 or more")));
     }
-    let problem = if *count == 1 {
+    let problem = if *count == 1 || !is_part_of_a_card(gpu) {
         return Ok(());
     } else if resource.ends_with(".shared") {
         format!(
             "several shares of a card ({resource}) give a model no more of it than one: set it to 1, or name a profile of \
              whole cards"
         )
-    } else if resource.starts_with("nvidia.com/mig-") {
+    } else {
         format!(
             "slices of cards ({resource}) can't share a model: set it to 1, or name a profile of whole cards or of a \
              larger slice"
         )
-    } else {
-        return Ok(());
     };
-    let field = if overridden {
-        "openWeights.resources.gpus".to_owned()
-    } else {
-        format!("ResourceProfile {profile:?}: gpu.count")
+    let field = match counted_by {
+        CountedBy::Spec | CountedBy::Weights => "openWeights.resources.gpus".to_owned(),
+        CountedBy::Profile => format!("ResourceProfile {profile:?}: gpu.count"),
     };
     Err(Refusal::invalid(format!("{field} is {count}, and {problem}")))
 }
@@ -173,6 +209,14 @@ fn usable(profile: &ResourceProfile) -> Result<(), Refusal> {
             )));
         }
     }
+    let memory = profile.spec.gpu.as_ref().and_then(|gpu| gpu.memory.as_ref());
+    if let Some(memory) = memory.filter(|memory| quantity::bytes(memory).is_none_or(|bytes| bytes == 0)) {
+        return Err(Refusal::invalid(format!(
+            "ResourceProfile {:?}: gpu.memory {:?} is not a quantity above zero: write 80Gi",
+            profile.name_any(),
+            memory.0
+        )));
+    }
     Ok(())
 }
 
@@ -185,8 +229,8 @@ mod tests {
         let threads = |cpu: &str| {
             let (cpu, memory) = (Quantity(cpu.to_owned()), Quantity("1Gi".to_owned()));
             let (node_selector, tolerations) = (BTreeMap::new(), Vec::new());
-            let (name, gpu, gpus_overridden) = ("p".to_owned(), None, false);
-            Hardware::Profile { name, cpu, memory, gpu, gpus_overridden, node_selector, tolerations }
+            let (name, gpu, counted_by) = ("p".to_owned(), None, CountedBy::Profile);
+            Hardware::Profile { name, cpu, memory, gpu, counted_by, node_selector, tolerations }
                 .threads()
                 .map(NonZeroUsize::get)
         };

@@ -2,6 +2,7 @@
 //!
 //! Pure: knows no client and no clock. Nothing after this step looks at a spec again.
 
+mod fitting;
 mod hardware;
 mod model;
 mod pod_template;
@@ -9,14 +10,15 @@ mod provider;
 mod provider_place;
 mod references;
 
-pub use hardware::{GPU_PRODUCT_LABEL, Hardware};
+pub use fitting::Fitting;
+pub use hardware::{CountedBy, GPU_PRODUCT_LABEL, Hardware};
 pub use model::{
     AdapterPlace, Closed, HubFile, Open, OpenAdapter, ProfileSeen, Served, ValidatedModel, Weights, model,
 };
 pub use pod_template::{AddedContainer, AddedMetadata, AddedSpec, ENGINE_CONTAINER, PodTemplate};
 pub use provider::{BaseUrl, ProviderKey, ValidatedProvider, provider};
 pub use provider_place::ProviderPlace;
-pub use references::{KeyLookup, ModelReferences, Named, ProviderReferences};
+pub use references::{Header, KeyLookup, ModelReferences, Named, ProviderReferences};
 
 use weighbridge_crds::condition::Reason;
 

@@ -10,6 +10,7 @@ use weighbridge_crds::{
     OpenWeights, OutOfService, ProviderKind, Quantization, RolloutStrategy, SecretKey, Sleep, World,
 };
 
+use super::fitting::{Fitting, fitted};
 use super::hardware::{Hardware, hardware};
 use super::pod_template::{PodTemplate, pod_template};
 use super::provider::secret_key;
@@ -76,6 +77,8 @@ pub struct Open {
     pub drain_timeout: Duration,
     /// What is added to each pod.
     pub pod_template: Option<PodTemplate>,
+    /// How its memory was held against its hardware's.
+    pub fitting: Fitting,
 }
 
 /// One state of a ResourceProfile.
@@ -205,7 +208,8 @@ pub fn model(
     let closed = spec.external.as_ref().map(|external| closed(external, found)).transpose()?;
     let kept_replicas = Some(spec.replicas).filter(|replicas| *replicas > 1);
     let served = match (spec.world(), open, closed) {
-        (Some(World::OpenWeights), Some(open), _) => Served::Open(Box::new(open)),
+        // An arm that does not answer needs no hardware yet.
+        (Some(World::OpenWeights), Some(open), _) => Served::Open(Box::new(fitted(open, &found.header)?)),
         (Some(World::External), _, Some(closed)) => Served::Closed(Closed { kept_replicas, ..closed }),
         (Some(_) | None, _, _) => {
             return Err(Refusal::invalid(
@@ -309,6 +313,7 @@ fn open_weights(
         },
         drain_timeout,
         pod_template: added,
+        fitting: Fitting::Unasked,
     })
 }
 

@@ -1,4 +1,5 @@
-use weighbridge_crds::{ExternalProvider, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, InspectedModel, ResourceProfile};
+use weighbridge_fit::ModelFacts;
 
 /// An object that a spec may name.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,15 @@ pub enum KeyLookup {
     Assumed,
 }
 
+/// What is known of the header of a model's weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// What inspections in a cluster found, each for the settings that it names.
+    Inspected(Vec<InspectedModel>),
+    /// What was read on this machine, for the settings of the spec; none where the weights are not at hand.
+    Here(Option<Box<ModelFacts>>),
+}
+
 /// Everything that a ModelDeployment names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelReferences {
@@ -37,6 +47,8 @@ pub struct ModelReferences {
     pub token: KeyLookup,
     /// `external.provider`.
     pub provider: Named<ExternalProvider>,
+    /// What `openWeights.source` holds.
+    pub header: Header,
 }
 
 /// Everything that an ExternalProvider names.

@@ -40,6 +40,7 @@ impl Parent {
             Some(Parent { kind, namespace: child.namespace().unwrap_or_default(), name, uid })
         };
         let parent = find(ParentKind::Model, labels::MODEL, labels::MODEL_UID)
+            .or_else(|| find(ParentKind::Model, labels::INSPECTED, labels::INSPECTED_UID))
             .or_else(|| find(ParentKind::Provider, labels::PROVIDER, labels::PROVIDER_UID))?;
         let is_pod = K::kind(&()) == Pod::kind(&());
         let foreign = controller_uid(child).is_some_and(|controller| controller != parent.uid);

@@ -66,7 +66,7 @@ async fn an_example_is_served_as_it_is_planned() {
             }
         }
         let of = of.expect("a provider");
-        let planned = plan_offline(&manifests, &images()).expect("planned");
+        let planned = plan_offline(&manifests, &images(), &mut |_| Ok(None)).expect("planned");
         let proxy = planned.iter().find(|plan| plan.kind == "ExternalProvider").expect("a plan of the proxy");
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("key");
