@@ -187,6 +187,22 @@ pub fn scenarios() -> Vec<Scenario> {
             ])
             .on("deleted", [Act::Delete("ResourceProfile", "small")])
             .edit("no longer named", [open(json!({}))]),
+        Scenario::new("a model that hardware is chosen for")
+            .edit("created", [
+                profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1, "memory": "24Gi"}})),
+                open(json!({"resources": {"profile": "small"}})),
+            ])
+            .edit("as few as hold it", [open(json!({"resources": {"profile": "small", "gpus": "auto"}}))])
+            .edit("other settings", [open(json!({"resources": {"profile": "small", "gpus": "auto"}, "engine": {"maxSequences": 4}}))])
+            .edit("smaller cards", [profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1, "memory": "12Gi"}}))])
+            .on("too small ones", [profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1, "memory": "2Gi"}}))])
+            .on("suspended", [suspended(true)])
+            .edit("large ones", [suspended(false), profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1, "memory": "80Gi"}}))])
+            .edit("of unknown size", [
+                open(json!({"resources": {"profile": "small"}})),
+                profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1}})),
+            ])
+            .edit("deleted", [Act::Delete("ModelDeployment", "m")]),
         Scenario::new("children that somebody changes")
             .edit("created", [secret("account", "token"), provider(json!({})), open(json!({}))])
             .undone("a Service is deleted", [Act::DeleteMade("Service", MODEL)])

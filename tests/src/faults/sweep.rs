@@ -15,10 +15,11 @@ use super::world::{Key, Shared, World};
 use super::write::Writer;
 
 /// Every way in which the operator writes: verb, kind and subresource.
-pub const POINTS: [&str; 19] = [
+pub const POINTS: [&str; 21] = [
     "apply-new ControllerRevision",
     "apply-new Deployment",
     "apply-new NetworkPolicy",
+    "apply-new Pod",
     "apply-new Secret",
     "apply-new Service",
     "apply-over Deployment",
@@ -32,6 +33,7 @@ pub const POINTS: [&str; 19] = [
     "create Lease",
     "delete ControllerRevision",
     "delete Deployment",
+    "delete Pod",
     "delete Service",
     "patch Event",
     "update Lease",

@@ -56,6 +56,16 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         ("m", open(json!({"source": "pvc://claim/x", "revision": "main"})), "revision belongs to hf"),
         ("m", open(json!({"source": SOURCE, "digest": "md5:1"})), "spec.openWeights.digest"),
         ("m", open(json!({"source": SOURCE, "resources": {"gpus": 1}})), "set profile"),
+        (
+            "m",
+            open(json!({"source": SOURCE, "resources": {"profile": "p", "gpus": "all"}})),
+            "gpus is a number from 1 to 64, or auto",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "resources": {"profile": "p", "gpus": 65}})),
+            "gpus is a number from 1 to 64, or auto",
+        ),
         ("m", open(json!({"source": SOURCE, "engine": {"contextLength": 1}})), "contextLength"),
         (
             "m",
@@ -152,6 +162,8 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://localhost:8080",
             "tokenSecret": {"name": "s", "key": "k"}}})),
+        open(json!({"source": SOURCE, "resources": {"profile": "p", "gpus": "auto"}})),
+        open(json!({"source": SOURCE, "resources": {"profile": "p", "gpus": 64}})),
         json!({"openWeights": {"source": SOURCE}, "hold": {}}),
         json!({"openWeights": {"source": SOURCE}, "hold": {"maxWait": "0s", "maxQueued": 0}}),
         json!({"external": external, "hold": {"maxWait": "59m60s", "maxQueued": 100000}}),
@@ -196,6 +208,14 @@ async fn the_apiserver_refuses_bad_profiles_with_the_field_and_the_fix() -> Resu
         (json!({"memory": "1Gi"}), "spec.cpu: Required"),
         (json!({"cpu": "1", "memory": "1Gi", "gpu": {"count": 0}}), "spec.gpu.count"),
         (json!({"cpu": "1", "memory": "1Gi", "gpu": {"count": 65}}), "spec.gpu.count"),
+        (
+            json!({"cpu": "1", "memory": "1Gi", "gpu": {"memory": "big"}}),
+            "gpu.memory is not a quantity above zero",
+        ),
+        (
+            json!({"cpu": "1", "memory": "1Gi", "gpu": {"memory": "0"}}),
+            "gpu.memory is not a quantity above zero",
+        ),
         (json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "gpu"}}), "spec.gpu.resource"),
         (
             json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "amd.com/gpu"}}),
@@ -208,7 +228,7 @@ async fn the_apiserver_refuses_bad_profiles_with_the_field_and_the_fix() -> Resu
     }
     for good in [
         json!({"cpu": 4, "memory": "1.5Gi"}),
-        json!({"cpu": "500m", "memory": "1e9", "gpu": {}, "nodeSelector": {"disk": "fast"},
+        json!({"cpu": "500m", "memory": "1e9", "gpu": {"memory": "81559Mi"}, "nodeSelector": {"disk": "fast"},
             "tolerations": [{"key": "gpu", "operator": "Exists"}]}),
     ] {
         assert_eq!(refusal(&api, "p", good).await?, "");

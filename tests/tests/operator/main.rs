@@ -7,6 +7,7 @@ mod access;
 mod api;
 mod certificates;
 mod external;
+mod fitting;
 mod harness;
 mod open;
 mod rollouts;
