@@ -204,7 +204,7 @@ pub struct OpenWeights {
     /// `runtimeClassName`, `schedulerName`), `dnsConfig`, `dnsPolicy`, `hostAliases`, `imagePullSecrets`, `volumes`, and `env` and
     /// `volumeMounts` (under `/mnt` or `/etc`) of the container `engine`. Never a security context, a service account, an image or
     /// a command. A change rolls the pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub pod_template: Option<serde_json::Value>,
 }
