@@ -18,6 +18,9 @@ const OUR_VOLUMES: [&str; 5] = ["cache", "models", "adapters-", "certificate", "
 const OUR_KEYS: [&str; 2] = ["serving.weighbridge.dev/", "app.kubernetes.io/"];
 /// Where what is added is mounted. Everywhere else is the image's, or holds what the engine was given.
 const FOLDERS: [&str; 2] = ["/mnt/", "/etc/"];
+/// A provider's key is its proxy's alone, and of a Secret nobody can tell here whether it holds one.
+const NO_SECRET: &str =
+    "from a Secret, and an engine reads none but `hub.tokenSecret`: remove it, or use a ConfigMap";
 
 /// What a ModelDeployment adds to its engine pods. This type is the list of what may be added: nothing here changes who a
 /// pod runs as, what it may do, which programs run in it, or what the plan gives it.
@@ -191,9 +194,13 @@ fn check_volume(volume: &Volume) -> Result<(), Refusal> {
     if OUR_VOLUMES.iter().any(|ours| name == ours || ours.ends_with('-') && name.starts_with(ours)) {
         return wrong("which is a volume of the engine's own: use another name");
     }
-    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-    if sources.into_iter().any(|source| source.service_account_token.is_some()) {
+    let sources = || volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    if sources().any(|source| source.service_account_token.is_some()) {
         return wrong("with a token of the ServiceAccount, which an engine is not given: remove that source");
+    }
+    let of_csi = volume.csi.as_ref().is_some_and(|csi| csi.node_publish_secret_ref.is_some());
+    if volume.secret.is_some() || of_csi || sources().any(|source| source.secret.is_some()) {
+        return wrong(NO_SECRET);
     }
     let readable = [
         volume.config_map.is_some(),
@@ -203,24 +210,30 @@ fn check_volume(volume: &Volume) -> Result<(), Refusal> {
         volume.ephemeral.is_some(),
         volume.persistent_volume_claim.is_some(),
         volume.projected.is_some(),
-        volume.secret.is_some(),
     ];
     if readable.contains(&true) {
         return Ok(());
     }
     wrong(
-        "of a type that Pod Security \"restricted\" does not allow: use configMap, csi, downwardAPI, emptyDir, ephemeral, \
-         persistentVolumeClaim, projected or secret",
+        "of a type that may not be added: use configMap, csi, downwardAPI, emptyDir, ephemeral, persistentVolumeClaim or \
+         projected",
     )
 }
 
-/// A variable is for what the engine or its libraries read, such as `NCCL_TOPO_FILE`, and loads no code.
+/// A variable is for what the engine or its libraries read, such as `NCCL_TOPO_FILE`; not for what loads code into it.
 fn check_variable(variable: &EnvVar) -> Result<(), Refusal> {
     let name = &variable.name;
     let ours = name.starts_with("WEIGHBRIDGE_") || name == "HF_TOKEN";
-    if ours || name.starts_with("LD_") || name == "PATH" {
+    let loads = name.starts_with("LD_") || ["PLUGIN", "INJECTION"].iter().any(|word| name.contains(word));
+    if ours || loads || name == "PATH" {
         return Err(Refusal::invalid(format!(
             "{FIELD}.spec.containers[engine].env has {name:?}, which is the operator's to set: remove it"
+        )));
+    }
+    let source = variable.value_from.as_ref().and_then(|source| source.secret_key_ref.as_ref());
+    if source.is_some() {
+        return Err(Refusal::invalid(format!(
+            "{FIELD}.spec.containers[engine].env has {name:?}, {NO_SECRET}"
         )));
     }
     Ok(())
@@ -234,10 +247,13 @@ fn check_mount(mount: &VolumeMount, volumes: &[Volume]) -> Result<(), Refusal> {
     if !volumes.iter().any(|volume| volume.name == *name) {
         return wrong(format!("{name:?} is no volume of podTemplate.spec.volumes: add it there"));
     }
-    let under =
-        FOLDERS.iter().any(|folder| mount_path.len() > folder.len() && mount_path.starts_with(folder));
-    if !under || mount_path.split('/').any(|part| part == "..") {
+    let under = FOLDERS.iter().find_map(|folder| mount_path.strip_prefix(folder));
+    let is_plain = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if !under.is_some_and(is_plain) {
         return wrong(format!("mountPath {mount_path:?} is not under /mnt or /etc: put it there"));
+    }
+    if mount_path.starts_with("/etc/ld.so") {
+        return wrong(format!("mountPath {mount_path:?} says which code is loaded: use another"));
     }
     Ok(())
 }
@@ -314,7 +330,24 @@ mod tests {
             ),
             (json!({"metadata": {"annotations": {"app.kubernetes.io/name": "m"}}}), "use a key of your own"),
             (json!({"metadata": {"name": "m"}}), "metadata.name: unknown field"),
-            (volume(json!({"name": "v", "hostPath": {"path": "/"}})), "Pod Security"),
+            (volume(json!({"name": "v", "hostPath": {"path": "/"}})), "of a type that may not be added"),
+            (volume(json!({"name": "v", "secret": {"secretName": "account"}})), "from a Secret"),
+            (
+                volume(json!({"name": "v", "projected": {"sources": [{"secret": {"name": "account"}}]}})),
+                "from a Secret",
+            ),
+            (
+                volume(
+                    json!({"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "account"}}}),
+                ),
+                "from a Secret",
+            ),
+            (
+                of_engine(
+                    json!({"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "account", "key": "k"}}}]}),
+                ),
+                "env has \"KEY\", from a Secret",
+            ),
             (volume(json!({"name": "cache", "emptyDir": {}})), "a volume of the engine's own"),
             (volume(json!({"name": "adapters-1", "emptyDir": {}})), "a volume of the engine's own"),
             (
@@ -325,6 +358,22 @@ mod tests {
             ),
             (of_engine(json!({"env": [{"name": "LD_PRELOAD", "value": "/mnt/x.so"}]})), "\"LD_PRELOAD\""),
             (of_engine(json!({"env": [{"name": "HF_TOKEN", "value": "t"}]})), "\"HF_TOKEN\""),
+            (
+                of_engine(json!({"env": [{"name": "NCCL_NET_PLUGIN", "value": "/mnt/x.so"}]})),
+                "\"NCCL_NET_PLUGIN\"",
+            ),
+            (
+                of_engine(json!({"volumeMounts": [{"name": "v", "mountPath": "/etc//"}]})),
+                "is not under /mnt or /etc",
+            ),
+            (
+                of_engine(json!({"volumeMounts": [{"name": "v", "mountPath": "/etc/."}]})),
+                "is not under /mnt or /etc",
+            ),
+            (
+                of_engine(json!({"volumeMounts": [{"name": "v", "mountPath": "/etc/ld.so.preload"}]})),
+                "which code is loaded",
+            ),
             (
                 of_engine(json!({"volumeMounts": [{"name": "v", "mountPath": "/cache"}]})),
                 "is not under /mnt or /etc",
