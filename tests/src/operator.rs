@@ -33,8 +33,20 @@ impl Operator {
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self> {
         let kubeconfig = env::var_os(testbed::KUBECONFIG).context("no control plane")?;
+        let image = "images.weighbridge.local/inference-server:test";
+        Self::start_at(program, (&kubeconfig, namespace), identity, image, arguments).await
+    }
+
+    /// The same at a cluster of one's own, with its kubeconfig, whose nodes run `image` as the engine.
+    pub async fn start_at<A: AsRef<OsStr>>(
+        program: &Path,
+        (kubeconfig, namespace): (&OsStr, &str),
+        identity: &str,
+        image: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
         let mut child = Command::new(program)
-            .args(["--inference-server-image=images.weighbridge.local/inference-server:test"])
+            .arg(format!("--inference-server-image={image}"))
             .args(["--gateway-image=images.weighbridge.local/gateway:test"])
             .arg("--metrics-listen=127.0.0.1:0")
             .args([format!("--namespace={namespace}"), format!("--identity={identity}")])
@@ -103,6 +115,11 @@ impl Operator {
         let sent = Command::new("kill").args([format!("-{name}"), id.to_string()]).status().await?;
         ensure!(sent.success(), "kill -{name} {id}");
         Ok(())
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// Waits for its end.

@@ -92,6 +92,9 @@ reasons! {
     CrashLoop,
         "The container ends and is started again.",
         "The message has the engine's last words; `kubectl logs POD --previous` has the rest.";
+    NodeSilent,
+        "The node of a pod has stopped reporting: its kubelet ended, or nothing reaches it.",
+        "`kubectl describe node NAME`, for the node in the message. If it comes back, so does the pod; if not, Kubernetes makes another pod after five minutes, and at once where the node is deleted.";
     Progressing,
         "Pods are being made, or weights loaded.",
         "Wait. Weights that are fetched or large take minutes; the message counts the pods.";

@@ -96,8 +96,7 @@ impl<'a> PodsView<'a> {
             .iter()
             .filter(|pod| condition(pod, "Ready").is_none_or(|ready| ready.status != "True"));
         troubles
-            .flat_map(|pod| containers(pod))
-            .filter_map(trouble)
+            .flat_map(|pod| containers(pod).filter_map(trouble).chain(silent(pod)))
             .min_by_key(|trouble| rank(trouble.reason))
     }
 }
@@ -128,6 +127,7 @@ fn rank(reason: Reason) -> u8 {
         Reason::CrashLoop => 3,
         Reason::ContainerRefused => 4,
         Reason::ImagePull => 5,
+        Reason::NodeSilent => 6,
         // Nothing that a container says.
         Reason::Valid
         | Reason::InvalidSpec
@@ -166,8 +166,21 @@ fn rank(reason: Reason) -> u8 {
         | Reason::RegionMismatch
         | Reason::ProviderAnswering
         | Reason::ProviderUnreachable
-        | Reason::Serving => 6,
+        | Reason::Serving => 7,
     }
+}
+
+/// Whether the pod's node has stopped reporting. Kubernetes then takes the pod's readiness, while the containers stay as the
+/// kubelet saw them last.
+fn silent(pod: &Pod) -> Option<Trouble> {
+    let unready = condition(pod, "Ready").is_some_and(|ready| ready.status != "True");
+    let status = pod.status.as_ref()?.container_statuses.as_deref().unwrap_or_default();
+    let node = pod.spec.as_ref()?.node_name.as_deref()?;
+    let all_ready = !status.is_empty() && status.iter().all(|container| container.ready);
+    (unready && all_ready).then(|| Trouble {
+        reason: Reason::NodeSilent,
+        message: format!("node {node} of pod {} has stopped reporting", pod.name_any()),
+    })
 }
 
 fn trouble(container: &ContainerStatus) -> Option<Trouble> {

@@ -235,6 +235,21 @@ fn each_state_of_the_pods_is_told_by_the_conditions() {
 }
 
 #[test]
+fn a_node_that_fell_silent_is_named() {
+    let mut silent = (*on_node("p", false, json!({}))).clone();
+    // As the kubelet wrote it last: only the pod's own readiness was taken by the controller.
+    let statuses = silent.status.as_mut().and_then(|status| status.container_statuses.as_mut()).unwrap();
+    statuses[0].ready = true;
+    let status = derived(1, None, &[Arc::new(silent)], None);
+    assert_eq!(reasons(&status)[2], "-NodeSilent");
+    assert_eq!(reasons(&status)[4], "-NodeSilent");
+    assert_eq!(
+        message(&status, "EngineReady"),
+        "0 of 1 pods answer: node node of pod p has stopped reporting"
+    );
+}
+
+#[test]
 fn the_scheduler_and_the_container_are_quoted() {
     let unschedulable =
         derived(1, None, &[unplaced("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")], None);

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 LOAD=${TESTBED%/*}/demo-load
-[[ -x $LOAD ]] || fail "$LOAD is missing: `make cluster-up` builds it"
+[[ -x $LOAD ]] || fail "$LOAD is missing: \`make cluster-up\` builds it"
 
 no_pods_left() { [[ -z $(kubectl -n demo get pods -o name) ]]; }
 no_engines() { [[ -z $(kubectl -n demo get pods -l serving.weighbridge.dev/model=steady -o name) ]]; }

@@ -99,7 +99,10 @@ pub(super) fn controller_manager(folder: &Path, options: &Options) -> Vec<String
         "--kube-api-qps=500".to_owned(),
         "--kube-api-burst=1000".to_owned(),
     ]);
-    if !options.real_nodes {
+    if options.real_nodes {
+        // Half of what is usual: tests and people wait for a node that fell silent to be told.
+        flags.push("--node-monitor-grace-period=20s".to_owned());
+    } else {
         // On a machine that is busy compiling, a simulated node's sign of life may come late.
         flags.push("--controllers=*,-node-lifecycle-controller".to_owned());
     }

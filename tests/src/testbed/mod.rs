@@ -13,7 +13,7 @@ use kube::Client;
 pub mod audit;
 pub mod cli;
 mod control_plane;
-mod crds;
+pub mod crds;
 mod flags;
 mod interruptions;
 mod kubelet;

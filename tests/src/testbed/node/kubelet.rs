@@ -35,6 +35,8 @@ pub fn start(programs: &Programs, folder: &Path, authority: &Authority, gpus: u3
         "authorization": {"mode": "Webhook"},
         "tlsCertFile": server.certificate, "tlsPrivateKeyFile": server.key,
         "containerRuntimeEndpoint": format!("unix://{}", containerd::socket(folder).display()),
+        // Several signs of life within what the controller-manager waits for one.
+        "nodeLeaseDurationSeconds": 10,
         "cgroupDriver": "cgroupfs", "failSwapOn": false, "localStorageCapacityIsolation": false,
         // A developer's disk is often fuller than a node's may be.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio::time::timeout;
 
 use super::control_plane::{ControlPlane, Options};
@@ -40,7 +40,10 @@ pub fn folder() -> PathBuf {
 /// A control plane with one real node. Dropping it stops everything and leaves nothing.
 pub struct NodeCluster {
     // In the order in which they stop: the kubelet first, or it would start again what is killed.
-    _workers: Vec<Process>,
+    kubelet: Option<Process>,
+    workers: Vec<Process>,
+    programs: Programs,
+    gpus: u32,
     control_plane: ControlPlane,
     _runtime: Process,
     _sweep: Sweep,
@@ -58,6 +61,11 @@ impl Drop for Sweep {
 impl NodeCluster {
     /// Starts everything, and waits until the node is ready and offers `gpus` stand-in GPUs.
     pub async fn start(programs: &Programs, gpus: u32) -> Result<Self> {
+        Self::start_with(programs, gpus, &built()).await
+    }
+
+    /// The same with the images of this checkout that `images/build.sh` left in `built`, if it did.
+    pub async fn start_with(programs: &Programs, gpus: u32, built: &Path) -> Result<Self> {
         ensure!(geteuid().is_root(), "a node needs root: it starts containers");
         let folder = &folder();
         if let Some(owner) = owner::find(folder) {
@@ -80,24 +88,54 @@ impl NodeCluster {
         let options = Options { address: network::GATEWAY, real_nodes: true };
         let runtime = async {
             let runtime = containerd::start(folder, &logs).await?;
-            containerd::import(folder, &[archives(programs.images()?)?, built_images()?].concat()).await?;
+            containerd::import(folder, &[archives(programs.images()?)?, archives(built)?].concat()).await?;
             Ok(runtime)
         };
         // Boxed: two state machines with everything that starts a cluster in them are large.
         let (control_plane, runtime) =
             tokio::try_join!(Box::pin(ControlPlane::start(programs, folder, &options)), Box::pin(runtime))?;
         let authority = control_plane.authority();
+        let kubelet = kubelet::start(programs, folder, authority, gpus)?;
         let mut workers = vec![
-            kubelet::start(programs, folder, authority, gpus)?,
             kubelet::start_proxy(programs, folder, authority)?,
             kubelet::start_name_server(programs, folder)?,
         ];
         if gpus > 0 {
             workers.push(kubelet::start_device_plugin(programs, folder, gpus)?);
         }
-        let mut this = Self { _workers: workers, control_plane, _runtime: runtime, _sweep: sweep };
-        this.await_node(gpus).await?;
+        let (kubelet, programs) = (Some(kubelet), programs.clone());
+        let mut this =
+            Self { kubelet, workers, programs, gpus, control_plane, _runtime: runtime, _sweep: sweep };
+        this.await_node().await?;
         Ok(this)
+    }
+
+    /// Stops the kubelet as a machine that hangs does: it is there, and reports nothing.
+    pub fn pause_kubelet(&self) -> Result<()> {
+        self.signal_kubelet(Signal::STOP)
+    }
+
+    /// Lets a kubelet go on that was paused.
+    pub fn resume_kubelet(&self) -> Result<()> {
+        self.signal_kubelet(Signal::CONT)
+    }
+
+    /// Ends the kubelet outright. Containers run on, as after a kubelet's own crash.
+    pub fn kill_kubelet(&mut self) {
+        self.kubelet = None;
+    }
+
+    /// Starts a kubelet where there is none, and waits until the node is ready.
+    pub async fn start_kubelet(&mut self) -> Result<()> {
+        let authority = self.control_plane.authority();
+        self.kubelet = Some(kubelet::start(&self.programs, &folder(), authority, self.gpus)?);
+        self.await_node().await
+    }
+
+    fn signal_kubelet(&self, signal: Signal) -> Result<()> {
+        let id = self.kubelet.as_ref().context("the kubelet was killed")?.id();
+        let process = i32::try_from(id).ok().and_then(Pid::from_raw).context("the kubelet's process id")?;
+        Ok(kill_process(process, signal)?)
     }
 
     /// The control plane.
@@ -109,10 +147,11 @@ impl NodeCluster {
     pub fn check(&mut self) -> Result<()> {
         self.control_plane.check()?;
         self._runtime.check()?;
-        self._workers.iter_mut().try_for_each(Process::check)
+        self.kubelet.iter_mut().chain(&mut self.workers).try_for_each(Process::check)
     }
 
-    async fn await_node(&mut self, gpus: u32) -> Result<()> {
+    async fn await_node(&mut self) -> Result<()> {
+        let gpus = self.gpus;
         let client = self.control_plane.client().await?;
         let nodes: Api<Node> = Api::all(client);
         let ready = wait::until(&nodes, NODE, "the node to be ready", |node| offers(node, gpus));
@@ -135,18 +174,17 @@ fn offers(node: &Node, gpus: u32) -> bool {
     ready && (gpus == 0 || offered.is_some_and(|(_, quantity)| quantity.0 == gpus.to_string()))
 }
 
-/// The archives of this checkout's own images, as `make images` leaves them.
-fn built_images() -> Result<Vec<PathBuf>> {
-    let folder = tests_folder().join("../target/images");
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    archives(&folder)
+/// Where `images/build.sh` leaves this checkout's own images.
+fn built() -> PathBuf {
+    tests_folder().join("../target/images")
 }
 
-/// The OCI archives in `folder`.
+/// The OCI archives in `folder`; none where there is no such folder.
 fn archives(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
+    if !folder.is_dir() {
+        return Ok(found);
+    }
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
         let path = entry?.path();
         let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));

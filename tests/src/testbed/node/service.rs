@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, kill_process};
 
 use super::owner::Owner;
-use super::{NodeCluster, built_images, containerd, folder, owner, sweep};
+use super::{NodeCluster, archives, built, containerd, folder, owner, sweep};
 use crate::testbed::interruptions::Interruptions;
 use crate::testbed::programs::{Level, Programs};
 use crate::testbed::{audit, flags};
@@ -60,7 +60,7 @@ pub async fn up(gpus: u32) -> Result<()> {
 pub async fn load() -> Result<()> {
     let folder = folder();
     ensure!(is_up(&folder), "no cluster is up: start one with `make cluster-up`");
-    containerd::import(&folder, &built_images()?).await
+    containerd::import(&folder, &archives(&built())?).await
 }
 
 /// The program that keeps the cluster: this one, started anew and on its own.

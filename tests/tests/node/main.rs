@@ -1,4 +1,6 @@
-//! The node level's own promises, on one real node that this test starts and removes.
+//! The node level's own promises, and what befalls a node, each on one real node that its test starts and removes.
+
+mod faults;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

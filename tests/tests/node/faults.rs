@@ -1,0 +1,228 @@
+//! What befalls a node, with a real engine on it: each fault is told in words, and mended without anybody's help once it is over.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use weighbridge_crds::{ModelDeployment, ResourceProfile};
+use weighbridge_tests::engine::random_model;
+use weighbridge_tests::operator::Operator;
+use weighbridge_tests::testbed::node::{NODE, NodeCluster};
+use weighbridge_tests::testbed::{Level, Programs, TestNamespace, crds, wait};
+
+use super::{INSIDE, again_on_a_machine_of_its_own};
+
+/// The version that images are tagged with.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// An image that no node has, and nobody can pull.
+const MISSING: &str = "images.weighbridge.local/inference-server:missing";
+
+#[tokio::test]
+async fn what_befalls_a_node_is_told_and_mended() -> Result<()> {
+    let programs = Programs::prepare(Level::Node)?;
+    if env::var_os(INSIDE).is_none() {
+        build_the_image()?;
+        return again_on_a_machine_of_its_own();
+    }
+    let mut bed = Bed::start(&programs).await?;
+    bed.an_image_is_missing().await?;
+    bed.a_pod_is_evicted().await?;
+    bed.the_node_is_drained().await?;
+    bed.the_kubelet_hangs().await?;
+    bed.the_node_is_lost().await
+}
+
+/// The folder of the engine's image, of the program that this build made: release images may be in use by a cluster.
+fn images() -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    Ok(binaries(&test)?.join("../images-of-tests"))
+}
+
+fn binaries(test: &Path) -> Result<&Path> {
+    test.ancestors().nth(2).context("the folder of programs")
+}
+
+fn build_the_image() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let test = env::current_exe()?;
+    let binaries = binaries(&test)?.to_str().context("a path")?;
+    for (script, arguments) in [
+        ("tests/install-packages.sh", &["images"][..]),
+        ("images/build.sh", &["--binaries", binaries, "inference-server"]),
+    ] {
+        let mut command = Command::new(root.join(script));
+        let output = command.args(arguments).env("WEIGHBRIDGE_IMAGES", images()?).output()?;
+        ensure!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// A node with an operator beside it, and a model of random weights on a claim.
+struct Bed {
+    cluster: NodeCluster,
+    client: Client,
+    namespace: TestNamespace,
+    operator: Option<Operator>,
+    _weights: tempfile::TempDir,
+}
+
+impl Bed {
+    async fn start(programs: &Programs) -> Result<Self> {
+        let cluster = NodeCluster::start_with(programs, 0, &images()?).await?;
+        let client = cluster.control_plane().client().await?;
+        crds::apply(&client, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/manifests")).await?;
+        let namespace = TestNamespace::create(&client, "faults").await?;
+        let weights = tempfile::tempdir()?;
+        random_model(weights.path())?;
+        let bed = Bed { cluster, client, namespace, operator: None, _weights: weights };
+        bed.claim().await?;
+        let profile = json!({"spec": {"cpu": "100m", "memory": "512Mi"}});
+        bed.make(&Api::<ResourceProfile>::all(bed.client.clone()), "faults", profile).await?;
+        Ok(bed)
+    }
+
+    /// A claim on the folder of the weights, which is on the node, for the node is this machine.
+    async fn claim(&self) -> Result<()> {
+        let here = json!([{"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}]);
+        let size = json!({"storage": "1Gi"});
+        let volume = json!({"spec": {"storageClassName": "", "capacity": size, "accessModes": ["ReadOnlyMany"],
+            "persistentVolumeReclaimPolicy": "Retain", "local": {"path": self._weights.path()},
+            "claimRef": {"namespace": self.namespace.name(), "name": "weights"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": here}]}}}});
+        self.make(&Api::<PersistentVolume>::all(self.client.clone()), "weights", volume).await?;
+        let claim = json!({"spec": {"storageClassName": "", "volumeName": "weights",
+            "accessModes": ["ReadOnlyMany"], "resources": {"requests": size}}});
+        self.make(&self.namespace.api::<PersistentVolumeClaim>(), "weights", claim).await
+    }
+
+    async fn make<K>(&self, api: &Api<K>, name: &str, mut object: Value) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
+    {
+        object["apiVersion"] = json!(K::api_version(&()));
+        object["kind"] = json!(K::kind(&()));
+        object["metadata"]["name"] = json!(name);
+        let parameters = PatchParams::apply("kubectl").force();
+        api.patch(name, &parameters, &Patch::Apply(object)).await.with_context(|| format!("make {name}"))?;
+        Ok(())
+    }
+
+    async fn operate(&mut self, image: &str) -> Result<()> {
+        // One after the other: both would hold one Lease.
+        if let Some(mut before) = self.operator.take() {
+            before.signal("TERM").await?;
+            before.ended().await?;
+        }
+        let program = Path::new(env!("CARGO_BIN_EXE_operator-under-test"));
+        let scope = format!("--watch-namespace={}", self.namespace.name());
+        let kubeconfig = self.cluster.control_plane().kubeconfig();
+        let place = (kubeconfig.as_os_str(), self.namespace.name());
+        self.operator = Some(Operator::start_at(program, place, "alone", image, [scope]).await?);
+        Ok(())
+    }
+
+    /// Waits until a condition of the model is as `fits` says.
+    async fn says(
+        &self,
+        type_: &'static str,
+        what: &str,
+        fits: impl Fn(&Condition) -> bool + Send + Sync,
+    ) -> Result<Condition> {
+        let found = |model: &ModelDeployment| {
+            let conditions = model.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().find(|condition| condition.type_ == type_ && fits(condition)).cloned()
+        };
+        let words = format!("{type_} of the model: {what}");
+        let models = self.namespace.api::<ModelDeployment>();
+        let model = wait::until(&models, "m", &words, |model| found(model).is_some()).await?;
+        found(&model).context("the condition")
+    }
+
+    /// Waits until the model is ready with a pod that is not `before`, and returns the pod.
+    async fn ready_without(&self, before: Option<&Pod>) -> Result<Pod> {
+        self.says("Ready", "is True", |ready| ready.status == "True").await?;
+        let old = before.and_then(ResourceExt::uid);
+        let is_ready = move |pod: &&Pod| {
+            let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let ready = conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True");
+            ready && pod.uid() != old && pod.metadata.deletion_timestamp.is_none()
+        };
+        let only = kube::runtime::watcher::Config::default().labels("serving.weighbridge.dev/model=m");
+        let pods = self.namespace.api::<Pod>();
+        let found = wait::until_all(&pods, only, "a ready pod", |pods| pods.iter().any(|pod| is_ready(&pod)));
+        found.await?.into_iter().find(|pod| is_ready(&pod)).context("a ready pod")
+    }
+
+    async fn an_image_is_missing(&mut self) -> Result<()> {
+        self.operate(MISSING).await?;
+        let spec = json!({"spec": {"openWeights": {"source": "pvc://weights/model.gguf",
+            "resources": {"profile": "faults"}, "engine": {"contextLength": 256, "maxSequences": 4}}}});
+        self.make(&self.namespace.api::<ModelDeployment>(), "m", spec).await?;
+        let told = self.says("EngineReady", "an image is missing", |told| told.reason == "ImagePull").await?;
+        assert!(told.message.contains(MISSING), "{}", told.message);
+        self.operate(&format!("images.weighbridge.local/inference-server:{VERSION}")).await?;
+        self.ready_without(None).await.map(drop)
+    }
+
+    async fn a_pod_is_evicted(&self) -> Result<()> {
+        let before = self.ready_without(None).await?;
+        self.evict(&before).await?;
+        self.ready_without(Some(&before)).await.map(drop)
+    }
+
+    /// As `kubectl drain` does it.
+    async fn the_node_is_drained(&self) -> Result<()> {
+        let before = self.ready_without(None).await?;
+        self.cordon(true).await?;
+        self.evict(&before).await?;
+        let told = self.says("Scheduled", "no node", |told| told.reason == "InsufficientCapacity").await?;
+        assert!(told.message.contains("unschedulable"), "{}", told.message);
+        self.cordon(false).await?;
+        self.ready_without(Some(&before)).await.map(drop)
+    }
+
+    async fn the_kubelet_hangs(&self) -> Result<()> {
+        let before = self.ready_without(None).await?;
+        self.cluster.pause_kubelet()?;
+        let told = self.says("EngineReady", "a silent node", |told| told.reason == "NodeSilent").await?;
+        assert!(told.message.contains(NODE), "{}", told.message);
+        self.cluster.resume_kubelet()?;
+        let after = self.ready_without(None).await?;
+        assert_eq!(after.uid(), before.uid(), "a kubelet that comes back keeps its pods");
+        Ok(())
+    }
+
+    async fn the_node_is_lost(&mut self) -> Result<()> {
+        let before = self.ready_without(None).await?;
+        self.cluster.kill_kubelet();
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        nodes.delete(NODE, &DeleteParams::default()).await?;
+        // Nobody takes the pods of a node that is gone away by themselves at once: an administrator says that it is.
+        let pods = self.namespace.api::<Pod>();
+        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        pods.delete(&before.name_any(), &now).await?;
+        let told = self.says("Scheduled", "no node", |told| told.reason == "InsufficientCapacity").await?;
+        assert!(told.message.contains("no nodes available"), "{}", told.message);
+        self.cluster.start_kubelet().await?;
+        self.ready_without(Some(&before)).await.map(drop)
+    }
+
+    async fn evict(&self, pod: &Pod) -> Result<()> {
+        self.namespace.api::<Pod>().evict(&pod.name_any(), &EvictParams::default()).await?;
+        Ok(())
+    }
+
+    async fn cordon(&self, unschedulable: bool) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"spec": {"unschedulable": unschedulable}}));
+        nodes.patch(NODE, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+}
