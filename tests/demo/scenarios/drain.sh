@@ -1,7 +1,7 @@
 # Part of demo.sh: S=drain. Pods that end in every way that they are told to, with streams open.
 # shellcheck shell=bash
 
-one() { kubectl -n demo get pods -l serving.weighbridge.dev/model=steady -o name | head -n 1; }
+one() { kubectl -n demo get pods -l serving.weighbridge.dev/model=steady -o 'jsonpath=pod/{.items[0].metadata.name}'; }
 pods_are() { [[ $(kubectl -n demo get pods -l serving.weighbridge.dev/model=steady -o name | wc -l) == "$1" ]]; }
 
 step "SIGTERM to an engine: it lets its streams finish"

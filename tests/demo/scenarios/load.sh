@@ -14,9 +14,10 @@ stands() { # MODEL
 revision() { kubectl -n demo get mdep steady -o jsonpath='{.status.revision}'; }
 backend() { kubectl -n demo get mdep steady -o jsonpath='{.status.served.backend}'; }
 deployments() { kubectl -n demo get deployments -l serving.weighbridge.dev/model=steady -o name | wc -l; }
-# One Deployment with all of its pods ready, of another revision than $1, and no pod on its way out.
+every_engine_answers() { kubectl -n demo wait --for=condition=EngineReady mdep/steady --timeout=1s >/dev/null 2>&1; }
+# One Deployment with all of its pods ready, of another revision than $1, no pod on its way out, and the status says so.
 rolled_out() { # FROM-REVISION
-    [[ $(revision) != "$1" && $(deployments) == 1 ]] || return 1
+    [[ $(revision) != "$1" && $(deployments) == 1 ]] && every_engine_answers || return 1
     kubectl -n demo rollout status deployment -l serving.weighbridge.dev/model=steady --timeout=1s >/dev/null 2>&1
 }
 change() { # MERGE PATCH
@@ -24,7 +25,7 @@ change() { # MERGE PATCH
 }
 
 step "A model of random weights, twice, and callers: 32 streams at once, 50 requests a second"
-"$LOAD" model "$(mkdir -p "$MODELS/random" && echo "$MODELS/random")"
+[[ -f $MODELS/random/model.gguf ]] || { mkdir -p "$MODELS/random" && "$LOAD" model "$MODELS/random"; }
 kubectl -n demo delete modeldeployments,externalproviders --all --wait >/dev/null
 until_true 60 no_pods_left
 show kubectl -n demo apply -f "$here/scenarios/steady.yaml"
