@@ -28,6 +28,8 @@ pub const SERVING_PORT_NAME: &str = "http";
 pub const ADMIN_PORT: u16 = 9090;
 /// Name of [`ADMIN_PORT`].
 pub const ADMIN_PORT_NAME: &str = "metrics";
+/// Port on which gateways tell the operator what they route.
+pub const GATEWAY_STATE_PORT: u16 = 8443;
 
 /// Name of the Service in front of a ModelDeployment's engine pods.
 pub fn engine_service(model_deployment: &str) -> String {

@@ -11,6 +11,7 @@ pub mod address;
 pub mod condition;
 mod data_policy;
 mod external_provider;
+mod gateway_state;
 mod gpu_count;
 mod hold;
 pub mod labels;
@@ -33,6 +34,7 @@ pub use external_provider::{
     ApiKey, BedrockPlace, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus,
     ProviderKind, VertexPlace,
 };
+pub use gateway_state::{GatewayState, GoneModel, ModelRoutes};
 pub use gpu_count::GpuCount;
 pub use hold::Hold;
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};

@@ -193,6 +193,10 @@ pub struct ServeArgs {
     /// requests that may wait for a model [default: this one takes them all].
     #[arg(long, value_name = "NAME", value_parser = service_name)]
     pub service: Option<String>,
+    /// Address on which the operator, and nobody else, is told where calls go, by the certificate that engines and proxies are
+    /// shown [default: it is told to nobody].
+    #[arg(long, value_name = "ADDRESS", requires = "upstream_cert_file")]
+    pub state_listen: Option<SocketAddr>,
     /// How long in all.
     #[command(flatten)]
     pub total: TotalArgs,

@@ -2,7 +2,7 @@
 //!
 //! The way of a request: [`serve`] accepts it (`server`), `pipeline` takes it through its named stages,
 //! `access` says who calls, `directory` what models exist and where they answer, `wake` wakes one that sleeps, `forward` talks
-//! to the upstream.
+//! to the upstream. Where calls go is told to the operator by `state`.
 //! [`serve_proxy`] shares `server` and `forward`, and adds the provider's keys (`proxy`).
 //! No provider's dialect lives here: that is the crate `weighbridge-wire`.
 
@@ -19,6 +19,7 @@ mod pipeline;
 mod proxy;
 pub mod runtime;
 mod server;
+mod state;
 mod telemetry;
 mod wake;
 
@@ -28,7 +29,8 @@ pub use open_files::raise_open_files;
 pub use proxy::{
     KeySource, ProviderFeed, ProxyConfig, ProxyConfigError, WeightError, serve_proxy, serve_proxy_telling,
 };
-pub use runtime::serve;
+pub use runtime::{serve, serve_telling};
 pub use server::{Listeners, ServeError, Shutdown};
+pub use state::StateListener;
 pub use telemetry::{TelemetryConfig, TelemetryError};
 pub use wake::Waker;

@@ -14,7 +14,7 @@ use crate::metrics::{GatewayMetrics, Registry};
 use crate::pipeline::Pipeline;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
 use crate::telemetry::Telemetry;
-use crate::{GatewayConfig, Waker, proxy, raise_open_files};
+use crate::{GatewayConfig, StateListener, Waker, proxy, raise_open_files, state};
 
 /// Runs the role that `cli` names until a signal ends it.
 ///
@@ -49,7 +49,14 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
     config.waker = Some(Waker::new(client));
     let watches = [tokio::spawn(models), tokio::spawn(keys)];
     let listeners = bind(args.listen, args.common.metrics_listen, args.tls.load()?).await?;
-    let served = serve(config, listeners, directory, access, shutdown).await;
+    let state = match args.state_listen {
+        Some(address) => Some(StateListener {
+            listener: listen(address).await?,
+            tls: args.upstream.serving(&[Identity::Operator])?,
+        }),
+        None => None,
+    };
+    let served = serve_telling(config, listeners, directory, access, shutdown, state).await;
     for watch in watches {
         watch.abort();
     }
@@ -63,12 +70,13 @@ async fn run_proxy(args: ProxyArgs, shutdown: Shutdown) -> anyhow::Result<()> {
 }
 
 async fn bind(public: SocketAddr, admin: SocketAddr, tls: Option<ServerTls>) -> anyhow::Result<Listeners> {
-    let listen = |address| async move {
-        TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
-    };
     let (public, admin) = (listen(public).await?, listen(admin).await?);
     tracing::info!(public = %public.local_addr()?, admin = %admin.local_addr()?, tls = tls.is_some(), "listening");
     Ok(Listeners { public, tls: tls.map(Arc::new), admin: Some(admin) })
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
 }
 
 /// Serves every model of `directory` to whom `access` lets in, until `shutdown`, then lets open requests finish within
@@ -82,6 +90,21 @@ pub async fn serve(
     directory: Directory,
     access: Access,
     shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    serve_telling(config, listeners, directory, access, shutdown, None).await
+}
+
+/// The same, which tells who asks at `state` where calls go.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_telling(
+    config: GatewayConfig,
+    listeners: Listeners,
+    directory: Directory,
+    access: Access,
+    shutdown: Shutdown,
+    state: Option<StateListener>,
 ) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(config.telemetry.as_ref())?;
     let mut registry = Registry::default();
@@ -98,6 +121,8 @@ pub async fn serve(
             (true, false) => Err("the cluster's ModelAccesses are not listed yet".to_owned()),
         }
     };
+    let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
+    let telling = state::telling(state, directory.clone(), &settings, shutdown.clone(), &mut registry);
     let admin = Admin::new(registry, shutdown.clone(), readiness);
     let pipeline = Arc::new(Pipeline::new(
         &config,
@@ -108,8 +133,8 @@ pub async fn serve(
         server_metrics.clone(),
         shutdown.clone(),
     ));
-    let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
-    let served = server::serve(settings, listeners, admin, pipeline, server_metrics, shutdown).await;
+    let serving = server::serve(settings, listeners, admin, pipeline, server_metrics, shutdown);
+    let (served, ()) = tokio::join!(serving, telling);
     telemetry.end().await;
     served
 }

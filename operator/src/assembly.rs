@@ -12,8 +12,10 @@ use crate::dereference::Secrets;
 use crate::dial::Dial;
 use crate::engines::Engines;
 use crate::events::Events;
+use crate::gateways::Gateways;
 use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
+use crate::peers::{Callers, Shown};
 use crate::proxies::Proxies;
 use crate::settings::Settings;
 use crate::status::Paces;
@@ -60,6 +62,15 @@ impl Assembly {
         let keeper =
             Keeper::new(client.clone(), caller.clone(), settings.places(), lifetimes, metrics.clone());
         let issuer = keeper.issuer();
+        let callers = Callers::new(Arc::clone(&dial), Shown::new(issuer.clone()));
+        let gateways = Gateways::new(
+            settings.gateways(),
+            callers.clone(),
+            Arc::clone(&stores),
+            triggers.clone(),
+            leadership.clone(),
+        );
+        tasks.spawn(gateways.clone().run(client.clone(), metrics.clone()));
         let context = Arc::new(Context {
             client: client.clone(),
             stores: Arc::clone(&stores),
@@ -70,14 +81,9 @@ impl Assembly {
                 events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
             },
             secrets: Secrets::new(client.clone(), caller),
-            engines: Engines::new(Arc::clone(&dial), triggers.clone(), leadership.clone()),
-            proxies: Proxies::new(
-                dial,
-                Arc::clone(&stores),
-                triggers.clone(),
-                leadership.clone(),
-                issuer.clone(),
-            ),
+            engines: Engines::new(dial, triggers.clone(), leadership.clone()),
+            proxies: Proxies::new(callers.clone(), Arc::clone(&stores), triggers.clone(), leadership.clone()),
+            gateways: gateways.clone(),
             leadership,
             metrics: metrics.clone(),
             images: settings.images(),

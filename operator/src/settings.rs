@@ -3,8 +3,10 @@ use std::net::SocketAddr;
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
 use jiff::SignedDuration;
+use weighbridge_crds::labels;
 
 use crate::certificates::{LifetimeError, Lifetimes, Places, lifetime};
+use crate::gateways::Place;
 use crate::plan::{Bounds, Images, PullPolicy};
 
 /// Runs open weights and closed APIs as ModelDeployments ask for them.
@@ -29,6 +31,13 @@ pub struct Settings {
     /// Namespace of the gateway's pods, the only ones that may call a provider proxy. Default: the operator's.
     #[arg(long, env = "WEIGHBRIDGE_GATEWAY_NAMESPACE")]
     pub gateway_namespace: Option<String>,
+    /// Name of the Service in front of the gateways, there: those that are ready behind it say whether a model's calls go where
+    /// they are to. Default: nobody says, and `Routable` is not known.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub gateway_service: Option<String>,
+    /// Port on which each gateway says it, as its --state-listen has it.
+    #[arg(long, value_name = "PORT", default_value_t = labels::GATEWAY_STATE_PORT)]
+    pub gateway_state_port: u16,
     /// Only this namespace is looked at, so that a Role is enough for everything but ResourceProfiles. Default: all.
     #[arg(long, env = "WEIGHBRIDGE_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
@@ -89,6 +98,12 @@ impl Settings {
             gateway_namespace: self.gateway_namespace(),
             gateway: self.gateway_certificate_secret.clone(),
         }
+    }
+
+    /// Where the gateways are; none where nobody says.
+    pub fn gateways(&self) -> Option<Place> {
+        let service = self.gateway_service.clone()?;
+        Some(Place { namespace: self.gateway_namespace(), service, port: self.gateway_state_port })
     }
 
     fn gateway_namespace(&self) -> String {

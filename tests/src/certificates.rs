@@ -66,7 +66,8 @@ impl Installation {
         self.mount(pod, &leaf, &self.issuer.trust().bundle)
     }
 
-    /// What a pod shows that is to be `identity`, and lets in: gateways of this installation, and a proxy its operator.
+    /// What a pod shows that is to be `identity`, and lets in: gateways of this installation, and a proxy its operator too; a
+    /// gateway, who asks where calls go, the operator alone.
     ///
     /// # Errors
     /// Where the libraries or the file system refuse.
@@ -75,7 +76,8 @@ impl Installation {
         let ca = NamedFile::new("--client-ca-file", &folder.join("ca.crt"));
         let identities = match identity {
             Identity::Proxy { .. } => vec![Identity::Gateway, Identity::Operator],
-            Identity::Engine { .. } | Identity::Gateway | Identity::Operator => vec![Identity::Gateway],
+            Identity::Gateway => vec![Identity::Operator],
+            Identity::Engine { .. } | Identity::Operator => vec![Identity::Gateway],
         };
         let clients = Some(Clients { ca, identities });
         Ok(ServerFiles { pair: pair(&folder, "--tls-cert-file", "--tls-key-file"), clients })

@@ -91,15 +91,29 @@ impl UpstreamArgs {
     /// # Errors
     /// The first file that can't be used.
     pub fn load(&self) -> Result<Option<ClientTls>, TlsError> {
-        let (Some(cert), Some(key), Some(ca)) =
-            (&self.upstream_cert_file, &self.upstream_key_file, &self.upstream_ca_file)
-        else {
-            return Ok(None);
-        };
+        self.files().map(ClientTls::load).transpose()
+    }
+
+    /// A server that shows the same certificate, and lets in `callers` whom the same authorities vouch for; none where pods are
+    /// called by plain http.
+    ///
+    /// # Errors
+    /// The first file that can't be used.
+    pub fn serving(&self, callers: &[Identity]) -> Result<Option<ServerTls>, TlsError> {
+        let files = self.files().map(|ClientFiles { pair, ca }| ServerFiles {
+            pair,
+            clients: Some(Clients { ca, identities: callers.to_vec() }),
+        });
+        files.map(|files| ServerTls::load(files, Handshakes::default())).transpose()
+    }
+
+    fn files(&self) -> Option<ClientFiles> {
+        let cert = self.upstream_cert_file.as_ref()?;
+        let (key, ca) = self.upstream_key_file.as_ref().zip(self.upstream_ca_file.as_ref())?;
         let pair = PairFiles {
             cert: NamedFile::new("--upstream-cert-file", cert),
             key: NamedFile::new("--upstream-key-file", key),
         };
-        ClientTls::load(ClientFiles { pair, ca: NamedFile::new("--upstream-ca-file", ca) }).map(Some)
+        Some(ClientFiles { pair, ca: NamedFile::new("--upstream-ca-file", ca) })
     }
 }

@@ -15,6 +15,8 @@ pub struct Facts {
     pub subject: Vec<u8>,
     /// Who signed it, as DER.
     pub issuer: Vec<u8>,
+    /// Whether a server may show it.
+    pub of_a_server: bool,
     /// From when it holds, in seconds since 1970.
     pub not_before: i64,
     /// Until when, in seconds since 1970.
@@ -32,7 +34,10 @@ pub fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, Problem> {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         _ => None,
     });
+    // Without the extension a certificate is for any use (RFC 5280, section 4.2.1.12).
+    let uses = parsed.extended_key_usage().map_err(|_| Problem::Malformed)?;
     Ok(Facts {
+        of_a_server: uses.is_none_or(|uses| uses.value.any || uses.value.server_auth),
         dns_names: dns_names.collect(),
         subject: parsed.subject().as_raw().to_vec(),
         issuer: parsed.issuer().as_raw().to_vec(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use weighbridge_crds::{Hold, OutOfService};
-use weighbridge_gateway::directory::{Absence, ENGINE, Entry, EntryEndpoint, World};
+use weighbridge_gateway::directory::{Absence, ENGINE, Entry, EntryEndpoint, Seen, World};
 use weighbridge_inference_server::http::Task;
 use weighbridge_wire::lane::Speaks;
 use weighbridge_wire::provider::{DataPolicy, Kind};
@@ -138,6 +138,7 @@ impl Model {
             upstream_model: self.upstream_model.clone(),
             speaks: self.speaks,
             created: self.created,
+            seen: Seen::default(),
             endpoints,
             absence,
             hold: self.hold,

@@ -14,5 +14,6 @@ mod target;
 pub use absence::Absence;
 pub use kind::{data_policy, kind, place};
 pub use snapshot::Directory;
+pub(crate) use snapshot::Snapshot;
 pub(crate) use target::{Deployment, Endpoint, Lease, Target};
-pub use target::{ENGINE, Entry, EntryEndpoint, World};
+pub use target::{ENGINE, Entry, EntryEndpoint, Seen, World};

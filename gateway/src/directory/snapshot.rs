@@ -89,6 +89,11 @@ impl Directory {
     pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.current.load()
     }
+
+    /// The same, to be kept for a while.
+    pub(crate) fn kept_snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
 }
 
 impl Snapshot {
@@ -161,6 +166,7 @@ fn target(
         upstream_model,
         speaks,
         created,
+        seen,
         endpoints: at,
         absence,
         hold,
@@ -196,6 +202,7 @@ fn target(
         upstream_model,
         speaks,
         created,
+        seen,
         endpoints,
         absence,
         hold,

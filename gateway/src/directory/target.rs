@@ -55,6 +55,8 @@ pub struct Entry {
     pub speaks: Speaks,
     /// When it was made, in seconds since 1970.
     pub created: i64,
+    /// What it was made from.
+    pub seen: Seen,
     /// Where it answers now. Empty while nothing is ready.
     pub endpoints: Vec<EntryEndpoint>,
     /// Why nothing is ready, while nothing is.
@@ -65,6 +67,15 @@ pub struct Entry {
     pub data_policy: Option<Arc<DataPolicy>>,
     /// Its LoRA adapters: each answers as `namespace/name:adapter`, where the model does.
     pub adapters: Vec<String>,
+}
+
+/// The resource that a model was described by, as it was seen; the default where there is no cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Seen {
+    /// UID of the ModelDeployment.
+    pub uid: String,
+    /// Its `metadata.generation`.
+    pub generation: i64,
 }
 
 #[cfg(test)]
@@ -85,6 +96,7 @@ impl Entry {
             upstream_model: format!("{namespace}/{name}"),
             speaks: Speaks::engine(),
             created: 0,
+            seen: Seen::default(),
             endpoints: ports.iter().map(endpoint).collect(),
             absence: Absence::expected(),
             hold: Hold::default(),
@@ -204,6 +216,8 @@ pub(crate) struct Target {
     /// What its upstream understands.
     pub speaks: Speaks,
     pub created: i64,
+    /// What it was made from.
+    pub seen: Seen,
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Why it has no endpoint, while it has none.
     pub absence: Absence,

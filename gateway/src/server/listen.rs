@@ -120,6 +120,19 @@ pub(crate) async fn serve<H: Handler>(
     served
 }
 
+/// Serves a port that is open to few, within the bounds of the admin port, until `stop`; whoever is being answered then is cut
+/// off.
+pub(crate) async fn serve_aside<H: Handler>(
+    settings: &Settings,
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+    handler: Arc<H>,
+    stop: impl Future<Output = ()>,
+) {
+    let accept = Accept::new(&settings.admin(), listener, tls, handler, ServerMetrics::default());
+    accept.run(stop).await.cut.cancel();
+}
+
 async fn serve_public<H: Handler>(
     settings: &Settings,
     accept: Accept<H>,

@@ -16,7 +16,7 @@ mod stall;
 
 pub(crate) use admin::Admin;
 pub(crate) use body::{Body, BodyError, error_response, json_response, refusal};
-pub(crate) use listen::{CalledBy, Handler, Settings, serve};
+pub(crate) use listen::{CalledBy, Handler, Settings, serve, serve_aside};
 pub use listen::{Listeners, ServeError};
 pub(crate) use metrics::{ServerMetrics, register_certificates};
 pub(crate) use receive::{BodyBudget, GatherError, Held, discard, gather, receive};

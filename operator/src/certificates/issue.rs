@@ -125,10 +125,13 @@ impl Issuer {
         // Names are in the extension; a subject's common name is too short for some.
         params.distinguished_name = named("Weighbridge");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match identity {
-            Identity::Gateway | Identity::Operator => ExtendedKeyUsagePurpose::ClientAuth,
-            Identity::Engine { .. } | Identity::Proxy { .. } => ExtendedKeyUsagePurpose::ServerAuth,
-        }];
+        let (client, server) = (ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth);
+        params.extended_key_usages = match identity {
+            // It calls engines and proxies, and answers the operator.
+            Identity::Gateway => vec![client, server],
+            Identity::Operator => vec![client],
+            Identity::Engine { .. } | Identity::Proxy { .. } => vec![server],
+        };
         params.use_authority_key_identifier_extension = true;
         let seconds = self.lifetimes.leaf_seconds();
         (params.not_before, params.not_after) = validity(now, seconds)?;

@@ -26,6 +26,7 @@ use crate::apply::{CALL_TIMEOUT, Means};
 use crate::certificates::Issuer;
 use crate::dereference::Secrets;
 use crate::engines::Engines;
+use crate::gateways::Gateways;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::owner::Owner;
@@ -50,6 +51,8 @@ pub struct Context {
     pub proxies: Proxies,
     /// What engines say of their start.
     pub engines: Engines,
+    /// What gateways route.
+    pub gateways: Gateways,
     /// Whether this process may write.
     pub leadership: Leadership,
     /// Counters.

@@ -46,6 +46,9 @@ pub fn judge(
     if facts.dns_names != [identity.to_string()] {
         return CertificatePlan::Issue { why: format!("it is to name {identity}") };
     }
+    if !facts.of_a_server && *identity != Identity::Operator {
+        return issue("no server may show it, and who it names answers calls");
+    }
     if !trust.subjects.contains(&facts.issuer) {
         return issue("none of the present authorities has signed it");
     }

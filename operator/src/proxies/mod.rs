@@ -1,12 +1,10 @@
-//! What provider proxies say of their providers: the operator subscribes to each proxy, by mutual TLS (`line`, `shown`), and
-//! nothing is pushed into the cluster.
+//! What provider proxies say of their providers: the operator subscribes to each proxy ([`crate::peers`]), and nothing is pushed
+//! into the cluster.
 //!
 //! Who reconciles a provider names its pods here, and gets what they said last; a new word of theirs triggers the
 //! provider and its models. Nothing here decides what it means.
 
 mod ask;
-mod line;
-mod shown;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,15 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_crds::{ProviderState, labels};
 
 use self::ask::{Said, Subscription};
-use self::shown::Shown;
-use crate::certificates::Issuer;
-use crate::dial::Dial;
 use crate::leader::Leadership;
+use crate::peers::Callers;
 use crate::watch::{Stores, Triggers};
 
 /// What a proxy said last.
@@ -43,8 +38,7 @@ pub struct Proxies(Arc<Inner>);
 
 struct Inner {
     providers: Mutex<HashMap<Whose, HashMap<String, Followed>>>,
-    dial: Arc<dyn Dial>,
-    shown: Arc<Shown>,
+    callers: Callers,
     stores: Arc<Stores>,
     triggers: Triggers,
     leadership: Leadership,
@@ -62,16 +56,8 @@ struct Followed {
 
 impl Proxies {
     /// Nobody is listened to yet. What is said triggers its provider and the models there, as long as this process leads.
-    /// Proxies are called by `dial`, and see who asks by what `issuer` signs.
-    pub fn new(
-        dial: Arc<dyn Dial>,
-        stores: Arc<Stores>,
-        triggers: Triggers,
-        leadership: Leadership,
-        issuer: watch::Receiver<Option<Arc<Issuer>>>,
-    ) -> Self {
-        let shown = Shown::new(issuer);
-        Proxies(Arc::new(Inner { providers: Mutex::default(), dial, shown, stores, triggers, leadership }))
+    pub fn new(callers: Callers, stores: Arc<Stores>, triggers: Triggers, leadership: Leadership) -> Self {
+        Proxies(Arc::new(Inner { providers: Mutex::default(), callers, stores, triggers, leadership }))
     }
 
     /// Listens to `pods`, which are all that the provider has, and to no other of its pods. Returns what each said last,
@@ -108,7 +94,7 @@ impl Proxies {
     }
 
     async fn listen(self, whose: Whose, uid: String, address: SocketAddr) {
-        let mut subscription = Subscription::new(&self.0.dial, &self.0.shown, &whose, address);
+        let mut subscription = Subscription::new(&self.0.callers, &whose, address);
         // Who does not lead writes nothing, and needs to know nothing; who begins to lead looks at everything.
         while self.0.leadership.holds() {
             let heard = match subscription.next().await {

@@ -12,3 +12,4 @@ mod watcher;
 pub use index::{Index, Parent, ParentKind};
 pub use stores::{Scope, Stores};
 pub use triggers::{Queues, Triggers};
+pub(crate) use watcher::events;

@@ -1,5 +1,6 @@
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
@@ -55,4 +56,12 @@ macro_rules! prune_bookkeeping {
     };
 }
 
-prune_bookkeeping!(Service, NetworkPolicy, ModelDeployment, ExternalProvider, ModelAccess, ResourceProfile);
+prune_bookkeeping!(
+    Service,
+    NetworkPolicy,
+    EndpointSlice,
+    ModelDeployment,
+    ExternalProvider,
+    ModelAccess,
+    ResourceProfile
+);

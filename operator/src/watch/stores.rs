@@ -133,10 +133,15 @@ impl Stores {
         for touched in self.providers.state().iter().map(|object| Touched::Provider(reference(&**object))) {
             touched.send(triggers).await;
         }
-        for touched in self.models.state().iter().map(|object| Touched::Model(reference(&**object))) {
+        self.trigger_models(triggers).await;
+        for touched in self.accesses.state().iter().map(|object| Touched::Access(reference(&**object))) {
             touched.send(triggers).await;
         }
-        for touched in self.accesses.state().iter().map(|object| Touched::Access(reference(&**object))) {
+    }
+
+    /// Names every ModelDeployment to its controller.
+    pub async fn trigger_models(&self, triggers: &Triggers) {
+        for touched in self.models.state().iter().map(|object| Touched::Model(reference(&**object))) {
             touched.send(triggers).await;
         }
     }

@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use weighbridge_crds::{AccessKey, Hold, ModelAccess, ModelAccessSpec};
 use weighbridge_gateway::access::{Access, Digest};
-use weighbridge_gateway::directory::{Absence, Directory, ENGINE, Entry, EntryEndpoint, World};
+use weighbridge_gateway::directory::{Absence, Directory, ENGINE, Entry, EntryEndpoint, Seen, World};
 use weighbridge_gateway::{
-    Drain, GatewayConfig, KeySource, Limits, Listeners, ProxyConfig, ServeError, Shutdown, Timeouts, serve,
-    serve_proxy,
+    Drain, GatewayConfig, KeySource, Limits, Listeners, ProxyConfig, ServeError, Shutdown, StateListener,
+    Timeouts, serve, serve_proxy, serve_telling,
 };
 use weighbridge_tls::ServerTls;
 use weighbridge_wire::lane::Speaks;
@@ -73,6 +73,26 @@ impl Door {
     ) -> std::io::Result<Self> {
         let run = |listeners, shutdown| tokio::spawn(serve(config, listeners, directory, access, shutdown));
         Self::start(run, tls).await
+    }
+
+    /// A gateway over `directory` that lets everybody in, and tells the operator where calls go, with what that port shows and
+    /// whom it lets in; and its address.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub async fn telling(
+        config: GatewayConfig,
+        directory: Directory,
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+    ) -> std::io::Result<(Self, SocketAddr)> {
+        let address = listener.local_addr()?;
+        let state = Some(StateListener { listener, tls });
+        let access = Access::open("team");
+        let run = |listeners, shutdown| {
+            tokio::spawn(serve_telling(config, listeners, directory, access, shutdown, state))
+        };
+        Ok((Self::start(run, None).await?, address))
     }
 
     /// A provider proxy.
@@ -201,6 +221,7 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
         upstream_model: name.to_owned(),
         speaks: Speaks::engine(),
         created: 1_764_000_000,
+        seen: Seen::default(),
         endpoints: endpoints
             .iter()
             .map(|address| EntryEndpoint {

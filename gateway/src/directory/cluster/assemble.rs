@@ -11,7 +11,7 @@ use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
 use weighbridge_wire::provider::DataPolicy;
 
-use super::super::{Absence, ENGINE, Entry, EntryEndpoint, World, data_policy, kind, place};
+use super::super::{Absence, ENGINE, Entry, EntryEndpoint, Seen, World, data_policy, kind, place};
 use super::absence;
 use super::facts::{Facts, Known};
 
@@ -53,6 +53,10 @@ fn entry(
         upstream_model: canonical,
         speaks: Speaks::engine(),
         created,
+        seen: Seen {
+            uid: model.metadata.uid.clone().unwrap_or_default(),
+            generation: model.metadata.generation.unwrap_or_default(),
+        },
         endpoints: Vec::new(),
         absence: Absence::expected(),
         hold: model.spec.hold.unwrap_or_default(),

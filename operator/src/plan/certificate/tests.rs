@@ -95,6 +95,20 @@ fn what_is_no_certificate_of_ours_is_made_anew() {
     assert!(why(installation.judge(Some(&trusts_nobody), at(1))).contains("other authorities"));
 }
 
+/// Gateways of earlier versions answered nobody, and their certificate was for clients alone.
+#[test]
+fn a_gateways_certificate_that_no_server_may_show_is_made_anew() {
+    let installation = Installation::new(at(0));
+    let judge =
+        |found: &LeafFacts| super::judge(Some(found), &Identity::Gateway, installation.issuer.trust(), at(1));
+    let mut leaf = installation.leaf(&Identity::Gateway, at(1));
+    assert!(matches!(judge(&leaf), CertificatePlan::Keep { .. }));
+    leaf.certificate.as_mut().unwrap().of_a_server = false;
+    assert!(why(judge(&leaf)).contains("no server may show it"));
+    assert!(installation.leaf(&engine("m"), at(1)).certificate.unwrap().of_a_server);
+    assert!(!installation.leaf(&Identity::Operator, at(1)).certificate.unwrap().of_a_server);
+}
+
 /// A year of days: no certificate in use is ever signed by an authority that the others have not known for a certificate's
 /// whole life, and none outlives its authority.
 #[test]

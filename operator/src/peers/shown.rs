@@ -1,4 +1,4 @@
-//! What the operator shows to proxies: a certificate of the installation's authority, made here and kept in memory.
+//! What the operator shows to our own pods: a certificate of the installation's authority, made here and kept in memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::plan::certificate::due;
 
 /// Why the operator can't say who it is.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ShownError {
+pub enum ShownError {
     /// The authority is not known yet.
     #[error("there is no authority yet")]
     NoAuthority,
@@ -25,7 +25,7 @@ pub(super) enum ShownError {
 }
 
 /// Makes it, and makes it anew before it ends and whenever other authorities are to be trusted.
-pub(super) struct Shown(Way);
+pub struct Shown(Way);
 
 enum Way {
     Certified {
@@ -44,13 +44,13 @@ struct Made {
 
 impl Shown {
     /// What `issuer` signs.
-    pub(super) fn new(issuer: watch::Receiver<Option<Arc<Issuer>>>) -> Arc<Self> {
+    pub fn new(issuer: watch::Receiver<Option<Arc<Issuer>>>) -> Arc<Self> {
         Arc::new(Self(Way::Certified { issuer, made: Mutex::default() }))
     }
 
-    /// Nothing: proxies of tests speak plain HTTP.
+    /// Nothing: pods of tests speak plain HTTP.
     #[cfg(test)]
-    pub(super) fn plain() -> Arc<Self> {
+    pub(crate) fn plain() -> Arc<Self> {
         Arc::new(Self(Way::Plain))
     }
 

@@ -1,4 +1,4 @@
-//! A connection to one proxy, which is kept from question to question: by mutual TLS, each side naming itself.
+//! A connection to one of our pods, which is kept from question to question: by mutual TLS, each side naming itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LineError {
+pub enum LineError {
     /// We can't say who we are.
     #[error(transparent)]
     Shown(#[from] ShownError),
-    /// The provider is named as none can be.
-    #[error("no certificate can name the proxy")]
+    /// It is named as none can be.
+    #[error("no certificate can name it")]
     Name,
-    /// Nobody is there, or not the proxy.
-    #[error("no connection, or its certificate is not the proxy's")]
+    /// Nobody is there, or somebody else.
+    #[error("no connection, or its certificate names somebody else")]
     Connect(#[source] std::io::Error),
     /// Not in time.
     #[error("no connection within {CONNECT:?}")]
@@ -48,14 +48,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Connects by `dial` to the proxy of `whose` at `address`, and to nobody else there.
+    /// Connects by `dial` to `identity` at `address`, and to nobody else there.
     pub(super) async fn open(
         dial: &dyn Dial,
         shown: &Shown,
-        (namespace, name): &(String, String),
+        identity: &Identity,
         address: SocketAddr,
     ) -> Result<Self, LineError> {
-        let identity = Identity::Proxy { namespace: namespace.clone(), name: name.clone() };
         let named = identity.server_name().map_err(|_| LineError::Name)?;
         let config = shown.current()?;
         let connecting = async {

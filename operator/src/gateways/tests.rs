@@ -1,0 +1,130 @@
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::task::JoinSet;
+use weighbridge_crds::{GatewayState, GoneModel, ModelRoutes, World};
+
+use super::*;
+use crate::dial::{Connection, Dial};
+use crate::metrics::Metrics;
+use crate::peers::Shown;
+use crate::watch::Scope;
+
+/// Nobody is ever there, and nobody says so.
+struct Nowhere;
+
+impl Dial for Nowhere {
+    fn dial(
+        &self,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, std::io::Result<Box<dyn Connection>>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn gateways(place: Option<Place>) -> Gateways {
+    let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+    });
+    let client = Client::new(silent, "default");
+    let leadership = Leadership::none();
+    let metrics = Metrics::default();
+    let (triggers, _queues) = Triggers::new(leadership.clone(), metrics.clone());
+    let stores = Stores::watch(&client, &Scope::Cluster, &triggers, &metrics, &mut JoinSet::new());
+    let callers = Callers::new(Arc::new(Nowhere), Shown::plain());
+    Gateways::new(place, callers, stores, triggers, leadership)
+}
+
+fn somewhere() -> Option<Place> {
+    Some(Place { namespace: "system".to_owned(), service: "gateway".to_owned(), port: 8443 })
+}
+
+fn ready(names: &[&str]) -> BTreeMap<String, SocketAddr> {
+    let at = |name: &&str| ((*name).to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    names.iter().map(at).collect()
+}
+
+fn routes(name: &str, generation: i64) -> ModelRoutes {
+    let (namespace, name, uid) = ("n".to_owned(), name.to_owned(), "u".to_owned());
+    ModelRoutes { namespace, name, uid, generation, world: World::OpenWeights, pods: vec!["p".to_owned()] }
+}
+
+fn state(models: &[(&str, i64)], gone: &[&str]) -> GatewayState {
+    let gone = gone.iter().map(|name| GoneModel { namespace: "n".to_owned(), name: (*name).to_owned() });
+    let models = models.iter().map(|(name, generation)| routes(name, *generation)).collect();
+    GatewayState { models, gone: gone.collect(), ..GatewayState::default() }
+}
+
+fn whole(models: &[(&str, i64)]) -> Said {
+    let mut book = Book::default();
+    book.take(state(models, &[]));
+    Said::Whole(book)
+}
+
+/// Names of the models to look at again; `*` for all.
+fn names(touched: Touched) -> Vec<String> {
+    match touched {
+        Touched::All => vec!["*".to_owned()],
+        Touched::These(models) => models.into_iter().map(|(_, name)| name).collect(),
+    }
+}
+
+fn words(gateways: &Gateways, model: &str) -> Vec<Word> {
+    match gateways.heard("n", model) {
+        Seen::NotYet => panic!("they were listed"),
+        Seen::Ready(gateways) => gateways.into_iter().map(|gateway| gateway.word).collect(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_is_looked_at_where_a_word_of_it_is_another() {
+    let gateways = gateways(somewhere());
+    assert_eq!(gateways.heard("n", "m"), Seen::NotYet, "they were not listed");
+    gateways.follow(ready(&["a", "b"])).await;
+    assert_eq!(words(&gateways, "m"), [Word::NotYet, Word::NotYet]);
+    // The first that speaks speaks for all models.
+    assert_eq!(names(gateways.note("a", whole(&[("l", 1), ("m", 1)]))), ["*"]);
+    // The next says the same: only who waited for its word learns something.
+    assert_eq!(names(gateways.note("b", whole(&[("l", 1), ("m", 1)]))), ["m"]);
+    let of_m = Word::Routes(Routes::of(&routes("m", 1)));
+    assert_eq!(words(&gateways, "m"), [of_m.clone(), of_m.clone()]);
+    assert_eq!(words(&gateways, "k"), [Word::Unknown, Word::Unknown]);
+    assert_eq!(names(gateways.note("b", Said::Changed(state(&[("m", 2), ("l", 1)], &["k"])))), ["m"]);
+    assert_eq!(words(&gateways, "m"), [of_m.clone(), Word::Routes(Routes::of(&routes("m", 2)))]);
+    // It begins anew, as another process does, and says less.
+    assert_eq!(names(gateways.note("b", whole(&[("m", 2)]))), ["l"]);
+    assert_eq!(names(gateways.note("b", Said::Lost)), ["*"]);
+    assert_eq!(words(&gateways, "m"), [of_m, Word::Lost]);
+    assert_eq!(names(gateways.note("b", whole(&[("m", 2)]))), ["*"]);
+    assert!(names(gateways.note("b", Said::Nothing)).is_empty());
+    assert!(names(gateways.note("a stranger", whole(&[]))).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_ready_any_more_is_not_asked_of() {
+    let gateways = gateways(somewhere());
+    gateways.follow(ready(&["a", "b"])).await;
+    gateways.note("a", whole(&[("m", 1)]));
+    gateways.note("b", whole(&[("m", 2)]));
+    gateways.follow(ready(&["b"])).await;
+    assert_eq!(words(&gateways, "m"), [Word::Routes(Routes::of(&routes("m", 2)))]);
+    // One that comes back is heard anew.
+    gateways.follow(ready(&["a", "b"])).await;
+    assert_eq!(words(&gateways, "m")[0], Word::NotYet);
+    gateways.follow(ready(&[])).await;
+    assert!(words(&gateways, "m").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nobody_says_where_gateways_are_there_are_none() {
+    let gateways = gateways(None);
+    assert_eq!(gateways.heard("n", "m"), Seen::Ready(Vec::new()));
+    // And there is nothing to watch.
+    let metrics = Metrics::default();
+    let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+    });
+    let run = gateways.run(Client::new(silent, "default"), metrics);
+    assert!(tokio::time::timeout(Duration::from_secs(1), run).await.is_ok());
+}
