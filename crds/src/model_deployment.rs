@@ -357,7 +357,8 @@ pub struct ModelDeploymentStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<Served>,
     /// How long each part of the last start of the current revision took: until a pod had a node (`scheduled`) and its
-    /// container ran (`pulled`), then the engine's own, as its metric `weighbridge_cold_start_seconds` names them.
+    /// container ran (`pulled`), then the engine's own, as its metric `weighbridge_cold_start_seconds` names them, and until
+    /// every ready gateway sent calls there (`routable`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<StartPhase>,
     /// Revisions before this one, the newest first; `weighbridge rollback` brings one back.

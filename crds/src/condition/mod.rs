@@ -25,6 +25,8 @@ types! {
         "Every wanted pod of the current revision has a node.";
     ENGINE_READY, "EngineReady", "ModelDeployment, ExternalProvider",
         "Every wanted pod of the current revision produced a token (open), or the proxy holds a key (closed).";
+    ROUTABLE, "Routable", "ModelDeployment",
+        "Every ready gateway says that it sends calls to a pod of the current revision (open), or to the provider's proxy (closed).";
     CREDENTIALS_VALID, "CredentialsValid", "ExternalProvider",
         "The provider takes every key of the account.";
     QUOTA_AVAILABLE, "QuotaAvailable", "ExternalProvider",

@@ -113,6 +113,18 @@ reasons! {
     EngineAnswering,
         "The pods of the current revision answer.",
         "";
+    Routed,
+        "Every ready gateway sends calls to the current revision.",
+        "";
+    AwaitingGateways,
+        "A ready gateway does not send calls to the current revision, though it answers.",
+        "Gateways follow within a second: one that the message names for longer has lost its watch of the apiserver (see its log), or its EndpointSlices are late (see the kube-controller-manager). `kubectl rollout restart` of the gateways brings them up to date.";
+    GatewaysUnheard,
+        "A ready gateway does not tell the operator what it routes.",
+        "Calls may well be answered. The gateway is not reached at its state port (8443), or is of an earlier version: see its pod, and any policy between the two.";
+    NoGateway,
+        "No gateway is ready, or the operator was not told where they are.",
+        "`kubectl get pods -l app.kubernetes.io/component=gateway`: nobody can call before one is ready. The operator looks behind the Service that `--gateway-service` names, as the chart sets it.";
     ProxyAnswering,
         "The provider's proxy answers.",
         "";

@@ -31,7 +31,8 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     }
     let owner = Owner::of(&*model).map_err(ReconcileError::Identify)?;
 
-    let found = dereference::model(&model, &context.stores, &context.secrets, &context.proxies)
+    let Context { stores, secrets, proxies, gateways, .. } = context;
+    let found = dereference::model(&model, stores, secrets, proxies, gateways)
         .await
         .map_err(ReconcileError::Dereference)?;
     let judged = validate::model(&model, &found.references, Place::Cluster);

@@ -4,6 +4,7 @@ use weighbridge_crds::{ModelDeployment, World, labels};
 
 use super::inspection::{inspections, is_inspection};
 use super::{Certificate, SecretError, Secrets};
+use crate::gateways::Gateways;
 use crate::plan::ObservedModel;
 use crate::proxies::Proxies;
 use crate::status::{ProviderSeen, is_ready};
@@ -31,6 +32,7 @@ pub async fn model(
     stores: &Stores,
     secrets: &Secrets,
     proxies: &Proxies,
+    gateways: &Gateways,
 ) -> Result<Model, SecretError> {
     let namespace = model.namespace().unwrap_or_default();
     let weights = model.spec.open_weights.as_ref();
@@ -79,6 +81,11 @@ pub async fn model(
             provider_ready: provider.as_ref().is_some_and(|provider| is_ready(provider)),
             told: model.status.as_ref().and_then(|status| status.served.as_ref()?.world()),
             inspections,
+            proxies: provider
+                .as_ref()
+                .and_then(|provider| provider.uid())
+                .map_or_else(Vec::new, |uid| stores.pods.of(&uid)),
+            gateways: gateways.heard(&namespace, &model.name_any()),
             recorded: recorded.map(|known| labels::inspection_pod(&model.name_any(), &known.inspection)),
         },
         certificate,

@@ -12,7 +12,9 @@ mod slices;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::ask::{Said, Subscription};
@@ -22,6 +24,10 @@ pub use self::slices::Place;
 use crate::leader::Leadership;
 use crate::peers::Callers;
 use crate::watch::{Stores, Triggers};
+
+/// How long the last gateway may be away before it counts: one that is alone and starts anew is back by then, and would
+/// otherwise be two writes for every model there is.
+const AWAY: Duration = Duration::from_secs(10);
 
 /// Namespace and name of a model.
 type Whose = (String, String);
@@ -49,6 +55,8 @@ pub struct Gateway {
 }
 
 /// Gateways that callers may come to.
+///
+/// By default there are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// They were not listed yet.
@@ -57,18 +65,33 @@ pub enum Seen {
     Ready(Vec<Gateway>),
 }
 
+impl Default for Seen {
+    fn default() -> Self {
+        Self::Ready(Vec::new())
+    }
+}
+
 /// Subscriptions to every ready gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateways(Arc<Inner>);
 
 struct Inner {
     place: Option<Place>,
-    /// By the pod's name; none before they were listed.
-    followed: Mutex<Option<BTreeMap<String, Followed>>>,
+    /// None before they were listed.
+    listed: Mutex<Option<Listed>>,
     callers: Callers,
     stores: Arc<Stores>,
     triggers: Triggers,
     leadership: Leadership,
+}
+
+/// Gateways that are ready.
+#[derive(Default)]
+struct Listed {
+    /// By the pod's name.
+    followed: BTreeMap<String, Followed>,
+    /// When the last of them went.
+    emptied: Option<Instant>,
 }
 
 /// One gateway that is listened to.
@@ -101,14 +124,17 @@ impl Gateways {
         triggers: Triggers,
         leadership: Leadership,
     ) -> Self {
-        let followed = Mutex::new(place.is_none().then(BTreeMap::new));
-        Gateways(Arc::new(Inner { place, followed, callers, stores, triggers, leadership }))
+        let listed = Mutex::new(place.is_none().then(Listed::default));
+        Gateways(Arc::new(Inner { place, listed, callers, stores, triggers, leadership }))
     }
 
     /// What each ready gateway says of a model.
     pub fn heard(&self, namespace: &str, name: &str) -> Seen {
-        let mut followed = self.followed();
-        let Some(followed) = &mut *followed else { return Seen::NotYet };
+        let mut listed = self.listed();
+        let Some(Listed { followed, emptied }) = &mut *listed else { return Seen::NotYet };
+        if emptied.is_some_and(|emptied| emptied.elapsed() < AWAY) {
+            return Seen::NotYet;
+        }
         let gateways = followed.iter_mut().map(|(gateway, follow)| {
             let word = match &mut follow.heard {
                 Heard::NotYet(asked) => {
@@ -123,12 +149,13 @@ impl Gateways {
         Seen::Ready(gateways.collect())
     }
 
-    /// Listens to `ready`, which are all that are, and to no others.
-    async fn follow(&self, ready: BTreeMap<String, SocketAddr>) {
-        let touched = {
-            let mut followed = self.followed();
-            let first = followed.is_none();
-            let followed = followed.get_or_insert_default();
+    /// Listens to `ready`, which are all that are, and to no others. Returns when every model is to be looked at, where none is
+    /// left and none comes until then.
+    async fn follow(&self, ready: BTreeMap<String, SocketAddr>) -> Option<Instant> {
+        let (touched, emptied) = {
+            let mut listed = self.listed();
+            let first = listed.is_none();
+            let Listed { followed, emptied } = listed.get_or_insert_default();
             let is_there = |name: &str, follow: &Followed| ready.get(name) == Some(&follow.address);
             let gone: Vec<Heard> = followed
                 .extract_if(.., |name, follow| !is_there(name, follow))
@@ -143,8 +170,13 @@ impl Gateways {
                     (Heard::Said(_) | Heard::NotYet(_) | Heard::Lost, _) => Touched::All,
                 });
             }
-            if first && ready.is_empty() {
-                touched = Touched::All;
+            *emptied = match (ready.is_empty(), gone.is_empty()) {
+                (false, _) => None,
+                (true, true) => *emptied,
+                (true, false) => Some(Instant::now()),
+            };
+            if ready.is_empty() {
+                touched = if first { Touched::All } else { Touched::These(BTreeSet::new()) };
             }
             for (name, address) in ready {
                 followed.entry(name.clone()).or_insert_with(|| {
@@ -153,9 +185,10 @@ impl Gateways {
                     Followed { address, heard: Heard::NotYet(BTreeSet::new()), _task: task }
                 });
             }
-            touched
+            (touched, *emptied)
         };
         self.touch(touched).await;
+        emptied.map(|emptied| emptied + AWAY)
     }
 
     async fn listen(self, name: String, address: SocketAddr) {
@@ -170,9 +203,9 @@ impl Gateways {
 
     /// Keeps what `name` said, and returns the models of which it says something else than was known.
     fn note(&self, name: &str, said: Said) -> Touched {
-        let mut followed = self.followed();
+        let mut listed = self.listed();
         let nothing = Touched::These(BTreeSet::new());
-        let Some(followed) = &mut *followed else { return nothing };
+        let Some(Listed { followed, emptied: _ }) = &mut *listed else { return nothing };
         let whole = match said {
             Said::Nothing => return nothing,
             Said::Lost => {
@@ -215,8 +248,8 @@ impl Gateways {
         }
     }
 
-    fn followed(&self) -> MutexGuard<'_, Option<BTreeMap<String, Followed>>> {
-        self.0.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listed(&self) -> MutexGuard<'_, Option<Listed>> {
+        self.0.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

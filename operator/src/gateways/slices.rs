@@ -7,8 +7,9 @@ use futures::StreamExt as _;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt as _};
+use tokio::time::{Instant, sleep_until};
 
-use super::Gateways;
+use super::{Gateways, Touched};
 use crate::metrics::Metrics;
 use crate::watch::events;
 
@@ -36,7 +37,7 @@ impl Gateways {
                 () = self.watch(&place, &client, &metrics) => {}
                 () = self.0.leadership.lost() => {}
             }
-            *self.followed() = None;
+            *self.listed() = None;
         }
     }
 
@@ -47,9 +48,19 @@ impl Gateways {
             events::<EndpointSlice>(Api::namespaced(client.clone(), namespace), labelled, metrics.clone());
         tokio::pin!(events);
         let mut slices = Slices::default();
-        while let Some(event) = events.next().await {
-            if slices.take(event) {
-                self.follow(slices.ready(*port)).await;
+        let mut none_left = None;
+        loop {
+            tokio::select! {
+                event = events.next() => {
+                    let Some(event) = event else { return };
+                    if slices.take(event) {
+                        none_left = self.follow(slices.ready(*port)).await;
+                    }
+                }
+                () = sleep_until(none_left.unwrap_or_else(Instant::now)), if none_left.is_some() => {
+                    none_left = None;
+                    self.touch(Touched::All).await;
+                }
             }
         }
     }

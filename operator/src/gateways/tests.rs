@@ -112,7 +112,19 @@ async fn who_is_not_ready_any_more_is_not_asked_of() {
     // One that comes back is heard anew.
     gateways.follow(ready(&["a", "b"])).await;
     assert_eq!(words(&gateways, "m")[0], Word::NotYet);
-    gateways.follow(ready(&[])).await;
+    // The last one has a while to come back.
+    let told = gateways.follow(ready(&[])).await;
+    assert_eq!((gateways.heard("n", "m"), told), (Seen::NotYet, Some(Instant::now() + AWAY)));
+    tokio::time::advance(AWAY).await;
+    assert!(words(&gateways, "m").is_empty());
+    assert_eq!(gateways.follow(ready(&["a"])).await, None);
+    assert_eq!(words(&gateways, "m"), [Word::NotYet]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_none_was_ready_from_the_beginning_nobody_is_waited_for() {
+    let gateways = gateways(somewhere());
+    assert_eq!(gateways.follow(ready(&[])).await, None);
     assert!(words(&gateways, "m").is_empty());
 }
 

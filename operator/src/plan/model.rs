@@ -15,6 +15,7 @@ use super::{
     ChildKind, Decision, Guard, Images, Inspection, InspectionState, ModelChildren, Prepared, Removal,
     Revision, engine_pod, inspection, names, service::service,
 };
+use crate::gateways::Seen;
 use crate::owner::Owner;
 use crate::validate::{Closed, Fitting, Open, Refusal, Served, ValidatedModel};
 
@@ -37,6 +38,10 @@ pub struct ObservedModel {
     pub inspections: Vec<Inspection>,
     /// Name of the pod whose word the status has.
     pub recorded: Option<String>,
+    /// Pods of the provider's proxy.
+    pub proxies: Vec<Arc<Pod>>,
+    /// What gateways say of it.
+    pub gateways: Seen,
 }
 
 /// What should exist for a ModelDeployment, what should go, and why.

@@ -4,10 +4,11 @@ use weighbridge_crds::ExternalProvider;
 use weighbridge_crds::condition::{self, Reason};
 
 /// Conditions that the operator writes, in their order. Others' conditions are left alone.
-pub const OURS: [&str; 12] = [
+pub const OURS: [&str; 13] = [
     condition::ACCEPTED,
     condition::SCHEDULED,
     condition::ENGINE_READY,
+    condition::ROUTABLE,
     condition::CREDENTIALS_VALID,
     condition::QUOTA_AVAILABLE,
     condition::MODELS_CURRENT,

@@ -10,6 +10,7 @@ mod model;
 mod pace;
 mod pods;
 mod provider;
+mod routable;
 mod start;
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,9 @@ use weighbridge_crds::{
     StartPhase, World, labels, newest_first,
 };
 
-use super::conditions::{Says, current, is_ready, merge, ours};
-use super::pods::PodsView;
+use super::conditions::{Says, Truth, current, is_ready, merge, ours};
+use super::pods::{PodsView, answering};
+use super::routable::{Told, Wanted, routable, since};
 use super::start;
 use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
 use crate::engines::Said;
@@ -78,22 +79,38 @@ pub fn model(
         ),
         ModelOutcome::Applied { model: valid, children, revision, waiting, said } => {
             let revision = revision.as_ref().map(ToString::to_string);
-            let (says, world, can_answer, phases) = match &valid.served {
-                Served::Open(open) => {
-                    let view = PodsView::new(pods, revision.as_deref());
-                    let phases = start_phases(&view, said, &old, revision.as_deref());
-                    let so_far = SoFar { children, waiting: waiting.as_ref(), view: &view, said };
-                    let says = open_says(valid, open, &so_far, &old.conditions);
-                    (says, World::OpenWeights, view.ready() >= wanted_pods(valid), phases)
-                }
-                Served::Closed(closed) => {
-                    let says = closed_says(valid.out_of_service, closed, provider, &old.conditions, now);
-                    let can_answer = provider.is_some_and(|seen| is_ready(&seen.provider));
-                    (says, World::External, can_answer, Vec::new())
-                }
+            let view = PodsView::new(pods, revision.as_deref());
+            let (world, can_answer) = match &valid.served {
+                Served::Open(_) => (World::OpenWeights, view.ready() >= wanted_pods(valid)),
+                Served::Closed(_) => (World::External, provider.is_some_and(|seen| is_ready(&seen.provider))),
             };
             // The world before goes on until this one can, whether it answers just now or not: it may again.
-            let before = model.world_before().filter(|_| !can_answer);
+            let (before, told) = match model.world_before() {
+                Some(before) if !can_answer => (Some(before), Told::Before),
+                Some(_) => (None, Told::Now),
+                None => (None, Told::Wanted),
+            };
+            let uid = model.metadata.uid.as_deref().unwrap_or_default();
+            let is_routable = |pods: Vec<&str>| {
+                let wanted = Wanted { uid, generation, world, pods, told };
+                let old = old.conditions.iter().find(|condition| condition.type_ == condition::ROUTABLE);
+                routable(&observed.gateways, &wanted, old)
+            };
+            let (says, phases) = match &valid.served {
+                Served::Open(open) => {
+                    let so_far = SoFar { children, waiting: waiting.as_ref(), view: &view, said };
+                    let says = open_says(valid, open, &so_far, is_routable, &old.conditions);
+                    let routable = since(&says, &old.conditions, now);
+                    let phases = start_phases(&view, said, &old, revision.as_deref(), routable);
+                    (says, phases)
+                }
+                Served::Closed(closed) => {
+                    let routable = || is_routable(answering(&observed.proxies).collect());
+                    let says =
+                        closed_says(valid.out_of_service, closed, provider, routable, &old.conditions, now);
+                    (says, Vec::new())
+                }
+            };
             (says, revision, model.spec.served(before.unwrap_or(world)), phases)
         }
     };
@@ -148,15 +165,18 @@ fn start_phases(
     said: &HashMap<String, Said>,
     old: &ModelDeploymentStatus,
     revision: Option<&str>,
+    routable: Option<Timestamp>,
 ) -> Vec<StartPhase> {
-    let phases = start::phases(view.current(), said);
-    if phases.is_empty() && old.revision.as_deref() == revision { old.phases.clone() } else { phases }
+    let before = if old.revision.as_deref() == revision { &old.phases[..] } else { &[] };
+    let phases = start::phases(view.current(), said, routable, before);
+    if phases.is_empty() { before.to_vec() } else { phases }
 }
 
 /// Who looks at why the model is not ready hears that callers are answered all the same.
 fn told_of_swap(says: &mut [Says], before: &str) {
-    for ready in says.iter_mut().filter(|says| says.type_ == condition::READY) {
-        ready.message = format!("{}; calls go to {before} until it can take over", ready.message);
+    let told = [condition::READY, condition::ROUTABLE];
+    for says in says.iter_mut().filter(|says| told.contains(&says.type_)) {
+        says.message = format!("{}; calls go to {before} until it can take over", says.message);
     }
 }
 
@@ -188,7 +208,13 @@ struct SoFar<'a> {
     said: &'a HashMap<String, Said>,
 }
 
-fn open_says(model: &ValidatedModel, open: &Open, so_far: &SoFar<'_>, old: &[Condition]) -> Vec<Says> {
+fn open_says(
+    model: &ValidatedModel,
+    open: &Open,
+    so_far: &SoFar<'_>,
+    routable: impl FnOnce(Vec<&str>) -> Says,
+    old: &[Condition],
+) -> Vec<Says> {
     let SoFar { children, waiting, view, said } = *so_far;
     // Who pays for a GPU is told where they look first: beside Accepted, and beside Ready.
     let on_cpu = start::without_gpu(view.current(), said).map(str::to_owned);
@@ -208,9 +234,9 @@ fn open_says(model: &ValidatedModel, open: &Open, so_far: &SoFar<'_>, old: &[Con
     if let Some(old_pods) = waiting {
         let message = format!("rollout.strategy is Replace: {old_pods}; the current revision is made then");
         let no = |type_| Says::no(type_, Reason::WaitingForOldPods, message.clone());
-        let [scheduled, engine, ready] =
-            [condition::SCHEDULED, condition::ENGINE_READY, condition::READY].map(no);
-        return vec![accepted, scheduled, engine, active(false), ready];
+        let [scheduled, engine, routable, ready] =
+            [condition::SCHEDULED, condition::ENGINE_READY, condition::ROUTABLE, condition::READY].map(no);
+        return vec![accepted, scheduled, engine, routable, active(false), ready];
     }
     let wanted = wanted_pods(model);
     let ready = view.ready();
@@ -225,15 +251,28 @@ fn open_says(model: &ValidatedModel, open: &Open, so_far: &SoFar<'_>, old: &[Con
             (None, None) => {}
         }
     }
-    let answers = format!("{ready} of {wanted} pods answer for {}{gpu}", open.source);
-    let ready = if ready > 0 {
-        Says::yes(condition::READY, Reason::Serving, answers)
-    } else if scheduled.good() {
-        engine.as_type(condition::READY)
+    let (routable, ready) = if ready > 0 {
+        let names = view.answering().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        let answers = format!("{ready} of {wanted} pods answer for {}{gpu}", open.source);
+        with_routable(routable(names), answers)
     } else {
-        scheduled.as_type(condition::READY)
+        let hindered = if scheduled.good() { &engine } else { &scheduled };
+        (hindered.as_type(condition::ROUTABLE), hindered.as_type(condition::READY))
     };
-    vec![accepted, scheduled, engine, active(false), ready]
+    vec![accepted, scheduled, engine, routable, active(false), ready]
+}
+
+/// `Routable`, and `Ready` of a model that `answers`: where a gateway says that calls go elsewhere, they can't be answered by it.
+/// Where nothing is said, nothing is known against it.
+fn with_routable(routable: Says, answers: String) -> (Says, Says) {
+    let ready = match routable.truth {
+        Truth::True | Truth::Unknown => Says::yes(condition::READY, Reason::Serving, answers),
+        Truth::False => {
+            let message = format!("{answers}, but {}", routable.message);
+            Says { message, ..routable.as_type(condition::READY) }
+        }
+    };
+    (routable, ready)
 }
 
 /// The same in both worlds: nothing stands in the way, and nothing answers.
@@ -245,8 +284,8 @@ fn out_of_service(accepted: Says, why: OutOfService, what: &str) -> Vec<Says> {
     let message = format!("{}: {what}", why.field());
     let scheduled = Says::yes(condition::SCHEDULED, reason, message.clone());
     let engine = Says::no(condition::ENGINE_READY, reason, message);
-    let ready = engine.as_type(condition::READY);
-    vec![accepted, scheduled, engine, active(why == OutOfService::Suspended), ready]
+    let [routable, ready] = [condition::ROUTABLE, condition::READY].map(|type_| engine.as_type(type_));
+    vec![accepted, scheduled, engine, routable, active(why == OutOfService::Suspended), ready]
 }
 
 pub(super) fn scheduled(wanted: usize, deployment: Option<&Deployment>, view: &PodsView<'_>) -> Says {
@@ -305,6 +344,7 @@ fn closed_says(
     rests: Option<OutOfService>,
     closed: &Closed,
     seen: Option<&ProviderSeen>,
+    routable: impl FnOnce() -> Says,
     old: &[Condition],
     now: Timestamp,
 ) -> Vec<Says> {
@@ -328,14 +368,17 @@ fn closed_says(
             None => not_yet(type_, name, provider),
         });
     }
+    let (routable, ready) = if provider.is_some_and(is_ready) {
+        with_routable(routable(), format!("the proxy of ExternalProvider {name} answers for {model}"))
+    } else {
+        let why = dead(condition::READY, name, provider);
+        let ready = why.unwrap_or_else(|| not_yet(condition::READY, name, provider));
+        (ready.as_type(condition::ROUTABLE), ready)
+    };
+    says.push(routable);
     says.push(active(false));
     says.push(healthy(name, model, seen, old, now));
-    says.push(if provider.is_some_and(is_ready) {
-        let message = format!("the proxy of ExternalProvider {name} answers for {model}");
-        Says::yes(condition::READY, Reason::Serving, message)
-    } else {
-        dead(condition::READY, name, provider).unwrap_or_else(|| not_yet(condition::READY, name, provider))
-    });
+    says.push(ready);
     says
 }
 

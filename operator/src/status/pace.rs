@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weighbridge_crds::ModelDeploymentStatus;
-use weighbridge_crds::condition::{READY, Reason};
+use weighbridge_crds::condition::{READY, ROUTABLE, Reason};
 
 /// Between two statuses of a model that starts, which differ only in how far it is: a pod is placed, its image comes, its
 /// engine loads. Whoever looks sees it a moment later, and a start that takes a moment is told once.
@@ -12,9 +12,19 @@ const PACE: Duration = Duration::from_secs(2);
 /// Models that start at once, as far as they are remembered; of more, each tells what it is told.
 const MOST: usize = 4096;
 
-/// When the status of each model that starts was written last, by this process.
+/// How long gateways may take to follow before it is told that they do not: as a rule they have by the time that it would be
+/// written.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// When the status of each model that starts was written last, and since when each waits for its gateways, by this process.
 #[derive(Default)]
-pub struct Paces(Mutex<HashMap<String, Instant>>);
+pub struct Paces(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    written: HashMap<String, Instant>,
+    awaits: HashMap<String, Instant>,
+}
 
 impl Paces {
     /// How long the status `new` of the model with this UID waits, in whose place `old` is; `None` where it is written now.
@@ -24,34 +34,57 @@ impl Paces {
         old: Option<&ModelDeploymentStatus>,
         new: &ModelDeploymentStatus,
     ) -> Option<Duration> {
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { written, awaits } = &mut *known;
+        let waits_for_gateways = awaits_gateways(new);
+        if !waits_for_gateways {
+            awaits.remove(uid);
+        }
+        if old.is_some_and(|old| old == new) {
+            return None;
+        }
+        // Of a swap of worlds gateways are told by the status itself.
+        if waits_for_gateways && old.is_some_and(|old| old.served == new.served) {
+            let since = since(awaits, uid);
+            return PATIENCE.checked_sub(since.elapsed()).filter(|left| !left.is_zero());
+        }
         if !starts(new) {
             written.remove(uid);
             return None;
         }
-        let waited = written.get(uid).map(Instant::elapsed).filter(|waited| *waited < PACE);
-        if old.is_some_and(|old| old == new) {
-            return None;
-        }
-        match waited {
+        match written.get(uid).map(Instant::elapsed).filter(|waited| *waited < PACE) {
             Some(waited) if old.is_none_or(|old| only_moves(old, new)) => Some(PACE - waited),
             Some(_) | None => {
-                if written.len() >= MOST {
-                    written.clear();
-                }
-                written.insert(uid.to_owned(), Instant::now());
+                written.remove(uid);
+                since(written, uid);
                 None
             }
         }
     }
 }
 
+/// Since when `uid` is in `known`: since now, where it was not.
+fn since(known: &mut HashMap<String, Instant>, uid: &str) -> Instant {
+    if known.len() >= MOST {
+        known.clear();
+    }
+    *known.entry(uid.to_owned()).or_insert_with(Instant::now)
+}
+
+/// Whether all that the model lacks is that gateways follow.
+fn awaits_gateways(status: &ModelDeploymentStatus) -> bool {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == READY);
+    ready.is_some_and(|ready| ready.reason == Reason::AwaitingGateways.as_str())
+}
+
 /// Whether the model is on its way, and nothing stands in it.
 fn starts(status: &ModelDeploymentStatus) -> bool {
-    let mut conditions = status.conditions.iter();
+    let conditions = status.conditions.iter();
     let waits = conditions.clone().any(|condition| condition.type_ == READY && condition.status != "True");
+    // That gateways are not known stands in no way.
     waits
         && conditions
+            .filter(|condition| condition.type_ != ROUTABLE)
             .all(|condition| condition.status == "True" || condition.reason == Reason::Progressing.as_str())
 }
 
@@ -110,5 +143,33 @@ mod tests {
         assert_eq!(paces.wait("u", Some(&first), &placed), None, "out of trouble again");
         tokio::time::advance(PACE).await;
         assert_eq!(paces.wait("u", Some(&first), &placed), None, "it has waited long enough");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gateways_have_a_while_to_follow_before_it_is_told_that_they_do_not() {
+        let paces = Paces::default();
+        let first = starting(true, "0 of 1 pods answer");
+        let says = |type_| Says::no(type_, Reason::AwaitingGateways, "gateway a does not know of it");
+        let awaiting = status(1, vec![says(ROUTABLE), says(READY)]);
+        let ready = status(1, vec![Says::yes(READY, Reason::Serving, "")]);
+        assert_eq!(paces.wait("u", Some(&first), &awaiting), Some(PATIENCE));
+        tokio::time::advance(PATIENCE / 3).await;
+        assert_eq!(paces.wait("u", Some(&first), &awaiting), Some(PATIENCE * 2 / 3));
+        assert_eq!(paces.wait("u", Some(&first), &ready), None, "they have followed");
+        // The next time is another time, though nothing was written in between.
+        assert_eq!(paces.wait("u", Some(&ready), &awaiting), Some(PATIENCE));
+        tokio::time::advance(PATIENCE / 3).await;
+        assert_eq!(paces.wait("u", Some(&ready), &ready), None);
+        assert_eq!(paces.wait("u", Some(&ready), &awaiting), Some(PATIENCE));
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(paces.wait("u", Some(&ready), &awaiting), None);
+        assert_eq!(paces.wait("u", Some(&awaiting), &awaiting), None, "it is written");
+        let other = awaiting.clone();
+        let other = ModelDeploymentStatus { observed_generation: Some(2), ..other };
+        assert_eq!(paces.wait("u", Some(&awaiting), &other), None, "and nothing new about it");
+        // Gateways can't follow before they are told.
+        let served = Some(weighbridge_crds::Served { backend: "Open".to_owned(), model: "m".to_owned() });
+        let swapped = ModelDeploymentStatus { served, ..awaiting.clone() };
+        assert_eq!(paces.wait("v", Some(&first), &swapped), None);
     }
 }

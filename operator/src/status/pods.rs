@@ -53,18 +53,19 @@ impl<'a> PodsView<'a> {
 
     /// Ready pods of the current revision.
     pub fn ready(&self) -> usize {
-        self.current
-            .iter()
-            .filter(|pod| condition(pod, "Ready").is_some_and(|ready| ready.status == "True"))
-            .count()
+        self.answering().count()
+    }
+
+    /// The same pods.
+    pub fn answering(&self) -> impl Iterator<Item = &'a Pod> {
+        self.current.iter().copied().filter(|pod| is_ready(pod))
     }
 
     /// What the pods of the current revision were heard to say: a ready one's word before another's, and any word before
     /// none.
     pub fn heard(&self, heard: &HashMap<String, Heard>) -> Heard {
         let rank = |pod: &&&Pod, heard: &Heard| {
-            let ready = condition(pod, "Ready").is_some_and(|ready| ready.status == "True");
-            (matches!(heard, Heard::Said(_)), matches!(heard, Heard::NotYet), ready)
+            (matches!(heard, Heard::Said(_)), matches!(heard, Heard::NotYet), is_ready(pod))
         };
         let words = self.current.iter().filter_map(|pod| Some((pod, heard.get(&pod.uid()?)?)));
         words.max_by_key(|(pod, heard)| rank(pod, heard)).map(|(_, heard)| heard.clone()).unwrap_or_default()
@@ -91,10 +92,7 @@ impl<'a> PodsView<'a> {
 
     /// Why a container of the current revision does not run. The gravest trouble is told.
     pub fn not_running(&self) -> Option<Trouble> {
-        let troubles = self
-            .current
-            .iter()
-            .filter(|pod| condition(pod, "Ready").is_none_or(|ready| ready.status != "True"));
+        let troubles = self.current.iter().filter(|pod| !is_ready(pod));
         troubles
             .flat_map(|pod| containers(pod).filter_map(trouble).chain(silent(pod)))
             .min_by_key(|trouble| rank(trouble.reason))
@@ -105,6 +103,17 @@ impl<'a> PodsView<'a> {
 fn is_living(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// Whether the kubelet says that it answers.
+fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// Names of those of `pods` that answer, whatever their revision.
+pub fn answering(pods: &[Arc<Pod>]) -> impl Iterator<Item = &str> {
+    let answering = pods.iter().filter(|pod| is_living(pod) && is_ready(pod));
+    answering.filter_map(|pod| pod.metadata.name.as_deref())
 }
 
 pub(super) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
@@ -146,6 +155,10 @@ fn rank(reason: Reason) -> u8 {
         | Reason::Suspended
         | Reason::NotSuspended
         | Reason::EngineAnswering
+        | Reason::Routed
+        | Reason::AwaitingGateways
+        | Reason::GatewaysUnheard
+        | Reason::NoGateway
         | Reason::ProxyAnswering
         | Reason::ProxyNotReady
         | Reason::StateUnknown

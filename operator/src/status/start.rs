@@ -14,6 +14,8 @@ use crate::engines::{Said, Took};
 const SCHEDULED: &str = "scheduled";
 /// From then until its containers ran: images pulled, volumes mounted.
 const PULLED: &str = "pulled";
+/// From when the kubelet said that it answers until every ready gateway sent calls there.
+const ROUTABLE: &str = "routable";
 /// Phases of an engine in the order in which they come; the parts of one stand before it.
 const ORDER: [&str; 14] = [
     "wait",
@@ -54,8 +56,14 @@ pub(super) fn without_gpu<'a>(pods: &[&Pod], said: &'a HashMap<String, Said>) ->
     reasons.min()
 }
 
-/// What the start of the first of `pods` that said so took, phase by phase.
-pub(super) fn phases(pods: &[&Pod], said: &HashMap<String, Said>) -> Vec<StartPhase> {
+/// What the start of the first of `pods` that said so took, phase by phase; since `routable` gateways send calls to the model.
+/// What was told of the same start `before` is told again: another pod, or another gateway, does not make it longer.
+pub(super) fn phases(
+    pods: &[&Pod],
+    said: &HashMap<String, Said>,
+    routable: Option<Timestamp>,
+    before: &[StartPhase],
+) -> Vec<StartPhase> {
     let started = pods.iter().find_map(|pod| match said.get(&pod.name_any())? {
         Said::Started { without_gpu: _, phases } => Some((pod, phases)),
         Said::Nothing | Said::Starting(_) => None,
@@ -68,7 +76,20 @@ pub(super) fn phases(pods: &[&Pod], said: &HashMap<String, Said>) -> Vec<StartPh
     let phase =
         |name: &str, seconds: f64| StartPhase { name: name.to_owned(), milliseconds: (seconds * 1e3) as i64 };
     let own = took.iter().map(|Took { phase: name, seconds }| phase(name, *seconds));
-    kubelet(pod).into_iter().map(|(name, seconds)| phase(name, seconds)).chain(own).collect()
+    let mut phases: Vec<_> =
+        kubelet(pod).into_iter().map(|(name, seconds)| phase(name, seconds)).chain(own).collect();
+    let (told, others): (Vec<_>, Vec<_>) = before.iter().cloned().partition(|phase| phase.name == ROUTABLE);
+    if others == phases && !told.is_empty() {
+        phases.extend(told);
+    } else {
+        let answered = condition(pod, "Ready").filter(|ready| ready.status == "True");
+        let answered = answered.and_then(|at| Some(at.last_transition_time.as_ref()?.0));
+        // A model that was routable before this pod answered says nothing of this start.
+        let took = routable.zip(answered).map(|(routable, answered)| routable.duration_since(answered));
+        let took = took.map(|took| took.as_secs_f64()).filter(|seconds| *seconds >= 0.0);
+        phases.extend(took.map(|seconds| phase(ROUTABLE, seconds)));
+    }
+    phases
 }
 
 /// What came before the engine's own, by the pod's status, in seconds.
@@ -112,7 +133,7 @@ mod tests {
         let said = HashMap::from([("b".to_owned(), started)]);
         let (a, b, restarted) = (pod("a", 0), pod("b", 0), pod("b", 1));
         let told = |pods: &[&Pod]| -> Vec<_> {
-            phases(pods, &said).into_iter().map(|phase| (phase.name, phase.milliseconds)).collect()
+            phases(pods, &said, None, &[]).into_iter().map(|phase| (phase.name, phase.milliseconds)).collect()
         };
         let own = [("wait", 500), ("download", 7250), ("total", 9000), ("new", 1000)];
         let own = own.map(|(name, milliseconds)| (name.to_owned(), milliseconds));
@@ -120,5 +141,34 @@ mod tests {
         assert_eq!(told(&[&a, &b]), [&before[..], &own[..]].concat());
         assert_eq!(told(&[&restarted]), [&before[..1], &own[..]].concat());
         assert!(told(&[&a]).is_empty());
+    }
+
+    #[test]
+    fn how_long_gateways_took_is_told_once() {
+        let mut pod = pod("a", 0);
+        let ready: Vec<k8s_openapi::api::core::v1::PodCondition> =
+            serde_json::from_value(serde_json::json!([
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}]))
+            .unwrap();
+        pod.status.as_mut().unwrap().conditions.as_mut().unwrap().extend(ready);
+        let took = vec![Took { phase: "total".to_owned(), seconds: 1.0 }];
+        let said = HashMap::from([("a".to_owned(), Said::Started { without_gpu: None, phases: took })]);
+        let told = |at: Option<&str>, before: &[StartPhase]| {
+            phases(&[&pod], &said, at.map(|at| at.parse().unwrap()), before)
+        };
+        let routable = |phases: &[StartPhase]| {
+            phases.iter().find(|phase| phase.name == ROUTABLE).map(|phase| phase.milliseconds)
+        };
+        assert_eq!(routable(&told(None, &[])), None, "not yet");
+        let first = told(Some("2026-01-01T00:01:00.25Z"), &[]);
+        assert_eq!(
+            (routable(&first), first.last().map(|last| last.name.as_str())),
+            (Some(250), Some(ROUTABLE))
+        );
+        assert_eq!(told(Some("2026-01-02T00:00:00Z"), &first), first, "it was routable before");
+        assert_eq!(told(None, &first), first);
+        let another = [StartPhase { name: "total".to_owned(), milliseconds: 7 }];
+        assert_eq!(routable(&told(Some("2026-01-01T00:01:02Z"), &another)), Some(2000));
+        assert_eq!(routable(&told(Some("2026-01-01T00:00:59Z"), &[])), None, "before this pod answered");
     }
 }

@@ -9,14 +9,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{
-    ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, ProviderState, Rollout,
-    RolloutStrategy,
+    ExternalProvider, ExternalProviderStatus, ModelDeployment, ModelDeploymentStatus, ModelRoutes,
+    ProviderState, Rollout, RolloutStrategy, World,
 };
 
+use super::routable::{Told, Wanted, routable};
 use super::{
     ModelOutcome, NamedModel, ProviderOutcome, ProviderSeen, ProviderView, model, provider as provider_status,
 };
 use crate::engines::{Said, Took};
+use crate::gateways::{Gateway, Routes, Seen, Word};
 use crate::plan::{
     Applied, Bounds, Images, ModelChildren, ObservedModel, ProviderChildren, PullPolicy, Revision,
 };
@@ -118,8 +120,10 @@ fn seen(pods: &[Arc<Pod>]) -> ObservedModel {
     ObservedModel { pods: pods.to_vec(), ..ObservedModel::default() }
 }
 
+/// Of all conditions but `Routable`, of which no gateway says anything here.
 fn reasons(status: &ModelDeploymentStatus) -> Vec<String> {
-    signed(&status.conditions)
+    let but_routable = |condition: &&Condition| condition.type_ != "Routable";
+    signed(&status.conditions.iter().filter(but_routable).cloned().collect::<Vec<_>>())
 }
 
 /// Each condition's reason, after a sign of its status.
@@ -787,5 +791,143 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
         assert_eq!(history.len(), wanted);
         assert_eq!((history[0].revision.as_str(), history[0].source.as_str()), ("b", "hf://o/b/f"));
         assert!(history[0].superseded_at.is_some());
+    }
+}
+
+/// What a gateway says that goes by `generation` of the model and sends its calls to `pods` of `world`.
+fn sends(generation: i64, world: World, pods: &[&str]) -> Word {
+    let (namespace, name, uid) = ("n".to_owned(), "m".to_owned(), "u".to_owned());
+    let pods = pods.iter().map(|pod| (*pod).to_owned()).collect();
+    Word::Routes(Routes::of(&ModelRoutes { namespace, name, uid, generation, world, pods }))
+}
+
+fn say(words: &[Word]) -> Seen {
+    let names = ["a", "b", "c", "d", "e"];
+    let gateways = names.into_iter().zip(words.iter().cloned());
+    Seen::Ready(gateways.map(|(name, word)| Gateway { name: name.to_owned(), word }).collect())
+}
+
+fn condition_of<'a>(status: &'a ModelDeploymentStatus, type_: &str) -> &'a Condition {
+    status.conditions.iter().find(|condition| condition.type_ == type_).unwrap()
+}
+
+#[test]
+fn every_ready_gateway_has_to_send_calls_to_what_answers() {
+    use World::{External, OpenWeights};
+    let wanted = |told| Wanted { uid: "u", generation: 3, world: OpenWeights, pods: vec!["p", "q"], told };
+    let good = || sends(3, OpenWeights, &["p"]);
+    let mut old = condition_of(&derived(0, None, &[], None), "Ready").clone();
+    old.type_ = "Routable".to_owned();
+    let before = Condition { status: "True".to_owned(), reason: "Routed".to_owned(), ..old.clone() };
+    for (words, old, told, expected, message) in [
+        (vec![], None, Told::Wanted, "?NoGateway", "no gateway is ready"),
+        (vec![good(), good()], None, Told::Wanted, "+Routed", "every ready gateway"),
+        // A later spec than ours is ours in a moment, and more pods than we know of are there.
+        (vec![sends(4, OpenWeights, &["o", "q"])], None, Told::Wanted, "+Routed", "every"),
+        (
+            vec![good(), Word::Unknown],
+            None,
+            Told::Wanted,
+            "-AwaitingGateways",
+            "gateway b does not know of it",
+        ),
+        (vec![sends(2, OpenWeights, &["p"])], None, Told::Wanted, "-AwaitingGateways", "generation 2 of 3"),
+        (vec![sends(3, External, &["p"])], None, Told::Wanted, "-AwaitingGateways", "the closed world"),
+        (vec![sends(3, OpenWeights, &["o"])], None, Told::Wanted, "-AwaitingGateways", "none of the pods"),
+        (vec![sends(3, OpenWeights, &[])], None, Told::Wanted, "-AwaitingGateways", "none of the pods"),
+        // What one says against it counts, whatever another keeps to itself.
+        (vec![Word::Lost, Word::Unknown], None, Told::Wanted, "-AwaitingGateways", "gateway b"),
+        (vec![good(), Word::Lost], None, Told::Wanted, "?GatewaysUnheard", "gateway b does not say"),
+        (vec![good(), Word::NotYet], None, Told::Wanted, "?GatewaysUnheard", "gateway b has not said yet"),
+        // A gateway that has just become ready takes nothing back, and what was bad is not good for it.
+        (vec![good(), Word::NotYet], Some(&before), Told::Wanted, "+Routed", ""),
+        (vec![good(), Word::NotYet], Some(&old), Told::Wanted, "?GatewaysUnheard", "gateway b"),
+        (vec![Word::Unknown; 5], None, Told::Wanted, "-AwaitingGateways", "; and 2 more"),
+        // While the world before goes on, gateways are right to call it.
+        (vec![sends(3, External, &["p"])], None, Told::Before, "-Progressing", "once the new world can"),
+        (vec![sends(3, External, &["p"])], None, Told::Now, "-Progressing", "are told to"),
+        (vec![sends(3, External, &["p"])], Some(&before), Told::Now, "+Routed", "every"),
+    ] {
+        let says = routable(&say(&words), &wanted(told), old);
+        let condition = super::conditions::merge(&[], vec![says], 3, Timestamp::UNIX_EPOCH);
+        assert_eq!(signed(&condition), [expected], "{words:?} {told:?}");
+        assert!(condition[0].message.contains(message), "{words:?}: {}", condition[0].message);
+    }
+    let another = Wanted { uid: "another", ..wanted(Told::Wanted) };
+    assert!(routable(&say(&[good()]), &another, None).message.contains("an earlier one of its name"));
+    // Where the provider's pods are not known, some are enough, and none are not.
+    let unknown = || Wanted { pods: Vec::new(), ..wanted(Told::Wanted) };
+    assert!(routable(&say(&[good()]), &unknown(), None).good());
+    assert!(!routable(&say(&[sends(3, OpenWeights, &[])]), &unknown(), None).good());
+    // Before gateways are listed, as by an operator that has just begun, all is as it was.
+    assert!(routable(&Seen::NotYet, &unknown(), Some(&before)).good());
+    assert_eq!(routable(&Seen::NotYet, &unknown(), None).reason, "GatewaysUnheard");
+}
+
+/// The status of a model with one pod, which answers or not, of which gateways say this.
+fn routed(gateways: Seen, ready: bool, old: Option<&ModelDeploymentStatus>) -> ModelDeploymentStatus {
+    let parent = parent(1, old);
+    let references = ModelReferences {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        provider: Named::Unnamed,
+        header: Header::Inspected(Vec::new()),
+    };
+    let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
+    let outcome = ModelOutcome::Applied {
+        said: HashMap::new(),
+        model: Box::new(valid),
+        children: Box::new(children(None)),
+        revision: Some(revision()),
+        waiting: None,
+    };
+    let observed = ObservedModel { gateways, ..seen(&[on_node("p", ready, json!({}))]) };
+    model(&parent, &outcome, &observed, &[], None, Timestamp::UNIX_EPOCH)
+}
+
+#[test]
+fn ready_includes_routable_where_a_gateway_speaks_against_it() {
+    let good = sends(3, World::OpenWeights, &["p"]);
+    let signs = |status: &ModelDeploymentStatus| {
+        ["EngineReady", "Routable", "Ready"]
+            .map(|type_| signed(&[condition_of(status, type_).clone()]).remove(0))
+    };
+    let serving = routed(say(&[good.clone()]), true, None);
+    assert_eq!(signs(&serving), ["+EngineAnswering", "+Routed", "+Serving"]);
+    let behind = routed(say(&[good.clone(), Word::Unknown]), true, Some(&serving));
+    assert_eq!(signs(&behind), ["+EngineAnswering", "-AwaitingGateways", "-AwaitingGateways"]);
+    let told = message(&behind, "Ready");
+    assert!(
+        told.starts_with("1 of 1 pods answer for hf://o/r/f, but gateway b does not know of it"),
+        "{told}"
+    );
+    // What nobody says is not held against it.
+    for silent in [say(&[good.clone(), Word::Lost]), say(&[])] {
+        let status = routed(silent, true, Some(&serving));
+        assert!(
+            signs(&status)[1].starts_with('?') && signs(&status)[2] == "+Serving",
+            "{:?}",
+            signs(&status)
+        );
+    }
+    // Before a pod answers there is nothing that gateways could do.
+    let starting = routed(say(&[sends(3, World::OpenWeights, &[])]), false, None);
+    assert_eq!(signs(&starting), ["-Progressing", "-Progressing", "-Progressing"]);
+}
+
+/// An operator or a gateway that starts anew, and one more or fewer of them, is no write for any model.
+#[test]
+fn what_gateways_do_for_themselves_changes_no_status() {
+    let good = sends(3, World::OpenWeights, &["p"]);
+    let serving = routed(say(&[good.clone(), good.clone()]), true, None);
+    for gateways in [
+        Seen::NotYet,
+        say(&[good.clone()]),
+        say(&[good.clone(), good.clone(), good.clone()]),
+        say(&[Word::NotYet]),
+        say(&[good.clone(), Word::NotYet]),
+        say(&[sends(3, World::OpenWeights, &["p", "q"])]),
+    ] {
+        assert_eq!(routed(gateways.clone(), true, Some(&serving)), serving, "{gateways:?}");
     }
 }

@@ -197,7 +197,8 @@ impl World {
     }
 }
 
-fn is_ready(pod: &Value) -> bool {
+/// Whether the kubelet says that it answers.
+pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
     conditions.into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }

@@ -67,6 +67,25 @@ impl State {
         self.0.iter().filter(|(title, _)| !ours(title)).collect()
     }
 
+    /// Models that are ready, a line each, and of which the gateway does not say that its calls go there.
+    pub fn unroutable(&self) -> Vec<String> {
+        let models = self.0.iter().filter(|(title, _)| title.starts_with("ModelDeployment "));
+        models
+            .filter_map(|(title, model)| {
+                let says = |type_: &str| {
+                    let conditions = model["status"]["conditions"].as_array();
+                    conditions.into_iter().flatten().find(|condition| condition["type"] == type_)
+                };
+                let routable = says("Routable").filter(|routable| routable["status"] == "True");
+                let ready = says("Ready").filter(|ready| ready["status"] == "True");
+                let told =
+                    says("Routable").map_or("nothing", |says| says["message"].as_str().unwrap_or_default());
+                (ready.is_some() && routable.is_none())
+                    .then(|| format!("{title} is ready and not routable: {told}"))
+            })
+            .collect()
+    }
+
     /// Where `other` differs, a line each: what is here, and what is there.
     pub fn differences(&self, other: &State) -> Vec<String> {
         let mut found = Vec::new();

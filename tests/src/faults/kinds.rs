@@ -26,7 +26,7 @@ const fn kind(
 }
 
 /// Every kind that the operator reads or writes.
-pub const KINDS: [Kind; 12] = [
+pub const KINDS: [Kind; 13] = [
     kind("ModelDeployment", OURS, "modeldeployments", true, true),
     kind("ExternalProvider", OURS, "externalproviders", true, true),
     kind("ModelAccess", OURS, "modelaccesses", true, true),
@@ -37,6 +37,7 @@ pub const KINDS: [Kind; 12] = [
     kind("Secret", "v1", "secrets", true, false),
     kind("Pod", "v1", "pods", true, true),
     kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", true, false),
+    kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", true, false),
     kind("Lease", "coordination.k8s.io/v1", "leases", true, false),
     kind("Event", "events.k8s.io/v1", "events", true, false),
 ];

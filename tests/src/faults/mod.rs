@@ -1,7 +1,7 @@
 //! The operator in this process, against an apiserver in this process that fails on request.
 //!
 //! `world` is what the apiserver stores, with every revision of it; `write` its verbs, with field managers (`fields`);
-//! `cluster` what other controllers and kubelets would do; `watchdog` what no write of the operator may ever do. `http`
+//! `cluster` what other controllers and kubelets would do, and `gateway` what a gateway says; `watchdog` what no write of the operator may ever do. `http`
 //! is the door that a `kube::Client` takes, where faults (`fault`) and planted bugs (`bug`) sit. `process` runs one
 //! operator on it, in virtual time; `scenario` says what people do; `compare` what of an end state counts; `sweep` puts a
 //! fault at every write.
@@ -14,6 +14,7 @@ mod cluster;
 mod compare;
 mod fault;
 mod fields;
+mod gateway;
 mod http;
 mod kinds;
 mod process;

@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 use weighbridge_operator::watch::{Stores, Triggers};
-use weighbridge_operator::{Assembly, Metrics, Settings, Tcp};
+use weighbridge_operator::{Assembly, Metrics, Settings};
 
 use super::bug::Bug;
 use super::fault::{Place, Plan};
+use super::gateway;
 use super::http::Apiserver;
 use super::scenario::Act;
 use super::world::Shared;
@@ -105,12 +106,14 @@ impl Process<'_> {
             "weighbridge-operator",
             "--inference-server-image=images.example/inference-server:1",
             "--gateway-image=images.example/gateway:1",
-            "--namespace=weighbridge-system",
+            &*format!("--namespace={}", gateway::INSTALLATION),
+            &*format!("--gateway-service={}", gateway::SERVICE),
             &*format!("--identity=operator-{}", self.number),
         ])?;
         let metrics = Metrics::default();
+        let dial = std::sync::Arc::new(gateway::Network(self.shared.clone()));
         let lifetimes = settings.lifetimes()?;
-        let assembly = Assembly::new(&client, std::sync::Arc::new(Tcp), &settings, lifetimes, &metrics);
+        let assembly = Assembly::new(&client, dial, &settings, lifetimes, &metrics);
         let (stores, triggers) = (assembly.stores(), assembly.triggers());
         let end = tokio::select! {
             () = assembly.run(std::future::pending()) => Err(anyhow!("the operator ended by itself")),

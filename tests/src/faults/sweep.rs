@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::bug::Bug;
 use super::compare::State;
 use super::fault::{Fault, Place, Plan, View};
+use super::gateway;
 use super::kinds::Kind;
 use super::process::{End, Process};
 use super::scenario::{Ends, NAMESPACE, Scenario, Step};
@@ -111,7 +112,9 @@ pub fn installed(bug: Option<Bug>) -> Result<(World, Leg), Divergence> {
         slow: false,
     };
     let plan = Plan { away: true, ..Plan::default() };
-    let lived = drive(&World::default(), &step, &plan, bug);
+    let mut bare = World::default();
+    gateway::install(&mut bare);
+    let lived = drive(&bare, &step, &plan, bug);
     let Drive { mut world, places, met: _ } = lived.map_err(|words| Divergence {
         place: step.name.clone(),
         plan: plan.to_string(),
@@ -119,7 +122,7 @@ pub fn installed(bug: Option<Bug>) -> Result<(World, Leg), Divergence> {
     })?;
     let after = State::of(&world);
     world.compact();
-    Ok((world, Leg { step, before: World::default(), after, places }))
+    Ok((world, Leg { step, before: bare, after, places }))
 }
 
 impl Sweep {
@@ -164,6 +167,10 @@ impl Sweep {
                 Ok(words) if words.is_empty() => {}
                 Ok(words) => diverged(words),
                 Err(words) => diverged(vec![format!("in a world of its own: {words}")]),
+            }
+            let unroutable = after.unroutable();
+            if !unroutable.is_empty() {
+                diverged(unroutable);
             }
             let (was, now) = (was.without_history(), after.clone().without_history());
             if step.moves && was.made() == now.made() {

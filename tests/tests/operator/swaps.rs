@@ -1,31 +1,22 @@
 //! The swap of worlds under load: an operator, a gateway, and one simulator in the place of every pod.
 
-use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_crds::{ModelDeployment, labels};
-use weighbridge_gateway::GatewayConfig;
-use weighbridge_gateway::directory::cluster;
 use weighbridge_tests::door::{Client, Door};
 use weighbridge_tests::simulator::Simulator;
 use weighbridge_tests::testbed::{Behaviour, Rule, wait};
 
+use super::gateway::{Place, address};
 use super::harness::{Bench, SOURCE, apply, merge};
-
-/// This machine's own address: an EndpointSlice may hold no loopback address.
-fn address() -> Result<IpAddr> {
-    // Connecting a UDP socket sends nothing; it only chooses the address that would be used.
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect("192.0.2.1:9").context("this machine has no address but loopback")?;
-    Ok(socket.local_addr()?.ip())
-}
 
 /// Callers who ask one after the other, and what each heard.
 struct Load {
@@ -101,6 +92,10 @@ async fn ask_on(
     Ok(())
 }
 
+fn is_true(condition: &Condition) -> bool {
+    condition.status == "True"
+}
+
 fn served(model: &ModelDeployment) -> &str {
     let status = model.status.as_ref();
     status.and_then(|status| status.served.as_ref()).map_or("", |served| served.backend.as_str())
@@ -108,7 +103,9 @@ fn served(model: &ModelDeployment) -> &str {
 
 #[tokio::test]
 async fn a_swap_of_worlds_and_back_holds_and_fails_no_request() -> Result<()> {
-    let bench = Bench::new("swaps").await?;
+    let place = Place::new().await?;
+    let flags = place.flags();
+    let bench = Bench::with("swaps", &[&flags[0], &flags[1]]).await?;
     let address = address()?;
     bench.namespace.pods_at(address).await?;
     let listener = TcpListener::bind((address, labels::SERVING_PORT)).await?;
@@ -125,19 +122,23 @@ async fn a_swap_of_worlds_and_back_holds_and_fails_no_request() -> Result<()> {
     };
     bench.model("m", both("OpenWeights")).await?;
     bench.model_is_ready("m").await?;
-    let (directory, follows) = cluster::follow(bench.client.clone(), None);
-    let _follows = AbortOnDropHandle::new(tokio::spawn(follows));
-    let door = Door::gateway(GatewayConfig::default(), directory).await?;
+    let gateway = place.start(&bench).await?;
+    place.ready(&bench, &[("gw-a", true)]).await?;
+    bench.model_says("m", "Routable", "by the gateway's word", is_true).await?;
+    let door = &gateway.door;
     let name = format!("{}/m", bench.namespace.name());
-    let warm = Load::start(&door, &name);
+    let warm = Load::start(door, &name);
     warm.until("open").await?;
     warm.end().await?;
 
-    let load = Load::start(&door, &name);
+    let load = Load::start(door, &name);
     load.until("open").await?;
     let models = bench.api::<ModelDeployment>();
     merge(&models, "m", json!({"spec": {"serve": "External"}})).await?;
     load.until("closed").await?;
+    // It was routable in the one world and is in the other, and at no time in neither.
+    let model = bench.model_says("m", "Routable", "in the closed world", is_true).await?;
+    assert_eq!(served(&model), "Closed");
     wait::until_gone(&bench.api::<k8s_openapi::api::core::v1::Service>(), "m-engine").await?;
 
     // Back, to an engine that takes its time: the provider answers meanwhile, and the status says so.
@@ -150,12 +151,18 @@ async fn a_swap_of_worlds_and_back_holds_and_fails_no_request() -> Result<()> {
         })
         .await?;
     assert_eq!(served(&model), "Closed");
+    bench
+        .model_says("m", "Routable", "follows the world that is called", |condition| {
+            condition.status == "False" && condition.message.contains("calls go to acme/normal until")
+        })
+        .await?;
     let so_far = load.heard().len();
     load.until("closed").await?;
     bench.namespace.pods_fare(Behaviour::Ready).await?;
     load.until("open").await?;
     let model = bench.model_is_ready("m").await?;
     assert_eq!(served(&model), "Open");
+    bench.model_says("m", "Routable", "in the open world", is_true).await?;
     let heard = load.end().await?;
     ensure!(heard.len() > so_far);
     let failed: Vec<_> = heard.iter().filter(|one| !matches!(one.as_str(), "open" | "closed")).collect();
