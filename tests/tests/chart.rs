@@ -104,7 +104,9 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
     let everywhere = "get list watch create update patch delete deletecollection";
     let operator = release.account("operator");
     let lease = format!("coordination.k8s.io/leases:{own}-weighbridge-operator@{own}");
+    let gateways = format!("discovery.k8s.io/endpointslices@{own}");
     let allowed = [
+        ("list watch", gateways.as_str()),
         ("get list watch", "serving.weighbridge.dev/modeldeployments"),
         ("get list watch", "serving.weighbridge.dev/externalproviders"),
         ("get list watch", "serving.weighbridge.dev/resourceprofiles"),
@@ -124,6 +126,8 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         ("list watch update delete deletecollection", "/secrets"),
         ("update deletecollection", "/pods"),
         ("create get", "/pods/exec"),
+        (everywhere, "discovery.k8s.io/endpointslices"),
+        ("create update patch delete", gateways.as_str()),
         (everywhere, "/configmaps"),
         (everywhere, "/serviceaccounts"),
         ("create", "/serviceaccounts/token"),
