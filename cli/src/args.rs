@@ -31,6 +31,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Bring an earlier revision of a cluster's model back: writes what made it into the model's spec.
     Rollback(RollbackArgs),
+    /// Pass a step of a trial (`rollout.strategy: Canary`) of a cluster's model, or all of them.
+    Promote(PromoteArgs),
     /// Make an API key for callers, or hash one.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -116,6 +118,16 @@ pub struct RollbackArgs {
     /// A revision of `status.history` [default: the one that was superseded last].
     #[arg(long, value_name = "REVISION")]
     pub to: Option<String>,
+}
+
+/// Flags of `promote`.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// The model: bare in kubectl's own namespace, or namespace/name.
+    pub model: String,
+    /// Pass every step that is left, measured or not, also of a revision that was aborted.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// What is done with keys.

@@ -9,11 +9,12 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, RemoveOperation, TestOperation};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use weighbridge_crds::{ModelDeployment, PastRevision, labels, newest_first};
 
 use crate::args::RollbackArgs;
+use crate::cluster::{ClusterError, Found, api};
 use crate::terminal::Terminal;
 
 /// Whose write it is, in `managedFields`.
@@ -22,31 +23,9 @@ const FIELD_MANAGER: &str = "weighbridge-rollback";
 /// Why nothing was rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum RollbackError {
-    /// No address or no credentials of an apiserver.
-    #[error("no cluster is configured: set KUBECONFIG, as for kubectl")]
-    Config(#[source] kube::config::InferConfigError),
-    /// The client could not be built.
-    #[error("the client of the apiserver could not be built")]
-    Client(#[source] Box<kube::Error>),
-    /// The apiserver's refusal, or no answer.
-    #[error("{what}")]
-    Api {
-        /// What could not be done.
-        what: String,
-        /// The answer.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// No such model.
-    #[error(
-        "there is no ModelDeployment {name:?} in namespace {namespace:?}: `kubectl get mdep -A` lists them"
-    )]
-    NoModel {
-        /// The namespace that was looked in.
-        namespace: String,
-        /// The name that was given.
-        name: String,
-    },
+    /// The model was not found, or not written.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// Nothing was superseded yet.
     #[error("{model} has no earlier revision: one is recorded when another takes its place")]
     NoHistory {
@@ -73,21 +52,13 @@ pub enum RollbackError {
 /// # Errors
 /// No such model or revision, or what the apiserver says.
 pub async fn rollback(args: RollbackArgs, terminal: &Terminal) -> Result<(), RollbackError> {
-    let config = Config::infer().await.map_err(RollbackError::Config)?;
-    let (namespace, name) = match args.model.split_once('/') {
-        Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
-        None => (config.default_namespace.clone(), args.model.clone()),
-    };
-    let client = Client::try_from(config).map_err(|error| RollbackError::Client(Box::new(error)))?;
-    let models: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
-    let model = models.get_opt(&name).await.map_err(api("the ModelDeployment can't be read"))?;
-    let model =
-        model.ok_or_else(|| RollbackError::NoModel { namespace: namespace.clone(), name: name.clone() })?;
+    let found = Found::named(&args.model).await?;
+    let title = found.title();
+    let Found { client, models, namespace, name, model } = found;
     let of_model = format!("{}={}", labels::MODEL_UID, model.uid().unwrap_or_default());
     let records: Api<ControllerRevision> = Api::namespaced(client, &namespace);
     let records = records.list(&ListParams::default().labels(&of_model)).await;
     let records = records.map_err(api("the model's ControllerRevisions can't be listed"))?.items;
-    let title = format!("{namespace}/{name}");
     let (past, part) = chosen(&title, &model, records, args.to.as_deref())?;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let written = models.patch(&name, &params, &Patch::Json::<()>(edits(&model, &part))).await;
@@ -99,10 +70,6 @@ pub async fn rollback(args: RollbackArgs, terminal: &Terminal) -> Result<(), Rol
     terminal.print(&told).map_err(RollbackError::Print)
 }
 
-fn api(what: &str) -> impl Fn(kube::Error) -> RollbackError {
-    move |error| RollbackError::Api { what: what.to_owned(), source: Box::new(error) }
-}
-
 /// The revision `to`, or the one that was superseded last, and its part of the spec. What the model is now is none.
 fn chosen(
     model: &str,
@@ -111,7 +78,10 @@ fn chosen(
     to: Option<&str>,
 ) -> Result<(PastRevision, Value), RollbackError> {
     newest_first(&mut records);
-    let current = now.status.as_ref().and_then(|status| status.revision.as_deref());
+    let status = now.status.as_ref();
+    // While one is on trial, or was aborted, the spec asks for that one, and the one that runs may be what is to come back.
+    let on_trial = status.and_then(|status| status.rollout.as_ref()).map(|trial| &*trial.canary);
+    let current = on_trial.or(status.and_then(|status| status.revision.as_deref()));
     let mut past = records.into_iter().filter_map(|record| {
         let past = PastRevision::of(&record).filter(|past| current != Some(past.revision.as_str()))?;
         Some((past, record.data?.0))
@@ -188,6 +158,13 @@ mod tests {
             let none = super::chosen("n/m", &now, records(&[("now", 1)]), to).unwrap_err().to_string();
             assert!(none.contains("n/m has no earlier revision"), "{none}");
         }
+        // The one that runs comes back in place of the one on trial.
+        let mut tried = now.clone();
+        tried.status =
+            serde_json::from_value(json!({"revision": "c", "rollout": {"phase": "Aborted", "stable": "c",
+            "canary": "now", "step": 1, "traffic": 0, "progress": "aborted"}}))
+            .unwrap();
+        assert_eq!(super::chosen("n/m", &tried, all(), None).unwrap().0.revision, "c");
     }
 
     #[test]

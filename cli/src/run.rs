@@ -7,6 +7,7 @@ use crate::args::{Cli, Command, KeyCommand};
 use crate::chat::{self, ChatError};
 use crate::key::{self, CreateError, HashError};
 use crate::plan::{self, PlanError};
+use crate::promote::{self, PromoteError};
 use crate::rollback::{self, RollbackError};
 use crate::synth::{self, MakeError};
 use crate::terminal::{Terminal, in_words};
@@ -25,6 +26,8 @@ enum RunError {
     Plan(PlanError),
     #[error(transparent)]
     Rollback(RollbackError),
+    #[error(transparent)]
+    Promote(PromoteError),
     #[error(transparent)]
     KeyCreate(CreateError),
     #[error(transparent)]
@@ -66,6 +69,7 @@ fn command(command: Command, terminal: &Terminal) -> Result<(), RunError> {
         Command::Key(KeyCommand::Hash) => key::hash(terminal).map_err(RunError::KeyHash),
         Command::Synth(args) => synth::synth(&args, terminal).map_err(RunError::Synth),
         Command::Chat(args) => block_on(chat::chat(args, terminal))?.map_err(RunError::Chat),
+        Command::Promote(args) => block_on(promote::promote(args, terminal))?.map_err(RunError::Promote),
         Command::Rollback(args) => block_on(rollback::rollback(args, terminal))?.map_err(RunError::Rollback),
         Command::Up(args) => block_on(up::up(*args, terminal))?.map_err(RunError::Up),
     }

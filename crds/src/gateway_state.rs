@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::World;
+use crate::{TrialFigures, World};
 
 /// What a gateway routes, or what of it has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -44,6 +44,9 @@ pub struct ModelRoutes {
     /// refused.
     #[serde(default)]
     pub pods: Vec<String>,
+    /// What it has measured of a revision on trial, in its present step; none where nothing is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialFigures>,
 }
 
 /// A model that is gone.

@@ -19,6 +19,10 @@ pub const REVISION: &str = "serving.weighbridge.dev/revision";
 
 /// Annotation on the Deployment of a revision: the part of the spec that makes it, as JSON.
 pub const MADE_FROM: &str = "serving.weighbridge.dev/made-from";
+/// Annotation on the Deployment of a revision on trial: the revision beside which it is tried. Promoted, it has none.
+pub const CANARY_OF: &str = "serving.weighbridge.dev/canary-of";
+/// Annotation that people put on a ModelDeployment, by `weighbridge promote`: what of its trial is passed ([`crate::Promotion`]).
+pub const PROMOTE: &str = "serving.weighbridge.dev/promote";
 
 /// Port, and its name, on which engines and proxies answer.
 pub const SERVING_PORT: u16 = 8000;
@@ -30,6 +34,18 @@ pub const ADMIN_PORT: u16 = 9090;
 pub const ADMIN_PORT_NAME: &str = "metrics";
 /// Port on which gateways tell the operator what they route.
 pub const GATEWAY_STATE_PORT: u16 = 8443;
+
+/// Name of the Deployment of a revision of a ModelDeployment.
+pub fn revision_deployment(model_deployment: &str, revision: &str) -> String {
+    format!("{model_deployment}-{revision}")
+}
+
+/// Whether `pod` is of this revision of a ModelDeployment, by its name, which its Deployment's begins: no other label of a pod
+/// comes to its EndpointSlices.
+pub fn is_pod_of(pod: &str, model_deployment: &str, revision: &str) -> bool {
+    let rest = pod.strip_prefix(model_deployment).and_then(|rest| rest.strip_prefix('-'));
+    rest.and_then(|rest| rest.strip_prefix(revision)).is_some_and(|rest| rest.starts_with('-'))
+}
 
 /// Name of the Service in front of a ModelDeployment's engine pods.
 pub fn engine_service(model_deployment: &str) -> String {
@@ -54,4 +70,23 @@ pub fn engine_certificate(model_deployment: &str) -> String {
 /// Name of the Secret with the certificate of an ExternalProvider's proxy.
 pub fn proxy_certificate(external_provider: &str) -> String {
     format!("{external_provider}-proxy-certificate")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_of_the_revision_whose_deployment_made_it() {
+        let pod = "m-0123456789-7d9f8b6c5-x2x4z";
+        assert!(is_pod_of(pod, "m", "0123456789"));
+        assert!(pod.starts_with(&revision_deployment("m", "0123456789")));
+        for (model, revision) in
+            [("m", "01234567"), ("m", "abcdef0123"), ("n", "0123456789"), ("m-0", "123456789")]
+        {
+            assert!(!is_pod_of(pod, model, revision), "{model} {revision}");
+        }
+        // Of a model whose name goes on where the other's ends.
+        assert!(!is_pod_of("m-x-0123456789-7d9f8b6c5-x2x4z", "m", "0123456789"));
+    }
 }

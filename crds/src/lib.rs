@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod address;
+mod canary;
 pub mod condition;
 mod data_policy;
 mod external_provider;
@@ -29,6 +30,10 @@ mod sleep;
 pub mod source;
 mod time_span;
 
+pub use canary::{
+    AbortThresholds, Canary, CanaryStep, Capacity, CapacityError, Latencies, OnInconclusive, Pause,
+    Promotion, RevisionFigures, RolloutPhase, RolloutStatus, TrialFigures, TrialKey,
+};
 pub use data_policy::{DataPolicy, OnMismatch, Retention};
 pub use external_provider::{
     ApiKey, BedrockPlace, ExternalProvider, ExternalProviderSpec, ExternalProviderStatus, ProviderKeyStatus,

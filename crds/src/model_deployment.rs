@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use weighbridge_fit::ModelFacts;
 
 use crate::{
-    GpuCount, Hold, KvCacheType, PastRevision, Quantization, Rollout, SecretKey, Served, Sleep, TimeSpan,
+    GpuCount, Hold, KvCacheType, PastRevision, Quantization, Rollout, RolloutStatus, SecretKey, Served,
+    Sleep, TimeSpan,
 };
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
@@ -33,6 +34,7 @@ use crate::{
     printcolumn(name = "Backend", type_ = "string", json_path = ".status.served.backend"),
     printcolumn(name = "Model", type_ = "string", json_path = ".status.served.model"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Rollout", type_ = "string", json_path = ".status.rollout.progress"),
     printcolumn(name = "Profile", type_ = "string", json_path = ".spec.openWeights.resources.profile"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40")
@@ -337,7 +339,7 @@ pub struct ModelDeploymentStatus {
     /// `metadata.generation` that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, Scheduled, EngineReady, Active, Healthy, Ready; each with its reason.
+    /// Accepted, Scheduled, EngineReady, Active, RolledOut, Healthy, Ready; each with its reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -350,7 +352,7 @@ pub struct ModelDeploymentStatus {
     /// Label selector of the pods, for `/scale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// Hash of the current pod template.
+    /// Hash of the current pod template: of the revision that runs, while another is on trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// What calls go to now: while `serve` names a world that can't answer yet, the one before.
@@ -364,6 +366,9 @@ pub struct ModelDeploymentStatus {
     /// Revisions before this one, the newest first; `weighbridge rollback` brings one back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<PastRevision>,
+    /// A revision on trial beside the one that runs, or one that was aborted, where `rollout.strategy` is `Canary`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// What the header of the weights says, where hardware was chosen by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<InspectedModel>,

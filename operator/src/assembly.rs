@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::apply::{Caller, Means, Settled};
 use crate::certificates::{Issuer, Keeper, Lifetimes};
+use crate::clock::Clock;
 use crate::controller::{self, Backoff, Context};
 use crate::dereference::Secrets;
 use crate::dial::Dial;
@@ -38,13 +39,14 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Puts it together, and begins to watch; pods are called by `dial`. Nothing is written before [`Assembly::run`].
+    /// Puts it together, and begins to watch; pods are called by `dial`, and the time of trials is `clock`'s. Nothing is written before [`Assembly::run`].
     pub fn new(
         client: &Client,
         dial: Arc<dyn Dial>,
         settings: &Settings,
         lifetimes: Lifetimes,
         metrics: &Metrics,
+        clock: Clock,
     ) -> Self {
         let scope = settings.watch_namespace.clone().map_or(Scope::Cluster, Scope::Namespace);
         let candidate = Candidate::new(
@@ -89,6 +91,7 @@ impl Assembly {
             images: settings.images(),
             backoff: Backoff::default(),
             paces: Paces::default(),
+            clock,
             issuer,
         });
         Assembly { stores, triggers, queues, candidate, keeper, context, tasks }

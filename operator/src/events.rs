@@ -39,12 +39,17 @@ impl Events {
         }
     }
 
-    /// Ready has another reason.
+    /// Ready has another reason, or a trial is a step further.
     pub async fn ready(&self, owner: &Owner, change: &ReadyChange) {
         let type_ = if change.good
             || matches!(
                 change.reason.as_str(),
-                "Progressing" | "ScaledToZero" | "ProxyNotReady" | "WaitingForOldPods"
+                "Progressing"
+                    | "ScaledToZero"
+                    | "ProxyNotReady"
+                    | "WaitingForOldPods"
+                    | "CanaryProgressing"
+                    | "CanaryPaused"
             ) {
             EventType::Normal
         } else {

@@ -8,6 +8,7 @@ mod admin;
 pub mod apply;
 mod assembly;
 pub mod certificates;
+mod clock;
 pub mod controller;
 pub mod dereference;
 mod dial;
@@ -28,6 +29,7 @@ pub mod validate;
 pub mod watch;
 
 pub use assembly::Assembly;
+pub use clock::Clock;
 pub use dial::{Connection, Dial, Tcp};
 pub use events::Events;
 pub use metrics::{Metrics, WriteOutcome};

@@ -26,6 +26,7 @@ pub struct Owner {
     name: String,
     uid: String,
     generation: i64,
+    version: Option<String>,
 }
 
 impl Owner {
@@ -66,6 +67,7 @@ impl Owner {
             name,
             uid: text(&meta.uid, "uid")?,
             generation: meta.generation.unwrap_or_default(),
+            version: meta.resource_version.clone(),
         })
     }
 
@@ -92,6 +94,11 @@ impl Owner {
     /// `metadata.generation` of the spec that a decision was made on.
     pub fn generation(&self) -> i64 {
         self.generation
+    }
+
+    /// `metadata.resourceVersion` of spec and status together that a decision was made on.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// The owner reference on every child.

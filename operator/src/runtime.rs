@@ -17,6 +17,7 @@ use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceP
 use crate::admin;
 use crate::assembly::{Assembly, until};
 use crate::certificates::LifetimeError;
+use crate::clock::Clock;
 use crate::dial::Tcp;
 use crate::metrics::Metrics;
 use crate::settings::{LogFormat, Settings};
@@ -80,7 +81,7 @@ pub async fn run(settings: Settings) -> Result<(), RuntimeError> {
         tracing::info!(%address, "admin port open");
     }
 
-    let mut assembly = Assembly::new(&client, Arc::new(Tcp), &settings, lifetimes, &metrics);
+    let mut assembly = Assembly::new(&client, Arc::new(Tcp), &settings, lifetimes, &metrics, Clock::Machine);
     assembly.beside(serve(listener, admin::router(metrics, assembly.stores())));
     assembly.run(until(stop)).await;
     Ok(())

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_crds::manifest::{Manifest, parse};
-use weighbridge_crds::{Hold, Rollout, RolloutStrategy, TimeSpan, labels};
+use weighbridge_crds::{Hold, Rollout, TimeSpan, labels};
 use weighbridge_operator::plan::{self, Bounds, Images, OfflineError, Planned, PullPolicy, restricted};
 
 fn images() -> Images {
@@ -445,15 +445,20 @@ proptest! {
     }
 
     #[test]
-    fn how_revisions_follow_each_other_changes_no_child(manifests in model()) {
-        let mut replaced = manifests.clone();
-        for manifest in &mut replaced {
-            if let Manifest::ModelDeployment(model) = manifest {
-                model.spec.rollout = Some(Rollout { strategy: RolloutStrategy::Replace });
+    fn how_revisions_follow_each_other_changes_no_child(manifests in model(), traffic in 1..99_i32) {
+        let canary = json!({"strategy": "Canary", "canary": {"steps": [
+            {"capacity": "100%", "traffic": traffic, "pause": "Manual"}], "onInconclusive": "Abort"}});
+        let planned = |manifests: &[Manifest]| plan_offline(manifests, &images()).expect("plannable");
+        for rollout in [json!({"strategy": "Replace"}), canary] {
+            let rollout: Rollout = serde_json::from_value(rollout).expect("a rollout");
+            let mut changed = manifests.clone();
+            for manifest in &mut changed {
+                if let Manifest::ModelDeployment(model) = manifest {
+                    model.spec.rollout = Some(rollout.clone());
+                }
             }
+            prop_assert_eq!(planned(&manifests), planned(&changed));
         }
-        let planned = |manifests| plan_offline(manifests, &images()).expect("plannable");
-        prop_assert_eq!(planned(&manifests), planned(&replaced));
     }
 
     #[test]

@@ -14,5 +14,6 @@ pub mod log;
 pub mod matrix;
 pub mod measured;
 pub mod operator;
+pub mod scripted;
 pub mod simulator;
 pub mod testbed;

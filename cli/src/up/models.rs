@@ -144,6 +144,7 @@ impl Model {
             hold: self.hold,
             data_policy: self.data_policy.clone(),
             adapters: self.adapters.clone(),
+            split: None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod hub;
 mod official_client;
 mod plan;
 mod process;
+mod promote;
 mod provider;
 mod rollback;
 mod synth;

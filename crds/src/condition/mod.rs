@@ -41,6 +41,8 @@ types! {
         "No key of a ModelAccess has ended.";
     ACTIVE, "Active", "ModelDeployment",
         "Nobody has taken the model out of service by `spec.suspend`.";
+    ROLLED_OUT, "RolledOut", "ModelDeployment",
+        "By `rollout.strategy: Canary`: no revision is on trial, nor was the last one aborted.";
     HEALTHY, "Healthy", "ModelDeployment, ExternalProvider",
         "What answers behind the pods does: of an external model, its provider.";
     READY, "Ready", "every kind",

@@ -101,6 +101,18 @@ reasons! {
     WaitingForOldPods,
         "`rollout.strategy` is `Replace`, and pods of an old revision are not gone yet; the current one is made then.",
         "Wait: open streams have `drainTimeout` to finish. A pod whose node is lost stays until `kubectl delete pod NAME --force`; the message names the pods.";
+    RolloutComplete,
+        "The revision that the spec asks for has every request.",
+        "";
+    CanaryProgressing,
+        "A revision is on trial beside the one that runs: its pods are made, it is measured, or it is promoted or withdrawn.",
+        "Wait: `status.rollout` has the step. `weighbridge promote NAME` passes the step, `weighbridge rollback NAME` ends the trial.";
+    CanaryPaused,
+        "A step of a trial is over, and waits for a person, or for enough requests to tell.",
+        "`weighbridge promote NAME` goes on with the next step, `weighbridge rollback NAME` ends the trial. Where requests are few, lower `abort.minRequests` or lengthen `pause`.";
+    RolloutAborted,
+        "A revision on trial was worse than the one that runs, which has every request again.",
+        "The message has the figures that decided, and the log of its pods is gone with them: `weighbridge rollback NAME` writes the spec that runs, or apply a better one. The same is not tried again; `weighbridge promote NAME --all` takes it all the same.";
     ScaledToZero,
         "`spec.replicas` is 0.",
         "Nothing, where it is meant to sleep: `kubectl scale mdep NAME --replicas=1` wakes it.";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Every way in which `value` breaks `schema`, each naming the field and what to write instead.
 pub fn problems(schema: &JSONSchemaProps, value: &Value) -> Vec<String> {
@@ -32,16 +32,18 @@ fn walk(schema: &JSONSchemaProps, value: &Value, path: &str, found: &mut Vec<Str
             }
         }
         Value::String(text) => {
-            if schema.x_kubernetes_int_or_string != Some(true)
-                && type_is(schema, "string", path, "a string", found)
-            {
+            // Of a number or a text, what is said of texts is of those.
+            let may_be = schema.x_kubernetes_int_or_string == Some(true);
+            if may_be || type_is(schema, "string", path, "a string", found) {
                 check_string(schema, text, path, found);
             }
         }
         Value::Number(number) => {
             let whole = number.is_i64() || number.is_u64();
             if schema.x_kubernetes_int_or_string == Some(true) {
-                if !whole {
+                if whole {
+                    check_bounds(schema, number, path, found);
+                } else {
                     found.push(format!("{path}: {number} is neither whole nor text: put it in quotes"));
                 }
                 return;
@@ -61,12 +63,7 @@ fn walk(schema: &JSONSchemaProps, value: &Value, path: &str, found: &mut Vec<Str
                     return;
                 }
             }
-            let amount = number.as_f64().unwrap_or(f64::NAN);
-            if schema.minimum.is_some_and(|minimum| amount < minimum)
-                || schema.maximum.is_some_and(|maximum| amount > maximum)
-            {
-                found.push(format!("{path}: {number} is outside {}", bounds(schema)));
-            }
+            check_bounds(schema, number, path, found);
         }
         Value::Bool(_) => {
             type_is(schema, "boolean", path, "true or false", found);
@@ -174,6 +171,15 @@ fn check_string(schema: &JSONSchemaProps, text: &str, path: &str, found: &mut Ve
         && regex::Regex::new(pattern).is_ok_and(|expression| !expression.is_match(text))
     {
         found.push(format!("{path}: {text:?} does not match {pattern}"));
+    }
+}
+
+fn check_bounds(schema: &JSONSchemaProps, number: &Number, path: &str, found: &mut Vec<String>) {
+    let amount = number.as_f64().unwrap_or(f64::NAN);
+    if schema.minimum.is_some_and(|minimum| amount < minimum)
+        || schema.maximum.is_some_and(|maximum| amount > maximum)
+    {
+        found.push(format!("{path}: {number} is outside {}", bounds(schema)));
     }
 }
 

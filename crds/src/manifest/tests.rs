@@ -73,6 +73,13 @@ fn model(spec: &str) -> String {
     )
 }
 
+/// A model with these steps, and more of the canary after them.
+fn canary(strategy: &str, steps: &str, more: &str) -> String {
+    model(&format!(
+        "{{ openWeights: {{ source: 'pvc://m/f' }}, rollout: {{ strategy: {strategy}, canary: {{ steps: [{steps}]{more} }} }} }}"
+    ))
+}
+
 fn profile(spec: &str) -> String {
     format!(
         "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ResourceProfile\nmetadata: {{ name: p }}\nspec: {spec}\n"
@@ -132,7 +139,7 @@ fn one_revision_follows_another_by_surge_where_nothing_else_is_said() {
     let rollout = |fields: &str| {
         let spec = format!("{{ openWeights: {{ source: 'pvc://m/f' }}{fields} }}");
         match parse(&model(&spec)).unwrap().as_slice() {
-            [Manifest::ModelDeployment(model)] => model.spec.rollout.unwrap_or_default().strategy,
+            [Manifest::ModelDeployment(model)] => model.spec.rollout.clone().unwrap_or_default().strategy,
             other => panic!("{other:?}"),
         }
     };
@@ -141,6 +148,10 @@ fn one_revision_follows_another_by_surge_where_nothing_else_is_said() {
         (", rollout: {}", RolloutStrategy::Surge),
         (", rollout: { strategy: Surge }", RolloutStrategy::Surge),
         (", rollout: { strategy: Replace }", RolloutStrategy::Replace),
+        (
+            ", rollout: { strategy: Canary, canary: { steps: [{ capacity: 1, traffic: 1, pause: 1s }] } }",
+            RolloutStrategy::Canary,
+        ),
     ] {
         assert_eq!(rollout(fields), strategy, "{fields}");
     }
@@ -260,7 +271,73 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
         ),
         (
             model("{ rollout: { strategy: Recreate }, openWeights: { source: 'pvc://m/f' } }"),
-            &["spec.rollout.strategy", "Surge", "Replace"],
+            &["spec.rollout.strategy", "Surge", "Replace", "Canary"],
+        ),
+        (
+            model("{ rollout: { strategy: Canary }, openWeights: { source: 'pvc://m/f' } }"),
+            &["spec.rollout.canary", "canary goes with strategy: Canary", "set both"],
+        ),
+        (
+            canary("Surge", "{ capacity: 1, traffic: 1, pause: 1s }", ""),
+            &["canary goes with strategy: Canary"],
+        ),
+        (canary("Canary", "", ""), &["spec.rollout.canary.steps", "has 0 entries; 1 to 10 are allowed"]),
+        (
+            canary("Canary", "{ capacity: 1, traffic: 0, pause: 1s }", ""),
+            &["spec.rollout.canary.steps[0].traffic", "0 is outside 1 to 99"],
+        ),
+        (
+            canary("Canary", "{ capacity: 1, traffic: 100, pause: 1s }", ""),
+            &["spec.rollout.canary.steps[0].traffic", "100 is outside 1 to 99"],
+        ),
+        (
+            canary(
+                "Canary",
+                "{ capacity: 2, traffic: 20, pause: 1s }, { capacity: 1, traffic: 10, pause: 1s }",
+                "",
+            ),
+            &["traffic goes down", "in the order in which"],
+        ),
+        (
+            canary("Canary", "{ capacity: 25%, traffic: 26, pause: 1s }", ""),
+            &["larger share than capacity", "lower traffic"],
+        ),
+        (
+            canary("Canary", "{ capacity: 0, traffic: 1, pause: 1s }", ""),
+            &["steps[0].capacity", "0 is outside 1 to 1000"],
+        ),
+        (
+            canary("Canary", "{ capacity: 101%, traffic: 1, pause: 1s }", ""),
+            &["steps[0].capacity", "\"101%\" does not match"],
+        ),
+        (
+            canary("Canary", "{ capacity: half, traffic: 1, pause: 1s }", ""),
+            &["steps[0].capacity", "\"half\" does not match"],
+        ),
+        (
+            canary("Canary", "{ capacity: 1, traffic: 1, pause: 0s }", ""),
+            &["pause is a length of time up to 24h"],
+        ),
+        (
+            canary("Canary", "{ capacity: 1, traffic: 1, pause: 24h1s }", ""),
+            &["pause is a length of time up to 24h"],
+        ),
+        (
+            canary("Canary", "{ capacity: 1, traffic: 1, pause: later }", ""),
+            &["steps[0].pause", "does not match"],
+        ),
+        (canary("Canary", "{ capacity: 1, traffic: 1 }", ""), &["steps[0].pause", "required"]),
+        (
+            canary("Canary", "{ capacity: 1, traffic: 1, pause: 1s }", ", abort: { timeToFirstToken: 5 }"),
+            &["abort.timeToFirstToken", "5 is outside 10 to 10000"],
+        ),
+        (
+            canary("Canary", "{ capacity: 1, traffic: 1, pause: 1s }", ", abort: { minRequests: 0 }"),
+            &["abort.minRequests", "0 is outside 1 to 1000000"],
+        ),
+        (
+            canary("Canary", "{ capacity: 1, traffic: 1, pause: 1s }", ", onInconclusive: Wait"),
+            &["canary.onInconclusive", "Hold, Promote, Abort"],
         ),
         (
             model("{ rollout: { strategy: Replace }, external: { provider: p, model: m } }"),

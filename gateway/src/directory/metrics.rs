@@ -1,11 +1,25 @@
 //! How much the directory knows, read at scrape time.
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use weighbridge_crds::{RevisionFigures, TrialFigures};
 
 use super::Directory;
 use crate::metrics::Registry;
+
+/// Of what was counted of a revision on trial, or of the one beside it. Which they are changes with each trial, and a label for
+/// each would be ever more series.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TrialLabels {
+    namespace: String,
+    model: String,
+    /// `stable` or `canary`.
+    revision: &'static str,
+    /// `answered` or `failed`.
+    result: &'static str,
+}
 
 #[derive(Debug)]
 struct Counts(Directory);
@@ -26,6 +40,24 @@ impl Collector for Counts {
             ready.metric_type(),
         )?;
         ready.encode(encoded)?;
+        let mut attempts = encoder.encode_descriptor(
+            "weighbridge_trial_attempts",
+            "Attempts at the two revisions of a trial, in its present step",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (deployment, figures) in snapshot.trials() {
+            let TrialFigures { key: _, stable_figures, canary_figures } = figures;
+            for (revision, figures) in [("stable", stable_figures), ("canary", canary_figures)] {
+                let RevisionFigures { requests, failed, .. } = figures;
+                for (result, count) in [("answered", requests.saturating_sub(failed)), ("failed", failed)] {
+                    let (namespace, model) = (deployment.namespace.clone(), deployment.name.clone());
+                    let labels = TrialLabels { namespace, model, revision, result };
+                    let count = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+                    count.encode(attempts.encode_family(&labels)?)?;
+                }
+            }
+        }
         let gateways = ConstGauge::new(self.0.gateways() as i64);
         let encoded = encoder.encode_descriptor(
             "weighbridge_gateways",

@@ -10,6 +10,7 @@ mod kind;
 mod metrics;
 mod snapshot;
 mod target;
+mod trial;
 
 pub use absence::Absence;
 pub use kind::{data_policy, kind, place};
@@ -17,3 +18,5 @@ pub use snapshot::Directory;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use target::{Deployment, Endpoint, Lease, Target};
 pub use target::{ENGINE, Entry, EntryEndpoint, Seen, World};
+pub use trial::Split;
+pub(crate) use trial::{Counts, Side};

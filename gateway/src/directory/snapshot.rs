@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use weighbridge_crds::TrialFigures;
 use weighbridge_crds::adapter::{ADAPTER_SEPARATOR, adapted_name};
 use weighbridge_wire::canonical::Failure;
 
 use super::target::{Deployment, Endpoint, Entry, Target};
+use super::trial::{Split, Trial};
 use crate::failure;
 use crate::metrics::ModelLabels;
 
@@ -43,6 +45,8 @@ impl Changes {
 pub(crate) struct Snapshot {
     /// By `namespace/name`, in order: it is listed to callers.
     targets: BTreeMap<String, Arc<Target>>,
+    /// Whether anything of it is measured, and so changes by itself.
+    measured: bool,
 }
 
 impl Directory {
@@ -122,17 +126,36 @@ impl Snapshot {
         self.targets.values()
     }
 
+    /// Whether something is measured.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.measured
+    }
+
+    /// What is measured of each model that has a revision on trial.
+    pub(crate) fn trials(&self) -> impl Iterator<Item = (&Deployment, TrialFigures)> {
+        let own = self.targets.values().filter(|target| target.is_whole_model());
+        own.filter_map(|target| Some((&target.deployment, target.trial.as_ref()?.figures()?)))
+    }
+
     fn next(&self, entries: Vec<Entry>) -> Self {
         // Endpoints of several models (a proxy's) are one endpoint with one count.
         let mut endpoints: HashMap<SocketAddr, Arc<Endpoint>> = HashMap::new();
         for endpoint in self.targets.values().flat_map(|target| &target.endpoints) {
             endpoints.insert(endpoint.address, Arc::clone(endpoint));
         }
+        let mut trials = HashMap::new();
+        for target in self.targets.values() {
+            trials.extend(target.trial.as_ref().map(|trial| (target.deployment.clone(), Arc::clone(trial))));
+        }
         let targets = entries.into_iter().flat_map(with_adapters).map(|(deployment, entry)| {
-            let target = target(deployment, entry, &mut endpoints);
+            let trial = entry.split.as_ref().map(|split| trial(&deployment, split, &mut trials));
+            let target = target(deployment, entry, trial, &mut endpoints);
             (target.canonical.clone(), Arc::new(target))
         });
-        Self { targets: targets.collect() }
+        let targets: BTreeMap<_, _> = targets.collect();
+        let measured =
+            targets.values().any(|target| target.trial.as_ref().is_some_and(|of| of.is_measured()));
+        Self { targets, measured }
     }
 }
 
@@ -152,9 +175,18 @@ fn with_adapters(entry: Entry) -> Vec<(Deployment, Entry)> {
     all
 }
 
+/// What was counted goes on being counted while the split is the same, and for a model and its adapters together.
+fn trial(deployment: &Deployment, split: &Split, known: &mut HashMap<Deployment, Arc<Trial>>) -> Arc<Trial> {
+    let same = known.get(deployment).filter(|trial| trial.is(split)).map(Arc::clone);
+    let trial = same.unwrap_or_else(|| Arc::new(Trial::new(&deployment.name, split.clone())));
+    known.insert(deployment.clone(), Arc::clone(&trial));
+    trial
+}
+
 fn target(
     deployment: Deployment,
     entry: Entry,
+    trial: Option<Arc<Trial>>,
     endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>,
 ) -> Target {
     let Entry {
@@ -172,6 +204,7 @@ fn target(
         hold,
         data_policy,
         adapters,
+        split: _,
     } = entry;
     let endpoints = at
         .iter()
@@ -208,6 +241,7 @@ fn target(
         hold,
         data_policy,
         adapters,
+        trial,
         labels,
     }
 }

@@ -12,6 +12,7 @@ use weighbridge_wire::lane::Speaks;
 use weighbridge_wire::provider::DataPolicy;
 
 use super::Absence;
+use super::trial::{Counts, Split, Trial};
 use crate::metrics::ModelLabels;
 
 /// The two worlds.
@@ -67,6 +68,8 @@ pub struct Entry {
     pub data_policy: Option<Arc<DataPolicy>>,
     /// Its LoRA adapters: each answers as `namespace/name:adapter`, where the model does.
     pub adapters: Vec<String>,
+    /// A revision of it on trial: which of its endpoints gets what.
+    pub split: Option<Split>,
 }
 
 /// The resource that a model was described by, as it was seen; the default where there is no cluster.
@@ -102,6 +105,7 @@ impl Entry {
             hold: Hold::default(),
             data_policy: None,
             adapters: Vec::new(),
+            split: None,
         }
     }
 }
@@ -170,28 +174,36 @@ impl Endpoint {
 
 /// A request's place at an endpoint; counted until dropped.
 #[derive(Debug)]
-pub(crate) struct Lease(Arc<Endpoint>);
+pub(crate) struct Lease {
+    endpoint: Arc<Endpoint>,
+    /// Where what comes of it is counted, where its revision is measured.
+    counts: Option<Arc<Counts>>,
+}
 
 impl Lease {
     pub(crate) fn take(endpoint: Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint)
+        Self { endpoint, counts: None }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.0
+        &self.endpoint
     }
 
     /// The endpoint itself, which holds no place.
     pub(crate) fn shared(&self) -> Arc<Endpoint> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.endpoint)
+    }
+
+    pub(crate) fn counts(&self) -> Option<&Arc<Counts>> {
+        self.counts.as_ref()
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.0.freed.notify_waiters();
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.freed.notify_waiters();
     }
 }
 
@@ -225,6 +237,8 @@ pub(crate) struct Target {
     pub data_policy: Option<Arc<DataPolicy>>,
     /// Names of its adapters; an adapter has none.
     pub adapters: Vec<String>,
+    /// Of its model: an adapter's requests count as the model's.
+    pub trial: Option<Arc<Trial>>,
     pub labels: ModelLabels,
 }
 
@@ -237,6 +251,19 @@ impl Target {
                 && self.provider == other.provider
                 && self.upstream_model == other.upstream_model
                 && self.data_policy == other.data_policy
+    }
+
+    /// Whether it is a ModelDeployment itself, and no adapter of one.
+    pub(crate) fn is_whole_model(&self) -> bool {
+        self.labels.model == self.deployment.name
+    }
+
+    /// A place at one of its endpoints.
+    pub(crate) fn lease(&self, endpoint: &Arc<Endpoint>) -> Lease {
+        let counts = self.trial.as_ref().and_then(|trial| trial.counts(endpoint));
+        let mut lease = Lease::take(Arc::clone(endpoint));
+        lease.counts = counts;
+        lease
     }
 
     /// Its ModelDeployment's labels: those of an adapter are its model's.

@@ -68,6 +68,7 @@ impl Pipeline {
             };
             let class = refused.failure().class.as_str();
             record.trace().attempt_failed(class, refused.usage());
+            record.attempt_failed(refused.failure().class);
             tracing::warn!(endpoint = %endpoint.name, address = %endpoint.address, class, "an attempt gave no answer");
             // It was used, whoever sees it.
             match refused.usage() {

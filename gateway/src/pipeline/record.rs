@@ -1,16 +1,17 @@
 //! Meter and record: what one request used and how it ended, settled once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
-use weighbridge_wire::canonical::Usage;
+use weighbridge_wire::canonical::{FailureClass, Usage};
 use weighbridge_wire::lane::Operation;
 
 use crate::access::Caller;
-use crate::directory::{Lease, Target};
+use crate::directory::{Counts, Lease, Target};
 use crate::metrics::{
     Cut, CutLabels, Direction, GatewayMetrics, ModelLabels, RequestLabels, TokenLabels, TraceLabels,
 };
@@ -37,6 +38,8 @@ pub(super) struct Record {
     caller: Option<Caller>,
     named: Option<Named>,
     lease: Option<Lease>,
+    /// The attempt under way, where the revision that it is at is measured.
+    measured: Option<Measured>,
     slot: Option<RequestSlot>,
     /// How long it waited for an endpoint, where it had to.
     held: Option<Duration>,
@@ -52,6 +55,12 @@ pub(super) struct Record {
     first_piece: Option<Duration>,
     last_piece: Option<Instant>,
     cut: Option<Cut>,
+}
+
+/// An attempt that counts for a revision.
+struct Measured {
+    counts: Arc<Counts>,
+    began: Instant,
 }
 
 /// The model's metrics, looked up once for a request.
@@ -73,6 +82,7 @@ impl Record {
             caller: None,
             named: None,
             lease: None,
+            measured: None,
             slot: None,
             held: None,
             code: CLIENT_LEFT,
@@ -133,7 +143,15 @@ impl Record {
 
     /// The request is at this endpoint; it leaves the one before.
     pub(super) fn at(&mut self, lease: Lease) {
+        let counts = lease.counts().map(Arc::clone);
+        self.measured = counts.map(|counts| Measured { counts, began: Instant::now() });
         self.lease = Some(lease);
+    }
+
+    /// The attempt gave no answer. It counts whether or not the next one does.
+    pub(super) fn attempt_failed(&mut self, class: FailureClass) {
+        let Some(Measured { counts, began: _ }) = self.measured.take() else { return };
+        if is_the_upstreams(class) { counts.failed() } else { counts.answered() }
     }
 
     pub(super) fn endpoint_name(&self) -> Option<&str> {
@@ -169,12 +187,18 @@ impl Record {
                 let exemplar = self.trace.sampled_id().map(|trace_id| TraceLabels { trace_id });
                 named.time_to_first_token.observe(first.as_secs_f64(), exemplar, None);
                 self.trace.first_piece(first);
+                if let Some(measured) = &self.measured {
+                    measured.counts.first_token(now.duration_since(measured.began));
+                }
                 gaps -= 1;
                 0.0
             }
         };
         for _ in 0..gaps {
             named.inter_token_latency.observe(gap);
+        }
+        if let Some(measured) = &self.measured {
+            measured.counts.tokens(gaps, gap);
         }
         self.trace.gaps(gaps, gap);
         self.last_piece = Some(now);
@@ -210,6 +234,18 @@ impl Record {
         (self.cut, self.code) = (Some(cut), code);
     }
 
+    /// What an answer came to, of a revision that is measured. Who leaves says nothing of it.
+    fn measure(&mut self) {
+        let Some(Measured { counts, began: _ }) = self.measured.take() else { return };
+        match (self.cut, self.code) {
+            (Some(Cut::client | Cut::memory | Cut::residency), _) | (None, CLIENT_LEFT) => {}
+            (Some(Cut::upstream | Cut::upstream_error | Cut::idle | Cut::overdue), _) | (None, 500..) => {
+                counts.failed();
+            }
+            (None, _) => counts.answered(),
+        }
+    }
+
     fn settle(&mut self) {
         if self.code == CLIENT_LEFT {
             self.code = unanswered();
@@ -217,6 +253,7 @@ impl Record {
         if self.stream && self.code == CLIENT_LEFT {
             self.cut = Some(Cut::client);
         }
+        self.measure();
         let took = self.started.elapsed();
         let labels = self.named.as_ref().map(|named| named.labels.clone()).unwrap_or_default();
         if let Some(named) = &self.named {
@@ -297,6 +334,27 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.settle();
+    }
+}
+
+/// Whether a failure of `class` at an engine is its own: it broke, or can't take what it is given.
+fn is_the_upstreams(class: FailureClass) -> bool {
+    match class {
+        FailureClass::Upstream
+        | FailureClass::TruncatedStream
+        | FailureClass::Internal
+        | FailureClass::RateLimited
+        | FailureClass::Overloaded
+        | FailureClass::Timeout => true,
+        FailureClass::BadRequest
+        | FailureClass::ContextTooLong
+        | FailureClass::TooLarge
+        | FailureClass::Credential
+        | FailureClass::Forbidden
+        | FailureClass::NotFound
+        | FailureClass::QuotaExhausted
+        | FailureClass::ContentBlocked
+        | FailureClass::ResidencyUnsatisfiable => false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use weighbridge_wire::canonical::Failure;
 
-use crate::directory::{Directory, Endpoint, Lease, Target};
+use crate::directory::{Directory, Endpoint, Lease, Side, Target};
 use crate::failure;
 
 /// `Retry-After` where the same request would be answered at once.
@@ -56,8 +56,26 @@ pub(super) fn route(
     if now.endpoints.is_empty() {
         return Ok(Route::Nowhere);
     }
-    let found = least_busy(&now.endpoints, tried);
-    Ok(found.map_or(Route::Tried, |endpoint| Route::At(Lease::take(Arc::clone(endpoint)))))
+    Ok(place(&now, tried).map_or(Route::Tried, Route::At))
+}
+
+/// A place at the least busy endpoint of `target` that is not in `tried`: of the revision whose turn it is, where one is on
+/// trial, and else of any. What was tried in vain is tried at the revision that runs. Where that has no endpoint, the other's.
+pub(super) fn place(target: &Target, tried: &[SocketAddr]) -> Option<Lease> {
+    let found = match &target.trial {
+        None => least_busy(&target.endpoints, tried, |_| true),
+        Some(trial) => {
+            let first = if tried.is_empty() { trial.turn() } else { Side::Stable };
+            let of =
+                |side| least_busy(&target.endpoints, tried, move |endpoint| trial.side(endpoint) == side);
+            let (first, second) = match first {
+                Side::Stable => (Side::Stable, Side::Canary),
+                Side::Canary => (Side::Canary, Side::Stable),
+            };
+            of(Some(first)).or_else(|| of(Some(second))).or_else(|| of(None))
+        }
+    };
+    found.map(|endpoint| target.lease(endpoint))
 }
 
 /// The model that was asked for as `asked`, as it is now.
@@ -75,10 +93,11 @@ pub(super) fn current(directory: &Directory, asked: &Arc<Target>) -> Result<Arc<
     Err(NoPlace::Changed(failure::overloaded("model_changed", message, AGAIN_SECONDS)))
 }
 
-/// Of equally busy ones each in its turn.
+/// Of equally busy ones that fit each in its turn.
 pub(super) fn least_busy<'a>(
     endpoints: &'a [Arc<Endpoint>],
     tried: &[SocketAddr],
+    fits: impl Fn(&Endpoint) -> bool,
 ) -> Option<&'a Arc<Endpoint>> {
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % endpoints.len().max(1);
     let (before, after) = endpoints.split_at_checked(turn)?;
@@ -86,7 +105,7 @@ pub(super) fn least_busy<'a>(
     after
         .iter()
         .chain(before)
-        .filter(|endpoint| !tried.contains(&endpoint.address))
+        .filter(|endpoint| !tried.contains(&endpoint.address) && fits(endpoint))
         .min_by_key(|endpoint| endpoint.in_flight())
 }
 
@@ -95,7 +114,7 @@ mod tests {
     use weighbridge_wire::canonical::FailureClass;
 
     use super::*;
-    use crate::directory::{Entry, World};
+    use crate::directory::{Entry, Split, World};
 
     fn entry(ports: &[u16]) -> Entry {
         Entry::sample("n", "m", ports)
@@ -123,6 +142,64 @@ mod tests {
         }
         drop(routes);
         assert!(target.endpoints.iter().all(|endpoint| endpoint.in_flight() == 0));
+    }
+
+    /// With the pods of two revisions and so much traffic to the second: ports from 1 are the one's that runs, from 11 the
+    /// other's, from 21 of neither.
+    fn split(ports: &[u16], traffic: u64) -> Entry {
+        let mut entry = entry(ports);
+        for endpoint in &mut entry.endpoints {
+            let revision = ["old", "new", "gone"][usize::from(endpoint.address.port() / 10)];
+            endpoint.name = format!("m-{revision}-rs-{}", endpoint.address.port());
+        }
+        let split = Split { stable: "old".into(), canary: "new".into(), traffic, key: None };
+        Entry { split: Some(split), ..entry }
+    }
+
+    fn ports(directory: &Directory, target: &Arc<Target>, tried: &[SocketAddr], count: usize) -> Vec<u16> {
+        (0..count).filter_map(|_| port(route(directory, target, tried))).collect()
+    }
+
+    #[test]
+    fn a_revision_on_trial_gets_its_share_and_falls_to_the_other_where_it_has_no_pod() {
+        let directory = Directory::from_entries(vec![split(&[1, 2, 11, 21], 10)]);
+        let target = Arc::clone(directory.snapshot().get("n/m").expect("known"));
+        let counted =
+            |ports: &[u16]| [1, 2, 11, 21].map(|port| ports.iter().filter(|at| **at == port).count());
+        let [one, two, canary, neither] = counted(&ports(&directory, &target, &[], 1000));
+        assert_eq!((one + two, canary, neither), (900, 100, 0));
+        assert!(one.abs_diff(two) <= 450, "{one} {two}");
+        // Neither revision loses a request for want of a pod.
+        for (there, all_at) in [(&[11, 21][..], 11), (&[1, 21], 1), (&[21], 21)] {
+            directory.replace(vec![split(there, 10)]);
+            assert_eq!(ports(&directory, &target, &[], 100), vec![all_at; 100]);
+        }
+        // Before its step, and once it is aborted, it gets nothing though its pods are ready; at the end it gets all.
+        for (traffic, all_at) in [(0, 1), (100, 11)] {
+            directory.replace(vec![split(&[1, 11, 21], traffic)]);
+            assert_eq!(ports(&directory, &target, &[], 100), vec![all_at; 100]);
+        }
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_at_the_revision_that_runs() {
+        let directory = Directory::from_entries(vec![split(&[1, 11, 12], 99)]);
+        let target = Arc::clone(directory.snapshot().get("n/m").expect("known"));
+        let [stable, canary] = [1, 11].map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
+        assert_eq!(ports(&directory, &target, &[canary], 10), vec![1; 10]);
+        assert_eq!(ports(&directory, &target, &[canary, stable], 10), vec![12; 10]);
+    }
+
+    #[test]
+    fn turns_and_counts_go_on_over_states_of_the_directory() {
+        let directory = Directory::from_entries(vec![split(&[1, 11], 50)]);
+        let target = Arc::clone(directory.snapshot().get("n/m").expect("known"));
+        let mut all = Vec::new();
+        for round in 0..100_u16 {
+            directory.replace(vec![split(&[1, 2 + round % 2, 11], 50)]);
+            all.extend(ports(&directory, &target, &[], 1));
+        }
+        assert_eq!(all.iter().filter(|port| **port == 11).count(), 50);
     }
 
     #[test]

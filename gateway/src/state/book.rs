@@ -11,6 +11,8 @@ use crate::directory::{Deployment, Snapshot, Target, World};
 
 /// Names of models and pods in one state, so that no answer is large: about 300 KB.
 const MOST_NAMES: usize = 4000;
+/// What a trial takes of that: of two revisions as many buckets as can be filled.
+const TRIAL: usize = 100;
 /// Models that are gone and are remembered as such. Beyond them, who was away for long is told everything again.
 const MOST_GONE: usize = 4096;
 /// Versions begin anywhere, so that who knows a version of an earlier process is told everything; and small enough that JSON
@@ -87,7 +89,7 @@ impl Book {
             last = *version;
             match snapshot.get(&canonical(model)) {
                 Some(target) => {
-                    names += 1 + target.endpoints.len();
+                    names += 1 + target.endpoints.len() + if target.trial.is_some() { TRIAL } else { 0 };
                     state.models.push(routes(target));
                 }
                 // Who knows of nothing knows that it is not there.
@@ -147,6 +149,10 @@ fn pods(target: &Target) -> Vec<&str> {
 fn print(target: &Target) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&target.seen, target.world.as_str(), pods(target)).hash(&mut hasher);
+    if let Some(told) = target.trial.as_ref().and_then(|trial| trial.told()) {
+        let key = &told.figures.key;
+        (&key.canary, &key.stable, key.step, key.begun_at.0, told.times).hash(&mut hasher);
+    }
     hasher.finish()
 }
 
@@ -162,6 +168,7 @@ fn routes(target: &Target) -> ModelRoutes {
             World::Closed => crds::World::External,
         },
         pods: pods(target).into_iter().map(str::to_owned).collect(),
+        trial: target.trial.as_ref().and_then(|trial| trial.told()).map(|told| (*told.figures).clone()),
     }
 }
 

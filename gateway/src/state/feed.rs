@@ -23,6 +23,9 @@ const WAITING: usize = 16;
 /// news here.
 const LOOKS_APART: Duration = Duration::from_millis(50);
 
+/// The same while a revision is on trial and what it does is measured.
+const MEASURES_APART: Duration = Duration::from_secs(1);
+
 /// What is told of a directory.
 pub(super) struct Feed {
     directory: Directory,
@@ -78,8 +81,12 @@ impl Feed {
     async fn news(&self, after: Option<u64>) {
         let mut changes = self.directory.changes();
         while !self.directory.is_synced() || !self.has_news(after) {
-            changes.next().await;
-            tokio::time::sleep(LOOKS_APART).await;
+            let measured = self.directory.snapshot().is_measured();
+            tokio::select! {
+                () = changes.next() => tokio::time::sleep(LOOKS_APART).await,
+                // What is measured changes with requests, of which the directory knows nothing.
+                () = tokio::time::sleep(MEASURES_APART), if measured => {}
+            }
         }
     }
 
@@ -94,7 +101,7 @@ impl Feed {
         let now = self.directory.kept_snapshot();
         let Taken { book, last } = &mut *taken;
         let present = Arc::downgrade(&now);
-        if !last.ptr_eq(&present) {
+        if !last.ptr_eq(&present) || now.is_measured() {
             book.take(&now);
             *last = present;
         }

@@ -1,11 +1,12 @@
 use serde_json::{Map, Value};
+use weighbridge_crds::GROUP;
 
 use crate::quantity;
 
 /// Paths at which `observed` does not say what `desired` says.
 ///
 /// Guarantees: empty whenever server-side apply of `desired` would change nothing. What others own beside
-/// us is not looked at: further keys of a map, further items of a keyed list, defaults of the server. A list without keys
+/// us is not looked at: further keys of a map (but for annotations of our own group), further items of a keyed list, defaults of the server. A list without keys
 /// is owned whole, with all that is in its items.
 pub fn differences(desired: &Value, observed: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -48,6 +49,10 @@ fn compare_fields(
     let inner = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     for (name, value) in wanted {
         compare(&inner(name), value, seen.get(name).unwrap_or(&Value::Null), whole, found);
+    }
+    if path == "metadata.annotations" {
+        let more = seen.keys().filter(|name| is_ours(name) && !wanted.contains_key(*name));
+        found.extend(more.map(|name| inner(name)));
     }
     if whole {
         let more = seen.iter().filter(|(name, value)| !wanted.contains_key(*name) && !is_empty(value));
@@ -109,6 +114,11 @@ fn is_atomic_map(path: &str) -> bool {
     matches!(field, "selector" | "nodeSelector" | "podSelector" | "namespaceSelector") || in_selector
 }
 
+/// An annotation that nobody but us has to do with.
+fn is_ours(annotation: &str) -> bool {
+    annotation.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/'))
+}
+
 fn in_quantities(path: &str) -> bool {
     path.contains("resources.requests.") || path.contains("resources.limits.") || path.ends_with("sizeLimit")
 }
@@ -148,6 +158,19 @@ mod tests {
             "ports": [{"port": 443, "protocol": "TCP"}]}]}});
         assert_eq!(differences(&desired, &narrowed), ["spec.egress[0].to"]);
         assert_eq!(differences(&desired, &rule(serde_json::Value::Null)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_annotation_of_ours_that_is_not_asked_for_any_more_is_drift_and_of_others_none() {
+        let of = |annotations: serde_json::Value| json!({"metadata": {"annotations": annotations}});
+        let desired = of(json!({"serving.weighbridge.dev/made-from": "x"}));
+        let mut seen = json!({"serving.weighbridge.dev/made-from": "x", "theirs.example.com/canary-of": "r"});
+        assert_eq!(differences(&desired, &of(seen.clone())), Vec::<String>::new());
+        seen["serving.weighbridge.dev/canary-of"] = json!("r");
+        assert_eq!(
+            differences(&desired, &of(seen)),
+            ["metadata.annotations.serving.weighbridge.dev/canary-of"]
+        );
     }
 
     #[test]

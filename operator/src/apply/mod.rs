@@ -158,7 +158,9 @@ pub async fn model(
     observed: &ObservedModel,
     changes: &mut Vec<Change>,
 ) -> Result<ModelChildren<Applied>, ApplyError> {
-    let mut pass = Pass::<ModelDeployment>::new(means, owner);
+    // Which revision is on trial, and how far, is in the status.
+    let leans = plan.rollout.is_some() || observed.rollout.is_some();
+    let mut pass = Pass::<ModelDeployment>::new(means, owner).leaning_on_status(leans);
     let result = model_in(&mut pass, plan, observed).await;
     changes.append(&mut pass.changes);
     result
@@ -169,9 +171,19 @@ async fn model_in(
     plan: &ModelPlan,
     observed: &ObservedModel,
 ) -> Result<ModelChildren<Applied>, ApplyError> {
-    let ModelPlan { children, records, removals, revision: _, waiting: _, inspection, waits: _, decisions } =
-        plan;
-    let ModelChildren { deployment, service, state: _ } = children;
+    let ModelPlan {
+        children,
+        records,
+        removals,
+        revision: _,
+        waiting: _,
+        inspection,
+        waits: _,
+        rollout: _,
+        due: _,
+        decisions,
+    } = plan;
+    let ModelChildren { deployment, stable, service, state: _ } = children;
     let why = decisions.first().map(|decision| decision.why.as_str()).unwrap_or_default();
     // The address first: a pod that is ready early is then found at once.
     let service = match service {
@@ -182,6 +194,13 @@ async fn model_in(
     };
     let deployment = match deployment {
         Some(wanted) => Some(pass.ensure(wanted, &observed.deployments, why).await?),
+        None => None,
+    };
+    let stable = match stable {
+        Some(wanted) => {
+            let why = "it runs while another revision is on trial";
+            Some(pass.ensure(wanted, &observed.deployments, why).await?)
+        }
         None => None,
     };
     for record in records {
@@ -196,7 +215,7 @@ async fn model_in(
         // Boxed like the slow half of `ensure`: a large future, seldom needed.
         Box::pin(pass.remove(removal)).await?;
     }
-    Ok(ModelChildren { deployment, service, state: PhantomData })
+    Ok(ModelChildren { deployment, stable, service, state: PhantomData })
 }
 
 /// Carries out an ExternalProvider's plan. What it wrote it adds to `changes`, also before an error.

@@ -56,6 +56,8 @@ pub struct Pass<'a, P> {
     means: &'a Means,
     owner: &'a Owner,
     parent: Api<PartialObjectMeta<P>>,
+    /// Whether its status must be as it was seen too, and not the spec alone.
+    exact: bool,
     confirmed: bool,
     /// What was written, in order.
     pub changes: Vec<Change>,
@@ -68,7 +70,12 @@ where
     /// A pass that has written nothing.
     pub fn new(means: &'a Means, owner: &'a Owner) -> Self {
         let parent = Api::namespaced(means.client.clone(), owner.namespace());
-        Pass { means, owner, parent, confirmed: false, changes: Vec::new() }
+        Pass { means, owner, parent, exact: false, confirmed: false, changes: Vec::new() }
+    }
+
+    /// The same, of a plan that leans on the status where `exact`.
+    pub fn leaning_on_status(self, exact: bool) -> Self {
+        Pass { exact, ..self }
     }
 
     /// Makes `desired` so, and returns the server's view of it. Writes nothing where `observed` is so already.
@@ -285,7 +292,7 @@ where
         Ok(self.means.caller.write("apply", &K::kind(&()), api.patch(name, &parameters, &body)).await?)
     }
 
-    /// The cached parent must be the one on the server: a decision on an old spec is never written.
+    /// The cached parent must be the one on the server: a decision on an old spec is never written, nor one on an old status.
     async fn parent_is_current(&self) -> Result<bool, CallError> {
         if self.confirmed {
             return Ok(true);
@@ -295,6 +302,7 @@ where
             let meta = &live.metadata;
             meta.uid.as_deref() == Some(self.owner.uid())
                 && meta.generation == Some(self.owner.generation())
+                && (!self.exact || meta.resource_version.as_deref() == self.owner.version())
                 && meta.deletion_timestamp.is_none()
         }))
     }

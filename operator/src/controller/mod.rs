@@ -24,6 +24,7 @@ pub use run::run;
 
 use crate::apply::{CALL_TIMEOUT, Means};
 use crate::certificates::Issuer;
+use crate::clock::Clock;
 use crate::dereference::Secrets;
 use crate::engines::Engines;
 use crate::gateways::Gateways;
@@ -63,6 +64,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// How often the status of a model that starts is written.
     pub paces: Paces,
+    /// What time it is.
+    pub clock: Clock,
     /// What signs certificates, once it is known.
     pub issuer: watch::Receiver<Option<Arc<Issuer>>>,
 }
@@ -88,8 +91,8 @@ const RESYNC: Duration = Duration::from_secs(600);
 /// Between two looks at a certificate that is nearly due.
 const LEAST_WAIT: Duration = Duration::from_secs(2);
 
-/// What comes after a reconcile that went through, of an object whose certificate is `due`, and whose status has waited for
-/// `later`.
+/// What comes after a reconcile that went through, of an object whose certificate is `due`, and which is to be looked at again
+/// `later`: a status waits, or a step of a trial has its end.
 fn next(
     context: &Context,
     owner: &Owner,

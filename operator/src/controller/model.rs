@@ -32,15 +32,17 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     let owner = Owner::of(&*model).map_err(ReconcileError::Identify)?;
 
     let Context { stores, secrets, proxies, gateways, .. } = context;
-    let found = dereference::model(&model, stores, secrets, proxies, gateways)
+    let mut found = dereference::model(&model, stores, secrets, proxies, gateways)
         .await
         .map_err(ReconcileError::Dereference)?;
+    found.observed.now = context.clock.now();
     let judged = validate::model(&model, &found.references, Place::Cluster);
     let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
     let (wanted, mut changes) = (Wanted::engines(&owner), Vec::new());
     let seen_to =
         certificate::see_to::<ModelDeployment>(context, &owner, certificate, wanted, &mut changes).await;
     let (due, unmended) = certificate::told(seen_to)?;
+    let mut step_ends = None;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) => {
             // Taking out of service needs nothing of what the spec can't give.
@@ -56,6 +58,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
         Ok(valid) => {
             let plan = plan::model(&valid, &found.observed, &context.images);
             let applied = apply::model(&context.means, &owner, &plan, &found.observed, &mut changes).await;
+            step_ends = plan.due;
             applied.map(|children| match plan.waits {
                 Some(waits) => ModelOutcome::Refused(waits),
                 None => ModelOutcome::Applied {
@@ -63,6 +66,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
                     model: Box::new(valid),
                     children: Box::new(children),
                     revision: plan.revision,
+                    rollout: plan.rollout,
                     waiting: plan.waiting,
                 },
             })
@@ -78,6 +82,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
         ModelOutcome::Refused(refusal) => Some(refusal),
         ModelOutcome::Applied { .. } => None,
     };
+    let later = step_ends.map(|end| context.clock.until(end)).into_iter().chain(later).min();
     Ok(next(context, &owner, refusal, due, later))
 }
 
@@ -112,9 +117,10 @@ async fn update_status(
     if let Some(later) = context.paces.wait(owner.uid(), model.status.as_ref(), &wanted) {
         return Ok(Some(later));
     }
-    let change = status::write_model(&context.means, model, &wanted).await.map_err(ReconcileError::Status)?;
-    if let Some(change) = change {
-        context.means.events.ready(owner, &change).await;
+    let changes =
+        status::write_model(&context.means, model, &wanted).await.map_err(ReconcileError::Status)?;
+    for change in &changes {
+        context.means.events.ready(owner, change).await;
     }
     Ok(None)
 }

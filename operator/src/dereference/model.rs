@@ -1,6 +1,7 @@
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use weighbridge_crds::{ModelDeployment, World, labels};
+use weighbridge_crds::{ModelDeployment, Promotion, RolloutStatus, World, labels};
 
 use super::inspection::{inspections, is_inspection};
 use super::{Certificate, SecretError, Secrets};
@@ -66,6 +67,8 @@ pub async fn model(
     let (inspections, read) = inspections(&model.name_any(), &looking);
     let recorded = model.status.as_ref().and_then(|status| status.model.as_ref());
     let known = recorded.cloned().into_iter().chain(read).collect();
+    let heard = gateways.heard(&namespace, &model.name_any());
+    let rollout = model.status.as_ref().and_then(|status| status.rollout.clone());
     Ok(Model {
         references: ModelReferences {
             profile,
@@ -85,8 +88,12 @@ pub async fn model(
                 .as_ref()
                 .and_then(|provider| provider.uid())
                 .map_or_else(Vec::new, |uid| stores.pods.of(&uid)),
-            gateways: gateways.heard(&namespace, &model.name_any()),
+            measured: heard.measured(&uid, rollout.as_ref().and_then(RolloutStatus::key).as_ref()),
+            gateways: heard,
             recorded: recorded.map(|known| labels::inspection_pod(&model.name_any(), &known.inspection)),
+            rollout,
+            promotion: model.annotations().get(labels::PROMOTE).and_then(|said| Promotion::of(said)),
+            now: Timestamp::UNIX_EPOCH,
         },
         certificate,
         provider: provider.map(|provider| ProviderSeen {

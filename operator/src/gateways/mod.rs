@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use weighbridge_crds::{RevisionFigures, TrialFigures, TrialKey};
 
 use self::ask::{Said, Subscription};
 use self::routes::Book;
@@ -68,6 +69,49 @@ pub enum Seen {
 impl Default for Seen {
     fn default() -> Self {
         Self::Ready(Vec::new())
+    }
+}
+
+impl Seen {
+    /// What the ready gateways have measured of the model with this UID, in the step of `key`, all together. One that does not
+    /// answer has measured nothing that anybody knows of.
+    pub fn measured(&self, uid: &str, key: Option<&TrialKey>) -> Measured {
+        let Some(key) = key else { return Measured::Known(None) };
+        let Seen::Ready(gateways) = self else { return Measured::NotYet };
+        let mut sum = None;
+        for Gateway { name: _, word } in gateways {
+            match word {
+                Word::NotYet => return Measured::NotYet,
+                Word::Lost | Word::Unknown => {}
+                Word::Routes(routes) => {
+                    let trial = routes.trial.as_ref().filter(|_| routes.is_of(uid));
+                    if let Some(trial) = trial.filter(|trial| trial.key == *key) {
+                        let none = || TrialFigures {
+                            key: key.clone(),
+                            stable_figures: RevisionFigures::default(),
+                            canary_figures: RevisionFigures::default(),
+                        };
+                        sum.get_or_insert_with(none).add(trial);
+                    }
+                }
+            }
+        }
+        Measured::Known(sum)
+    }
+}
+
+/// What is known of a step of a trial.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Measured {
+    /// Not every gateway was heard yet.
+    NotYet,
+    /// What those that are heard have measured; none where none of them has.
+    Known(Option<TrialFigures>),
+}
+
+impl Default for Measured {
+    fn default() -> Self {
+        Self::Known(None)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use weighbridge_crds::{GatewayState, GoneModel, ModelRoutes, World};
+use weighbridge_crds::{GatewayState, GoneModel, ModelRoutes, TrialFigures, World};
 
 use super::Whose;
 
@@ -16,6 +16,8 @@ pub struct Routes {
     pub generation: i64,
     /// The world that it calls.
     pub world: World,
+    /// What it has measured of a revision on trial.
+    pub trial: Option<Arc<TrialFigures>>,
     uid: u64,
     pods: Arc<[u64]>,
 }
@@ -23,9 +25,10 @@ pub struct Routes {
 impl Routes {
     /// Of what a gateway said.
     pub fn of(said: &ModelRoutes) -> Self {
-        let ModelRoutes { namespace: _, name: _, uid, generation, world, pods } = said;
+        let ModelRoutes { namespace: _, name: _, uid, generation, world, pods, trial } = said;
         let pods = pods.iter().map(|pod| number(pod)).collect();
-        Self { generation: *generation, world: *world, uid: number(uid), pods }
+        let trial = trial.clone().map(Arc::new);
+        Self { generation: *generation, world: *world, trial, uid: number(uid), pods }
     }
 
     /// Whether it is of the model with this UID, and not of one that had its name before.
@@ -109,6 +112,7 @@ mod tests {
             generation,
             world: World::OpenWeights,
             pods: pods.iter().map(|pod| (*pod).to_owned()).collect(),
+            trial: None,
         }
     }
 

@@ -47,7 +47,15 @@ fn ready(names: &[&str]) -> BTreeMap<String, SocketAddr> {
 
 fn routes(name: &str, generation: i64) -> ModelRoutes {
     let (namespace, name, uid) = ("n".to_owned(), name.to_owned(), "u".to_owned());
-    ModelRoutes { namespace, name, uid, generation, world: World::OpenWeights, pods: vec!["p".to_owned()] }
+    ModelRoutes {
+        namespace,
+        name,
+        uid,
+        generation,
+        world: World::OpenWeights,
+        pods: vec!["p".to_owned()],
+        trial: None,
+    }
 }
 
 fn state(models: &[(&str, i64)], gone: &[&str]) -> GatewayState {

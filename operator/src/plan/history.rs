@@ -48,6 +48,8 @@ pub(super) fn history(
     let others = observed.deployments.iter().filter(|old| deployment != Some(&*old.name_any()));
     let past: Vec<_> = others
         .filter(|old| old.annotations().get(labels::MADE_FROM).map(String::as_str) != made_from)
+        // What was only on trial never ran.
+        .filter(|old| !old.annotations().contains_key(labels::CANARY_OF))
         .collect();
     let there: BTreeSet<String> = observed.history.iter().map(|record| record.name_any()).collect();
     let new = past.iter().filter(|old| !there.contains(&old.name_any()));

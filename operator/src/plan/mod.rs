@@ -6,6 +6,7 @@
 
 mod added;
 mod bounds;
+mod canary;
 pub mod certificate;
 mod engine_pod;
 mod history;
@@ -22,6 +23,7 @@ pub mod restricted;
 mod revision;
 mod rollout;
 mod service;
+mod trial;
 
 use std::marker::PhantomData;
 
@@ -32,6 +34,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use crate::validate::ProfileSeen;
 
 pub use bounds::{Bounds, DEFAULT_BODY_BYTES};
+pub use canary::{Judged, Verdict, judge, set_aside};
 pub use engine_pod::of_gpus;
 pub use images::{Images, PullPolicy};
 pub use inspection::{Inspection, InspectionState};
@@ -68,8 +71,10 @@ pub enum Applied {}
 /// Children of a ModelDeployment. Both are absent where a closed API answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelChildren<State> {
-    /// Pods of the current revision; absent too while it waits for those of an old one to go.
+    /// Pods of the current revision; absent too while it waits for those of an old one to go, and where its trial was aborted.
     pub deployment: Option<Deployment>,
+    /// Pods of the revision that runs, while the current one is on trial beside it.
+    pub stable: Option<Deployment>,
     /// The address in front of the pods of every revision.
     pub service: Option<Service>,
     pub(crate) state: PhantomData<State>,

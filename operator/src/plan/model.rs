@@ -2,20 +2,23 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use weighbridge_crds::condition::Reason;
-use weighbridge_crds::{OutOfService, World, labels};
+use weighbridge_crds::{OutOfService, Promotion, RolloutPhase, RolloutStatus, World, labels};
 
+use super::canary::withdrawn;
 use super::history::{Asked, History, history};
 use super::rollout::{OldPods, Rollout, rollout};
+use super::trial::{Shape, Trial};
 use super::{
     ChildKind, Decision, Guard, Images, Inspection, InspectionState, ModelChildren, Prepared, Removal,
     Revision, engine_pod, inspection, names, service::service,
 };
-use crate::gateways::Seen;
+use crate::gateways::{Measured, Seen};
 use crate::owner::Owner;
 use crate::validate::{Closed, Fitting, Open, Refusal, Served, ValidatedModel};
 
@@ -42,6 +45,14 @@ pub struct ObservedModel {
     pub proxies: Vec<Arc<Pod>>,
     /// What gateways say of it.
     pub gateways: Seen,
+    /// The trial that gateways were told of.
+    pub rollout: Option<RolloutStatus>,
+    /// What a person has said of a trial.
+    pub promotion: Option<Promotion>,
+    /// What gateways have measured of it.
+    pub measured: Measured,
+    /// What time it is: a step of a trial has an end.
+    pub now: Timestamp,
 }
 
 /// What should exist for a ModelDeployment, what should go, and why.
@@ -53,7 +64,8 @@ pub struct ModelPlan {
     pub records: Vec<ControllerRevision>,
     /// What should go.
     pub removals: Vec<Removal>,
-    /// Revision of the engine's pods; none where a closed API answers, or none may be made yet.
+    /// Revision of the engine's pods: of those that run, while another is on trial; none where a closed API answers, or none may
+    /// be made yet.
     pub revision: Option<Revision>,
     /// What must be gone before the engine's pods are made.
     pub waiting: Option<OldPods>,
@@ -61,6 +73,10 @@ pub struct ModelPlan {
     pub inspection: Option<Pod>,
     /// Why the engine's pods are not planned yet.
     pub waits: Option<Refusal>,
+    /// The trial of a revision, as the status is to say it.
+    pub rollout: Option<RolloutStatus>,
+    /// When time alone brings something.
+    pub due: Option<Timestamp>,
     /// Each decision with its reason.
     pub decisions: Vec<Decision>,
 }
@@ -68,7 +84,8 @@ pub struct ModelPlan {
 /// Decides what should exist for `model`.
 ///
 /// Guarantees: by Surge an old revision that answers stays until the new one has all of its pods ready; one that
-/// does not answer goes at once, so that nothing waits for what is to be replaced. By Replace it goes first.
+/// does not answer goes at once, so that nothing waits for what is to be replaced. By Replace it goes first. By Canary it keeps
+/// all of its pods until the new one has passed its trial, and goes as by Surge.
 pub fn model(model: &ValidatedModel, observed: &ObservedModel, images: &Images) -> ModelPlan {
     match &model.served {
         Served::Open(open) => open_weights(model, open, observed, images),
@@ -100,7 +117,7 @@ pub fn refused(observed: &ObservedModel) -> ModelPlan {
 
 /// A plan of nothing.
 fn empty(decisions: Vec<Decision>) -> ModelPlan {
-    let children = ModelChildren { deployment: None, service: None, state: PhantomData };
+    let children = ModelChildren { deployment: None, stable: None, service: None, state: PhantomData };
     ModelPlan {
         children,
         records: Vec::new(),
@@ -109,6 +126,8 @@ fn empty(decisions: Vec<Decision>) -> ModelPlan {
         waiting: None,
         inspection: None,
         waits: None,
+        rollout: None,
+        due: None,
         decisions,
     }
 }
@@ -151,19 +170,28 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         format!("Service {service_name}"),
         "gateways find the ready pods of every revision through it",
     ));
-    let Rollout { mut removals, waiting } =
+    let Rollout { mut removals, waiting, trial } =
         rollout(model, open, (&name, &revision), observed, &mut decisions);
     removals.extend(strangers(&observed.services, &service_name));
-    let may_come = waiting.is_none();
+    let Trial { status, due, shape } = trial.unwrap_or_default();
+    let shape = shape.unwrap_or_else(|| Shape {
+        stable: None,
+        running: revision.to_string(),
+        pods: waiting.is_none().then_some(replicas),
+        canary_of: None,
+    });
+    let Shape { stable, running, pods, canary_of } = shape;
     // The record of what is not made again yet stays: another one may be asked for meanwhile.
-    let asked = Asked { deployment: Some(&name), may_come, made_from: made_from.as_deref() };
+    let asked = Asked { deployment: Some(&name), may_come: pods.is_some(), made_from: made_from.as_deref() };
     let History { records, removals: forgotten } = history(owner, &asked, observed, &mut decisions);
     removals.extend(forgotten);
     removals.extend(inspection::done(observed, |found| Some(&found.name) == read.as_ref()));
+    let annotations = [(labels::MADE_FROM, made_from.clone()), (labels::CANARY_OF, canary_of)];
     ModelPlan {
         children: ModelChildren {
-            deployment: may_come
-                .then(|| deployment(owner, name, replicas, template, &revision, made_from.as_deref())),
+            deployment: pods
+                .map(|replicas| deployment(owner, name, replicas, template, &revision, annotations)),
+            stable,
             service: Some(service(
                 owner,
                 service_name,
@@ -174,10 +202,12 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         },
         records,
         removals,
-        revision: may_come.then_some(revision),
+        revision: waiting.is_none().then(|| Revision::named(running)),
         waiting,
         inspection: None,
         waits: None,
+        rollout: status,
+        due,
         decisions,
     }
 }
@@ -212,7 +242,7 @@ fn deployment(
     replicas: i32,
     mut template: PodTemplateSpec,
     revision: &Revision,
-    made_from: Option<&str>,
+    annotations: [(&str, Option<String>); 2],
 ) -> Deployment {
     let mut labels = names::model_labels(owner);
     labels.insert(labels::REVISION.to_owned(), revision.to_string());
@@ -220,8 +250,8 @@ fn deployment(
     selector.insert(labels::REVISION.to_owned(), revision.to_string());
     template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels.clone());
     let mut metadata = names::child(owner, name, labels);
-    metadata.annotations =
-        made_from.map(|part| BTreeMap::from([(labels::MADE_FROM.to_owned(), part.to_owned())]));
+    let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    metadata.annotations = Some(annotations.collect::<BTreeMap<_, _>>()).filter(|all| !all.is_empty());
     Deployment {
         metadata,
         spec: Some(DeploymentSpec {
@@ -290,7 +320,13 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
         decisions.push(Decision::new(format!("engine pods of {} stay for now", owner.name()), why));
     }
     removals.extend(inspection::done(observed, |_| false));
-    ModelPlan { removals, records, ..empty(decisions) }
+    ModelPlan { removals, records, rollout: swapped(observed), ..empty(decisions) }
+}
+
+/// What becomes of a trial where a closed API is asked for. Until that answers, the revision that runs does alone.
+fn swapped(observed: &ObservedModel) -> Option<RolloutStatus> {
+    let trial = observed.rollout.clone().filter(|_| !observed.deployments.is_empty())?;
+    if trial.phase == RolloutPhase::Aborted { Some(trial) } else { Some(withdrawn(&trial)) }
 }
 
 /// Services of ours under a name that is not planned any more.

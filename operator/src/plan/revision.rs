@@ -26,6 +26,11 @@ impl Revision {
         Revision(hex)
     }
 
+    /// The revision of these ten characters.
+    pub(super) fn named(hex: String) -> Self {
+        Revision(hex)
+    }
+
     /// The ten characters.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -5,11 +5,12 @@ use std::fmt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use weighbridge_crds::{RolloutStrategy, labels};
+use weighbridge_crds::labels;
 
 use super::model::{pods, removal};
+use super::trial::{Trial, trial};
 use super::{ChildKind, Decision, Guard, ObservedModel, Removal, Revision, answers, has_ready};
-use crate::validate::{Open, ValidatedModel};
+use crate::validate::{Open, Strategy, ValidatedModel};
 
 /// Old pods that are named; with more, their number says enough.
 const NAMED: usize = 3;
@@ -20,6 +21,8 @@ pub(super) struct Rollout {
     pub removals: Vec<Removal>,
     /// What must be gone before the current revision is made.
     pub waiting: Option<OldPods>,
+    /// The trial of the current revision beside another.
+    pub trial: Option<Trial>,
 }
 
 /// Pods of old revisions that hold what the current one is to have; never none.
@@ -43,7 +46,8 @@ fn pods_of(count: usize) -> String {
 /// What becomes of all that is not `revision`, whose Deployment is called `current`.
 ///
 /// Guarantees: by Surge, an old revision that answers stays until the current one has all of its pods ready. By Replace the
-/// current one is not made before every pod of the old ones is gone, and the old ones go whatever they answer.
+/// current one is not made before every pod of the old ones is gone, and the old ones go whatever they answer. By Canary one
+/// that answers stays whole until the current one has passed its trial; where none does, it is as by Surge.
 pub(super) fn rollout(
     model: &ValidatedModel,
     open: &Open,
@@ -51,14 +55,16 @@ pub(super) fn rollout(
     observed: &ObservedModel,
     decisions: &mut Vec<Decision>,
 ) -> Rollout {
-    let old = observed.deployments.iter().filter(|old| old.name_any() != current);
-    match model.strategy {
-        RolloutStrategy::Surge => {
-            let replicas = model.replicas;
-            let removals = old.filter_map(|old| superseded(old, current, replicas, observed, decisions));
-            Rollout { removals: removals.collect(), waiting: None }
-        }
-        RolloutStrategy::Replace => {
+    match &model.strategy {
+        Strategy::Surge => surge(model, current, observed, decisions),
+        Strategy::Canary(canary) => match trial(model, canary, (current, revision), observed, decisions) {
+            (trial @ Trial { shape: None, .. }, _) => {
+                Rollout { trial: Some(trial), ..surge(model, current, observed, decisions) }
+            }
+            (trial, removals) => Rollout { removals, waiting: None, trial: Some(trial) },
+        },
+        Strategy::Replace => {
+            let old = observed.deployments.iter().filter(|old| old.name_any() != current);
             let removals = old.filter_map(|old| replaced(old, current, open, decisions)).collect();
             let made = observed.deployments.iter().any(|deployment| deployment.name_any() == current);
             // What is made already is not unmade.
@@ -69,9 +75,20 @@ pub(super) fn rollout(
                     waiting.to_string(),
                 ));
             }
-            Rollout { removals, waiting }
+            Rollout { removals, waiting, trial: None }
         }
     }
+}
+
+fn surge(
+    model: &ValidatedModel,
+    current: &str,
+    observed: &ObservedModel,
+    decisions: &mut Vec<Decision>,
+) -> Rollout {
+    let old = observed.deployments.iter().filter(|old| old.name_any() != current);
+    let removals = old.filter_map(|old| superseded(old, current, model.replicas, observed, decisions));
+    Rollout { removals: removals.collect(), waiting: None, trial: None }
 }
 
 /// Whether and why the Deployment of an old revision goes, where the new one comes first.

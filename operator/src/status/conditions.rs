@@ -4,7 +4,7 @@ use weighbridge_crds::ExternalProvider;
 use weighbridge_crds::condition::{self, Reason};
 
 /// Conditions that the operator writes, in their order. Others' conditions are left alone.
-pub const OURS: [&str; 13] = [
+pub const OURS: [&str; 14] = [
     condition::ACCEPTED,
     condition::SCHEDULED,
     condition::ENGINE_READY,
@@ -14,6 +14,7 @@ pub const OURS: [&str; 13] = [
     condition::MODELS_CURRENT,
     condition::RESIDENCY_KEPT,
     condition::ACTIVE,
+    condition::ROLLED_OUT,
     condition::HEALTHY,
     condition::MODELS_FOUND,
     condition::KEYS_CURRENT,

@@ -10,6 +10,7 @@ mod model;
 mod pace;
 mod pods;
 mod provider;
+mod rollout;
 mod routable;
 mod start;
 #[cfg(test)]

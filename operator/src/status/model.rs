@@ -7,16 +7,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use weighbridge_crds::condition::{self, Reason};
 use weighbridge_crds::{
     ExternalProvider, InspectedModel, ModelDeployment, ModelDeploymentStatus, OutOfService, PastRevision,
-    StartPhase, World, labels, newest_first,
+    RolloutPhase, RolloutStatus, StartPhase, World, labels, newest_first,
 };
 
 use super::conditions::{Says, Truth, current, is_ready, merge, ours};
 use super::pods::{PodsView, answering};
+use super::rollout::{rolled_out, running, running_source};
 use super::routable::{Told, Wanted, routable, since};
-use super::start;
 use super::upstream::{BEYOND_THE_PROXY, Listed, standing};
+use super::{rollout, start};
 use crate::engines::Said;
-use crate::plan::{Applied, ModelChildren, ObservedModel, OldPods, Revision, of_gpus};
+use crate::plan::{Applied, ModelChildren, ObservedModel, OldPods, Revision, of_gpus, set_aside};
 use crate::proxies::Heard;
 use crate::validate::{Closed, Fitting, Open, Refusal, Served, ValidatedModel};
 
@@ -30,8 +31,10 @@ pub enum ModelOutcome {
         model: Box<ValidatedModel>,
         /// What the server echoed.
         children: Box<ModelChildren<Applied>>,
-        /// Revision of the engine's pods.
+        /// Revision of the engine's pods; of those that run, while another is on trial.
         revision: Option<Revision>,
+        /// The trial.
+        rollout: Option<RolloutStatus>,
         /// What must be gone before its pods are made.
         waiting: Option<OldPods>,
         /// What the engine of each pod says of its start, by the pod's name.
@@ -69,15 +72,16 @@ pub fn model(
     let pods = &observed.pods[..];
     let old = model.status.clone().unwrap_or_default();
     let generation = model.metadata.generation.unwrap_or_default();
-    let (mut says, revision, served, phases) = match outcome {
+    let (mut says, revision, served, phases, rollout) = match outcome {
         // What was served before is still there: a spec that can't be served takes nothing down.
         ModelOutcome::Refused(refusal) => (
-            refused(refusal, model.spec.suspend),
+            refused(refusal, model.spec.suspend, &old),
             old.revision.clone(),
             old.served.clone(),
             old.phases.clone(),
+            old.rollout.as_ref().map(set_aside),
         ),
-        ModelOutcome::Applied { model: valid, children, revision, waiting, said } => {
+        ModelOutcome::Applied { model: valid, children, revision, rollout, waiting, said } => {
             let revision = revision.as_ref().map(ToString::to_string);
             let view = PodsView::new(pods, revision.as_deref());
             let (world, can_answer) = match &valid.served {
@@ -99,7 +103,10 @@ pub fn model(
             let (says, phases) = match &valid.served {
                 Served::Open(open) => {
                     let so_far = SoFar { children, waiting: waiting.as_ref(), view: &view, said };
-                    let says = open_says(valid, open, &so_far, is_routable, &old.conditions);
+                    let mut says = open_says(valid, open, &so_far, is_routable, &old.conditions);
+                    // Ready is the last.
+                    let place = says.len().saturating_sub(1);
+                    says.splice(place..place, rolled_out(valid, rollout.as_ref(), pods));
                     let routable = since(&says, &old.conditions, now);
                     let phases = start_phases(&view, said, &old, revision.as_deref(), routable);
                     (says, phases)
@@ -111,7 +118,14 @@ pub fn model(
                     (says, Vec::new())
                 }
             };
-            (says, revision, model.spec.served(before.unwrap_or(world)), phases)
+            let mut served = model.spec.served(before.unwrap_or(world));
+            if let Some(served) = &mut served
+                && served.world() == Some(World::OpenWeights)
+                && let Some(source) = running_source(children, revision.as_deref())
+            {
+                served.model = source;
+            }
+            (says, revision, served, phases, rollout.clone())
         }
     };
     let still = |served: &&weighbridge_crds::Served| served.world() == model.world_before();
@@ -129,7 +143,8 @@ pub fn model(
         revision: revision.clone(),
         served,
         phases,
-        history: history(observed, revision.as_deref()),
+        history: history(observed, asked(revision.as_deref(), rollout.as_ref())),
+        rollout,
         model: inspected(outcome, known),
     }
 }
@@ -149,6 +164,11 @@ fn inspected(outcome: &ModelOutcome, known: &[InspectedModel]) -> Option<Inspect
             Served::Closed(_) => None,
         },
     }
+}
+
+/// The revision that the spec asks for: not the one that runs, while another is on trial or was aborted.
+fn asked<'a>(revision: Option<&'a str>, rollout: Option<&'a RolloutStatus>) -> Option<&'a str> {
+    rollout.filter(|trial| trial.phase != RolloutPhase::Withdrawn).map(|trial| &*trial.canary).or(revision)
 }
 
 /// What may be brought back. What is there again is none of it, though its record goes a moment later.
@@ -184,11 +204,12 @@ fn wanted_pods(model: &ValidatedModel) -> usize {
     usize::try_from(model.replicas).unwrap_or_default()
 }
 
-fn refused(refusal: &Refusal, suspended: bool) -> Vec<Says> {
+fn refused(refusal: &Refusal, suspended: bool, old: &ModelDeploymentStatus) -> Vec<Says> {
     let accepted = Says::no(condition::ACCEPTED, refusal.reason, refusal.message.clone());
     let active = active(suspended);
     let ready = if suspended { &active } else { &accepted }.as_type(condition::READY);
-    vec![accepted, active, ready]
+    let told = rollout::refused(old);
+    [accepted, active].into_iter().chain(told).chain([ready]).collect()
 }
 
 /// Whether somebody has taken the model out of service.
@@ -240,7 +261,8 @@ fn open_says(
     }
     let wanted = wanted_pods(model);
     let ready = view.ready();
-    let scheduled = scheduled(wanted, children.deployment.as_ref(), view);
+    let running = running(children, view.revision());
+    let scheduled = scheduled(wanted, running, view);
     let mut engine = engine(wanted, ready, view);
     if engine.reason == Reason::Progressing.as_str() {
         let told = old.iter().find(|condition| condition.type_ == condition::ENGINE_READY && unheard);
@@ -253,7 +275,8 @@ fn open_says(
     }
     let (routable, ready) = if ready > 0 {
         let names = view.answering().filter_map(|pod| pod.metadata.name.as_deref()).collect();
-        let answers = format!("{ready} of {wanted} pods answer for {}{gpu}", open.source);
+        let source = running_source(children, view.revision()).unwrap_or_else(|| open.source.clone());
+        let answers = format!("{ready} of {wanted} pods answer for {source}{gpu}");
         with_routable(routable(names), answers)
     } else {
         let hindered = if scheduled.good() { &engine } else { &scheduled };

@@ -91,7 +91,7 @@ fn starts(status: &ModelDeploymentStatus) -> bool {
 /// Whether `new` says of the same start how far it is.
 fn only_moves(old: &ModelDeploymentStatus, new: &ModelDeploymentStatus) -> bool {
     let of = |status: &ModelDeploymentStatus| {
-        (status.observed_generation, status.revision.clone(), status.served.clone())
+        (status.observed_generation, status.revision.clone(), status.served.clone(), status.rollout.clone())
     };
     starts(old) && of(old) == of(new)
 }

@@ -25,12 +25,13 @@ pub struct Trouble {
 pub struct PodsView<'a> {
     /// Pods of every revision that are not on their way out.
     pub all: usize,
+    revision: Option<&'a str>,
     current: Vec<&'a Pod>,
 }
 
 impl<'a> PodsView<'a> {
     /// Looks at `pods`, with `revision` as the current one.
-    pub fn new(pods: &'a [Arc<Pod>], revision: Option<&str>) -> Self {
+    pub fn new(pods: &'a [Arc<Pod>], revision: Option<&'a str>) -> Self {
         let living: Vec<&Pod> = pods.iter().map(AsRef::as_ref).filter(|pod| is_living(pod)).collect();
         let is_current = |pod: &&Pod| {
             revision.is_some() && pod.labels().get(labels::REVISION).map(String::as_str) == revision
@@ -38,12 +39,17 @@ impl<'a> PodsView<'a> {
         let mut current: Vec<&Pod> = living.iter().copied().filter(is_current).collect();
         // The same words for the same state, whatever order pods come in.
         current.sort_by_key(|pod| pod.name_any());
-        PodsView { all: living.len(), current }
+        PodsView { all: living.len(), revision, current }
     }
 
     /// Looks at `pod` alone.
     pub fn of(pod: &'a Pod) -> Self {
-        PodsView { all: 1, current: vec![pod] }
+        PodsView { all: 1, revision: None, current: vec![pod] }
+    }
+
+    /// The current revision.
+    pub fn revision(&self) -> Option<&'a str> {
+        self.revision
     }
 
     /// Pods of the current revision, in the order of their names.
@@ -151,6 +157,10 @@ fn rank(reason: Reason) -> u8 {
         | Reason::InsufficientCapacity
         | Reason::Progressing
         | Reason::WaitingForOldPods
+        | Reason::RolloutComplete
+        | Reason::CanaryProgressing
+        | Reason::CanaryPaused
+        | Reason::RolloutAborted
         | Reason::ScaledToZero
         | Reason::Suspended
         | Reason::NotSuspended

@@ -56,7 +56,7 @@ fn children(failure: Option<&str>) -> ModelChildren<Applied> {
         failure.map(|message| json!([{"type": "ReplicaFailure", "status": "True", "message": message}]));
     let deployment: Deployment =
         serde_json::from_value(json!({"metadata": {}, "spec": {"selector": {}, "template": {}}, "status": {"conditions": conditions}})).unwrap();
-    ModelChildren { deployment: Some(deployment), service: None, state: PhantomData }
+    ModelChildren { deployment: Some(deployment), stable: None, service: None, state: PhantomData }
 }
 
 fn pod(name: &str, spec: Value, status: Value) -> Arc<Pod> {
@@ -111,6 +111,7 @@ fn derived(
         model: Box::new(valid),
         children: Box::new(children(failure)),
         revision: Some(revision()),
+        rollout: None,
         waiting: None,
     };
     model(&parent, &outcome, &seen(pods), &[], None, Timestamp::UNIX_EPOCH)
@@ -300,6 +301,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
         model: Box::new(valid),
         children: Box::new(children(None)),
         revision: Some(revision()),
+        rollout: None,
         waiting: None,
     };
     assert_eq!(model(&parent, &outcome, &seen(&[b, a]), &[], None, Timestamp::MAX), first);
@@ -368,11 +370,12 @@ fn external_after(
         header: Header::Inspected(Vec::new()),
     };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
-    let none = ModelChildren { deployment: None, service: None, state: PhantomData };
+    let none = ModelChildren { deployment: None, stable: None, service: None, state: PhantomData };
     let outcome = ModelOutcome::Applied {
         model: Box::new(valid),
         children: Box::new(none),
         revision: None,
+        rollout: None,
         waiting: None,
         said: HashMap::new(),
     };
@@ -581,6 +584,7 @@ fn what_becomes_of_a_gpu_is_told() {
             model: Box::new(valid),
             children: Box::new(children(None)),
             revision: Some(revision()),
+            rollout: None,
             waiting: None,
         };
         let pods = [on_node("p", true, json!({}))];
@@ -614,6 +618,7 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
             model: Box::new(valid()),
             children: Box::new(children(None)),
             revision: Some(revision()),
+            rollout: None,
             waiting: None,
         };
         model(
@@ -643,7 +648,7 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
 fn what_waits_for_old_pods_to_go_says_for_which() {
     let observed = ObservedModel { pods: vec![on_node("m-old-x", true, json!({}))], ..Default::default() };
     let mut parent = parent(2, None);
-    parent.spec.rollout = Some(Rollout { strategy: RolloutStrategy::Replace });
+    parent.spec.rollout = Some(Rollout { strategy: RolloutStrategy::Replace, canary: None });
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
@@ -657,8 +662,14 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
         assert!(waiting.is_some());
         let outcome = ModelOutcome::Applied {
             model: Box::new(valid),
-            children: Box::new(ModelChildren { deployment: None, service: None, state: PhantomData }),
+            children: Box::new(ModelChildren {
+                deployment: None,
+                stable: None,
+                service: None,
+                state: PhantomData,
+            }),
             revision: None,
+            rollout: None,
             waiting,
             said: HashMap::new(),
         };
@@ -694,8 +705,9 @@ fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &s
     let deployment = children(None).deployment.filter(|_| open);
     let outcome = ModelOutcome::Applied {
         model: Box::new(valid),
-        children: Box::new(ModelChildren { deployment, service: None, state: PhantomData }),
+        children: Box::new(ModelChildren { deployment, stable: None, service: None, state: PhantomData }),
         revision: open.then(revision),
+        rollout: None,
         waiting: None,
         said: HashMap::new(),
     };
@@ -782,6 +794,7 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
         model: Box::new(valid),
         children: Box::new(children(None)),
         revision: Some(now),
+        rollout: None,
         waiting: None,
         said: HashMap::new(),
     };
@@ -798,7 +811,7 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
 fn sends(generation: i64, world: World, pods: &[&str]) -> Word {
     let (namespace, name, uid) = ("n".to_owned(), "m".to_owned(), "u".to_owned());
     let pods = pods.iter().map(|pod| (*pod).to_owned()).collect();
-    Word::Routes(Routes::of(&ModelRoutes { namespace, name, uid, generation, world, pods }))
+    Word::Routes(Routes::of(&ModelRoutes { namespace, name, uid, generation, world, pods, trial: None }))
 }
 
 fn say(words: &[Word]) -> Seen {
@@ -879,6 +892,7 @@ fn routed(gateways: Seen, ready: bool, old: Option<&ModelDeploymentStatus>) -> M
         model: Box::new(valid),
         children: Box::new(children(None)),
         revision: Some(revision()),
+        rollout: None,
         waiting: None,
     };
     let observed = ObservedModel { gateways, ..seen(&[on_node("p", ready, json!({}))]) };
@@ -929,5 +943,58 @@ fn what_gateways_do_for_themselves_changes_no_status() {
         say(&[sends(3, World::OpenWeights, &["p", "q"])]),
     ] {
         assert_eq!(routed(gateways.clone(), true, Some(&serving)), serving, "{gateways:?}");
+    }
+}
+
+/// What is said of a trial at this place, with one pod of each revision, and the Event of it where another was said before.
+fn on_trial(phase: &str, traffic: i32) -> ModelDeploymentStatus {
+    let mut parent = parent(1, None);
+    let steps = json!([{"capacity": 1, "traffic": 10, "pause": "5m"}, {"capacity": "50%", "traffic": 50, "pause": "Manual"}]);
+    parent.spec.rollout =
+        serde_json::from_value(json!({"strategy": "Canary", "canary": {"steps": steps}})).unwrap();
+    let references = ModelReferences {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        provider: Named::Unnamed,
+        header: Header::Inspected(Vec::new()),
+    };
+    let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
+    let rollout = (!phase.is_empty()).then(|| {
+        serde_json::from_value(
+            json!({"phase": phase, "stable": revision().as_str(), "canary": "new", "step": 1,
+            "traffic": traffic, "progress": "step 1 of 2, 10 %", "message": "the figures"}),
+        )
+        .unwrap()
+    });
+    let outcome = ModelOutcome::Applied {
+        model: Box::new(valid),
+        children: Box::new(children(None)),
+        revision: Some(revision()),
+        rollout,
+        waiting: None,
+        said: HashMap::new(),
+    };
+    let pods = [on_node("p", true, json!({}))];
+    model(&parent, &outcome, &seen(&pods), &[], None, Timestamp::UNIX_EPOCH)
+}
+
+#[test]
+fn a_trial_is_told_beside_what_runs_which_answers_as_before() {
+    for (phase, traffic, reason, words) in [
+        ("Preparing", 0, "-CanaryProgressing", "0 of 1 pods of revision new are ready"),
+        ("Measuring", 10, "-CanaryProgressing", "step 1 of 2, 10 %: revision new is measured beside"),
+        ("Paused", 10, "-CanaryPaused", "stays beside"),
+        ("Promoting", 10, "-CanaryProgressing", "every step is passed: 0 of 1 pods"),
+        ("Promoting", 100, "-CanaryProgressing", "has every request"),
+        ("Aborted", 0, "-RolloutAborted", "has every request: the figures"),
+        ("Withdrawn", 0, "-CanaryProgressing", "not asked for any more"),
+        ("", 0, "+RolloutComplete", "no revision is on trial"),
+    ] {
+        let status = on_trial(phase, traffic);
+        let told = reasons(&status);
+        assert_eq!(told[5], reason, "{phase}: {told:?}");
+        assert_eq!((told[6].as_str(), status.ready_replicas), ("+Serving", 1), "{phase}");
+        assert!(message(&status, "RolledOut").contains(words), "{phase}: {}", message(&status, "RolledOut"));
+        assert_eq!(status.rollout.is_some(), !phase.is_empty());
     }
 }

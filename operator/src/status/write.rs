@@ -15,7 +15,7 @@ use weighbridge_crds::{
 use super::conditions::ours;
 use crate::apply::{CallError, Means};
 
-/// A change of Ready's reason, for an Event.
+/// A change of Ready's reason, or of a trial, for an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadyChange {
     /// Whether it is ready now.
@@ -26,7 +26,9 @@ pub struct ReadyChange {
     pub message: String,
 }
 
-/// Writes the status of a ModelDeployment, unless it says so already.
+/// Writes the status of a ModelDeployment, unless it says so already. Returns what is news of Ready and of a trial.
+///
+/// Guarantees: a trial goes on from where it was seen to be, or not at all.
 ///
 /// # Errors
 /// The apiserver did not take it.
@@ -34,15 +36,27 @@ pub async fn write_model(
     means: &Means,
     model: &ModelDeployment,
     new: &ModelDeploymentStatus,
-) -> Result<Option<ReadyChange>, CallError> {
+) -> Result<Vec<ReadyChange>, CallError> {
     let old = model.status.clone().unwrap_or_default();
     let conditions = ours(&old.conditions);
-    let change = ready_change(&conditions, &new.conditions);
+    let changes = ready_change(&conditions, &new.conditions).into_iter().chain(trial_change(&old, new));
+    let changes: Vec<_> = changes.collect();
+    // An old view would take a step back, or the same one twice.
+    let seen = if old.rollout == new.rollout { Seen::Whatever } else { Seen::Exactly };
     if model.status.is_some() && (ModelDeploymentStatus { conditions, ..old } == *new) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let told = write(means, model, model.status.as_ref(), new).await?;
-    Ok(change.filter(|_| told))
+    let told = write(means, model, (model.status.as_ref(), seen), new).await?;
+    Ok(if told { changes } else { Vec::new() })
+}
+
+/// What a status is written over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Over whatever is there.
+    Whatever,
+    /// Over what was seen, or not at all.
+    Exactly,
 }
 
 /// Writes the status of an ExternalProvider, unless it says so already.
@@ -60,7 +74,7 @@ pub async fn write_provider(
     if provider.status.is_some() && (ExternalProviderStatus { conditions, ..old } == *new) {
         return Ok(None);
     }
-    let told = write(means, provider, provider.status.as_ref(), new).await?;
+    let told = write(means, provider, (provider.status.as_ref(), Seen::Whatever), new).await?;
     Ok(change.filter(|_| told))
 }
 
@@ -78,11 +92,16 @@ pub async fn write_access(
     if access.status.is_some() && (ModelAccessStatus { conditions, ..old } == *new) {
         return Ok(());
     }
-    write(means, access, access.status.as_ref(), new).await.map(drop)
+    write(means, access, (access.status.as_ref(), Seen::Whatever), new).await.map(drop)
 }
 
 /// Writes `status` where `old` is, and returns whether it was sent.
-async fn write<K, S>(means: &Means, parent: &K, old: Option<&S>, status: &S) -> Result<bool, CallError>
+async fn write<K, S>(
+    means: &Means,
+    parent: &K,
+    (old, seen): (Option<&S>, Seen),
+    status: &S,
+) -> Result<bool, CallError>
 where
     S: Serialize,
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -98,12 +117,15 @@ where
     }
     let api: Api<K> = Api::namespaced(means.client.clone(), &parent.namespace().unwrap_or_default());
     // The UID is the precondition: an object of the same name made anew has a status of its own.
-    let body = json!({
+    let mut body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         "metadata": { "name": parent.name_any(), "uid": parent.uid() },
         "status": status,
     });
+    if seen == Seen::Exactly {
+        body["metadata"]["resourceVersion"] = json!(parent.resource_version());
+    }
     let parameters = PatchParams::apply(MANAGED_BY).force();
     let body = Patch::Apply(body);
     let name = parent.name_any();
@@ -122,6 +144,20 @@ where
 /// What is remembered of a status.
 fn said(status: &impl Serialize) -> Value {
     json!({ "said": status })
+}
+
+/// A step of a trial, or its end, is news.
+fn trial_change(old: &ModelDeploymentStatus, new: &ModelDeploymentStatus) -> Option<ReadyChange> {
+    let place = |status: &ModelDeploymentStatus| {
+        let trial = status.rollout.as_ref()?;
+        Some((trial.canary.clone(), trial.phase, trial.step, trial.traffic))
+    };
+    let said = new.conditions.iter().find(|found| found.type_ == condition::ROLLED_OUT)?;
+    (place(old) != place(new)).then(|| ReadyChange {
+        good: said.status == "True",
+        reason: said.reason.clone(),
+        message: said.message.clone(),
+    })
 }
 
 /// The first word on an object is news only if it is bad: that its children were made is an Event already. That a start went

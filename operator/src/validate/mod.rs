@@ -9,6 +9,7 @@ mod pod_template;
 mod provider;
 mod provider_place;
 mod references;
+mod rollout;
 
 pub use fitting::Fitting;
 pub use hardware::{CountedBy, GPU_PRODUCT_LABEL, Hardware};
@@ -19,6 +20,7 @@ pub use pod_template::{AddedContainer, AddedMetadata, AddedSpec, ENGINE_CONTAINE
 pub use provider::{BaseUrl, ProviderKey, ValidatedProvider, provider};
 pub use provider_place::ProviderPlace;
 pub use references::{Header, KeyLookup, ModelReferences, Named, ProviderReferences};
+pub use rollout::Strategy;
 
 use weighbridge_crds::condition::Reason;
 

@@ -7,13 +7,14 @@ use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
     Adapter, DEFAULT_DRAIN, External, Hold, Hub, KvCacheType, ModelDeployment, ModelDeploymentSpec,
-    OpenWeights, OutOfService, ProviderKind, Quantization, RolloutStrategy, SecretKey, Sleep, World,
+    OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, Sleep, World,
 };
 
 use super::fitting::{Fitting, fitted};
 use super::hardware::{Hardware, hardware};
 use super::pod_template::{PodTemplate, pod_template};
 use super::provider::secret_key;
+use super::rollout::{Strategy, strategy};
 use super::{ModelReferences, Named, Place, Refusal};
 use crate::owner::Owner;
 
@@ -34,7 +35,7 @@ pub struct ValidatedModel {
     /// Requests that come while nothing answers yet; no pod knows of it.
     pub hold: Hold,
     /// How one revision follows another; no pod knows of it.
-    pub strategy: RolloutStrategy,
+    pub strategy: Strategy,
     /// The part of the spec that makes the revision of engine pods, as JSON; none where no weights are named.
     pub made_from: Option<String>,
 }
@@ -198,11 +199,7 @@ pub fn model(
         )));
     }
     let drain_timeout = drain_timeout(spec)?;
-    if spec.rollout.is_some() && spec.open_weights.is_none() {
-        return Err(Refusal::invalid(
-            "rollout is of engine pods, and a model with external alone has none: remove it",
-        ));
-    }
+    let strategy = strategy(spec)?;
     let open = spec.open_weights.as_ref();
     let open = open.map(|weights| open_weights(weights, drain_timeout, found, place)).transpose()?;
     let closed = spec.external.as_ref().map(|external| closed(external, found)).transpose()?;
@@ -225,7 +222,7 @@ pub fn model(
         out_of_service,
         served,
         hold: spec.hold.unwrap_or_default(),
-        strategy: spec.rollout.unwrap_or_default().strategy,
+        strategy,
         made_from: spec.of_revision().map(|part| part.to_string()),
     })
 }

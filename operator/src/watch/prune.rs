@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -12,11 +14,19 @@ pub trait Prune {
     fn prune(&mut self);
 }
 
-/// managedFields are often half of an object, and annotations of ours are on Deployments alone.
+/// managedFields are often half of an object, and few annotations are ours.
 fn bookkeeping<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
     object.meta_mut().managed_fields = None;
     object.meta_mut().annotations = None;
+}
+
+/// The same, but for these annotations.
+fn keep<K: Resource>(object: &mut K, annotations: &[&str]) {
+    let of = |name: &&str| object.annotations_mut().remove_entry(*name);
+    let kept: BTreeMap<_, _> = annotations.iter().filter_map(of).collect();
+    bookkeeping(object);
+    object.meta_mut().annotations = Some(kept).filter(|kept| !kept.is_empty());
 }
 
 impl Prune for Pod {
@@ -29,9 +39,7 @@ impl Prune for Pod {
 
 impl Prune for Deployment {
     fn prune(&mut self) {
-        let made_from = self.annotations_mut().remove_entry(labels::MADE_FROM);
-        bookkeeping(self);
-        self.metadata.annotations = made_from.map(|entry| [entry].into());
+        keep(self, &[labels::MADE_FROM, labels::CANARY_OF]);
     }
 }
 
@@ -46,6 +54,12 @@ impl Prune for ControllerRevision {
     }
 }
 
+impl Prune for ModelDeployment {
+    fn prune(&mut self) {
+        keep(self, &[labels::PROMOTE]);
+    }
+}
+
 macro_rules! prune_bookkeeping {
     ($($kind:ty),+) => {
         $(impl Prune for $kind {
@@ -56,12 +70,4 @@ macro_rules! prune_bookkeeping {
     };
 }
 
-prune_bookkeeping!(
-    Service,
-    NetworkPolicy,
-    EndpointSlice,
-    ModelDeployment,
-    ExternalProvider,
-    ModelAccess,
-    ResourceProfile
-);
+prune_bookkeeping!(Service, NetworkPolicy, EndpointSlice, ExternalProvider, ModelAccess, ResourceProfile);

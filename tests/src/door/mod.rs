@@ -234,5 +234,6 @@ pub fn entry(name: &str, world: World, endpoints: &[SocketAddr]) -> Entry {
         hold: Hold::default(),
         data_policy: None,
         adapters: Vec::new(),
+        split: None,
     }
 }

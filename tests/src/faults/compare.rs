@@ -140,6 +140,9 @@ fn without_bookkeeping(key: &Key, object: &Value) -> Value {
         "Deployment" => merge_patch(&mut object, &json!({"status": {"observedGeneration": null}})),
         _ => {}
     }
+    if object["status"]["rollout"].is_object() {
+        merge_patch(&mut object, &json!({"status": {"rollout": {"begunAt": null}}}));
+    }
     for condition in object["status"]["conditions"].as_array_mut().into_iter().flatten() {
         merge_patch(condition, &json!({"lastTransitionTime": null}));
     }

@@ -150,6 +150,7 @@ fn routes(world: &World, model: &Value) -> Option<ModelRoutes> {
         generation: model.metadata.generation.unwrap_or_default(),
         world: called,
         pods: if out_of_service { Vec::new() } else { at(called) },
+        trial: None,
         namespace,
     })
 }

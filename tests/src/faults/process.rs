@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 use weighbridge_operator::watch::{Stores, Triggers};
-use weighbridge_operator::{Assembly, Metrics, Settings};
+use weighbridge_operator::{Assembly, Clock, Metrics, Settings};
 
 use super::bug::Bug;
 use super::fault::{Place, Plan};
@@ -113,7 +113,8 @@ impl Process<'_> {
         let metrics = Metrics::default();
         let dial = std::sync::Arc::new(gateway::Network(self.shared.clone()));
         let lifetimes = settings.lifetimes()?;
-        let assembly = Assembly::new(&client, dial, &settings, lifetimes, &metrics);
+        let clock = Clock::at(self.shared.lock().time);
+        let assembly = Assembly::new(&client, dial, &settings, lifetimes, &metrics, clock);
         let (stores, triggers) = (assembly.stores(), assembly.triggers());
         let end = tokio::select! {
             () = assembly.run(std::future::pending()) => Err(anyhow!("the operator ended by itself")),
@@ -121,6 +122,7 @@ impl Process<'_> {
             () = server.crashed() => Ok(End::Crash),
             rested = self.to_rest(&server, &stores, &triggers, &metrics) => rested.map(|()| End::Rest),
         };
+        self.shared.lock().time = clock.now();
         if server.runaway() {
             let writes = server.writes();
             let last = listed(&writes[writes.len().saturating_sub(6)..]);

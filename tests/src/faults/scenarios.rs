@@ -73,6 +73,24 @@ fn replaced(mut fields: Value) -> Act {
     model(json!({"openWeights": fields, "rollout": {"strategy": "Replace"}}))
 }
 
+/// Open weights, of which each revision is tried beside the one before: nobody measures anything here, so that what is not
+/// conclusive decides.
+fn tried(mut fields: Value, on_inconclusive: &str) -> Act {
+    fields["source"] = json!(SOURCE);
+    let steps = json!([{"capacity": 1, "traffic": 10, "pause": "5s"}, {"capacity": "50%", "traffic": 50, "pause": "20s"}]);
+    let canary = json!({"steps": steps, "onInconclusive": on_inconclusive});
+    model(json!({"openWeights": fields, "rollout": {"strategy": "Canary", "canary": canary}, "replicas": 2}))
+}
+
+/// What a person says of a trial.
+fn promote(said: &str) -> Act {
+    Act::Patch(
+        "ModelDeployment",
+        "m",
+        json!({"metadata": {"annotations": {"serving.weighbridge.dev/promote": said}}}),
+    )
+}
+
 /// All of them.
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = vec![
@@ -136,6 +154,33 @@ pub fn scenarios() -> Vec<Scenario> {
             .edit("and back", [engine(json!({"contextLength": 64}))])
             .edit("making room", [replaced(json!({"engine": {"contextLength": 512}}))])
             .edit("and back by making room", [replaced(json!({"engine": {"contextLength": 64}}))]),
+        Scenario::new("a canary that is promoted")
+            .edit("created", [tried(json!({}), "Promote")])
+            .edit("edited", [tried(json!({"engine": {"contextLength": 64}}), "Promote")])
+            .edit("edited and scaled at once", [tried(json!({"engine": {"contextLength": 128}}), "Promote"), Act::Scale("m", 3)])
+            .on("suspended and edited", [tried(json!({}), "Promote"), suspended(true)])
+            .edit("taken up again", [suspended(false)])
+            .edit("by the other strategy", [engine(json!({"contextLength": 64}))]),
+        Scenario::new("a canary that is aborted")
+            .edit("created", [tried(json!({}), "Abort")])
+            .on("edited", [tried(json!({"engine": {"contextLength": 64}}), "Abort")])
+            .on("scaled", [Act::Scale("m", 3)])
+            .on("at nothing", [Act::Scale("m", 0)])
+            .on("woken", [Act::Scale("m", 2)])
+            .to("rolled back", [tried(json!({}), "Abort")])
+            .on("a revision that never answers", [tried(json!({"revision": STUCK}), "Abort")])
+            .on("another in its place", [tried(json!({"engine": {"contextLength": 128}}), "Abort")])
+            .edit("made to come whole", [engine(json!({"contextLength": 128}))]),
+        Scenario::new("a canary that waits")
+            .edit("created", [tried(json!({}), "Hold")])
+            .on("edited", [tried(json!({"engine": {"contextLength": 64}}), "Hold")])
+            .on("scaled up", [Act::Scale("m", 4)])
+            .on("passed by a word on another", [promote("other:all")])
+            .to("rolled back", [
+                tried(json!({}), "Hold"),
+                Act::Scale("m", 2),
+                Act::Patch("ModelDeployment", "m", json!({"metadata": {"annotations": null}})),
+            ]),
         Scenario::new("a provider")
             .on("created without its key", [provider(json!({}))])
             .edit("its key comes", [secret("account", "token")])

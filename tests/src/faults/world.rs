@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -83,6 +84,8 @@ pub struct World {
     incarnations: BTreeMap<Key, u32>,
     /// What looks at each write of the operator.
     pub watchdog: Watchdog,
+    /// What time it is, by the operator's clock: it stands still between two processes.
+    pub time: Timestamp,
 }
 
 impl World {

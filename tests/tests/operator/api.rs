@@ -30,6 +30,26 @@ where
     }
 }
 
+/// Open weights with this rollout.
+fn canary(rollout: Value) -> Value {
+    json!({"openWeights": {"source": SOURCE}, "rollout": rollout})
+}
+
+fn steps(strategy: &str, steps: Value) -> Value {
+    canary(json!({"strategy": strategy, "canary": {"steps": steps}}))
+}
+
+fn first_step() -> Value {
+    json!({"capacity": 1, "traffic": 10, "pause": "5m"})
+}
+
+/// A good step but for this field.
+fn step(field: &str, value: Value) -> Value {
+    let mut step = first_step();
+    step[field] = value;
+    step
+}
+
 #[tokio::test]
 async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result<()> {
     let client = testbed::client().await?;
@@ -114,6 +134,61 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         ),
         (
             "m",
+            canary(json!({"strategy": "Canary"})),
+            "canary goes with strategy: Canary and nothing else: set both",
+        ),
+        (
+            "m",
+            steps("Replace", json!([first_step()])),
+            "canary goes with strategy: Canary and nothing else: set both",
+        ),
+        ("m", steps("Canary", json!([])), "spec.rollout.canary.steps"),
+        ("m", steps("Canary", json!(vec![first_step(); 11])), "spec.rollout.canary.steps"),
+        ("m", steps("Canary", json!([step("traffic", json!(100))])), "spec.rollout.canary.steps[0].traffic"),
+        (
+            "m",
+            steps("Canary", json!([step("traffic", json!(20)), first_step()])),
+            "traffic goes down from one step to the next: write them in the order in which the new revision gets more",
+        ),
+        (
+            "m",
+            steps("Canary", json!([step("capacity", json!("9%"))])),
+            "traffic is a larger share than capacity, so that each new pod would get more than an old one: raise capacity, or lower traffic",
+        ),
+        (
+            "m",
+            steps("Canary", json!([step("capacity", json!("101%"))])),
+            "spec.rollout.canary.steps[0].capacity",
+        ),
+        (
+            "m",
+            steps("Canary", json!([step("capacity", json!("half"))])),
+            "spec.rollout.canary.steps[0].capacity",
+        ),
+        ("m", steps("Canary", json!([step("capacity", json!(0))])), "spec.rollout.canary.steps[0].capacity"),
+        (
+            "m",
+            steps("Canary", json!([step("pause", json!("25h"))])),
+            "pause is a length of time up to 24h, such as 5m, or Manual",
+        ),
+        ("m", steps("Canary", json!([step("pause", json!("0s"))])), "pause is a length of time up to 24h"),
+        ("m", steps("Canary", json!([step("pause", json!("manual"))])), "spec.rollout.canary.steps[0].pause"),
+        (
+            "m",
+            canary(
+                json!({"strategy": "Canary", "canary": {"steps": [first_step()], "abort": {"errorRate": 101}}}),
+            ),
+            "spec.rollout.canary.abort.errorRate",
+        ),
+        (
+            "m",
+            canary(
+                json!({"strategy": "Canary", "canary": {"steps": [first_step()], "onInconclusive": "Wait"}}),
+            ),
+            "spec.rollout.canary.onInconclusive",
+        ),
+        (
+            "m",
             json!({"external": {"provider": "p", "model": "m"}, "replicas": 2}),
             "replicas counts engine pods, and a model with external alone has none: set replicas: 1",
         ),
@@ -157,6 +232,13 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         json!({"openWeights": {"source": SOURCE}, "drainTimeout": "0s"}),
         json!({"openWeights": {"source": SOURCE}, "rollout": {}}),
         json!({"openWeights": {"source": SOURCE}, "rollout": {"strategy": "Replace"}}),
+        steps(
+            "Canary",
+            json!([first_step(), step("capacity", json!("10%")), step("pause", json!("Manual"))]),
+        ),
+        steps("Canary", json!(vec![step("pause", json!("24h")); 10])),
+        canary(json!({"strategy": "Canary", "canary": {"steps": [first_step()], "onInconclusive": "Promote",
+            "abort": {"errorRate": 0, "timeToFirstToken": 10, "interTokenLatency": 10000, "minRequests": 1}}})),
         json!({"openWeights": {"source": SOURCE}, "drainTimeout": "59m60s"}),
         json!({"serve": "External", "external": external, "openWeights": {"source": SOURCE}, "replicas": 3}),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -56,6 +57,11 @@ impl Place {
 
     /// Starts a gateway there, with the certificate that the operator of `bench` has made for it.
     pub async fn start(&self, bench: &Bench) -> Result<Gateway> {
+        self.start_over(bench, bench.client.clone()).await
+    }
+
+    /// The same, of a gateway that sees the cluster through `client`.
+    pub async fn start_over(&self, bench: &Bench, client: Client) -> Result<Gateway> {
         let secrets = bench.api::<Secret>();
         let name = "weighbridge-gateway-certificate";
         let secret = wait::until(&secrets, name, "the gateways' certificate", |_| true).await?;
@@ -75,7 +81,7 @@ impl Place {
         let listener = TcpListener::bind(arguments.state_listen.context("an address")?).await?;
         let tls = arguments.upstream.serving(&[Identity::Operator])?;
         assert!(tls.is_some(), "it shows a certificate");
-        let (directory, follows) = cluster::follow(bench.client.clone(), None);
+        let (directory, follows) = cluster::follow(client, None);
         let follows = AbortOnDropHandle::new(tokio::spawn(follows));
         let (door, _) = Door::telling(GatewayConfig::default(), directory, listener, tls).await?;
         Ok(Gateway { door, follows: Some(follows) })

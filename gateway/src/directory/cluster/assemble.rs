@@ -11,7 +11,7 @@ use weighbridge_tls::Identity;
 use weighbridge_wire::lane::Speaks;
 use weighbridge_wire::provider::DataPolicy;
 
-use super::super::{Absence, ENGINE, Entry, EntryEndpoint, Seen, World, data_policy, kind, place};
+use super::super::{Absence, ENGINE, Entry, EntryEndpoint, Seen, Split, World, data_policy, kind, place};
 use super::absence;
 use super::facts::{Facts, Known};
 
@@ -62,6 +62,7 @@ fn entry(
         hold: model.spec.hold.unwrap_or_default(),
         data_policy: None,
         adapters: Vec::new(),
+        split: None,
     };
     let provider = model.spec.external.as_ref().map(|external| &external.provider);
     let provider = provider.and_then(|name| facts.providers.get(namespace, name).map(|found| (name, found)));
@@ -80,6 +81,7 @@ fn entry(
                 endpoints: if barred.is_some() { Vec::new() } else { at(engines, name) },
                 absence: barred.unwrap_or_else(|| absence::of_engines(model)),
                 adapters: adapters.unwrap_or_default(),
+                split: split(model),
                 ..base
             })
         }
@@ -110,6 +112,17 @@ fn entry(
             None
         }
     }
+}
+
+/// How requests are shared out while a revision is on trial, and until the last pod of one that was is gone.
+fn split(model: &ModelDeployment) -> Option<Split> {
+    let trial = model.status.as_ref()?.rollout.as_ref()?;
+    Some(Split {
+        stable: trial.stable.clone(),
+        canary: trial.canary.clone(),
+        traffic: u64::try_from(trial.traffic).unwrap_or(0).min(100),
+        key: trial.key(),
+    })
 }
 
 /// What a provider's spec demands. A place that no host is made from has no proxy either.

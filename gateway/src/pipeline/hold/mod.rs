@@ -17,7 +17,7 @@ use self::lines::{Comer, Full, Lines, Place};
 use super::Pipeline;
 use super::admit::Call;
 use super::record::Record;
-use super::route::{NoPlace, current, least_busy};
+use super::route::{NoPlace, current, least_busy, place};
 use crate::Limits;
 use crate::directory::{Absence, Directory, Lease, Target};
 use crate::failure;
@@ -149,14 +149,10 @@ impl Holding {
     /// Where nothing is to come for it.
     fn look(&self, target: &Arc<Target>) -> Result<Look, NoPlace> {
         let now = current(&self.directory, target)?;
-        if let Some(endpoint) = least_busy(&now.endpoints, &[]) {
+        if let Some(endpoint) = least_busy(&now.endpoints, &[], |_| true) {
             let most = (LET_GO / self.directory.gateways()).max(1);
-            let has_room = endpoint.in_flight() < most;
-            return Ok(if has_room {
-                Look::Place(Lease::take(Arc::clone(endpoint)))
-            } else {
-                Look::Busy(now)
-            });
+            let room = (endpoint.in_flight() < most).then(|| place(&now, &[])).flatten();
+            return Ok(room.map_or(Look::Busy(now), Look::Place));
         }
         match (&now.absence, self.wakes.as_ref()) {
             (Absence::Expected(_), _) => Ok(Look::Expected),

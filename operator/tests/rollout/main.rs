@@ -1,6 +1,8 @@
 //! How one revision follows another: what a plan does with what is there of old ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
+mod canary;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
