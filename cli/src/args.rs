@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 use weighbridge_gateway::cli::{LimitArgs, TelemetryArgs, TimeoutArgs, TotalArgs};
-use weighbridge_operator::plan::{Bounds, PullPolicy};
+use weighbridge_operator::plan::{Bounds, Proxies, PullPolicy};
 use weighbridge_tls::args::ServerArgs;
 
 /// Serves open weights and closed APIs behind one URL.
@@ -193,6 +193,9 @@ pub struct PlanArgs {
     /// What engines and proxies share with gateways, as the operator would be told.
     #[command(flatten)]
     pub bounds: Bounds,
+    /// Proxies between engines and what they fetch, as the operator would be told.
+    #[command(flatten)]
+    pub proxies: Proxies,
 }
 
 /// Flags of `synth`.

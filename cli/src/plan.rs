@@ -54,6 +54,7 @@ pub fn plan(args: &PlanArgs, terminal: &Terminal) -> Result<(), PlanError> {
         gateway_namespace: args.gateway_namespace.clone(),
         operator_namespace: args.operator_namespace.as_ref().unwrap_or(&args.gateway_namespace).clone(),
         bounds: args.bounds,
+        proxies: args.proxies.clone(),
     };
     let claims: BTreeMap<String, PathBuf> = args.claim.iter().cloned().collect();
     let runtime = tokio::runtime::Runtime::new().map_err(PlanError::Runtime)?;
@@ -76,7 +77,7 @@ fn looked_at(
 ) -> Result<Option<ModelFacts>, String> {
     let claim = match &open.weights {
         Weights::Claim { claim, file: _ } => claim,
-        Weights::Hub(_) | Weights::File { .. } => return Ok(None),
+        Weights::Hub(_) | Weights::Stored(_) | Weights::File { .. } => return Ok(None),
     };
     if !claims.contains_key(claim) {
         return Ok(None);

@@ -28,6 +28,7 @@ mod secret_key;
 mod served;
 mod sleep;
 pub mod source;
+mod storage;
 mod time_span;
 
 pub use canary::{
@@ -58,6 +59,7 @@ pub use rollout::{Rollout, RolloutStrategy};
 pub use secret_key::SecretKey;
 pub use served::Served;
 pub use sleep::{Sleep, SleepingWeights};
+pub use storage::{ConfigMapKey, CredentialKey, SecretName, Storage, TOKEN_KEY};
 pub use time_span::{TimeSpan, TimeSpanError};
 
 /// API group of every kind here.

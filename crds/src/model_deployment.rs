@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use weighbridge_fit::ModelFacts;
 
 use crate::{
-    GpuCount, Hold, KvCacheType, PastRevision, Quantization, Rollout, RolloutStatus, SecretKey, Served,
-    Sleep, TimeSpan,
+    ConfigMapKey, GpuCount, Hold, KvCacheType, PastRevision, Quantization, Rollout, RolloutStatus, SecretKey,
+    Served, Sleep, Storage, TimeSpan,
 };
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
@@ -157,11 +157,14 @@ pub enum World {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.source.matches('^(hf|pvc|file)://')")
-        .message("source has no known scheme: write hf://org/repo/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf")
+    validation = Rule::new("self.source.matches('^(hf|https|pvc|file)://')")
+        .message("source has no known scheme: write hf://org/repo/file.gguf, https://host/path/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf")
         .field_path(".source"),
     validation = Rule::new("!self.source.startsWith('hf://') || self.source.matches('^hf://[^/]+/[^/]+/[^/].*$')")
         .message("an hf source names organisation, repository and file: hf://org/repo/file.gguf")
+        .field_path(".source"),
+    validation = Rule::new("!self.source.startsWith('https://') || self.source.matches('^https://[^/?#@[:space:]]+/[^?#[:space:]]*[^/?#[:space:]]$')")
+        .message("an https source is a plain address, for everybody may read it: https://host/path/file.gguf, with no user, query or fragment; a token goes into storage.credentialsSecret")
         .field_path(".source"),
     validation = Rule::new("!self.source.startsWith('pvc://') || self.source.matches('^pvc://[a-z0-9][-.a-z0-9]*/[^/].*$')")
         .message("a pvc source names a claim and a file in it: pvc://claim/file.gguf")
@@ -177,11 +180,17 @@ pub enum World {
         .field_path(".revision"),
     validation = Rule::new("!has(self.hub) || self.source.startsWith('hf://')")
         .message("hub belongs to hf sources only: remove it")
-        .field_path(".hub")
+        .field_path(".hub"),
+    validation = Rule::new("!has(self.storage) || self.source.startsWith('https://')")
+        .message("storage belongs to https sources only: remove it")
+        .field_path(".storage"),
+    validation = Rule::new("!has(self.caCertificates) || self.source.matches('^(hf|https)://')")
+        .message("caCertificates is for sources that are fetched, and this one is not: remove it")
+        .field_path(".caCertificates")
 )]
 pub struct OpenWeights {
-    /// Where the weights are: `hf://org/repo/file`, `pvc://claim/path` or, with no cluster, `file:///path`. A path names a
-    /// GGUF file, or a folder with `config.json`, `tokenizer.json` and safetensors.
+    /// Where the weights are: `hf://org/repo/file`, `https://host/path/file`, `pvc://claim/path` or, with no cluster,
+    /// `file:///path`. A path names a GGUF file, or on a claim or a machine a folder with `config.json`, `tokenizer.json` and safetensors.
     #[schemars(length(min = 1, max = 1024))]
     pub source: String,
     /// Branch, tag or commit of an `hf` source; a commit pins it. Default: `main`.
@@ -195,6 +204,12 @@ pub struct OpenWeights {
     /// Another hub, or a token for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<Hub>,
+    /// Access to the server of an `https` source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// Authorities, in PEM, that may vouch for the server of a source that is fetched, beside the public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_certificates: Option<ConfigMapKey>,
     /// Hardware of each replica.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,

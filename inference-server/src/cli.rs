@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{DEFAULT_DRAIN, KvCacheType, Quantization, Sleep, SleepingWeights};
-use weighbridge_tls::Identity;
 use weighbridge_tls::args::PodArgs;
+use weighbridge_tls::{Identity, NamedFile, authorities};
 
-use crate::artifact::{ArtifactRequest, Digest, HubAccess, Token};
+use crate::artifact::{ArtifactRequest, Digest, HubAccess, Network, Proxies, StorageAccess, Token};
 use crate::server::{
     AdapterConfig, DeviceSetting, Inspection, ModelFile, ServeError, ServerConfig, inspect, serve,
 };
@@ -51,8 +52,9 @@ enum LogFormat {
 
 #[derive(Debug, Args)]
 struct SourceArgs {
-    /// hf://org/repo/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf; for the latter two also a folder
-    /// with config.json, tokenizer.json and safetensors.
+    /// hf://org/repo/file.gguf, https://host/path/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf; for the latter
+    /// two also a folder with config.json, tokenizer.json and safetensors. Proxies are read from HTTPS_PROXY, HTTP_PROXY and
+    /// NO_PROXY.
     #[arg(long)]
     source: Source,
     /// Branch, tag or commit of an hf source.
@@ -64,6 +66,12 @@ struct SourceArgs {
     /// Base URL of the hub for hf sources. The token is read from HF_TOKEN.
     #[arg(long)]
     hub_endpoint: Option<url::Url>,
+    /// Folder with what the server of an https source is shown: a file `token`.
+    #[arg(long)]
+    credentials_folder: Option<PathBuf>,
+    /// Authorities, in PEM, that may vouch for the source's server, beside the public ones.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
     /// Folder for fetched files.
     #[arg(long, env = "WEIGHBRIDGE_CACHE", default_value = "/cache")]
     cache_folder: PathBuf,
@@ -171,6 +179,20 @@ struct ServeArgs {
     drain_timeout: u64,
 }
 
+/// What the server of `source` is shown, out of the files in `folder`.
+fn credentials(source: &Source, folder: &Path) -> Result<StorageAccess, ServeError> {
+    let field = "credentials-folder";
+    let read = |key: &str| match std::fs::read_to_string(folder.join(key)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(ServeError::Config { field, problem: format!("{}: {error}", folder.join(key).display()) })
+        }
+    };
+    let wrong = |problem| ServeError::Config { field, problem };
+    StorageAccess::read(source, read)?.map_err(|error| wrong(error.to_string()))
+}
+
 fn claim(given: &str) -> Result<(String, PathBuf), String> {
     let (name, folder) = given.split_once('=').ok_or("write CLAIM=FOLDER")?;
     Ok((name.to_owned(), PathBuf::from(folder)))
@@ -268,7 +290,14 @@ impl SourceArgs {
     fn request(self) -> Result<ArtifactRequest, ServeError> {
         let token = Token::from_environment()
             .map_err(|error| ServeError::Config { field: "HF_TOKEN", problem: error.to_string() })?;
+        let proxies = Proxies::from_environment()
+            .map_err(|error| ServeError::Config { field: "proxy", problem: error.to_string() })?;
+        let authorities =
+            self.ca_file.map(|path| authorities(&NamedFile::new("--ca-file", &path))).transpose()?;
+        let storage = self.credentials_folder.as_deref().map(|folder| credentials(&self.source, folder));
         Ok(ArtifactRequest {
+            storage: storage.transpose()?.unwrap_or_default(),
+            network: Network { authorities: authorities.map(Arc::new), proxies },
             source: self.source,
             revision: self.revision,
             digest: self.digest,

@@ -7,7 +7,7 @@ use weighbridge_crds::labels;
 
 use crate::certificates::{LifetimeError, Lifetimes, Places, lifetime};
 use crate::gateways::Place;
-use crate::plan::{Bounds, Images, PullPolicy};
+use crate::plan::{Bounds, Images, Proxies, PullPolicy};
 
 /// Runs open weights and closed APIs as ModelDeployments ask for them.
 #[derive(Clone, Debug, Parser)]
@@ -64,6 +64,9 @@ pub struct Settings {
     /// What engines and proxies share with gateways.
     #[command(flatten)]
     pub bounds: Bounds,
+    /// Proxies between engines and what they fetch.
+    #[command(flatten)]
+    pub proxies: Proxies,
     /// Address of /metrics, /livez and /readyz.
     #[arg(long, default_value = "0.0.0.0:9090")]
     pub metrics_listen: SocketAddr,
@@ -120,6 +123,7 @@ impl Settings {
             gateway_namespace: self.gateway_namespace(),
             operator_namespace: self.namespace.clone(),
             bounds: self.bounds,
+            proxies: self.proxies.clone(),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use weighbridge_crds::{ModelDeployment, World};
 use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
 use weighbridge_operator::leader::{Candidate, Leadership};
-use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, PullPolicy};
+use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, Proxies, PullPolicy};
 use weighbridge_operator::validate::{self, Header, KeyLookup, ModelReferences, Named, Place};
 use weighbridge_operator::{Events, Metrics, Owner};
 
@@ -94,6 +94,7 @@ fn images() -> Images {
         gateway_namespace: "c".into(),
         operator_namespace: "c".into(),
         bounds: Bounds::default(),
+        proxies: Proxies::default(),
     }
 }
 
@@ -130,6 +131,7 @@ impl Case {
         let references = ModelReferences {
             profile: Named::Unnamed,
             token: KeyLookup::Unnamed,
+            credentials: Vec::new(),
             provider: Named::Unnamed,
             header: Header::Inspected(Vec::new()),
         };
@@ -170,6 +172,7 @@ fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does
         let references = ModelReferences {
             profile: Named::Unnamed,
             token: KeyLookup::Unnamed,
+            credentials: Vec::new(),
             provider: Named::Found(serde_json::from_value(provider).expect("a provider")),
             header: Header::Inspected(Vec::new()),
         };
@@ -259,6 +262,7 @@ async fn by_replace_nothing_goes_where_the_profile_is_another_by_now() {
         let references = ModelReferences {
             profile: Named::Found(serde_json::from_value(profile(4)).expect("a profile")),
             token: KeyLookup::Unnamed,
+            credentials: Vec::new(),
             provider: Named::Unnamed,
             header: Header::Inspected(Vec::new()),
         };

@@ -8,7 +8,7 @@ use weighbridge_crds::{InspectedModel, ModelDeployment};
 use weighbridge_fit::ModelFacts;
 use weighbridge_operator::plan::{
     self, Bounds, ChildKind, Images, Inspection, InspectionState, ModelPlan, ObservedModel, OfflineError,
-    Planned, PullPolicy, restricted,
+    Planned, Proxies, PullPolicy, restricted,
 };
 use weighbridge_operator::validate::{
     self, Fitting, Header, KeyLookup, ModelReferences, Named, Place, Refusal, Served, ValidatedModel,
@@ -25,6 +25,7 @@ fn images() -> Images {
         gateway_namespace: "weighbridge-system".to_owned(),
         operator_namespace: "weighbridge-system".to_owned(),
         bounds: Bounds::default(),
+        proxies: Proxies::default(),
     }
 }
 
@@ -65,6 +66,7 @@ fn validated(
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(gpu)).unwrap()),
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(known),
     };
@@ -276,6 +278,7 @@ fn what_does_not_fit_is_no_hindrance_to_the_other_world() {
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(json!({"memory": "2Gi"}))).unwrap()),
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Found(serde_json::from_value(provider).unwrap()),
         header: Header::Inspected(vec![known]),
     };
@@ -292,6 +295,7 @@ fn while_it_is_suspended_no_header_is_read() {
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(json!({"memory": "24Gi"}))).unwrap()),
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
     };

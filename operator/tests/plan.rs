@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use weighbridge_crds::manifest::{Manifest, parse};
 use weighbridge_crds::{Hold, Rollout, TimeSpan, labels};
-use weighbridge_operator::plan::{self, Bounds, Images, OfflineError, Planned, PullPolicy, restricted};
+use weighbridge_operator::plan::{
+    self, Bounds, Images, OfflineError, Planned, Proxies, PullPolicy, restricted,
+};
 
 fn images() -> Images {
     Images {
@@ -19,6 +21,7 @@ fn images() -> Images {
         gateway_namespace: "weighbridge-system".to_owned(),
         operator_namespace: "weighbridge-system".to_owned(),
         bounds: Bounds::default(),
+        proxies: Proxies::default(),
     }
 }
 
@@ -63,7 +66,7 @@ macro_rules! snapshots {
     };
 }
 
-snapshots!(cpu, gpu, token, pvc, external, private);
+snapshots!(cpu, gpu, token, https, pvc, external, private);
 
 #[test]
 fn a_folder_is_quantised_where_the_field_says_so() {
@@ -178,6 +181,33 @@ fn a_registry_that_wants_a_secret_gets_it_for_engines_and_proxies() {
         let pod = plain.spec.and_then(|spec| spec.template.spec).expect("a pod");
         assert_eq!(pod.image_pull_secrets, None);
     }
+}
+
+#[test]
+fn proxies_are_variables_of_pods_that_fetch_and_the_models_own_word_wins() {
+    let proxies = Proxies {
+        https_proxy: Some("http://proxy:3128".to_owned()),
+        http_proxy: None,
+        no_proxy: Some(".svc".to_owned()),
+    };
+    let with = Images { proxies, ..images() };
+    let variables = |text: &str| {
+        let plans = plan_offline(&parse(text).expect("valid"), &with).expect("plannable");
+        let pod = deployments(&plans).remove(0).spec.and_then(|spec| spec.template.spec).expect("a pod");
+        let named = pod.containers[0].env.clone().unwrap_or_default().into_iter();
+        named.map(|variable| (variable.name, variable.value)).collect::<Vec<_>>()
+    };
+    let set = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+    let token = ("HF_TOKEN".to_owned(), None);
+    let all = [token, set("HTTPS_PROXY", "http://proxy:3128"), set("NO_PROXY", ".svc")];
+    assert_eq!(variables(include_str!("fixtures/token.yaml")), all);
+    assert_eq!(variables(include_str!("fixtures/https.yaml")), all[1..]);
+    assert_eq!(variables(include_str!("fixtures/pvc.yaml")), [], "nothing is fetched, nothing rolls");
+    let own = include_str!("fixtures/https.yaml").replace(
+        "    caCertificates",
+        "    podTemplate: {spec: {containers: [{name: engine, env: [{name: HTTPS_PROXY, value: 'http://own:1'}]}]}}\n    caCertificates",
+    );
+    assert_eq!(variables(&own), [set("NO_PROXY", ".svc"), set("HTTPS_PROXY", "http://own:1")]);
 }
 
 #[test]

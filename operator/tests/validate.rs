@@ -11,6 +11,7 @@ use weighbridge_operator::validate::{
 const NONE: ModelReferences = ModelReferences {
     profile: Named::Unnamed,
     token: KeyLookup::Unnamed,
+    credentials: Vec::new(),
     provider: Named::Unnamed,
     header: Header::Inspected(Vec::new()),
 };
@@ -262,6 +263,12 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             ModelReferences { token: KeyLookup::SecretMissing, ..NONE },
             Reason::SecretNotFound,
             vec!["openWeights.hub.tokenSecret", "\"s\"", "\"k\""],
+        ),
+        (
+            json!({"openWeights": {"source": "https://h/f", "storage": {"credentialsSecret": {"name": "s"}}}}),
+            ModelReferences { credentials: vec![KeyLookup::KeyMissing], ..NONE },
+            Reason::SecretNotFound,
+            vec!["openWeights.storage.credentialsSecret", "\"s\"", "\"token\""],
         ),
         (
             json!({"openWeights": {"source": hf, "hub": {"tokenSecret": {"name": "s", "key": "k"}}}}),

@@ -21,6 +21,6 @@ pub use error::{HandshakeError, Problem, TlsError};
 pub use file::{FileVersion, NamedFile};
 pub use identity::{DOMAIN, Identity};
 pub use metrics::{Certified, register};
-pub use pem::authorities;
+pub use pem::{authorities, authorities_of};
 pub use reloaded::Reloaded;
 pub use server::{Accepted, Clients, Handshakes, PairFiles, ServerFiles, ServerTls};

@@ -39,7 +39,10 @@ pub(crate) fn pair_of(certificate: &str, key: &str) -> Result<Pair, Problem> {
 }
 
 /// As [`authorities`], of what was never a file.
-pub(crate) fn authorities_of(pem: &[u8]) -> Result<RootCertStore, Problem> {
+///
+/// # Errors
+/// Where it holds none, or one that can't be read.
+pub fn authorities_of(pem: &[u8]) -> Result<RootCertStore, Problem> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates_of(pem)? {
         roots.add(certificate).map_err(|_| Problem::Malformed)?;

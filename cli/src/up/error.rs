@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use weighbridge_gateway::{LimitsError, ServeError as DoorError};
-use weighbridge_inference_server::artifact::InvalidToken;
+use weighbridge_inference_server::artifact::{InvalidProxy, InvalidToken};
 use weighbridge_inference_server::backend::cpu::LoadError;
 use weighbridge_inference_server::server::{ServeError as EngineError, ServerConfig};
 use weighbridge_operator::plan::OfflineError;
@@ -47,6 +47,9 @@ pub enum UpError {
     /// A `--secret` that is none.
     #[error(transparent)]
     SecretFlag(Box<SecretError>),
+    /// A proxy of the environment that can't be used.
+    #[error(transparent)]
+    ProxySetting(InvalidProxy),
     /// Nowhere to put weights.
     #[error("no folder for fetched weights: set --cache-folder, WEIGHBRIDGE_CACHE or HOME")]
     NoCacheFolder,

@@ -6,28 +6,33 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use secrecy::ExposeSecret as _;
 use url::Url;
 use weighbridge_crds::adapter::ADAPTER_SEPARATOR;
 use weighbridge_crds::manifest::Manifest;
+use weighbridge_crds::source::Source;
 use weighbridge_crds::{
-    EVERY_MODEL, Hold, KvCacheType, ModelAccess, OutOfService, Quantization, SecretKey, Sleep,
+    ConfigMapKey, EVERY_MODEL, Hold, KvCacheType, ModelAccess, OutOfService, Quantization, SecretKey, Sleep,
 };
 use weighbridge_gateway::directory::{self, data_policy, kind};
-use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess, Token};
+use weighbridge_inference_server::artifact::{
+    ArtifactRequest, HubAccess, Network, Proxies, StorageAccess, Token,
+};
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
 use weighbridge_operator::plan::validate_local;
 use weighbridge_operator::validate::{
-    AdapterPlace, Hardware, HubFile, Open, OpenAdapter, ProviderPlace, Served, ValidatedModel,
+    AdapterPlace, Hardware, HubFile, Open, OpenAdapter, ProviderPlace, Served, StoredFile, ValidatedModel,
     ValidatedProvider, Weights,
 };
+use weighbridge_tls::authorities_of;
 use weighbridge_wire::provider::{DataPolicy, Kind, Place, PlaceError};
 
 use super::UpError;
 use crate::args::UpArgs;
 use crate::manifest_file;
-use crate::secret::{KeyPath, Secrets};
+use crate::secret::{KeyPath, SecretError, Secrets};
 
 /// `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +141,9 @@ pub struct Local {
 struct Reading<'a> {
     claims: BTreeMap<String, PathBuf>,
     secrets: Secrets,
+    /// Each ConfigMap of the file with the namespace that it is in.
+    config_maps: Vec<(String, ConfigMap)>,
+    proxies: Proxies,
     cache_folder: PathBuf,
     args: &'a UpArgs,
 }
@@ -154,6 +162,8 @@ impl Local {
             claims: args.claim.iter().cloned().collect(),
             secrets: Secrets::new(&manifests, &args.secret, &args.default_namespace)
                 .map_err(|error| UpError::SecretFlag(Box::new(error)))?,
+            config_maps: config_maps(&manifests),
+            proxies: Proxies::from_environment().map_err(UpError::ProxySetting)?,
             cache_folder: cache_folder(args)?,
             args,
         };
@@ -226,6 +236,7 @@ impl Local {
                 )));
             }
             Weights::Claim { .. } | Weights::File { .. } => {}
+            Weights::Stored(stored) => request.storage = storage(&name, &request.source, stored, reading)?,
             Weights::Hub(hub) => {
                 request.revision.clone_from(&hub.revision);
                 request.hub = access(&name, hub, reading)?;
@@ -237,6 +248,7 @@ impl Local {
                 }
             }
         }
+        request.network = network(&name, open, reading)?;
         let adapters = adapters(&name, open, &request)?;
         Ok(Engine {
             source: open.source.clone(),
@@ -406,9 +418,60 @@ fn accesses(manifests: &[Manifest]) -> Vec<ModelAccess> {
         | Manifest::ExternalProvider(_)
         | Manifest::ResourceProfile(_)
         | Manifest::Secret(_)
+        | Manifest::ConfigMap(_)
         | Manifest::Other { .. } => None,
     };
     manifests.iter().filter_map(access).collect()
+}
+
+fn config_maps(manifests: &[Manifest]) -> Vec<(String, ConfigMap)> {
+    let map = |manifest: &Manifest| {
+        let Manifest::ConfigMap(map) = manifest else { return None };
+        Some((map.namespace().unwrap_or_else(|| "default".to_owned()), (**map).clone()))
+    };
+    manifests.iter().filter_map(map).collect()
+}
+
+/// Who may vouch for the server of a model's weights, and the proxies of this machine's environment.
+fn network(name: &Name, open: &Open, reading: &Reading<'_>) -> Result<Network, UpError> {
+    let Some(ConfigMapKey { name: map, key }) = &open.authorities else {
+        return Ok(Network { authorities: None, proxies: reading.proxies.clone() });
+    };
+    let refused = |problem: String| UpError::Model {
+        name: name.clone(),
+        problem: format!("openWeights.caCertificates: ConfigMap {map:?}, key {key:?}: {problem}"),
+    };
+    let is_meant = |at: &str, found: &ConfigMap| at == name.namespace && found.name_any() == *map;
+    let found = reading.config_maps.iter().find(|(at, found)| is_meant(at, found));
+    let data = found.and_then(|(_, found)| found.data.as_ref());
+    let pem = data.and_then(|data| data.get(key));
+    let pem = pem.ok_or_else(|| refused("it is not in the file: add it".to_owned()))?;
+    let authorities = authorities_of(pem.as_bytes()).map_err(|problem| refused(problem.to_string()))?;
+    Ok(Network { authorities: Some(Arc::new(authorities)), proxies: reading.proxies.clone() })
+}
+
+/// What the server of `source` is shown: the keys of the Secret that the model names.
+fn storage(
+    name: &Name,
+    source: &Source,
+    stored: &StoredFile,
+    reading: &Reading<'_>,
+) -> Result<StorageAccess, UpError> {
+    let StoredFile { source: _, secret, keys } = stored;
+    let Some(secret) = secret else { return Ok(StorageAccess::default()) };
+    let is_needed = |key: &str| keys.iter().any(|known| known.name == key && known.is_needed);
+    let read = |key: &str| {
+        let named = SecretKey { name: secret.clone(), key: key.to_owned() };
+        match reading.secrets.read(&name.namespace, &named, "openWeights.storage.credentialsSecret") {
+            Ok(value) => Ok(Some(value.expose_secret().to_owned())),
+            Err(SecretError::Missing { .. }) if !is_needed(key) => Ok(None),
+            Err(source) => {
+                Err(UpError::Secret { kind: "ModelDeployment", name: name.clone(), source: Box::new(source) })
+            }
+        }
+    };
+    let access = StorageAccess::read(source, read)?;
+    access.map_err(|error| UpError::Model { name: name.clone(), problem: format!("openWeights.{error}") })
 }
 
 /// `HF_TOKEN` goes to the public hub only: a file may name any endpoint, and must not collect tokens.

@@ -52,6 +52,16 @@ fn each_bad_file_is_refused_in_words() {
             vec!["no file at /nowhere/m.gguf: check the path, and that the file is there"],
         ),
         ("", "{openWeights: {source: 's3://bucket/m.gguf'}}", vec!["source", "hf://"]),
+        (
+            "",
+            "{openWeights: {source: 'https://host/m.gguf', caCertificates: {name: ours, key: ca.crt}}}",
+            vec!["openWeights.caCertificates", "ConfigMap \"ours\"", "not in the file: add it"],
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ours}\ndata: {ca.crt: none}\n---\n",
+            "{openWeights: {source: 'https://host/m.gguf', caCertificates: {name: ours, key: ca.crt}}}",
+            vec!["openWeights.caCertificates", "no certificate in PEM"],
+        ),
         ("", &wrong, vec!["digest", "0000", "b179c952"]),
         ("", &long, vec!["openWeights.engine.contextLength: 9999999 is more than", "set 8192 or less"]),
         (

@@ -82,7 +82,7 @@ reasons! {
         "The message has the image and the words of the registry: correct `images.registry` and `images.tag` of the chart, or put the pull Secret into this namespace.";
     DownloadFailed,
         "The weights could not be fetched.",
-        "The message has the hub's words: correct `source`, `revision` or the token, or give the pods a way to the hub. The container tries again by itself.";
+        "The message has the server's words: correct `source`, `revision` or the token, or give the pods a way to the server. The container tries again by itself.";
     DigestMismatch,
         "The weights are not the pinned ones.",
         "The file is not the pinned one: correct `digest` if the file was changed on purpose, else find out who changed it. No byte of it was served.";

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{CustomResourceExt, Resource, ResourceExt};
@@ -23,6 +23,8 @@ pub enum Manifest {
     ModelAccess(Box<ModelAccess>),
     /// A Secret that one of the others names; with no cluster it lives in memory only.
     Secret(Box<Secret>),
+    /// A ConfigMap that one of the others may name.
+    ConfigMap(Box<ConfigMap>),
     /// An object of another API, such as a Namespace: a cluster's business, skipped without one.
     Other {
         /// `kind` of the object.
@@ -94,6 +96,7 @@ impl Manifest {
             Manifest::ModelAccess(access) => Some(("ModelAccess", within(access.meta()))),
             Manifest::ResourceProfile(profile) => Some(("ResourceProfile", profile.name_any())),
             Manifest::Secret(secret) => Some(("Secret", within(secret.meta()))),
+            Manifest::ConfigMap(map) => Some(("ConfigMap", within(map.meta()))),
             Manifest::Other { .. } => None,
         }
     }
@@ -147,6 +150,7 @@ fn one(index: usize, object: Value) -> Result<Manifest, ManifestError> {
             ruled(access.validate_cel(), access, Manifest::ModelAccess)
         }
         ("v1", "Secret") => secret(kind, name, object),
+        ("v1", "ConfigMap") => config_map(kind, name, object),
         (ours, _) if ours.starts_with("serving.weighbridge.dev/") => {
             Err(ManifestError::UnknownKind { index, api_version, kind })
         }
@@ -184,6 +188,12 @@ fn secret(kind: String, name: String, mut object: Value) -> Result<Manifest, Man
         problems = native::not_base64(&object);
     }
     read(kind, name, problems, object).map(|secret| Manifest::Secret(Box::new(secret)))
+}
+
+fn config_map(kind: String, name: String, mut object: Value) -> Result<Manifest, ManifestError> {
+    native::drop_nulls(&mut object);
+    let problems = schema::problems(&native::schema_of::<ConfigMap>(), &object);
+    read(kind, name, problems, object).map(|map| Manifest::ConfigMap(Box::new(map)))
 }
 
 fn read<T: DeserializeOwned>(

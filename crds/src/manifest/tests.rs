@@ -546,7 +546,11 @@ fn an_object_may_be_in_a_file_once() {
     }
     // One name, four kinds; and what is skipped is a cluster's business.
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: acme }\n";
-    assert!(parse(&format!("{map}---\n{map}---\n{key}")).is_ok());
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: { name: acme }\n";
+    assert!(parse(&format!("{pod}---\n{pod}---\n{map}---\n{key}")).is_ok());
+    assert!(parse(&format!("{map}---\n{map}")).unwrap_err().to_string().contains("ConfigMap default/acme"));
+    let mistyped = parse(&map.replace("metadata", "data: { ca.crt: 1 }\nmetadata")).unwrap_err().to_string();
+    assert!(mistyped.contains("data.ca.crt"), "{mistyped}");
 }
 
 #[test]

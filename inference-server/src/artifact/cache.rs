@@ -9,8 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::hub::Clock;
-use super::{ArtifactError, CacheError, Digest, Phase, Progress, ProgressSink};
+use super::{ArtifactError, CacheError, Clock, Digest, Phase, Progress, ProgressSink};
 
 /// How often a held lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(250);
@@ -30,7 +29,7 @@ pub(super) struct Marker {
     pub digest: Digest,
 }
 
-/// What a source and revision meant when the hub was last asked.
+/// What a source and revision meant when its server was last asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SourceRecord {
     pub digest: Digest,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use weighbridge_crds::condition::Reason;
 
+use super::origin::Kind;
 use super::request::InvalidToken;
 use super::{CheckedAgainst, Digest};
 
@@ -100,7 +101,7 @@ pub enum ArtifactError {
         /// Where `expected` came from.
         against: CheckedAgainst,
     },
-    /// The hub did not give the file.
+    /// The server did not give the file.
     #[error("can't fetch {file}")]
     Fetch {
         /// The source.
@@ -117,7 +118,7 @@ pub enum ArtifactError {
 fn mismatch_fix(against: CheckedAgainst) -> &'static str {
     match against {
         CheckedAgainst::Pin => "pin the digest of the file you mean, or name another file or revision",
-        CheckedAgainst::Hub | CheckedAgainst::Nothing => {
+        CheckedAgainst::Source | CheckedAgainst::Nothing => {
             "the bytes were damaged on the way and are not kept; try again"
         }
     }
@@ -176,40 +177,37 @@ impl ArtifactError {
     }
 }
 
-/// The hub did not give the file. No message holds a token or a signed address.
+/// The server did not give the file. No message holds a token or a signed address.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// 401 without a token.
-    #[error(
-        "hub.tokenSecret: the hub wants a token (401): the repository is gated, private or does not exist; set hub.tokenSecret or HF_TOKEN, and check source"
-    )]
-    TokenMissing,
-    /// 401 with a token.
-    #[error(
-        "hub.tokenSecret: the hub refused the token (401): check the Secret behind hub.tokenSecret, or HF_TOKEN"
-    )]
-    TokenRefused,
+    /// 401, and it was told nothing of who asks.
+    #[error("{}", .0.unnamed())]
+    Unnamed(Kind),
+    /// 401, and it was told.
+    #[error("{}", .0.refused())]
+    Refused(Kind),
     /// 403.
-    #[error(
-        "hub.tokenSecret: this token may not read the repository (403): ask for access or accept its licence on the hub, or use another token"
-    )]
-    Forbidden,
+    #[error("{}", .0.forbidden())]
+    Forbidden(Kind),
     /// 404 for the revision.
     #[error("revision: the repository has no revision {0:?} (404): name a branch, tag or commit that exists")]
     NoSuchRevision(String),
-    /// 404 for the repository or the file.
-    #[error(
-        "source: the hub has no such repository or file (404): check organisation, repository and file name"
-    )]
-    NoSuchFile,
-    /// The endpoint is no URL to fetch from.
-    #[error("hub.endpoint: {0} is no http(s) address: write https://host")]
-    Endpoint(String),
+    /// 404 for all or a part of the source.
+    #[error("{}", .0.missing())]
+    NoSuchFile(Kind),
+    /// The address is none to fetch from.
+    #[error("{field}: {given} is no http(s) address: write https://host")]
+    Address {
+        /// The field that says it.
+        field: &'static str,
+        /// What it says.
+        given: String,
+    },
     /// The token can't be sent.
     #[error(transparent)]
     Token(InvalidToken),
     /// Another status.
-    #[error("the hub answered {status}{}", waited(*retry_after))]
+    #[error("the server answered {status}{}", waited(*retry_after))]
     Status {
         /// The status code.
         status: u16,
@@ -224,6 +222,17 @@ pub enum FetchError {
         /// What the client said.
         #[source]
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// Nobody that is trusted vouches for the server.
+    #[error(
+        "caCertificates: {host} is not trusted ({why}): name a ConfigMap there with the authority that vouches for it, or \
+         correct the address"
+    )]
+    Untrusted {
+        /// Host that was asked.
+        host: String,
+        /// What is wrong with its certificate.
+        why: String,
     },
     /// Nothing came for too long.
     #[error("{host} sent nothing for {} s", after.as_secs_f32())]
@@ -243,8 +252,8 @@ pub enum FetchError {
         /// Bytes that should have come.
         wanted: u64,
     },
-    /// An address that a redirect led to expired; the hub is asked for a new one.
-    #[error("the address that the hub pointed at expired ({0})")]
+    /// An address that a redirect led to expired; the server is asked for a new one.
+    #[error("the address that the server pointed at expired ({0})")]
     LocationExpired(u16),
     /// More redirects than allowed.
     #[error("more than {0} redirects")]
@@ -253,7 +262,7 @@ pub enum FetchError {
     #[error("a redirect to {0} was not followed")]
     BadRedirect(String),
     /// The answer makes no sense.
-    #[error("{host} does not speak the hub's protocol: {what}")]
+    #[error("{host} does not speak the protocol: {what}")]
     Protocol {
         /// Host that was asked.
         host: String,
@@ -265,10 +274,10 @@ pub enum FetchError {
     RangesIgnored,
     /// The file changed under the download.
     #[error(
-        "the file changed while it was fetched, or its length is not the {expected} bytes that the hub named"
+        "the file changed while it was fetched, or its length is not the {expected} bytes that the server named"
     )]
     Changed {
-        /// Length that the hub named.
+        /// Length that the server named.
         expected: u64,
     },
     /// Tried often enough.
@@ -298,13 +307,14 @@ impl FetchError {
             | FetchError::Stalled { .. }
             | FetchError::Short { .. }
             | FetchError::LocationExpired(_) => true,
-            FetchError::TokenMissing
-            | FetchError::TokenRefused
-            | FetchError::Forbidden
+            FetchError::Unnamed(_)
+            | FetchError::Refused(_)
+            | FetchError::Forbidden(_)
             | FetchError::NoSuchRevision(_)
-            | FetchError::NoSuchFile
-            | FetchError::Endpoint(_)
+            | FetchError::NoSuchFile(_)
+            | FetchError::Address { .. }
             | FetchError::Token(_)
+            | FetchError::Untrusted { .. }
             | FetchError::TooManyRedirects(_)
             | FetchError::BadRedirect(_)
             | FetchError::Protocol { .. }
@@ -315,7 +325,7 @@ impl FetchError {
         }
     }
 
-    /// Whether the hub could not be reached at all, as opposed to having refused.
+    /// Whether the server could not be reached at all, as opposed to having refused.
     pub(super) fn is_unreachable(&self) -> bool {
         match self {
             FetchError::GaveUp { last, .. } => last.is_transient(),
@@ -323,7 +333,7 @@ impl FetchError {
         }
     }
 
-    /// The wait that the hub asked for; no other failure carries one.
+    /// The wait that the server asked for; no other failure carries one.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let FetchError::Status { retry_after, .. } = self else { return None };
         *retry_after
@@ -331,13 +341,14 @@ impl FetchError {
 
     fn field(&self) -> Option<&'static str> {
         match self {
-            FetchError::TokenMissing
-            | FetchError::TokenRefused
-            | FetchError::Forbidden
-            | FetchError::Token(_) => Some("hub.tokenSecret"),
+            FetchError::Unnamed(kind) | FetchError::Refused(kind) | FetchError::Forbidden(kind) => {
+                Some(kind.access_field())
+            }
+            FetchError::Token(_) => Some("hub.tokenSecret"),
             FetchError::NoSuchRevision(_) => Some("revision"),
-            FetchError::NoSuchFile => Some("source"),
-            FetchError::Endpoint(_) => Some("hub.endpoint"),
+            FetchError::NoSuchFile(_) => Some("source"),
+            FetchError::Address { field, given: _ } => Some(field),
+            FetchError::Untrusted { .. } => Some("caCertificates"),
             FetchError::GaveUp { last, .. } => last.field(),
             FetchError::Status { .. }
             | FetchError::Transport { .. }

@@ -1,4 +1,4 @@
-//! Model sources: from what a person wrote (`file:`, `pvc:`, `hf:`) to a verified file on this machine.
+//! Model sources: from what a person wrote (`file:`, `pvc:`, `hf:`, `https:`) to a verified file on this machine.
 //!
 //! Lives here: fetching, the cache, digests. May not live here: anything that reads what is inside a model
 //! file; [`crate::gguf`] does, and only after this returned. A file under its final name is always whole and
@@ -17,24 +17,30 @@
 mod cache;
 mod digest;
 mod error;
-mod hub;
 mod local;
+mod origin;
 mod parts;
 mod progress;
+mod remote;
 mod request;
 mod verify;
 
 pub use digest::{Digest, InvalidDigest};
 pub use error::{ArtifactError, CacheError, FetchError};
-pub use hub::{Clock, FetchSettings, SystemClock};
+pub use origin::Kind;
 pub use progress::{Phase, Progress, ProgressSink, silent};
-pub use request::{Artifact, ArtifactRequest, CheckedAgainst, HubAccess, InvalidToken, PUBLIC_HUB, Token};
+pub use remote::{Clock, FetchSettings, InvalidProxy, Proxies, SystemClock};
+pub use request::{
+    Artifact, ArtifactRequest, CheckedAgainst, HubAccess, InvalidCredentials, InvalidToken, Network,
+    PUBLIC_HUB, StorageAccess, Token,
+};
 
 use std::sync::Arc;
 
 use weighbridge_crds::source::Source;
 
 use cache::Cache;
+use remote::Fetch;
 
 /// Turns requests into files; one for a process is enough.
 #[derive(Clone)]
@@ -71,18 +77,17 @@ impl Resolver {
         match &request.source {
             Source::File { path } => local::file(path, request.digest.as_ref(), progress).await,
             Source::Claim { claim, file } => local::claim(&request, claim, file, progress).await,
-            Source::Hub { repository, file } => {
+            source @ (Source::Hub { .. } | Source::Web { .. }) => {
                 let cache = Cache::open(&request.cache_folder).await?;
-                let Some(name) = parts::of(file, request.digest.as_ref())? else {
-                    let fetch = hub::Fetch::new(self, &cache, &request, repository, file, progress)?;
-                    return fetch.run().await;
+                let Some(name) = parts::of(source.file(), request.digest.as_ref())? else {
+                    return Fetch::new(self, &cache, &request, progress)?.run().await;
                 };
-                parts::fetch(self, &cache, &request, repository, &name, &progress).await
+                parts::fetch(self, &cache, &request, &name, &progress).await
             }
         }
     }
 
-    /// The file that `request` means, of which a hub gives no more than a beginning that is `enough`: the rest of what comes back
+    /// The file that `request` means, of which a server gives no more than a beginning that is `enough`: the rest of what comes back
     /// is a hole. No digest is compared, so that it is for looking at and never for serving.
     ///
     /// # Errors
@@ -98,14 +103,11 @@ impl Resolver {
                 let unpinned = ArtifactRequest { digest: None, ..request.clone() };
                 local::claim(&unpinned, claim, file, silent()).await
             }
-            Source::Hub { repository, file } => {
+            source @ (Source::Hub { .. } | Source::Web { .. }) => {
                 let cache = Cache::open(&request.cache_folder).await?;
-                match parts::of(file, request.digest.as_ref())? {
-                    None => {
-                        let fetch = hub::Fetch::new(self, &cache, &request, repository, file, silent())?;
-                        fetch.beginning(enough).await
-                    }
-                    Some(name) => parts::beginnings(self, &cache, &request, repository, &name, enough).await,
+                match parts::of(source.file(), request.digest.as_ref())? {
+                    None => Fetch::new(self, &cache, &request, silent())?.beginning(enough).await,
+                    Some(name) => parts::beginnings(self, &cache, &request, &name, enough).await,
                 }
             }
         }

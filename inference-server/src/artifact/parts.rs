@@ -1,10 +1,9 @@
 //! Models that are split over several files: which they are, and all of them at once.
 
-use weighbridge_crds::source::Source;
-
 use super::cache::Cache;
+use super::remote::Fetch;
 use super::{
-    Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, Enough, ProgressSink, Resolver, hub,
+    Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, Enough, ProgressSink, Resolver, origin,
     silent,
 };
 use crate::gguf::PartName;
@@ -22,16 +21,15 @@ pub(super) fn of(name: &str, pinned: Option<&Digest>) -> Result<Option<PartName>
     Ok(Some(part))
 }
 
-/// Every part of `name` from the hub, each checked against the hub's own digest; all of the commit of the first.
+/// Every part of `name` from its server, each checked against the server's own digest; of a hub all of the commit of the first.
 pub(super) async fn fetch(
     resolver: &Resolver,
     cache: &Cache,
     request: &ArtifactRequest,
-    repository: &str,
     name: &PartName,
     progress: &ProgressSink,
 ) -> Result<Artifact, ArtifactError> {
-    each(resolver, cache, request, (repository, name), progress, async |part| part.run().await).await
+    each(resolver, cache, request, name, progress, async |part| part.run().await).await
 }
 
 /// The same, of which each part has no more than a beginning that is `enough`.
@@ -39,29 +37,27 @@ pub(super) async fn beginnings(
     resolver: &Resolver,
     cache: &Cache,
     request: &ArtifactRequest,
-    repository: &str,
     name: &PartName,
     enough: &Enough,
 ) -> Result<Artifact, ArtifactError> {
-    let of = async |part: hub::Fetch<'_>| part.beginning(enough).await;
-    each(resolver, cache, request, (repository, name), &silent(), of).await
+    let of = async |part: Fetch<'_>| part.beginning(enough).await;
+    each(resolver, cache, request, name, &silent(), of).await
 }
 
 async fn each(
     resolver: &Resolver,
     cache: &Cache,
     request: &ArtifactRequest,
-    (repository, name): (&str, &PartName),
+    name: &PartName,
     progress: &ProgressSink,
-    fetched: impl AsyncFn(hub::Fetch<'_>) -> Result<Artifact, ArtifactError>,
+    fetched: impl AsyncFn(Fetch<'_>) -> Result<Artifact, ArtifactError>,
 ) -> Result<Artifact, ArtifactError> {
     let mut request = request.clone();
     let mut found = Vec::new();
     for file in name.all() {
-        request.source = Source::Hub { repository: repository.to_owned(), file: file.clone() };
-        let fetch = hub::Fetch::new(resolver, cache, &request, repository, &file, progress.clone())?;
-        let part = fetched(fetch).await?;
-        if let Some(commit) = part.commit.as_ref().filter(|commit| hub::is_commit(commit)) {
+        request.source = request.source.with_file(&file);
+        let part = fetched(Fetch::new(resolver, cache, &request, progress.clone())?).await?;
+        if let Some(commit) = part.commit.as_ref().filter(|commit| origin::is_commit(commit)) {
             request.revision = Some(commit.clone());
         }
         found.push(part);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub enum Phase {
     /// Another process fetches the same file; this one waits for it.
     Wait,
-    /// The hub is asked what the file is.
+    /// The server is asked what the file is.
     Lookup,
     /// Bytes come in.
     Download,

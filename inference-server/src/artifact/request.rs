@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use rustls::RootCertStore;
 use url::Url;
 use weighbridge_crds::source::Source;
+use weighbridge_crds::{CredentialKey, TOKEN_KEY};
 
-use super::Digest;
+use super::{Digest, Proxies};
 
 /// Where `hf` sources come from unless `hub.endpoint` says otherwise.
 pub const PUBLIC_HUB: &str = "https://huggingface.co";
@@ -23,6 +26,10 @@ pub struct ArtifactRequest {
     pub digest: Option<Digest>,
     /// The hub of an `hf` source.
     pub hub: HubAccess,
+    /// What other servers are shown.
+    pub storage: StorageAccess,
+    /// How servers are reached.
+    pub network: Network,
     /// Folder for fetched files; made when missing.
     pub cache_folder: PathBuf,
     /// Folders that claims are mounted at, for `pvc` sources.
@@ -32,8 +39,16 @@ pub struct ArtifactRequest {
 impl ArtifactRequest {
     /// A request for `source` as it is now at the public hub, with no pin and no token.
     pub fn new(source: Source, cache_folder: PathBuf) -> Self {
-        let (revision, digest) = (None, None);
-        Self { source, revision, digest, hub: HubAccess::default(), cache_folder, claims: BTreeMap::new() }
+        Self {
+            source,
+            revision: None,
+            digest: None,
+            hub: HubAccess::default(),
+            storage: StorageAccess::default(),
+            network: Network::default(),
+            cache_folder,
+            claims: BTreeMap::new(),
+        }
     }
 }
 
@@ -46,14 +61,66 @@ pub struct HubAccess {
     pub token: Option<Token>,
 }
 
-/// A hub token. Prints as nothing but its presence.
+/// The right to read from a server that is no hub.
+#[derive(Clone, Debug, Default)]
+pub struct StorageAccess {
+    /// Of an `https` source.
+    pub token: Option<Token>,
+}
+
+impl StorageAccess {
+    /// What `read` has of the keys that `source` needs.
+    ///
+    /// # Errors
+    /// Whatever keeps `read` from reading; inside, a value that is none.
+    pub fn read<E>(
+        source: &Source,
+        mut read: impl FnMut(&str) -> Result<Option<String>, E>,
+    ) -> Result<Result<Self, InvalidCredentials>, E> {
+        let mut values = BTreeMap::new();
+        for CredentialKey { name, is_needed } in source.credential_keys() {
+            match read(name)?.filter(|value| !value.trim().is_empty()) {
+                Some(value) => {
+                    values.insert(*name, value);
+                }
+                None if *is_needed => return Ok(Err(InvalidCredentials::Missing(name))),
+                None => {}
+            }
+        }
+        let token = values.get(TOKEN_KEY).map(|value| Token::new(value)).transpose();
+        Ok(token.map(|token| Self { token }).map_err(InvalidCredentials::Token))
+    }
+}
+
+/// A Secret that gives no access. The message never holds what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCredentials {
+    /// A key is not there, or empty.
+    #[error("storage.credentialsSecret: the Secret has no key {0}, or has it empty: add it")]
+    Missing(&'static str),
+    /// A token that can't be sent.
+    #[error(transparent)]
+    Token(InvalidToken),
+}
+
+/// How servers are reached.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// Authorities that may vouch for a server, beside the public ones.
+    pub authorities: Option<Arc<RootCertStore>>,
+    /// Proxies on the way.
+    pub proxies: Proxies,
+}
+
+/// A token. Prints as nothing but its presence.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 /// A token that can't be sent. The message never holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the hub token is empty or holds characters that no token has: check the Secret behind hub.tokenSecret"
+    "the token is empty or holds characters that no token has: check the Secret behind hub.tokenSecret or \
+     storage.credentialsSecret"
 )]
 pub struct InvalidToken;
 
@@ -115,8 +182,8 @@ pub struct Artifact {
 pub enum CheckedAgainst {
     /// `openWeights.digest`.
     Pin,
-    /// The hub's own digest of the file.
-    Hub,
+    /// The source's own digest of the file.
+    Source,
     /// Nobody: no pin, and the source gives no digest. The length was checked where it is known.
     Nothing,
 }
@@ -126,7 +193,7 @@ impl CheckedAgainst {
     pub fn in_words(self) -> &'static str {
         match self {
             CheckedAgainst::Pin => "the pinned digest",
-            CheckedAgainst::Hub => "the hub's own digest",
+            CheckedAgainst::Source => "the source's own digest",
             CheckedAgainst::Nothing => "nothing: set openWeights.digest to pin it",
         }
     }

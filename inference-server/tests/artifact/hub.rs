@@ -1,10 +1,12 @@
-//! A hub of our own: speaks the paths and headers of the real one, and misbehaves where a test says so.
+//! A server of our own: speaks the paths and headers of a hub, over TLS where asked, and misbehaves where a test says so.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest as _, Sha256};
 
 /// What a client asked.
@@ -96,6 +98,8 @@ pub type Mischief = Box<dyn FnMut(&Asked, &mut HubFile, Reply) -> Reply + Send>;
 /// A running hub; stops answering when dropped.
 pub struct Hub {
     address: std::net::SocketAddr,
+    /// Its authority in PEM, where it speaks TLS.
+    authority: Option<String>,
     asked: Arc<Mutex<Vec<Asked>>>,
     stopped: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -109,6 +113,25 @@ impl Hub {
         file: HubFile,
         mischief: impl FnMut(&Asked, &mut HubFile, Reply) -> Reply + Send + 'static,
     ) -> Self {
+        Self::listening(file, None, mischief)
+    }
+
+    /// Behind TLS, with a certificate for `localhost` of an authority that nobody knows.
+    pub fn secure(
+        file: HubFile,
+        mischief: impl FnMut(&Asked, &mut HubFile, Reply) -> Reply + Send + 'static,
+    ) -> Self {
+        let (authority, tls) = certified();
+        let mut hub = Self::listening(file, Some(Arc::new(tls)), mischief);
+        hub.authority = Some(authority);
+        hub
+    }
+
+    fn listening(
+        file: HubFile,
+        tls: Option<Arc<ServerConfig>>,
+        mischief: impl FnMut(&Asked, &mut HubFile, Reply) -> Reply + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -120,15 +143,32 @@ impl Hub {
                 if stop.load(std::sync::atomic::Ordering::Relaxed) {
                     break;
                 }
-                let (log, shared) = (Arc::clone(&log), Arc::clone(&shared));
-                std::thread::spawn(move || answer(stream, &log, &shared));
+                let (log, shared, tls) = (Arc::clone(&log), Arc::clone(&shared), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => answer(stream, &log, &shared),
+                    Some(tls) => {
+                        let connection = ServerConnection::new(tls).unwrap();
+                        answer(StreamOwned::new(connection, stream), &log, &shared);
+                    }
+                });
             }
         });
-        Self { address, asked, stopped }
+        Self { address, authority: None, asked, stopped }
     }
 
     pub fn url(&self) -> url::Url {
         format!("http://{}", self.address).parse().unwrap()
+    }
+
+    /// `localhost:PORT`, which its certificate is for.
+    pub fn host(&self) -> String {
+        format!("localhost:{}", self.address.port())
+    }
+
+    /// What trusts its certificate.
+    pub fn authority(&self) -> Arc<rustls::RootCertStore> {
+        let pem = self.authority.as_ref().expect("a server with TLS");
+        Arc::new(weighbridge_tls::authorities_of(pem.as_bytes()).unwrap())
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -147,9 +187,46 @@ impl Drop for Hub {
     }
 }
 
+/// An authority in PEM, and a server's side with a certificate of it.
+fn certified() -> (String, ServerConfig) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut of_authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    of_authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = of_authority.self_signed(&authority_key).unwrap();
+    let pem = authority.pem();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let issuer = rcgen::Issuer::new(of_authority, authority_key);
+    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let chain = vec![server.signed_by(&key, &issuer).unwrap().der().clone()];
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    (pem, config.with_no_client_auth().with_single_cert(chain, key).unwrap())
+}
+
+/// How a connection ends in good order.
+trait Hangup: Read + Write {
+    fn hang_up(&mut self) -> io::Result<()>;
+}
+
+impl Hangup for TcpStream {
+    /// Closed by halves: unread bytes would turn the close into a reset that eats what was sent.
+    fn hang_up(&mut self) -> io::Result<()> {
+        self.shutdown(std::net::Shutdown::Write)
+    }
+}
+
+impl Hangup for StreamOwned<ServerConnection, TcpStream> {
+    fn hang_up(&mut self) -> io::Result<()> {
+        self.conn.send_close_notify();
+        self.flush()?;
+        self.sock.hang_up()
+    }
+}
+
 /// One request a connection: a cut must not hurt a neighbour.
-fn answer(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, shared: &Mutex<(HubFile, Mischief)>) {
-    let Some(asked) = read(&stream) else { return };
+fn answer(mut stream: impl Hangup, log: &Mutex<Vec<Asked>>, shared: &Mutex<(HubFile, Mischief)>) {
+    let Some(asked) = read(&mut stream) else { return };
     log.lock().unwrap().push(asked.clone());
     let reply = {
         let (file, mischief) = &mut *shared.lock().unwrap();
@@ -157,7 +234,7 @@ fn answer(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, shared: &Mutex<(HubFil
         mischief(&asked, file, reply)
     };
     if reply.silent {
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        let _ = io::copy(&mut stream, &mut io::sink());
         return;
     }
     let mut head = format!("HTTP/1.1 {} X\r\nconnection: close\r\n", reply.status);
@@ -172,11 +249,10 @@ fn answer(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, shared: &Mutex<(HubFil
     if asked.method != "HEAD" {
         let _ = stream.write_all(&reply.body[..reply.cut.unwrap_or(reply.body.len())]);
     }
-    // Closed by halves: unread bytes would turn the close into a reset that eats what was sent.
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = stream.hang_up();
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn read(stream: &mut impl Read) -> Option<Asked> {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let first = lines.next()?;
     let mut words = first.split(' ');

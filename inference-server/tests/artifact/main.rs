@@ -7,4 +7,5 @@ mod local;
 mod mischief;
 mod parts;
 mod refusals;
+mod web;
 mod world;

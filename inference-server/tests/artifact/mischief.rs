@@ -18,7 +18,7 @@ async fn a_file_comes_in_parallel_ranges_and_is_checked_against_the_hub() {
 
     assert_eq!(std::fs::read(&found.path).unwrap(), file.content);
     assert_eq!(found.digest.unwrap().hex(), file.digest());
-    assert_eq!((found.checked_against, found.fetched_bytes), (CheckedAgainst::Hub, 4321));
+    assert_eq!((found.checked_against, found.fetched_bytes), (CheckedAgainst::Source, 4321));
     assert_eq!(found.commit, Some(file.commit.clone()));
     assert_eq!((hub.count("HEAD"), hub.count("GET")), (1, 5));
     assert!(hub.asked().iter().all(|asked| asked.path == "/org/repo/resolve/main/folder/model.gguf"));
@@ -48,7 +48,7 @@ async fn what_is_pinned_and_there_needs_no_hub_and_a_branch_needs_one_question()
     assert_eq!(hub.asked().len(), before, "a pinned digest names bytes that can't have changed");
 
     let branch = world.resolve(world.request(&hub)).await.unwrap();
-    assert_eq!((branch.fetched_bytes, branch.checked_against), (0, CheckedAgainst::Hub));
+    assert_eq!((branch.fetched_bytes, branch.checked_against), (0, CheckedAgainst::Source));
     assert_eq!((hub.asked().len(), hub.count("HEAD")), (before + 1, 2));
 
     let mut commit = world.request(&hub);

@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use weighbridge_crds::{ModelDeployment, Promotion, RolloutStatus, World, labels};
+use weighbridge_crds::{ModelDeployment, OpenWeights, Promotion, RolloutStatus, World, labels};
 
 use super::inspection::{inspections, is_inspection};
 use super::{Certificate, SecretError, Secrets};
@@ -46,6 +46,8 @@ pub async fn model(
         Some(named) => secrets.look(&namespace, named).await?,
         None => KeyLookup::Unnamed,
     };
+    let needed = weights.map(OpenWeights::needed_credentials).unwrap_or_default();
+    let credentials = secrets.look_for(&namespace, &needed).await?;
     let named =
         model.spec.external.as_ref().map(|external| ObjectRef::new(&external.provider).within(&namespace));
     let provider = named.as_ref().and_then(|named| stores.providers.get(named));
@@ -73,6 +75,7 @@ pub async fn model(
         references: ModelReferences {
             profile,
             token,
+            credentials,
             provider: referenced,
             header: Header::Inspected(known),
         },

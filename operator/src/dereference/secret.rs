@@ -57,14 +57,22 @@ impl Secrets {
     /// # Errors
     /// The apiserver did not say.
     pub async fn look(&self, namespace: &str, named: &SecretKey) -> Result<KeyLookup, SecretError> {
-        let found = self.get::<BTreeMap<String, Presence>>(namespace, &named.name).await?;
-        Ok(match found {
-            None => KeyLookup::SecretMissing,
-            Some(data) => match data.get(&named.key) {
-                Some(Presence::Filled) => KeyLookup::Present,
-                Some(Presence::Empty) | None => KeyLookup::KeyMissing,
-            },
-        })
+        let found = self.get(namespace, &named.name).await?;
+        Ok(seen(found.as_ref(), &named.key))
+    }
+
+    /// Whether each of `named` is there, all of one Secret, which is asked for once.
+    ///
+    /// # Errors
+    /// The apiserver did not say.
+    pub async fn look_for(
+        &self,
+        namespace: &str,
+        named: &[SecretKey],
+    ) -> Result<Vec<KeyLookup>, SecretError> {
+        let Some(first) = named.first() else { return Ok(Vec::new()) };
+        let found = self.get(namespace, &first.name).await?;
+        Ok(named.iter().map(|named| seen(found.as_ref(), &named.key)).collect())
     }
 
     /// What a Secret holds in the place of a certificate for the pods of the object with UID `parent`, as it was within
@@ -121,6 +129,14 @@ impl Secrets {
         let api: Api<SecretView<D>> = Api::namespaced(self.client.clone(), namespace);
         let found = self.caller.read("Secret", Box::pin(api.get_opt(name))).await;
         found.map_err(|source| SecretError { namespace: namespace.to_owned(), name: name.to_owned(), source })
+    }
+}
+
+fn seen(data: Option<&BTreeMap<String, Presence>>, key: &str) -> KeyLookup {
+    match data.map(|data| data.get(key)) {
+        None => KeyLookup::SecretMissing,
+        Some(Some(Presence::Filled)) => KeyLookup::Present,
+        Some(Some(Presence::Empty) | None) => KeyLookup::KeyMissing,
     }
 }
 

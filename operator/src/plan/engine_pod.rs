@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weighbridge_crds::{DEFAULT_DRAIN, Gpu, KvCacheType, SleepingWeights, labels};
 
-use super::{Decision, Images, added, names, pod};
+use super::{Decision, Images, added, fetching, names, pod};
 use crate::owner::Owner;
 use crate::validate::{
     AdapterPlace, CountedBy, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, HubFile, Open, OpenAdapter,
@@ -47,7 +47,7 @@ pub fn template(
     images: &Images,
     decisions: &mut Vec<Decision>,
 ) -> PodTemplateSpec {
-    let mut weights = weights(&open.weights, decisions);
+    let mut weights = weights(open, images, decisions);
     let adapters = adapters(open, &mut weights, decisions);
     let certificate = pod::certificate(labels::engine_certificate(owner.name()), decisions);
     weights.volumes.push(certificate.volume);
@@ -110,6 +110,8 @@ pub fn template(
 pub(super) struct WeightsPart {
     /// As its program is told.
     pub(super) source: String,
+    /// Whether what a server is shown lies in a folder.
+    pub(super) credentials: bool,
     pub(super) env: Option<Vec<EnvVar>>,
     pub(super) volumes: Vec<Volume>,
     pub(super) mounts: Vec<VolumeMount>,
@@ -143,7 +145,7 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
 pub(super) fn described(open: &Open, weights: &WeightsPart) -> Vec<String> {
     let hub = match &open.weights {
         Weights::Hub(hub) => Some(hub),
-        Weights::Claim { .. } | Weights::File { .. } => None,
+        Weights::Stored(_) | Weights::Claim { .. } | Weights::File { .. } => None,
     };
     // Saying the default aloud rolls no pod.
     let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
@@ -152,6 +154,8 @@ pub(super) fn described(open: &Open, weights: &WeightsPart) -> Vec<String> {
         ("revision", hub.and_then(|hub| hub.revision.clone())),
         ("digest", open.digest.clone()),
         ("hub-endpoint", hub.and_then(|hub| hub.endpoint.clone())),
+        ("credentials-folder", weights.credentials.then(|| fetching::CREDENTIALS_FOLDER.to_owned())),
+        ("ca-file", open.authorities.as_ref().map(|_| fetching::AUTHORITIES_FILE.to_owned())),
         ("context-length", open.context_length.map(|tokens| tokens.to_string())),
         ("max-sequences", open.max_sequences.map(|sequences| sequences.to_string())),
         ("kv-cache-type", kv_cache_type.map(|kind| kind.to_string())),
@@ -228,7 +232,7 @@ fn claim_volume(name: &str, claim: &str) -> Volume {
     }
 }
 
-fn read_only_mount(volume: &str, folder: &str) -> VolumeMount {
+pub(super) fn read_only_mount(volume: &str, folder: &str) -> VolumeMount {
     VolumeMount {
         name: volume.to_owned(),
         mount_path: folder.to_owned(),
@@ -238,7 +242,7 @@ fn read_only_mount(volume: &str, folder: &str) -> VolumeMount {
 }
 
 /// Volumes, variables and the source that a pod is told.
-pub(super) fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> WeightsPart {
+pub(super) fn weights(open: &Open, images: &Images, decisions: &mut Vec<Decision>) -> WeightsPart {
     let cache = Volume {
         name: "cache".to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
@@ -249,51 +253,56 @@ pub(super) fn weights(weights: &Weights, decisions: &mut Vec<Decision>) -> Weigh
         mount_path: CACHE_FOLDER.to_owned(),
         ..VolumeMount::default()
     };
-    match weights {
+    let mut part = WeightsPart {
+        source: String::new(),
+        credentials: false,
+        env: None,
+        volumes: vec![cache],
+        mounts: vec![cache_mount],
+    };
+    match &open.weights {
         Weights::Hub(HubFile { source, token, revision: _, endpoint: _ }) => {
             decisions.push(Decision::new(
                 "an emptyDir at /cache",
                 "weights come from a hub and the root is read-only",
             ));
+            part.source.clone_from(source);
             if let Some(token) = token {
                 decisions.push(Decision::new(
                     format!("HF_TOKEN from Secret {}, key {}", token.name, token.key),
                     "hub.tokenSecret names it; the value stays in the Secret",
                 ));
-            }
-            let env = token.as_ref().map(|token| {
                 let key =
                     SecretKeySelector { name: token.name.clone(), key: token.key.clone(), optional: None };
-                vec![EnvVar {
+                part.env.get_or_insert_default().push(EnvVar {
                     name: "HF_TOKEN".to_owned(),
                     value: None,
                     value_from: Some(EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() }),
-                }]
-            });
-            WeightsPart { source: source.clone(), env, volumes: vec![cache], mounts: vec![cache_mount] }
+                });
+            }
+        }
+        Weights::Stored(stored) => {
+            decisions.push(Decision::new(
+                "an emptyDir at /cache",
+                "weights come from a server and the root is read-only",
+            ));
+            part.source.clone_from(&stored.source);
+            fetching::show_credentials(stored, &mut part, decisions);
         }
         Weights::Claim { claim, file } => {
             decisions.push(Decision::new(
                 format!("claim {claim} at {MODELS_FOLDER}, read-only"),
                 "weights come from a claim, and an engine only reads them",
             ));
-            let models = claim_volume("models", claim);
-            let mount = read_only_mount("models", MODELS_FOLDER);
-            WeightsPart {
-                source: format!("file://{MODELS_FOLDER}/{file}"),
-                env: None,
-                volumes: vec![cache, models],
-                mounts: vec![cache_mount, mount],
-            }
+            part.source = format!("file://{MODELS_FOLDER}/{file}");
+            part.volumes.push(claim_volume("models", claim));
+            part.mounts.push(read_only_mount("models", MODELS_FOLDER));
         }
         // Validation refuses a file in a cluster; the argument alone is what a machine would be given.
-        Weights::File { path } => WeightsPart {
-            source: format!("file://{path}"),
-            env: None,
-            volumes: vec![cache],
-            mounts: vec![cache_mount],
-        },
+        Weights::File { path } => part.source = format!("file://{path}"),
     }
+    fetching::reach(open, images, &mut part, decisions);
+    part
 }
 
 struct HardwarePart {

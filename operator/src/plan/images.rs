@@ -1,6 +1,6 @@
 use k8s_openapi::api::core::v1::LocalObjectReference;
 
-use super::{Bounds, Decision};
+use super::{Bounds, Decision, Proxies};
 
 /// What the operator was started with and every plan leans on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Images {
     pub operator_namespace: String,
     /// What engines and proxies share with the gateways in front of them.
     pub bounds: Bounds,
+    /// Proxies between engines and what they fetch.
+    pub proxies: Proxies,
 }
 
 /// When a node pulls an image.

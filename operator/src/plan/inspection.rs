@@ -48,7 +48,7 @@ pub(super) fn inspection_pod(
     decisions: &mut Vec<Decision>,
 ) -> Pod {
     let name = labels::inspection_pod(owner.name(), inspection);
-    let part = weights(&open.weights, decisions);
+    let part = weights(open, images, decisions);
     let told = [format!("--cache-folder={CACHE_FOLDER}"), format!("--output={LAST_WORDS}")];
     let arguments = [vec!["inspect".to_owned()], described(open, &part), told.into()].concat();
     let quantity = |text: &str| Quantity(text.to_owned());

@@ -3,7 +3,7 @@ use kube::{Resource, ResourceExt};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::manifest::Manifest;
 use weighbridge_crds::{
-    EVERY_MODEL, ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile, SecretKey,
+    EVERY_MODEL, ExternalProvider, ModelAccess, ModelDeployment, OpenWeights, ResourceProfile, SecretKey,
 };
 use weighbridge_fit::ModelFacts;
 
@@ -67,7 +67,10 @@ pub fn plan_offline(
             Manifest::ModelDeployment(model) => planned.push(one_model(model, manifests, images, look)?),
             Manifest::ExternalProvider(provider) => planned.push(one_provider(provider, manifests, images)?),
             Manifest::ModelAccess(access) => planned.push(one_access(access)),
-            Manifest::ResourceProfile(_) | Manifest::Secret(_) | Manifest::Other { .. } => {}
+            Manifest::ResourceProfile(_)
+            | Manifest::Secret(_)
+            | Manifest::ConfigMap(_)
+            | Manifest::Other { .. } => {}
         }
     }
     Ok(planned)
@@ -96,6 +99,7 @@ pub fn validate_local(
             Manifest::ResourceProfile(_)
             | Manifest::ModelAccess(_)
             | Manifest::Secret(_)
+            | Manifest::ConfigMap(_)
             | Manifest::Other { .. } => {}
         }
     }
@@ -170,10 +174,12 @@ fn references(model: &ModelDeployment, manifests: &[Manifest]) -> ModelReference
     let weights = model.spec.open_weights.as_ref();
     let profile = weights.and_then(|weights| weights.resources.as_ref()?.profile.as_deref());
     let token = weights.and_then(|weights| weights.hub.as_ref()?.token_secret.as_ref());
+    let credentials = weights.map(OpenWeights::needed_credentials).unwrap_or_default();
     let provider = model.spec.external.as_ref().map(|external| external.provider.as_str());
     ModelReferences {
         profile: named(profile, |name| profile_of(name, manifests)),
         token: token.map_or(KeyLookup::Unnamed, |key| secret_of(key, model.namespace(), manifests)),
+        credentials: credentials.iter().map(|key| secret_of(key, model.namespace(), manifests)).collect(),
         provider: named(provider, |name| provider_of(name, model.namespace(), manifests)),
         header: Header::Here(None),
     }
@@ -189,6 +195,7 @@ fn profile_of(name: &str, manifests: &[Manifest]) -> Option<ResourceProfile> {
         Manifest::ModelDeployment(_)
         | Manifest::ExternalProvider(_)
         | Manifest::Secret(_)
+        | Manifest::ConfigMap(_)
         | Manifest::ModelAccess(_)
         | Manifest::Other { .. } => None,
     })
@@ -203,6 +210,7 @@ fn provider_of(name: &str, namespace: Option<String>, manifests: &[Manifest]) ->
         Manifest::ModelDeployment(_)
         | Manifest::ResourceProfile(_)
         | Manifest::Secret(_)
+        | Manifest::ConfigMap(_)
         | Manifest::ModelAccess(_)
         | Manifest::Other { .. } => None,
     })
@@ -225,6 +233,7 @@ fn secret_of(named: &SecretKey, namespace: Option<String>, manifests: &[Manifest
         | Manifest::ExternalProvider(_)
         | Manifest::ResourceProfile(_)
         | Manifest::ModelAccess(_)
+        | Manifest::ConfigMap(_)
         | Manifest::Other { .. } => None,
     });
     let Some(secret) = secret else { return KeyLookup::Assumed };

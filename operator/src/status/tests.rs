@@ -20,7 +20,7 @@ use super::{
 use crate::engines::{Said, Took};
 use crate::gateways::{Gateway, Routes, Seen, Word};
 use crate::plan::{
-    Applied, Bounds, Images, ModelChildren, ObservedModel, ProviderChildren, PullPolicy, Revision,
+    Applied, Bounds, Images, ModelChildren, ObservedModel, ProviderChildren, Proxies, PullPolicy, Revision,
 };
 use crate::proxies::Heard;
 use crate::validate::{self, Header, KeyLookup, ModelReferences, Named, Place, Refusal};
@@ -38,6 +38,7 @@ fn images() -> Images {
         gateway_namespace: "c".into(),
         operator_namespace: "c".into(),
         bounds: Bounds::default(),
+        proxies: Proxies::default(),
     }
 }
 
@@ -102,6 +103,7 @@ fn derived(
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
     };
@@ -292,6 +294,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
     };
@@ -366,6 +369,7 @@ fn external_after(
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Found(found.clone()),
         header: Header::Inspected(Vec::new()),
     };
@@ -574,6 +578,7 @@ fn what_becomes_of_a_gpu_is_told() {
         let references = ModelReferences {
             profile: Named::Found(profile),
             token,
+            credentials: Vec::new(),
             provider,
             header: Header::Inspected(Vec::new()),
         };
@@ -607,6 +612,7 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
         let references = ModelReferences {
             profile: Named::Unnamed,
             token: KeyLookup::Unnamed,
+            credentials: Vec::new(),
             provider: Named::Unnamed,
             header: Header::Inspected(Vec::new()),
         };
@@ -652,6 +658,7 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
     };
@@ -697,6 +704,7 @@ fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &s
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Found(found.clone()),
         header: Header::Inspected(Vec::new()),
     };
@@ -785,6 +793,7 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
     };

@@ -5,7 +5,7 @@ use weighbridge_crds::condition::Reason;
 use weighbridge_fit::{Asked, Cards, Fits, Misfit, on_cards, on_cpu};
 
 use super::hardware::{CountedBy, Hardware, is_part_of_a_card, memory_of};
-use super::{Header, HubFile, Open, Refusal, Weights};
+use super::{Header, HubFile, Open, Refusal, StoredFile, Weights};
 use crate::quantity;
 
 /// The most GPUs that `resources.gpus: auto` takes: what one machine mostly has.
@@ -107,6 +107,7 @@ pub(super) fn inspection(open: &Open) -> String {
     let Open {
         source,
         weights,
+        authorities: _,
         digest,
         context_length,
         max_sequences,
@@ -124,7 +125,9 @@ pub(super) fn inspection(open: &Open) -> String {
         Weights::Hub(HubFile { source: _, revision, endpoint, token: _ }) => {
             (revision.as_deref(), endpoint.as_deref())
         }
-        Weights::Claim { .. } | Weights::File { .. } => (None, None),
+        Weights::Stored(StoredFile { source: _, secret: _, keys: _ })
+        | Weights::Claim { .. }
+        | Weights::File { .. } => (None, None),
     };
     let number = |value: &Option<u32>| value.map(|value| value.to_string()).unwrap_or_default();
     let told = [

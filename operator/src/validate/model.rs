@@ -6,8 +6,9 @@ use weighbridge_crds::adapter::check_names;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
-    Adapter, DEFAULT_DRAIN, External, Hold, Hub, KvCacheType, ModelDeployment, ModelDeploymentSpec,
-    OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, Sleep, World,
+    Adapter, ConfigMapKey, CredentialKey, DEFAULT_DRAIN, External, Hold, Hub, KvCacheType, ModelDeployment,
+    ModelDeploymentSpec, OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, SecretName, Sleep,
+    Storage, World,
 };
 
 use super::fitting::{Fitting, fitted};
@@ -56,6 +57,8 @@ pub struct Open {
     pub source: String,
     /// Where the weights are.
     pub weights: Weights,
+    /// Authorities that may vouch for the server of the weights, beside the public ones.
+    pub authorities: Option<ConfigMapKey>,
     /// `sha256:…` of the file.
     pub digest: Option<String>,
     /// Longest prompt and answer together, in tokens.
@@ -138,6 +141,8 @@ pub enum AdapterPlace {
 pub enum Weights {
     /// A file in a repository of a hub.
     Hub(HubFile),
+    /// A file that another server has.
+    Stored(StoredFile),
     /// A file on a claim of the same namespace.
     Claim {
         /// Name of the claim.
@@ -163,6 +168,17 @@ pub struct HubFile {
     pub endpoint: Option<String>,
     /// Token for gated repositories.
     pub token: Option<SecretKey>,
+}
+
+/// A file of a server that is no hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// As written.
+    pub source: String,
+    /// Secret with what the server is shown.
+    pub secret: Option<String>,
+    /// Keys of it that are read.
+    pub keys: &'static [CredentialKey],
 }
 
 /// A model at a closed API.
@@ -247,14 +263,42 @@ fn open_weights(
     found: &ModelReferences,
     place: Place,
 ) -> Result<Open, Refusal> {
-    let OpenWeights { source: text, revision, digest, hub, resources, engine, pod_template: added } = weights;
+    let needed = weights.needed_credentials();
+    let OpenWeights {
+        source: text,
+        revision,
+        digest,
+        hub,
+        storage,
+        ca_certificates,
+        resources,
+        engine,
+        pod_template: added,
+    } = weights;
     let source: Source = text.parse().map_err(|error| Refusal::invalid(format!("openWeights.{error}")))?;
     if (revision.is_some() || hub.is_some()) && !matches!(source, Source::Hub { .. }) {
         return Err(Refusal::invalid(
             "openWeights.revision and openWeights.hub belong to hf sources only: remove them",
         ));
     }
+    if storage.is_some() && source.credential_keys().is_empty() {
+        return Err(Refusal::invalid("openWeights.storage belongs to https sources only: remove it"));
+    }
+    if ca_certificates.is_some() && !source.is_fetched() {
+        return Err(Refusal::invalid(
+            "openWeights.caCertificates is for sources that are fetched, and this one is not: remove it",
+        ));
+    }
+    for (named, found) in needed.iter().zip(&found.credentials) {
+        secret_key("openWeights.storage.credentialsSecret", named, *found)?;
+    }
+    let keys = source.credential_keys();
     let weights = match (source, place) {
+        (Source::Web { .. }, Place::Cluster | Place::Machine) => {
+            let Storage { credentials_secret } = storage.clone().unwrap_or_default();
+            let secret = credentials_secret.map(|SecretName { name }| name);
+            Weights::Stored(StoredFile { source: text.clone(), secret, keys })
+        }
         (Source::Hub { .. }, _) => {
             let hub = hub.as_ref();
             let token = hub.and_then(|hub| hub.token_secret.clone());
@@ -296,6 +340,7 @@ fn open_weights(
     Ok(Open {
         source: text.clone(),
         weights,
+        authorities: ca_certificates.clone(),
         digest: digest.clone(),
         context_length: at_least("openWeights.engine.contextLength", engine.context_length, 16)?,
         max_sequences: at_least("openWeights.engine.maxSequences", engine.max_sequences, 1)?,
@@ -365,6 +410,11 @@ fn adapters(given: &[Adapter], place: Place) -> Result<Vec<OpenAdapter>, Refusal
             (Source::Hub { .. }, Place::Cluster | Place::Machine) => AdapterPlace::Hub(revision.clone()),
             (Source::Claim { claim, file }, Place::Cluster | Place::Machine) => {
                 AdapterPlace::Claim { claim, file }
+            }
+            (Source::Web { .. }, Place::Cluster | Place::Machine) => {
+                return Err(wrong(
+                    "an adapter comes from a hub or a claim: write hf://org/repo/file.gguf or pvc://claim/path".to_owned(),
+                ));
             }
             (Source::File { .. }, Place::Machine) => AdapterPlace::File,
             (Source::File { .. }, Place::Cluster) => {

@@ -13,14 +13,14 @@ const FIELD: &str = "openWeights.podTemplate";
 /// The one container of an engine's pod.
 pub const ENGINE_CONTAINER: &str = "engine";
 /// Volumes of an engine's pod begin so, or are called so: no added one may.
-const OUR_VOLUMES: [&str; 5] = ["cache", "models", "adapters-", "certificate", "shared-memory"];
+const OUR_VOLUMES: [&str; 6] =
+    ["cache", "models", "adapters-", "certificate", "shared-memory", "weighbridge-"];
 /// Labels and annotations under these are Weighbridge's, or say what a pod is of.
 const OUR_KEYS: [&str; 2] = ["serving.weighbridge.dev/", "app.kubernetes.io/"];
 /// Where what is added is mounted. Everywhere else is the image's, or holds what the engine was given.
 const FOLDERS: [&str; 2] = ["/mnt/", "/etc/"];
 /// A provider's key is its proxy's alone, and of a Secret nobody can tell here whether it holds one.
-const NO_SECRET: &str =
-    "from a Secret, and an engine reads none but `hub.tokenSecret`: remove it, or use a ConfigMap";
+const NO_SECRET: &str = "from a Secret, and an engine reads none but `hub.tokenSecret` and `storage.credentialsSecret`: remove it, or use a ConfigMap";
 
 /// What a ModelDeployment adds to its engine pods. This type is the list of what may be added: nothing here changes who a
 /// pod runs as, what it may do, which programs run in it, or what the plan gives it.

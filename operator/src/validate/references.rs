@@ -45,6 +45,8 @@ pub struct ModelReferences {
     pub profile: Named<ResourceProfile>,
     /// `openWeights.hub.tokenSecret`.
     pub token: KeyLookup,
+    /// Each of [`OpenWeights::needed_credentials`](weighbridge_crds::OpenWeights::needed_credentials), in its order.
+    pub credentials: Vec<KeyLookup>,
     /// `external.provider`.
     pub provider: Named<ExternalProvider>,
     /// What `openWeights.source` holds.

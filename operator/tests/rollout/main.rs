@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile, World};
 use weighbridge_operator::plan::{
-    self, Bounds, ChildKind, Guard, Images, ModelPlan, ObservedModel, PullPolicy, Revision,
+    self, Bounds, ChildKind, Guard, Images, ModelPlan, ObservedModel, Proxies, PullPolicy, Revision,
 };
 use weighbridge_operator::validate::{self, Header, KeyLookup, ModelReferences, Named, Place, ProfileSeen};
 
@@ -24,6 +24,7 @@ fn images() -> Images {
         gateway_namespace: "c".into(),
         operator_namespace: "c".into(),
         bounds: Bounds::default(),
+        proxies: Proxies::default(),
     }
 }
 
@@ -56,6 +57,7 @@ fn plan(fields: Value, observed: &ObservedModel) -> ModelPlan {
     let references = ModelReferences {
         profile: if named { Named::Found(profile()) } else { Named::Unnamed },
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: if spec["external"].is_object() { Named::Found(provider()) } else { Named::Unnamed },
         header: Header::Inspected(Vec::new()),
     };

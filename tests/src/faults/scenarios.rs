@@ -295,6 +295,8 @@ fn fields_of_a_model() -> Scenario {
         ("revision", json!({"revision": "v1"})),
         ("digest", json!({"digest": digest})),
         ("hub.endpoint", json!({"hub": {"endpoint": "https://hub.example.com"}})),
+        ("source: https", json!({"source": "https://files.example.com/file.gguf"})),
+        ("caCertificates", json!({"caCertificates": {"name": "authorities", "key": "ca.crt"}})),
         ("engine.contextLength", json!({"engine": {"contextLength": 1024}})),
         ("engine.maxSequences", json!({"engine": {"maxSequences": 8}})),
         ("engine.kvCacheType", json!({"engine": {"kvCacheType": "q8_0"}})),

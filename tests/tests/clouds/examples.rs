@@ -6,7 +6,7 @@ use weighbridge_crds::manifest::{Manifest, parse};
 use weighbridge_gateway::GatewayConfig;
 use weighbridge_gateway::cli::{Cli, Role};
 use weighbridge_gateway::directory::{Directory, Entry, World, kind};
-use weighbridge_operator::plan::{Bounds, Images, PullPolicy, plan_offline};
+use weighbridge_operator::plan::{Bounds, Images, Proxies, PullPolicy, plan_offline};
 use weighbridge_tests::door::{Client, Door, entry};
 use weighbridge_tests::simulator::{Simulator, bedrock, vertex};
 
@@ -26,6 +26,7 @@ fn images() -> Images {
         gateway_namespace: "weighbridge-system".to_owned(),
         operator_namespace: "weighbridge-system".to_owned(),
         bounds: Bounds::default(),
+        proxies: Proxies::default(),
     }
 }
 

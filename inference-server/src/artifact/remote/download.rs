@@ -6,12 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
+use super::super::origin::Origin;
 use super::super::{FetchError, Phase, Progress, ProgressSink, Resolver};
-use super::client::{Answer, Follow, HubClient};
+use super::client::{Answer, Follow, RemoteClient};
 use super::partial::Partial;
 use super::retry::retrying;
 
@@ -20,28 +21,26 @@ const WRITE_BYTES: usize = 1 << 20;
 
 /// One download into one partial file.
 pub(super) struct Download<'a> {
-    client: &'a HubClient,
+    client: &'a RemoteClient,
     resolver: &'a Resolver,
-    url: &'a Url,
-    revision: &'a str,
+    origin: &'a Origin,
     partial: &'a Partial,
     progress: &'a ProgressSink,
-    /// Where the hub sent us last: asking it again for every range would count against its rate limit.
+    /// Where the server sent us last: asking it again for every range would count against its rate limit.
     location: Mutex<Option<Url>>,
     fetched: AtomicU64,
 }
 
 impl<'a> Download<'a> {
     pub(super) fn new(
-        client: &'a HubClient,
+        client: &'a RemoteClient,
         resolver: &'a Resolver,
-        url: &'a Url,
-        revision: &'a str,
+        origin: &'a Origin,
         partial: &'a Partial,
         progress: &'a ProgressSink,
     ) -> Self {
         let (location, fetched) = (Mutex::default(), AtomicU64::new(0));
-        Self { client, resolver, url, revision, partial, progress, location, fetched }
+        Self { client, resolver, origin, partial, progress, location, fetched }
     }
 
     /// Fetches what is missing; returns how many bytes came.
@@ -115,10 +114,10 @@ impl<'a> Download<'a> {
         .await
     }
 
-    /// An answer of 200, 206 or 416, from where the hub sent us.
+    /// An answer of 200, 206 or 416, from where the server sent us.
     async fn get(&self, headers: &HeaderMap) -> Result<Answer, FetchError> {
         let known = self.location.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let url = known.as_ref().unwrap_or(self.url);
+        let url = known.as_ref().unwrap_or(&self.origin.url);
         let answer = self.client.send(Method::GET, url, headers, Follow::Anywhere).await?;
         let status = answer.status.as_u16();
         if matches!(status, 200 | 206 | 416) {
@@ -127,15 +126,15 @@ impl<'a> Download<'a> {
         }
         *self.location.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // What storage refuses speaks of its signed address, not of our token or our spelling.
-        if matches!(status, 400 | 401 | 403 | 404 | 410) && !self.client.is_hub(&answer.url) {
+        if matches!(status, 400 | 401 | 403 | 404 | 410) && !self.client.is_home(&answer.url) {
             return Err(FetchError::LocationExpired(status));
         }
-        Err(self.client.refusal(&answer, self.revision))
+        Err(self.client.refusal(&answer, &self.origin.revision))
     }
 
     /// Whether the server's entity tag is the one of the bytes that we have; the first is remembered.
     fn same_content(&self, answer: &Answer) -> bool {
-        match (self.partial.validator(), answer.header(ETAG.as_str())) {
+        match (self.partial.validator(), answer.identity()) {
             (Some(known), Some(sent)) => known == sent,
             (Some(_), None) => answer.status == StatusCode::PARTIAL_CONTENT,
             (None, Some(sent)) => {

@@ -1,14 +1,16 @@
-//! Asking the hub what a file is, before any byte of it is wanted.
+//! Asking a server what a file is, before any byte of it is wanted.
 
-use http::{HeaderMap, Method};
-use url::Url;
+use http::header::{CONTENT_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, Method};
 
+use super::super::origin::Origin;
 use super::super::{Digest, Resolver};
 use super::FetchError;
-use super::client::{Answer, Follow, HubClient};
+use super::client::{Answer, Follow, RemoteClient};
+use super::download::content_range;
 use super::retry::retrying;
 
-/// What the hub says of a file.
+/// What a server says of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RemoteFile {
     pub bytes: u64,
@@ -19,46 +21,24 @@ pub(super) struct RemoteFile {
     pub commit: Option<String>,
 }
 
-/// `{endpoint}/{org}/{repo}/resolve/{revision}/{file}`, each part escaped.
-pub(super) fn address(
-    endpoint: &Url,
-    repository: &str,
-    revision: &str,
-    file: &str,
-) -> Result<Url, FetchError> {
-    let refused = || FetchError::Endpoint(endpoint.to_string());
-    if !matches!(endpoint.scheme(), "http" | "https") || !endpoint.has_host() {
-        return Err(refused());
-    }
-    if file.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(FetchError::NoSuchFile);
-    }
-    let mut url = endpoint.clone();
-    url.path_segments_mut()
-        .map_err(|()| refused())?
-        .pop_if_empty()
-        .extend(repository.split('/'))
-        .push("resolve")
-        .push(revision)
-        .extend(file.split('/'));
-    Ok(url)
-}
-
-/// Asks with HEAD. A redirect to storage is not followed: the hub's own answer carries what we ask for.
+/// Asks with HEAD. A redirect to storage is not followed where the server's own answer carries what we ask for.
 pub(super) async fn lookup(
-    client: &HubClient,
+    client: &RemoteClient,
     resolver: &Resolver,
-    url: &Url,
-    revision: &str,
+    origin: &Origin,
 ) -> Result<RemoteFile, FetchError> {
-    let nothing = HeaderMap::new();
+    let (url, nothing) = (&origin.url, HeaderMap::new());
     retrying(&resolver.settings, resolver.clock.as_ref(), || async {
         let answer = client.send(Method::HEAD, url, &nothing, Follow::SameOrigin).await?;
         if answer.status.is_success() {
             return read(&answer, "content-length");
         }
+        // Servers of scripts and proxies that know GET alone.
+        if matches!(answer.status.as_u16(), 405 | 501) {
+            return by_first_byte(client, origin).await;
+        }
         if !answer.status.is_redirection() {
-            return Err(client.refusal(&answer, revision));
+            return Err(client.refusal(&answer, &origin.revision));
         }
         if answer.header("x-linked-size").is_some() {
             return read(&answer, "x-linked-size");
@@ -68,20 +48,37 @@ pub(super) async fn lookup(
         if answer.status.is_success() {
             read(&answer, "content-length")
         } else {
-            Err(client.refusal(&answer, revision))
+            Err(client.refusal(&answer, &origin.revision))
         }
     })
     .await
 }
 
+/// The answer to a range of one byte names the length of the whole.
+async fn by_first_byte(client: &RemoteClient, origin: &Origin) -> Result<RemoteFile, FetchError> {
+    let headers = HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=0-0"))]);
+    let answer = client.send(Method::GET, &origin.url, &headers, Follow::Anywhere).await?;
+    match answer.status.as_u16() {
+        200 => read(&answer, "content-length"),
+        206 => {
+            let total = answer.header(CONTENT_RANGE.as_str()).and_then(content_range);
+            described(&answer, total.and_then(|(_, _, total)| total))
+        }
+        _ => Err(client.refusal(&answer, &origin.revision)),
+    }
+}
+
 fn read(answer: &Answer, length: &str) -> Result<RemoteFile, FetchError> {
     let linked = answer.header("x-linked-size").and_then(|size| size.parse().ok());
-    let bytes = linked.or_else(|| answer.header(length)?.parse().ok());
+    described(answer, linked.or_else(|| answer.header(length)?.parse().ok()))
+}
+
+fn described(answer: &Answer, bytes: Option<u64>) -> Result<RemoteFile, FetchError> {
     let bytes = bytes.ok_or_else(|| FetchError::Protocol {
         host: answer.host(),
         what: "it names no length for the file".to_owned(),
     })?;
-    let etag = answer.header("x-linked-etag").or_else(|| answer.header("etag"));
+    let etag = answer.header("x-linked-etag").or_else(|| answer.identity());
     let digest = answer.header("x-linked-etag").and_then(|etag| bare(etag).parse().ok());
     let commit = answer.header("x-repo-commit").map(str::to_owned);
     Ok(RemoteFile { bytes, etag: etag.map(|etag| bare(etag).to_owned()), digest, commit })
@@ -95,18 +92,6 @@ fn bare(etag: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_keeps_every_part_in_its_place() {
-        let hub = Url::parse("https://hub.example/mirror/").unwrap();
-        let url = address(&hub, "org/repo", "refs/pr/7", "sub folder/m?x#y.gguf").unwrap();
-        assert_eq!(
-            url.as_str(),
-            "https://hub.example/mirror/org/repo/resolve/refs%2Fpr%2F7/sub%20folder/m%3Fx%23y.gguf"
-        );
-        assert!(address(&hub, "org/repo", "main", "../x").is_err());
-        assert!(address(&Url::parse("file:///x").unwrap(), "o/r", "main", "f").is_err());
-    }
 
     #[test]
     fn an_etag_is_compared_without_its_dress() {

@@ -19,7 +19,7 @@ use super::ranges::Ranges;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
     bytes: u64,
-    /// The hub's identity of the content: another one means another file.
+    /// The server's identity of the content: another one means another file.
     etag: Option<String>,
     /// Entity tag of the server that sends the bytes, for `If-Range`.
     validator: Option<String>,

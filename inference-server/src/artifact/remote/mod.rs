@@ -1,27 +1,29 @@
-//! `hf:` sources: a hub's paths over HTTP, resumable and in parallel ranges.
+//! What comes over a network: resumable, in parallel ranges, verified, and kept in the cache under its digest.
 //!
-//! `lookup` asks what the file is, `download` brings the bytes into a `partial` file (`beginning` a few of them alone), and this file decides
-//! what is fetched at all and gives it its final name. May not live here: knowledge of what is in the file.
+//! [`Origin`] says what is asked of whom; `lookup` asks what the file is, `download` brings the bytes into a `partial` file (`beginning` a
+//! few of them alone), and this file decides what is fetched at all and gives it its final name. May not live here: knowledge of what is in
+//! the file, and what is one kind of server's own.
 
 mod beginning;
 mod client;
 mod download;
 mod lookup;
 mod partial;
+mod proxy;
 mod ranges;
 mod redirect;
 mod retry;
 
+pub use proxy::{InvalidProxy, Proxies};
 pub use retry::{Clock, FetchSettings, SystemClock};
 
-use url::Url;
-
-use super::cache::{self, Cache, SourceRecord};
+use super::cache::{Cache, SourceRecord};
+use super::origin::Origin;
 use super::{
-    Artifact, ArtifactError, ArtifactRequest, CacheError, CheckedAgainst, Digest, Enough, FetchError,
-    PUBLIC_HUB, Phase, Progress, ProgressSink, Resolver, verify,
+    Artifact, ArtifactError, ArtifactRequest, CacheError, CheckedAgainst, Digest, Enough, FetchError, Phase,
+    Progress, ProgressSink, Resolver, verify,
 };
-use client::HubClient;
+use client::RemoteClient;
 use download::Download;
 use lookup::RemoteFile;
 use partial::Partial;
@@ -29,16 +31,14 @@ use partial::Partial;
 /// How often a file may change under the download before we call the server broken.
 const MAX_RESTARTS: u32 = 3;
 
-/// One file of a hub, wanted in the cache.
+/// One file of a server, wanted in the cache.
 pub(super) struct Fetch<'a> {
     resolver: &'a Resolver,
     cache: &'a Cache,
     pinned: Option<&'a Digest>,
-    revision: &'a str,
     name: String,
-    url: Url,
-    key: Digest,
-    client: HubClient,
+    origin: Origin,
+    client: RemoteClient,
     progress: ProgressSink,
 }
 
@@ -47,43 +47,33 @@ impl<'a> Fetch<'a> {
         resolver: &'a Resolver,
         cache: &'a Cache,
         request: &'a ArtifactRequest,
-        repository: &'a str,
-        file: &'a str,
         progress: ProgressSink,
     ) -> Result<Self, ArtifactError> {
         let name = request.source.to_string();
         let failed = |source| ArtifactError::Fetch { file: name.clone(), source };
-        let endpoint = match &request.hub.endpoint {
-            Some(endpoint) => endpoint.clone(),
-            None => {
-                Url::parse(PUBLIC_HUB).map_err(|_| failed(FetchError::Endpoint(PUBLIC_HUB.to_owned())))?
-            }
-        };
-        let revision = request.revision.as_deref().unwrap_or("main");
-        let url = lookup::address(&endpoint, repository, revision, file).map_err(failed)?;
-        let client =
-            HubClient::new(request.hub.token.as_ref(), &endpoint, resolver.settings.stall, &resolver.clock)
-                .map_err(failed)?;
-        let key = cache::key(&["hf", endpoint.as_str(), repository, revision, file]);
+        let origin = Origin::of(request).map_err(failed)?;
+        let client = RemoteClient::new(&origin, &request.network, resolver.settings.stall, &resolver.clock)
+            .map_err(failed)?;
         let pinned = request.digest.as_ref();
-        Ok(Self { resolver, cache, pinned, revision, name, url, key, client, progress })
+        Ok(Self { resolver, cache, pinned, name, origin, client, progress })
     }
 
     /// # Errors
-    /// When neither the cache nor the hub gives the file as asked for.
+    /// When neither the cache nor the server gives the file as asked for.
     pub(super) async fn run(&self) -> Result<Artifact, ArtifactError> {
-        if let Some(found) = self.without_the_hub().await? {
+        if let Some(found) = self.without_asking().await? {
             return Ok(found);
         }
         let clock = self.resolver.clock.as_ref();
-        let _lock = self.cache.lock(&self.key, clock, &self.progress).await.map_err(ArtifactError::Cache)?;
-        if let Some(found) = self.without_the_hub().await? {
+        let _lock =
+            self.cache.lock(&self.origin.key, clock, &self.progress).await.map_err(ArtifactError::Cache)?;
+        if let Some(found) = self.without_asking().await? {
             return Ok(found);
         }
         let mut restarts = 0;
         loop {
             self.report(Phase::Lookup, 0, 0);
-            let remote = match lookup::lookup(&self.client, self.resolver, &self.url, self.revision).await {
+            let remote = match lookup::lookup(&self.client, self.resolver, &self.origin).await {
                 Ok(remote) => remote,
                 Err(error) => return self.last_known(error).await,
             };
@@ -106,28 +96,28 @@ impl<'a> Fetch<'a> {
     }
 
     /// A pin, or a commit seen before, names bytes that can't have changed: nobody needs to be asked.
-    async fn without_the_hub(&self) -> Result<Option<Artifact>, ArtifactError> {
-        let record = self.cache.source(&self.key);
+    async fn without_asking(&self) -> Result<Option<Artifact>, ArtifactError> {
+        let record = self.cache.source(&self.origin.key);
         if let Some(pinned) = self.pinned {
             let commit = record.filter(|record| record.digest == *pinned).and_then(|record| record.commit);
             return self.cached(pinned, CheckedAgainst::Pin, commit).await;
         }
         match record {
-            Some(record) if is_commit(self.revision) => {
-                self.cached(&record.digest, CheckedAgainst::Hub, record.commit).await
+            Some(record) if self.origin.is_fixed => {
+                self.cached(&record.digest, CheckedAgainst::Source, record.commit).await
             }
             _ => Ok(None),
         }
     }
 
-    /// The hub can't be reached: a pod that restarts meanwhile keeps serving what it had.
+    /// The server can't be reached: a pod that restarts meanwhile keeps serving what it had.
     async fn last_known(&self, error: FetchError) -> Result<Artifact, ArtifactError> {
         if error.is_unreachable()
-            && let Some(record) = self.cache.source(&self.key)
+            && let Some(record) = self.cache.source(&self.origin.key)
             && self.pinned.is_none_or(|pinned| *pinned == record.digest)
-            && let Some(found) = self.cached(&record.digest, CheckedAgainst::Hub, record.commit).await?
+            && let Some(found) = self.cached(&record.digest, CheckedAgainst::Source, record.commit).await?
         {
-            tracing::warn!(source = %self.name, %error, "the hub can't be reached: using the file of its last answer");
+            tracing::warn!(source = %self.name, %error, "the server can't be reached: using the file of its last answer");
             return Ok(found);
         }
         Err(self.failed(error))
@@ -135,7 +125,7 @@ impl<'a> Fetch<'a> {
 
     async fn already_here(&self, remote: &RemoteFile) -> Result<Option<Artifact>, ArtifactError> {
         let recorded = || {
-            let record = self.cache.source(&self.key)?;
+            let record = self.cache.source(&self.origin.key)?;
             (record.etag.is_some() && record.etag == remote.etag).then_some(record.digest)
         };
         let Some(digest) = remote.digest.clone().or_else(recorded) else { return Ok(None) };
@@ -175,11 +165,10 @@ impl<'a> Fetch<'a> {
 
     async fn download(&self, remote: &RemoteFile) -> Result<Artifact, ArtifactError> {
         let failed = |error| self.failed(FetchError::Write(error));
-        let partial = Partial::open(self.cache.partial(&self.key), remote).await.map_err(failed)?;
+        let partial = Partial::open(self.cache.partial(&self.origin.key), remote).await.map_err(failed)?;
         self.cache.ensure_space(partial.missing_bytes()).map_err(ArtifactError::Cache)?;
-        tracing::info!(source = %self.name, revision = self.revision, bytes = remote.bytes, kept = partial.done_bytes(), "fetching");
-        let download =
-            Download::new(&self.client, self.resolver, &self.url, self.revision, &partial, &self.progress);
+        tracing::info!(source = %self.name, revision = self.origin.revision, bytes = remote.bytes, kept = partial.done_bytes(), "fetching");
+        let download = Download::new(&self.client, self.resolver, &self.origin, &partial, &self.progress);
         let fetched_bytes = match download.run().await {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -214,16 +203,16 @@ impl<'a> Fetch<'a> {
 
     async fn record(&self, remote: &RemoteFile, digest: Digest) -> Result<(), ArtifactError> {
         let record = SourceRecord { digest, etag: remote.etag.clone(), commit: remote.commit.clone() };
-        if self.cache.source(&self.key).as_ref() == Some(&record) {
+        if self.cache.source(&self.origin.key).as_ref() == Some(&record) {
             return Ok(());
         }
-        self.cache.record_source(&self.key, record).await.map_err(ArtifactError::Cache)
+        self.cache.record_source(&self.origin.key, record).await.map_err(ArtifactError::Cache)
     }
 
     fn against(&self, remote: &RemoteFile) -> CheckedAgainst {
         match (self.pinned, &remote.digest) {
             (Some(_), _) => CheckedAgainst::Pin,
-            (None, Some(_)) => CheckedAgainst::Hub,
+            (None, Some(_)) => CheckedAgainst::Source,
             (None, None) => CheckedAgainst::Nothing,
         }
     }
@@ -238,8 +227,4 @@ impl<'a> Fetch<'a> {
     fn report(&self, phase: Phase, bytes: u64, total: u64) {
         (self.progress)(Progress { phase, bytes, total });
     }
-}
-
-pub(super) fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -1,11 +1,12 @@
-//! One HTTP exchange with a hub: the token goes to the hub alone, redirects are followed with care.
+//! One HTTP exchange: what gives access goes to the source's own server alone, redirects are followed with care.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -13,19 +14,25 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::RootCertStore;
 use url::Url;
 
-use super::super::request::{InvalidToken, Token};
+use super::super::origin::{Access, Kind, Origin};
+use super::super::request::Network;
+use super::proxy::{Connector, Proxies};
 use super::retry::{self, Clock};
 use super::{FetchError, redirect};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weighbridge/", env!("CARGO_PKG_VERSION")));
 
-/// A connection pool to one hub and its storage.
-pub(super) struct HubClient {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-    authorization: Option<HeaderValue>,
-    endpoint: Url,
+/// A connection pool to one server and the storage that it points to.
+pub(super) struct RemoteClient {
+    client: Client<HttpsConnector<Connector>, Empty<Bytes>>,
+    proxies: Proxies,
+    kind: Kind,
+    /// What the server itself is shown.
+    access: Access,
+    home: Url,
     stall: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -35,7 +42,7 @@ pub(super) struct HubClient {
 pub(super) enum Follow {
     /// Everywhere that is allowed.
     Anywhere,
-    /// While the target is the hub itself; the first redirect away from it is the answer.
+    /// While the target is the server itself; the first redirect away from it is the answer.
     SameOrigin,
 }
 
@@ -48,33 +55,37 @@ pub(super) struct Answer {
     stall: Duration,
 }
 
-impl HubClient {
+impl RemoteClient {
     pub(super) fn new(
-        token: Option<&Token>,
-        endpoint: &Url,
+        origin: &Origin,
+        network: &Network,
         stall: Duration,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, FetchError> {
-        let authorization = token.map(|token| HeaderValue::from_str(&token.bearer())).transpose();
-        let mut authorization = authorization.map_err(|_| FetchError::Token(InvalidToken))?;
-        if let Some(value) = &mut authorization {
-            value.set_sensitive(true);
-            if endpoint.scheme() == "http" {
-                tracing::warn!(%endpoint, "the hub token is sent without TLS: use an https endpoint");
-            }
+        let Network { authorities, proxies } = network;
+        let (kind, access, home) = (origin.kind, origin.access.clone(), origin.home.clone());
+        if home.scheme() == "http" && access.is_secret() {
+            tracing::warn!(endpoint = %home, "the token is sent without TLS: use an https endpoint");
         }
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        roots.roots.extend(authorities.iter().flat_map(|own| own.roots.iter().cloned()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| transport(&home, error))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(stall));
         // HTTP/1 only: parallel ranges are there to have parallel connections.
-        let tls = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .map_err(|error| transport(endpoint, error))?
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new()).build(tls);
-        Ok(Self { client, authorization, endpoint: endpoint.clone(), stall, clock: Arc::clone(clock) })
+            .wrap_connector(Connector::new(tcp, proxies.clone()));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { client, proxies: proxies.clone(), kind, access, home, stall, clock: Arc::clone(clock) })
     }
 
     /// Sends one request, redirects followed. Any status but a followed redirect is an answer.
@@ -93,7 +104,7 @@ impl HubClient {
             if redirected {
                 let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
                 let next = redirect::target(&url, location)?;
-                if follow == Follow::Anywhere || redirect::same_origin(&next, &self.endpoint) {
+                if follow == Follow::Anywhere || redirect::same_origin(&next, &self.home) {
                     url = next;
                     continue;
                 }
@@ -117,10 +128,11 @@ impl HubClient {
         request.headers_mut().insert(USER_AGENT, AGENT);
         // Lengths and ranges must speak of the file, not of a compressed form of it.
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(authorization) = &self.authorization
-            && redirect::same_origin(url, &self.endpoint)
-        {
-            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        if self.is_home(url) {
+            self.access.show(&mut request);
+        }
+        if let Some(authorization) = self.proxies.authorization(url) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
         }
         match tokio::time::timeout(self.stall, self.client.request(request)).await {
             Ok(response) => response.map_err(|error| transport(url, error)),
@@ -128,20 +140,20 @@ impl HubClient {
         }
     }
 
-    /// Whether `url` is at the hub itself, not at storage that it points to.
-    pub(super) fn is_hub(&self, url: &Url) -> bool {
-        redirect::same_origin(url, &self.endpoint)
+    /// Whether `url` is at the server itself, not at storage that it points to.
+    pub(super) fn is_home(&self, url: &Url) -> bool {
+        redirect::same_origin(url, &self.home)
     }
 
     /// The error that a refusing answer means.
     pub(super) fn refusal(&self, answer: &Answer, revision: &str) -> FetchError {
         let code = answer.header("x-error-code").unwrap_or_default();
         match answer.status.as_u16() {
-            401 if self.authorization.is_some() => FetchError::TokenRefused,
-            401 => FetchError::TokenMissing,
-            403 => FetchError::Forbidden,
+            401 if self.access.is_something() => FetchError::Refused(self.kind),
+            401 => FetchError::Unnamed(self.kind),
+            403 => FetchError::Forbidden(self.kind),
             404 if code == "RevisionNotFound" => FetchError::NoSuchRevision(revision.to_owned()),
-            404 => FetchError::NoSuchFile,
+            404 => FetchError::NoSuchFile(self.kind),
             status => {
                 let asked = answer.header(RETRY_AFTER.as_str());
                 let retry_after = asked.and_then(|asked| retry::retry_after(asked, self.clock.now()));
@@ -160,6 +172,11 @@ impl Answer {
         host(&self.url)
     }
 
+    /// What tells this content from another: the entity tag, or the time of its last change where there is none.
+    pub(super) fn identity(&self) -> Option<&str> {
+        self.header("etag").or_else(|| self.header("last-modified"))
+    }
+
     /// The next bytes; `None` at the end of the answer.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {
@@ -176,7 +193,23 @@ impl Answer {
 }
 
 fn transport(url: &Url, source: impl Error + Send + Sync + 'static) -> FetchError {
-    FetchError::Transport { host: host(url), source: Box::new(source) }
+    let (host, source) = (host(url), Box::new(source));
+    match untrusted(source.as_ref()) {
+        Some(why) => FetchError::Untrusted { host, why },
+        None => FetchError::Transport { host, source },
+    }
+}
+
+/// What is wrong with the server's certificate, somewhere below `error`.
+fn untrusted(error: &(dyn Error + 'static)) -> Option<String> {
+    // An error inside one of the system's is none of its sources.
+    if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        return untrusted(inner);
+    }
+    match error.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::InvalidCertificate(problem)) => Some(problem.to_string()),
+        Some(_) | None => untrusted(error.source()?),
+    }
 }
 
 /// The host alone: a storage address carries its signature in the query.

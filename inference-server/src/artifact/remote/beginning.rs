@@ -18,9 +18,9 @@ const MOST: u64 = 256 << 20;
 
 impl Fetch<'_> {
     /// # Errors
-    /// When the hub does not give the file as asked for.
+    /// When the server does not give the file as asked for.
     pub(in super::super) async fn beginning(&self, enough: &Enough) -> Result<Artifact, ArtifactError> {
-        let remote = lookup::lookup(&self.client, self.resolver, &self.url, self.revision).await;
+        let remote = lookup::lookup(&self.client, self.resolver, &self.origin).await;
         let remote = remote.map_err(|error| self.failed(error))?;
         if let (Some(pinned), Some(offered)) = (self.pinned, &remote.digest) {
             verify::compare(&self.name, pinned, offered, CheckedAgainst::Pin)?;
@@ -37,8 +37,8 @@ impl Fetch<'_> {
             wanted = wanted.saturating_mul(GROWTH).min(MOST).min(remote.bytes);
         };
         let (bytes, fetched_bytes) = (remote.bytes, beginning.len() as u64);
-        tracing::info!(source = %self.name, revision = self.revision, bytes, fetched_bytes, "looked at");
-        let path = self.cache.keep_beginning(&self.key, beginning, bytes).await;
+        tracing::info!(source = %self.name, revision = self.origin.revision, bytes, fetched_bytes, "looked at");
+        let path = self.cache.keep_beginning(&self.origin.key, beginning, bytes).await;
         Ok(Artifact {
             path: path.map_err(ArtifactError::Cache)?,
             further: Vec::new(),
@@ -56,7 +56,7 @@ impl Fetch<'_> {
         if wanted > 0 {
             headers.insert(RANGE, value(&format!("bytes=0-{}", wanted - 1))?);
         }
-        let mut answer = self.client.send(Method::GET, &self.url, &headers, Follow::Anywhere).await?;
+        let mut answer = self.client.send(Method::GET, &self.origin.url, &headers, Follow::Anywhere).await?;
         let changed = || FetchError::Changed { expected: remote.bytes };
         match answer.status {
             StatusCode::OK => {}
@@ -69,7 +69,7 @@ impl Fetch<'_> {
                     return Err(changed());
                 }
             }
-            _ => return Err(self.client.refusal(&answer, self.revision)),
+            _ => return Err(self.client.refusal(&answer, &self.origin.revision)),
         }
         let mut beginning = Vec::new();
         while (beginning.len() as u64) < wanted {

@@ -1,0 +1,53 @@
+//! Where a source's bytes come from: the address, what the server is shown, and the words for what it refuses.
+//!
+//! One file a kind of server. May not live here: sending, receiving and keeping; [`super::remote`] does that for every kind alike.
+
+mod access;
+mod hub;
+mod kind;
+mod web;
+
+pub(super) use access::Access;
+pub(super) use hub::is_commit;
+pub use kind::Kind;
+
+use url::Url;
+use weighbridge_crds::source::Source;
+
+use super::{ArtifactRequest, Digest, FetchError};
+
+/// Where one file is, and how it is asked for.
+pub(super) struct Origin {
+    pub kind: Kind,
+    /// The server that is shown `access`; no other is.
+    pub home: Url,
+    pub url: Url,
+    /// Of a hub; empty elsewhere.
+    pub revision: String,
+    /// Whether the name means the same bytes for ever.
+    pub is_fixed: bool,
+    pub access: Access,
+    /// The cache's name for it.
+    pub key: Digest,
+}
+
+impl Origin {
+    /// Where `request` finds its file.
+    pub(super) fn of(request: &ArtifactRequest) -> Result<Self, FetchError> {
+        match &request.source {
+            Source::Hub { repository, file } => hub::origin(request, repository, file),
+            Source::Web { .. } => web::origin(request),
+            // What is on this machine is never fetched; its address says the same.
+            Source::Claim { .. } | Source::File { .. } => {
+                Err(FetchError::Address { field: "source", given: request.source.to_string() })
+            }
+        }
+    }
+}
+
+/// `text` as an address of a web server.
+fn address(kind: Kind, text: &str) -> Result<Url, FetchError> {
+    let refused = || FetchError::Address { field: kind.address_field(), given: text.to_owned() };
+    let url = Url::parse(text).map_err(|_| refused())?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(refused()) }
+}
