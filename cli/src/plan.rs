@@ -77,7 +77,7 @@ fn looked_at(
 ) -> Result<Option<ModelFacts>, String> {
     let claim = match &open.weights {
         Weights::Claim { claim, file: _ } => claim,
-        Weights::Hub(_) | Weights::Stored(_) | Weights::File { .. } => return Ok(None),
+        Weights::Hub(_) | Weights::Stored(_) | Weights::Image(_) | Weights::File { .. } => return Ok(None),
     };
     if !claims.contains_key(claim) {
         return Ok(None);

@@ -59,7 +59,10 @@ pub use rollout::{Rollout, RolloutStrategy};
 pub use secret_key::SecretKey;
 pub use served::Served;
 pub use sleep::{Sleep, SleepingWeights};
-pub use storage::{ConfigMapKey, CredentialKey, SecretName, Storage, TOKEN_KEY};
+pub use storage::{
+    ACCESS_KEY_ID, ConfigMapKey, CredentialKey, DOCKER_CONFIG_KEY, SECRET_ACCESS_KEY, SERVICE_ACCOUNT_KEY,
+    SESSION_TOKEN, SecretName, Storage, TOKEN_KEY,
+};
 pub use time_span::{TimeSpan, TimeSpanError};
 
 /// API group of every kind here.

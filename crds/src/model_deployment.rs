@@ -157,14 +157,20 @@ pub enum World {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.source.matches('^(hf|https|pvc|file)://')")
-        .message("source has no known scheme: write hf://org/repo/file.gguf, https://host/path/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf")
+    validation = Rule::new("self.source.matches('^(hf|s3|gs|oci|https|pvc|file)://')")
+        .message("source has no known scheme: write hf://org/repo/file.gguf, s3://bucket/key, gs://bucket/object, oci://registry/repository:tag/file.gguf, https://host/path/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf")
         .field_path(".source"),
     validation = Rule::new("!self.source.startsWith('hf://') || self.source.matches('^hf://[^/]+/[^/]+/[^/].*$')")
         .message("an hf source names organisation, repository and file: hf://org/repo/file.gguf")
         .field_path(".source"),
     validation = Rule::new("!self.source.startsWith('https://') || self.source.matches('^https://[^/?#@[:space:]]+/[^?#[:space:]]*[^/?#[:space:]]$')")
         .message("an https source is a plain address, for everybody may read it: https://host/path/file.gguf, with no user, query or fragment; a token goes into storage.credentialsSecret")
+        .field_path(".source"),
+    validation = Rule::new("!self.source.matches('^(s3|gs)://') || self.source.matches('^(s3|gs)://[a-z0-9][-._a-z0-9]*[a-z0-9]/[^/].*$')")
+        .message("an s3 or gs source names a bucket and an object in it: s3://bucket/key or gs://bucket/object")
+        .field_path(".source"),
+    validation = Rule::new("!self.source.startsWith('oci://') || self.source.matches('^oci://[-.:A-Za-z0-9]+/[a-z0-9][-._/a-z0-9]*(:[A-Za-z0-9_][-._A-Za-z0-9]{0,127}|@sha256:[0-9a-f]{64})(/[^/].*)?$')")
+        .message("an oci source names registry, repository, a tag or digest, and a file: oci://registry/repository:tag/file.gguf or oci://registry/repository@sha256:DIGEST/file.gguf")
         .field_path(".source"),
     validation = Rule::new("!self.source.startsWith('pvc://') || self.source.matches('^pvc://[a-z0-9][-.a-z0-9]*/[^/].*$')")
         .message("a pvc source names a claim and a file in it: pvc://claim/file.gguf")
@@ -181,16 +187,32 @@ pub enum World {
     validation = Rule::new("!has(self.hub) || self.source.startsWith('hf://')")
         .message("hub belongs to hf sources only: remove it")
         .field_path(".hub"),
-    validation = Rule::new("!has(self.storage) || self.source.startsWith('https://')")
-        .message("storage belongs to https sources only: remove it")
+    validation = Rule::new("!has(self.storage) || self.source.matches('^(s3|gs|oci|https)://')")
+        .message("storage belongs to s3, gs, oci and https sources only: remove it")
         .field_path(".storage"),
-    validation = Rule::new("!has(self.caCertificates) || self.source.matches('^(hf|https)://')")
+    validation = Rule::new("!has(self.storage) || !has(self.storage.endpoint) || self.source.matches('^(s3|gs|oci)://')")
+        .message("storage.endpoint: an https source names its server itself: remove it")
+        .field_path(".storage"),
+    validation = Rule::new("!has(self.storage) || !has(self.storage.region) || self.source.startsWith('s3://')")
+        .message("storage.region belongs to s3 sources only: remove it")
+        .field_path(".storage"),
+    validation = Rule::new("!has(self.storage) || !has(self.storage.credentialsSecret) || !has(self.storage.endpoint) || self.source.startsWith('s3://') || self.storage.endpoint.matches('^(https://|http://(localhost|127\\\\.0\\\\.0\\\\.1|\\\\[::1\\\\])(:[0-9]+)?(/|$))')")
+        .message("storage.endpoint without TLS would get what credentialsSecret holds in the clear: use https://, or remove credentialsSecret")
+        .field_path(".storage"),
+    validation = Rule::new("!has(self.storage) || !has(self.storage.imageVolume) || !self.storage.imageVolume || self.source.matches('^oci://[^/]+/[^:@]+[:@][^/]+/.+$')")
+        .message("storage.imageVolume is of an image and a file in it: write source: oci://registry/repository:tag/folder/file.gguf, or remove imageVolume")
+        .field_path(".storage"),
+    validation = Rule::new("!has(self.storage) || !has(self.storage.imageVolume) || !self.storage.imageVolume || !has(self.storage.endpoint) && !has(self.caCertificates)")
+        .message("storage.imageVolume: the node pulls the image, by its own mirrors and authorities: remove storage.endpoint and caCertificates")
+        .field_path(".storage"),
+    validation = Rule::new("!has(self.caCertificates) || self.source.matches('^(hf|s3|gs|oci|https)://')")
         .message("caCertificates is for sources that are fetched, and this one is not: remove it")
         .field_path(".caCertificates")
 )]
 pub struct OpenWeights {
-    /// Where the weights are: `hf://org/repo/file`, `https://host/path/file`, `pvc://claim/path` or, with no cluster,
-    /// `file:///path`. A path names a GGUF file, or on a claim or a machine a folder with `config.json`, `tokenizer.json` and safetensors.
+    /// Where the weights are: `hf://org/repo/file`, `s3://bucket/key`, `gs://bucket/object`, `oci://registry/repository:tag/file` (or
+    /// `@sha256:…` in the tag's place; the file may be left out where the artefact holds one alone), `https://host/path/file`,
+    /// `pvc://claim/path` or, with no cluster, `file:///path`. A path names a GGUF file, or on a claim or a machine a folder with `config.json`, `tokenizer.json` and safetensors.
     #[schemars(length(min = 1, max = 1024))]
     pub source: String,
     /// Branch, tag or commit of an `hf` source; a commit pins it. Default: `main`.
@@ -204,7 +226,7 @@ pub struct OpenWeights {
     /// Another hub, or a token for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<Hub>,
-    /// Access to the server of an `https` source.
+    /// The server of an `s3`, `gs`, `oci` or `https` source, and access to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
     /// Authorities, in PEM, that may vouch for the server of a source that is fetched, beside the public ones.

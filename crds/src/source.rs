@@ -20,6 +20,32 @@ pub enum Source {
         /// Path on it, as written: what has to be escaped is.
         path: String,
     },
+    /// `s3://bucket/key`: an object in a bucket of S3, or of what speaks its protocol.
+    S3 {
+        /// Name of the bucket.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+    },
+    /// `gs://bucket/object`: an object in a bucket of Google Cloud Storage.
+    Gcs {
+        /// Name of the bucket.
+        bucket: String,
+        /// Name of the object.
+        object: String,
+    },
+    /// `oci://registry/repository:tag/file` or `oci://registry/repository@sha256:…/file`: a file of an artefact in a registry. A
+    /// tag or digest ends the repository's name, so that what follows is the file's.
+    Registry {
+        /// Host, with its port where one is written.
+        registry: String,
+        /// Name of the repository.
+        repository: String,
+        /// A tag, or `sha256:…` of the manifest.
+        reference: String,
+        /// Name of the file in the artefact; may be left out where it holds one alone.
+        file: Option<String>,
+    },
     /// `pvc://claim/file`: a file on a PersistentVolumeClaim in the same namespace.
     Claim {
         /// Name of the claim.
@@ -35,8 +61,8 @@ pub enum Source {
 }
 
 /// Every form that is served, for whoever wrote none of them.
-const FORMS: &str =
-    "hf://org/repo/file.gguf, https://host/path/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf";
+const FORMS: &str = "hf://org/repo/file.gguf, s3://bucket/key, gs://bucket/object, oci://registry/repository:tag/file.gguf, \
+                     https://host/path/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf";
 
 /// A source that says nothing we can fetch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,18 +83,22 @@ pub enum SourceError {
     UnsafePath(String),
     /// A web address that says more than where a file is. What was written may be a secret, and is not repeated.
     #[error(
-        "source is an https address with a user, a query or a fragment, which may hold a secret that everybody could read here: \
-         write https://host/path/file.gguf, and a token into storage.credentialsSecret"
+        "source is an address with a user, a query or a fragment, which may hold a secret that everybody could read here: write \
+         host and path alone, such as https://host/path/file.gguf, and what gives access into storage.credentialsSecret"
     )]
     NotPlain,
 }
 
 impl Source {
-    /// The file's path where its kind keeps files.
+    /// The file's path where its kind keeps files; empty for the only one of an artefact.
     pub fn file(&self) -> &str {
         match self {
             Source::Hub { repository: _, file } | Source::Claim { claim: _, file } => file,
             Source::Web { host: _, path } | Source::File { path } => path,
+            Source::S3 { bucket: _, key: object } | Source::Gcs { bucket: _, object } => object,
+            Source::Registry { registry: _, repository: _, reference: _, file } => {
+                file.as_deref().unwrap_or_default()
+            }
         }
     }
 
@@ -79,6 +109,8 @@ impl Source {
         match &mut source {
             Source::Hub { repository: _, file } | Source::Claim { claim: _, file } => *file = named,
             Source::Web { host: _, path } | Source::File { path } => *path = named,
+            Source::S3 { bucket: _, key: object } | Source::Gcs { bucket: _, object } => *object = named,
+            Source::Registry { registry: _, repository: _, reference: _, file } => *file = Some(named),
         }
         source
     }
@@ -86,10 +118,43 @@ impl Source {
     /// Whether it comes over a network, into a cache.
     pub fn is_fetched(&self) -> bool {
         match self {
-            Source::Hub { .. } | Source::Web { .. } => true,
+            Source::Hub { .. }
+            | Source::Web { .. }
+            | Source::S3 { .. }
+            | Source::Gcs { .. }
+            | Source::Registry { .. } => true,
             Source::Claim { .. } | Source::File { .. } => false,
         }
     }
+}
+
+const ARTEFACT: &str = "oci://registry/repository:tag/file.gguf or oci://registry/repository@sha256:DIGEST/file.gguf, in small letters";
+
+/// Repository, tag or digest, and file of `artefact`.
+fn named(artefact: &str) -> Option<(String, String, Option<String>)> {
+    let at = artefact.find([':', '@'])?;
+    let (repository, rest) = artefact.split_at(at);
+    let (reference, file) = match rest.split_once('/') {
+        Some((reference, file)) => (reference, Some(file.to_owned()).filter(|file| !file.is_empty())),
+        None => (rest, None),
+    };
+    if rest.ends_with('/') {
+        return None;
+    }
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._/".contains(&byte);
+    let begins = repository.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let reference = match reference.strip_prefix('@') {
+        Some(digest) => {
+            let hex = digest.strip_prefix("sha256:")?;
+            let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            Some(digest).filter(|_| hex.len() == 64 && hex.bytes().all(is_hex))
+        }
+        None => reference.strip_prefix(':').filter(|tag| {
+            let is_tag = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            (1..=128).contains(&tag.len()) && tag.bytes().all(is_tag)
+        }),
+    }?;
+    (begins && repository.bytes().all(is_name)).then(|| (repository.to_owned(), reference.to_owned(), file))
 }
 
 impl FromStr for Source {
@@ -128,6 +193,22 @@ impl FromStr for Source {
                 let (host, path) = two("https://host/path/file.gguf")?;
                 Source::Web { host, path }
             }
+            "s3" => {
+                let (bucket, key) = two("s3://bucket/key")?;
+                Source::S3 { bucket, key }
+            }
+            "gs" => {
+                let (bucket, object) = two("gs://bucket/object")?;
+                Source::Gcs { bucket, object }
+            }
+            "oci" => {
+                let (registry, artefact) = two(ARTEFACT)?;
+                if registry.contains('@') {
+                    return Err(SourceError::NotPlain);
+                }
+                let (repository, reference, file) = named(&artefact).ok_or_else(|| incomplete(ARTEFACT))?;
+                Source::Registry { registry, repository, reference, file }
+            }
             "pvc" => {
                 let (claim, file) = two("pvc://claim/file.gguf")?;
                 Source::Claim { claim, file }
@@ -151,6 +232,14 @@ impl fmt::Display for Source {
         match self {
             Source::Hub { repository, file } => write!(f, "hf://{repository}/{file}"),
             Source::Web { host, path } => write!(f, "https://{host}/{path}"),
+            Source::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+            Source::Gcs { bucket, object } => write!(f, "gs://{bucket}/{object}"),
+            Source::Registry { registry, repository, reference, file } => {
+                // A digest has a colon, and no tag has.
+                let mark = if reference.contains(':') { '@' } else { ':' };
+                write!(f, "oci://{registry}/{repository}{mark}{reference}")?;
+                file.iter().try_for_each(|file| write!(f, "/{file}"))
+            }
             Source::Claim { claim, file } => write!(f, "pvc://{claim}/{file}"),
             Source::File { path } => write!(f, "file://{path}"),
         }
@@ -166,13 +255,20 @@ mod tests {
         for text in [
             "hf://org/repo/folder/file.gguf",
             "https://files.example.com:8443/models/a%20b.gguf",
+            "s3://models/folder/m.gguf",
+            "gs://models_1/folder/m.gguf",
+            "oci://registry.svc:5000/team/models/small:v1.0_a",
+            "oci://registry.svc:5000/team/models/small:v1.0_a/folder/m.gguf",
+            &format!("oci://ghcr.io/o/m@sha256:{}/m.gguf", "0a".repeat(32)),
             "pvc://models/a/b.gguf",
             "file:///srv/models/m.gguf",
         ] {
             let source = text.parse::<Source>().unwrap();
             assert_eq!(source.to_string(), text);
             assert!(text.ends_with(source.file()));
-            assert_eq!(source.with_file(source.file()), source);
+            if !source.file().is_empty() {
+                assert_eq!(source.with_file(source.file()), source);
+            }
         }
         let part = "https://h/m/a-00001-of-00002.gguf".parse::<Source>().unwrap();
         assert_eq!(part.with_file("m/b.gguf").to_string(), "https://h/m/b.gguf");
@@ -185,9 +281,26 @@ mod tests {
         {
             assert!(matches!(text.parse::<Source>(), Err(SourceError::UnsafePath(_))), "{text}");
         }
-        for text in
-            ["hf://org/repo", "pvc://claim", "file://relative", "pvc:///x", "https://host", "https:///f"]
-        {
+        for text in [
+            "hf://org/repo",
+            "pvc://claim",
+            "file://relative",
+            "pvc:///x",
+            "https://host",
+            "https:///f",
+            "s3://bucket",
+            "gs:///object",
+            "oci://registry",
+            "oci://registry/repo",
+            "oci://registry/repo/file",
+            "oci://registry/repo:/f",
+            "oci://registry/Repo:v1",
+            "oci://registry/repo:v1/",
+            "oci://registry/repo@sha256:00",
+            "oci://registry/:v1",
+            "oci://registry/repo@md5:00",
+            "oci://registry/repo:v1@sha256:00",
+        ] {
             assert!(matches!(text.parse::<Source>(), Err(SourceError::Incomplete { .. })), "{text}");
         }
         for text in ["http://host/file.gguf", "ftp://host/file", "model.gguf", ""] {
@@ -197,9 +310,13 @@ mod tests {
 
     #[test]
     fn what_may_be_a_secret_is_no_part_of_an_address_nor_of_what_is_said_of_it() {
-        for text in
-            ["https://canary@h/f@1", "https://u:canary@h/f", "https://h/f?token=canary", "https://h/f#canary"]
-        {
+        for text in [
+            "https://canary@h/f@1",
+            "https://u:canary@h/f",
+            "https://h/f?token=canary",
+            "https://h/f#canary",
+            "oci://u:canary@h/r:v1",
+        ] {
             let error = text.parse::<Source>().unwrap_err();
             assert_eq!(error, SourceError::NotPlain, "{text}");
             assert!(!error.to_string().contains("canary"));

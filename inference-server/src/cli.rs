@@ -18,7 +18,9 @@ use weighbridge_crds::{DEFAULT_DRAIN, KvCacheType, Quantization, Sleep, Sleeping
 use weighbridge_tls::args::PodArgs;
 use weighbridge_tls::{Identity, NamedFile, authorities};
 
-use crate::artifact::{ArtifactRequest, Digest, HubAccess, Network, Proxies, StorageAccess, Token};
+use crate::artifact::{
+    ArtifactRequest, Credentials, Digest, HubAccess, Network, Proxies, StorageAccess, Token,
+};
 use crate::server::{
     AdapterConfig, DeviceSetting, Inspection, ModelFile, ServeError, ServerConfig, inspect, serve,
 };
@@ -52,7 +54,8 @@ enum LogFormat {
 
 #[derive(Debug, Args)]
 struct SourceArgs {
-    /// hf://org/repo/file.gguf, https://host/path/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf; for the latter
+    /// hf://org/repo/file.gguf, s3://bucket/key, gs://bucket/object, oci://registry/repository:tag/file.gguf (or @sha256:… in the tag's
+    /// place; the file may be left out where the artefact holds one alone), https://host/path/file.gguf, pvc://claim/file.gguf or file:///folder/file.gguf; for the latter
     /// two also a folder with config.json, tokenizer.json and safetensors. Proxies are read from HTTPS_PROXY, HTTP_PROXY and
     /// NO_PROXY.
     #[arg(long)]
@@ -66,7 +69,14 @@ struct SourceArgs {
     /// Base URL of the hub for hf sources. The token is read from HF_TOKEN.
     #[arg(long)]
     hub_endpoint: Option<url::Url>,
-    /// Folder with what the server of an https source is shown: a file `token`.
+    /// Base URL of the server of an s3, gs or oci source, in place of the cloud's own or the registry's name.
+    #[arg(long)]
+    storage_endpoint: Option<url::Url>,
+    /// Region of an s3 source's bucket [default: us-east-1].
+    #[arg(long)]
+    storage_region: Option<String>,
+    /// Folder with what the server is shown, in files: `token` of https sources, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+    /// `AWS_SESSION_TOKEN` of s3, `service-account.json` of gs, `.dockerconfigjson` of oci.
     #[arg(long)]
     credentials_folder: Option<PathBuf>,
     /// Authorities, in PEM, that may vouch for the source's server, beside the public ones.
@@ -180,7 +190,7 @@ struct ServeArgs {
 }
 
 /// What the server of `source` is shown, out of the files in `folder`.
-fn credentials(source: &Source, folder: &Path) -> Result<StorageAccess, ServeError> {
+fn credentials(source: &Source, folder: &Path) -> Result<Option<Credentials>, ServeError> {
     let field = "credentials-folder";
     let read = |key: &str| match std::fs::read_to_string(folder.join(key)) {
         Ok(text) => Ok(Some(text)),
@@ -190,7 +200,7 @@ fn credentials(source: &Source, folder: &Path) -> Result<StorageAccess, ServeErr
         }
     };
     let wrong = |problem| ServeError::Config { field, problem };
-    StorageAccess::read(source, read)?.map_err(|error| wrong(error.to_string()))
+    Credentials::read(source, read)?.map_err(|error| wrong(error.to_string()))
 }
 
 fn claim(given: &str) -> Result<(String, PathBuf), String> {
@@ -294,9 +304,13 @@ impl SourceArgs {
             .map_err(|error| ServeError::Config { field: "proxy", problem: error.to_string() })?;
         let authorities =
             self.ca_file.map(|path| authorities(&NamedFile::new("--ca-file", &path))).transpose()?;
-        let storage = self.credentials_folder.as_deref().map(|folder| credentials(&self.source, folder));
+        let credentials = self.credentials_folder.as_deref().map(|folder| credentials(&self.source, folder));
         Ok(ArtifactRequest {
-            storage: storage.transpose()?.unwrap_or_default(),
+            storage: StorageAccess {
+                endpoint: self.storage_endpoint,
+                region: self.storage_region,
+                credentials: credentials.transpose()?.flatten(),
+            },
             network: Network { authorities: authorities.map(Arc::new), proxies },
             source: self.source,
             revision: self.revision,

@@ -79,7 +79,7 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             vec!["external.provider", "\"p\""],
         ),
         (
-            json!({"openWeights": {"source": "s3://b/k"}}),
+            json!({"openWeights": {"source": "ftp://b/k"}}),
             NONE,
             Reason::InvalidSpec,
             vec!["openWeights.source", "hf://"],
@@ -269,6 +269,49 @@ fn each_bad_model_is_refused_with_the_field_and_the_fix() {
             ModelReferences { credentials: vec![KeyLookup::KeyMissing], ..NONE },
             Reason::SecretNotFound,
             vec!["openWeights.storage.credentialsSecret", "\"s\"", "\"token\""],
+        ),
+        (
+            json!({"openWeights": {"source": "s3://b/k", "storage": {"credentialsSecret": {"name": "s"}}}}),
+            ModelReferences { credentials: vec![KeyLookup::Present, KeyLookup::KeyMissing], ..NONE },
+            Reason::SecretNotFound,
+            vec!["openWeights.storage.credentialsSecret", "\"s\"", "\"AWS_SECRET_ACCESS_KEY\""],
+        ),
+        (
+            json!({"openWeights": {"source": "gs://b/o", "storage": {"credentialsSecret": {"name": "s"},
+                "endpoint": "http://gcs.svc"}}}),
+            ModelReferences { credentials: vec![KeyLookup::Present], ..NONE },
+            Reason::InvalidSpec,
+            vec!["openWeights.storage.endpoint", "in the clear", "https://", "credentialsSecret"],
+        ),
+        (
+            json!({"openWeights": {"source": "gs://b/o", "storage": {"region": "eu"}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.storage.region", "remove it"],
+        ),
+        (
+            json!({"openWeights": {"source": "https://h/f", "storage": {"endpoint": "https://other"}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.storage.endpoint", "remove it"],
+        ),
+        (
+            json!({"openWeights": {"source": "oci://r/repo:v1", "storage": {"imageVolume": true}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.storage.imageVolume", "oci://registry/repository:tag/folder/file.gguf"],
+        ),
+        (
+            json!({"openWeights": {"source": "oci://r/repo:v1/f", "storage": {"imageVolume": true, "endpoint": "https://m"}}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.storage.imageVolume", "remove storage.endpoint"],
+        ),
+        (
+            json!({"openWeights": {"source": "oci://r/repo/f"}}),
+            NONE,
+            Reason::InvalidSpec,
+            vec!["openWeights.source", "oci://registry/repository:tag/file.gguf"],
         ),
         (
             json!({"openWeights": {"source": hf, "hub": {"tokenSecret": {"name": "s", "key": "k"}}}}),

@@ -18,7 +18,7 @@ use weighbridge_crds::{
 };
 use weighbridge_gateway::directory::{self, data_policy, kind};
 use weighbridge_inference_server::artifact::{
-    ArtifactRequest, HubAccess, Network, Proxies, StorageAccess, Token,
+    ArtifactRequest, Credentials, HubAccess, Network, Proxies, StorageAccess, Token,
 };
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
 use weighbridge_operator::plan::validate_local;
@@ -235,7 +235,8 @@ impl Local {
                      --claim {claim}=FOLDER"
                 )));
             }
-            Weights::Claim { .. } | Weights::File { .. } => {}
+            // Validation refused an image: this machine mounts none.
+            Weights::Image(_) | Weights::Claim { .. } | Weights::File { .. } => {}
             Weights::Stored(stored) => request.storage = storage(&name, &request.source, stored, reading)?,
             Weights::Hub(hub) => {
                 request.revision.clone_from(&hub.revision);
@@ -457,8 +458,12 @@ fn storage(
     stored: &StoredFile,
     reading: &Reading<'_>,
 ) -> Result<StorageAccess, UpError> {
-    let StoredFile { source: _, secret, keys } = stored;
-    let Some(secret) = secret else { return Ok(StorageAccess::default()) };
+    let StoredFile { source: _, endpoint, region, secret, keys } = stored;
+    let refused = |problem: String| UpError::Model { name: name.clone(), problem };
+    let endpoint = endpoint.as_deref().map(Url::parse).transpose();
+    let endpoint = endpoint.map_err(|error| refused(format!("openWeights.storage.endpoint: {error}")))?;
+    let anybody = StorageAccess { endpoint, region: region.clone(), credentials: None };
+    let Some(secret) = secret else { return Ok(anybody) };
     let is_needed = |key: &str| keys.iter().any(|known| known.name == key && known.is_needed);
     let read = |key: &str| {
         let named = SecretKey { name: secret.clone(), key: key.to_owned() };
@@ -470,8 +475,9 @@ fn storage(
             }
         }
     };
-    let access = StorageAccess::read(source, read)?;
-    access.map_err(|error| UpError::Model { name: name.clone(), problem: format!("openWeights.{error}") })
+    let credentials =
+        Credentials::read(source, read)?.map_err(|error| refused(format!("openWeights.{error}")))?;
+    Ok(StorageAccess { credentials, ..anybody })
 }
 
 /// `HF_TOKEN` goes to the public hub only: a file may name any endpoint, and must not collect tokens.

@@ -51,7 +51,16 @@ fn each_bad_file_is_refused_in_words() {
             "{openWeights: {source: 'file:///nowhere/m.gguf'}}",
             vec!["no file at /nowhere/m.gguf: check the path, and that the file is there"],
         ),
-        ("", "{openWeights: {source: 's3://bucket/m.gguf'}}", vec!["source", "hf://"]),
+        ("", "{openWeights: {source: 'ftp://host/m.gguf'}}", vec!["source", "hf://", "s3://"]),
+        (
+            "",
+            "{openWeights: {source: 's3://bucket/m.gguf', storage: {credentialsSecret: {name: s}}}}",
+            vec![
+                "storage.credentialsSecret",
+                "AWS_ACCESS_KEY_ID",
+                "--secret s/AWS_ACCESS_KEY_ID=env:VARIABLE",
+            ],
+        ),
         (
             "",
             "{openWeights: {source: 'https://host/m.gguf', caCertificates: {name: ours, key: ca.crt}}}",

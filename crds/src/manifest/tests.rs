@@ -227,7 +227,23 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             model("{ openWeights: { source: 'pvc://m/f' }, hold: { maxQueued: 100001 } }"),
             &["spec.hold.maxQueued", "0 to 100000"],
         ),
-        (model("{ openWeights: { source: 's3://bucket/file' } }"), &["no known scheme", "hf://"]),
+        (
+            model("{ openWeights: { source: 'ftp://host/file' } }"),
+            &["no known scheme", "hf://", "s3://", "oci://"],
+        ),
+        (
+            model("{ openWeights: { source: 'oci://r/repo/file' } }"),
+            &["oci://registry/repository:tag/file.gguf"],
+        ),
+        (model("{ openWeights: { source: 'https://h/f?sig=x' } }"), &["no user, query or fragment"]),
+        (
+            model("{ openWeights: { source: 'gs://b1/o', storage: { region: eu } } }"),
+            &["storage.region belongs to s3 sources only"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f', caCertificates: { name: c, key: k } } }"),
+            &["caCertificates is for sources that are fetched"],
+        ),
         (model("{ openWeights: { source: 'hf://org/repo' } }"), &["hf://org/repo/file.gguf"]),
         (model("{ openWeights: { source: 'pvc://claim/../other' } }"), &["'..'"]),
         (model("{ openWeights: { source: 'file://relative' } }"), &["absolute path"]),

@@ -128,7 +128,8 @@ impl ArtifactError {
     /// Reason for the condition of the ModelDeployment.
     pub fn reason(&self) -> Reason {
         match self {
-            ArtifactError::DigestMismatch { .. } => Reason::DigestMismatch,
+            ArtifactError::DigestMismatch { .. }
+            | ArtifactError::Fetch { file: _, source: FetchError::Manifest { .. } } => Reason::DigestMismatch,
             ArtifactError::Missing { .. }
             | ArtifactError::NotAFile { .. }
             | ArtifactError::FolderDigest { .. }
@@ -223,6 +224,25 @@ pub enum FetchError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A bucket is elsewhere.
+    #[error("storage.region: the bucket is in {0}: write that")]
+    OtherRegion(String),
+    /// An artefact without the file, in words.
+    #[error("source: {0}")]
+    Artefact(String),
+    /// A manifest that is not the one that was named.
+    #[error(
+        "digest: the manifest has {actual}, and {expected} was asked for: the registry is at fault; try again"
+    )]
+    Manifest {
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// A request that can't be signed: a time before 1970.
+    #[error("storage.credentialsSecret: nothing can be signed with it, or this machine's clock is wrong")]
+    Unsignable,
     /// Nobody that is trusted vouches for the server.
     #[error(
         "caCertificates: {host} is not trusted ({why}): name a ConfigMap there with the authority that vouches for it, or \
@@ -315,6 +335,10 @@ impl FetchError {
             | FetchError::Address { .. }
             | FetchError::Token(_)
             | FetchError::Untrusted { .. }
+            | FetchError::OtherRegion(_)
+            | FetchError::Artefact(_)
+            | FetchError::Manifest { .. }
+            | FetchError::Unsignable
             | FetchError::TooManyRedirects(_)
             | FetchError::BadRedirect(_)
             | FetchError::Protocol { .. }
@@ -349,6 +373,9 @@ impl FetchError {
             FetchError::NoSuchFile(_) => Some("source"),
             FetchError::Address { field, given: _ } => Some(field),
             FetchError::Untrusted { .. } => Some("caCertificates"),
+            FetchError::OtherRegion(_) => Some("storage.region"),
+            FetchError::Artefact(_) => Some("source"),
+            FetchError::Unsignable => Some("storage.credentialsSecret"),
             FetchError::GaveUp { last, .. } => last.field(),
             FetchError::Status { .. }
             | FetchError::Transport { .. }
@@ -360,6 +387,7 @@ impl FetchError {
             | FetchError::Protocol { .. }
             | FetchError::RangesIgnored
             | FetchError::Changed { .. }
+            | FetchError::Manifest { .. }
             | FetchError::Write(_) => None,
         }
     }

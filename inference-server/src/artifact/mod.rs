@@ -1,4 +1,5 @@
-//! Model sources: from what a person wrote (`file:`, `pvc:`, `hf:`, `https:`) to a verified file on this machine.
+//! Model sources: from what a person wrote (`file:`, `pvc:`, `hf:`, `https:`, `s3:`,
+//! `gs:`, `oci:`) to a verified file on this machine.
 //!
 //! Lives here: fetching, the cache, digests. May not live here: anything that reads what is inside a model
 //! file; [`crate::gguf`] does, and only after this returned. A file under its final name is always whole and
@@ -15,6 +16,7 @@
 //! ```
 
 mod cache;
+mod credentials;
 mod digest;
 mod error;
 mod local;
@@ -25,14 +27,15 @@ mod remote;
 mod request;
 mod verify;
 
+pub use credentials::{AccessKey, Credentials, InvalidCredentials, Login, ServiceAccount};
 pub use digest::{Digest, InvalidDigest};
 pub use error::{ArtifactError, CacheError, FetchError};
 pub use origin::Kind;
 pub use progress::{Phase, Progress, ProgressSink, silent};
 pub use remote::{Clock, FetchSettings, InvalidProxy, Proxies, SystemClock};
 pub use request::{
-    Artifact, ArtifactRequest, CheckedAgainst, HubAccess, InvalidCredentials, InvalidToken, Network,
-    PUBLIC_HUB, StorageAccess, Token,
+    Artifact, ArtifactRequest, CheckedAgainst, HubAccess, InvalidToken, Network, PUBLIC_HUB, StorageAccess,
+    Token,
 };
 
 use std::sync::Arc;
@@ -77,7 +80,11 @@ impl Resolver {
         match &request.source {
             Source::File { path } => local::file(path, request.digest.as_ref(), progress).await,
             Source::Claim { claim, file } => local::claim(&request, claim, file, progress).await,
-            source @ (Source::Hub { .. } | Source::Web { .. }) => {
+            source @ (Source::Hub { .. }
+            | Source::Web { .. }
+            | Source::S3 { .. }
+            | Source::Gcs { .. }
+            | Source::Registry { .. }) => {
                 let cache = Cache::open(&request.cache_folder).await?;
                 let Some(name) = parts::of(source.file(), request.digest.as_ref())? else {
                     return Fetch::new(self, &cache, &request, progress)?.run().await;
@@ -103,7 +110,11 @@ impl Resolver {
                 let unpinned = ArtifactRequest { digest: None, ..request.clone() };
                 local::claim(&unpinned, claim, file, silent()).await
             }
-            source @ (Source::Hub { .. } | Source::Web { .. }) => {
+            source @ (Source::Hub { .. }
+            | Source::Web { .. }
+            | Source::S3 { .. }
+            | Source::Gcs { .. }
+            | Source::Registry { .. }) => {
                 let cache = Cache::open(&request.cache_folder).await?;
                 match parts::of(source.file(), request.digest.as_ref())? {
                     None => Fetch::new(self, &cache, &request, silent())?.beginning(enough).await,

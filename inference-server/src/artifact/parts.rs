@@ -1,5 +1,7 @@
 //! Models that are split over several files: which they are, and all of them at once.
 
+use weighbridge_crds::source::Source;
+
 use super::cache::Cache;
 use super::remote::Fetch;
 use super::{
@@ -21,7 +23,8 @@ pub(super) fn of(name: &str, pinned: Option<&Digest>) -> Result<Option<PartName>
     Ok(Some(part))
 }
 
-/// Every part of `name` from its server, each checked against the server's own digest; of a hub all of the commit of the first.
+/// Every part of `name` from its server, each checked against the server's own digest; of a hub all of the commit of the first, of a
+/// registry of its manifest.
 pub(super) async fn fetch(
     resolver: &Resolver,
     cache: &Cache,
@@ -59,6 +62,10 @@ async fn each(
         let part = fetched(Fetch::new(resolver, cache, &request, progress.clone())?).await?;
         if let Some(commit) = part.commit.as_ref().filter(|commit| origin::is_commit(commit)) {
             request.revision = Some(commit.clone());
+        }
+        // All of the manifest that the tag meant first.
+        if let (Source::Registry { reference, .. }, Some(manifest)) = (&mut request.source, &part.commit) {
+            reference.clone_from(manifest);
         }
         found.push(part);
     }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use url::Url;
 use weighbridge_crds::source::Source;
-use weighbridge_crds::{CredentialKey, TOKEN_KEY};
 
-use super::{Digest, Proxies};
+use super::{Credentials, Digest, Proxies};
 
 /// Where `hf` sources come from unless `hub.endpoint` says otherwise.
 pub const PUBLIC_HUB: &str = "https://huggingface.co";
@@ -61,46 +60,15 @@ pub struct HubAccess {
     pub token: Option<Token>,
 }
 
-/// The right to read from a server that is no hub.
+/// A server that is no hub, and the right to read from it.
 #[derive(Clone, Debug, Default)]
 pub struct StorageAccess {
-    /// Of an `https` source.
-    pub token: Option<Token>,
-}
-
-impl StorageAccess {
-    /// What `read` has of the keys that `source` needs.
-    ///
-    /// # Errors
-    /// Whatever keeps `read` from reading; inside, a value that is none.
-    pub fn read<E>(
-        source: &Source,
-        mut read: impl FnMut(&str) -> Result<Option<String>, E>,
-    ) -> Result<Result<Self, InvalidCredentials>, E> {
-        let mut values = BTreeMap::new();
-        for CredentialKey { name, is_needed } in source.credential_keys() {
-            match read(name)?.filter(|value| !value.trim().is_empty()) {
-                Some(value) => {
-                    values.insert(*name, value);
-                }
-                None if *is_needed => return Ok(Err(InvalidCredentials::Missing(name))),
-                None => {}
-            }
-        }
-        let token = values.get(TOKEN_KEY).map(|value| Token::new(value)).transpose();
-        Ok(token.map(|token| Self { token }).map_err(InvalidCredentials::Token))
-    }
-}
-
-/// A Secret that gives no access. The message never holds what is in it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidCredentials {
-    /// A key is not there, or empty.
-    #[error("storage.credentialsSecret: the Secret has no key {0}, or has it empty: add it")]
-    Missing(&'static str),
-    /// A token that can't be sent.
-    #[error(transparent)]
-    Token(InvalidToken),
+    /// Base URL in place of the source's own.
+    pub endpoint: Option<Url>,
+    /// Region of an `s3` source's bucket.
+    pub region: Option<String>,
+    /// What it is shown.
+    pub credentials: Option<Credentials>,
 }
 
 /// How servers are reached.

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed helper is a failed test
 
 mod beginning;
+mod buckets;
 mod hub;
 mod local;
 mod mischief;
 mod parts;
 mod refusals;
+mod registry;
 mod web;
 mod world;

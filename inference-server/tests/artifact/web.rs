@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use weighbridge_crds::condition::Reason;
 use weighbridge_inference_server::artifact::{
-    ArtifactError, ArtifactRequest, CheckedAgainst, FetchError, Kind, Proxies, Token,
+    ArtifactError, ArtifactRequest, CheckedAgainst, Credentials, FetchError, Kind, Proxies, Token,
 };
 
 use crate::hub::{Asked, Hub, HubFile, Reply};
@@ -146,7 +146,7 @@ async fn a_token_is_shown_to_the_server_itself_and_each_refusal_names_its_field(
     let mut both = (*hub.authority()).clone();
     both.roots.extend(storage.authority().roots.iter().cloned());
     asking.network.authorities = Some(Arc::new(both));
-    asking.storage.token = Some(Token::new("canary_4711").unwrap());
+    asking.storage.credentials = Some(Credentials::Token(Token::new("canary_4711").unwrap()));
     world.resolve(asking).await.unwrap();
     assert!(hub.asked().iter().all(|asked| asked.header("authorization") == Some("Bearer canary_4711")));
     assert!(storage.asked().iter().all(|asked| asked.header("authorization").is_none()));
@@ -160,7 +160,7 @@ async fn a_token_is_shown_to_the_server_itself_and_each_refusal_names_its_field(
         let world = World::new();
         let hub = Hub::secure(file(b"x"), move |_, _, _| Reply::status(status));
         let mut asking = request(&world, &hub);
-        asking.storage.token = token.map(|token| Token::new(token).unwrap());
+        asking.storage.credentials = token.map(|token| Credentials::Token(Token::new(token).unwrap()));
         let error = world.resolve(asking).await.unwrap_err();
         assert_eq!((error.reason(), error.field()), (Reason::DownloadFailed, Some(field)));
         let ArtifactError::Fetch { source, .. } = &error else { panic!("{error:?}") };

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, PersistentVolumeClaimVolumeSource, PodSpec,
-    PodTemplateSpec, ResourceRequirements, SecretKeySelector, Toleration, Volume, VolumeMount,
+    Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ImageVolumeSource,
+    PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, ResourceRequirements, SecretKeySelector,
+    Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,8 +12,8 @@ use weighbridge_crds::{DEFAULT_DRAIN, Gpu, KvCacheType, SleepingWeights, labels}
 use super::{Decision, Images, added, fetching, names, pod};
 use crate::owner::Owner;
 use crate::validate::{
-    AdapterPlace, CountedBy, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, HubFile, Open, OpenAdapter,
-    Weights,
+    AdapterPlace, CountedBy, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, HubFile, ImageFile, Open,
+    OpenAdapter, Weights,
 };
 
 pub(super) const CACHE_FOLDER: &str = "/cache";
@@ -84,7 +85,7 @@ pub fn template(
         format!("{grace} s to end"),
         format!("open streams get {drain} s to finish, and the server {STOP_SECONDS} more to stop"),
     ));
-    let image_pull_secrets = images.references(decisions);
+    let image_pull_secrets = fetching::pull_secrets(open, images, decisions);
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(names::model_labels(owner)), ..ObjectMeta::default() }),
         spec: Some(PodSpec {
@@ -143,9 +144,10 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
 
 /// Which model it is and what it is served with: what an engine is told, and what an inspection is.
 pub(super) fn described(open: &Open, weights: &WeightsPart) -> Vec<String> {
-    let hub = match &open.weights {
-        Weights::Hub(hub) => Some(hub),
-        Weights::Stored(_) | Weights::Claim { .. } | Weights::File { .. } => None,
+    let (hub, stored) = match &open.weights {
+        Weights::Hub(hub) => (Some(hub), None),
+        Weights::Stored(stored) => (None, Some(stored)),
+        Weights::Image(_) | Weights::Claim { .. } | Weights::File { .. } => (None, None),
     };
     // Saying the default aloud rolls no pod.
     let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
@@ -154,6 +156,8 @@ pub(super) fn described(open: &Open, weights: &WeightsPart) -> Vec<String> {
         ("revision", hub.and_then(|hub| hub.revision.clone())),
         ("digest", open.digest.clone()),
         ("hub-endpoint", hub.and_then(|hub| hub.endpoint.clone())),
+        ("storage-endpoint", stored.and_then(|stored| stored.endpoint.clone())),
+        ("storage-region", stored.and_then(|stored| stored.region.clone())),
         ("credentials-folder", weights.credentials.then(|| fetching::CREDENTIALS_FOLDER.to_owned())),
         ("ca-file", open.authorities.as_ref().map(|_| fetching::AUTHORITIES_FILE.to_owned())),
         ("context-length", open.context_length.map(|tokens| tokens.to_string())),
@@ -288,6 +292,19 @@ pub(super) fn weights(open: &Open, images: &Images, decisions: &mut Vec<Decision
             ));
             part.source.clone_from(&stored.source);
             fetching::show_credentials(stored, &mut part, decisions);
+        }
+        Weights::Image(ImageFile { reference, file, secret: _ }) => {
+            decisions.push(Decision::new(
+                format!("image {reference} at {MODELS_FOLDER}, read-only"),
+                "storage.imageVolume has the kubelet pull and mount it; nothing is fetched",
+            ));
+            part.source = format!("file://{MODELS_FOLDER}/{file}");
+            part.volumes.push(Volume {
+                name: "models".to_owned(),
+                image: Some(ImageVolumeSource { reference: Some(reference.clone()), pull_policy: None }),
+                ..Volume::default()
+            });
+            part.mounts.push(read_only_mount("models", MODELS_FOLDER));
         }
         Weights::Claim { claim, file } => {
             decisions.push(Decision::new(

@@ -2,14 +2,14 @@
 
 use clap::Args;
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, EnvVar, KeyToPath, ProjectedVolumeSource, SecretProjection, Volume,
-    VolumeProjection,
+    ConfigMapVolumeSource, EnvVar, KeyToPath, LocalObjectReference, ProjectedVolumeSource, SecretProjection,
+    Volume, VolumeProjection,
 };
 use weighbridge_crds::ConfigMapKey;
 
 use super::engine_pod::{WeightsPart, read_only_mount};
 use super::{Decision, Images};
-use crate::validate::{AdapterPlace, Open, StoredFile, Weights};
+use crate::validate::{AdapterPlace, ImageFile, Open, StoredFile, Weights};
 
 const CREDENTIALS_VOLUME: &str = "weighbridge-credentials";
 pub(super) const CREDENTIALS_FOLDER: &str = "/var/run/secrets/weighbridge/credentials";
@@ -50,7 +50,7 @@ impl Proxies {
 
 /// Puts the keys of the Secret that gives access into a folder.
 pub(super) fn show_credentials(stored: &StoredFile, part: &mut WeightsPart, decisions: &mut Vec<Decision>) {
-    let StoredFile { source: _, secret, keys } = stored;
+    let StoredFile { source: _, endpoint: _, region: _, secret, keys } = stored;
     let Some(secret) = secret else { return };
     decisions.push(Decision::new(
         format!("Secret {secret} at {CREDENTIALS_FOLDER}, of it what the source needs"),
@@ -97,7 +97,7 @@ pub(super) fn reach(open: &Open, images: &Images, part: &mut WeightsPart, decisi
     }
     let fetches = match &open.weights {
         Weights::Hub(_) | Weights::Stored(_) => true,
-        Weights::Claim { .. } | Weights::File { .. } => {
+        Weights::Image(_) | Weights::Claim { .. } | Weights::File { .. } => {
             open.adapters.iter().any(|adapter| matches!(adapter.place, AdapterPlace::Hub(_)))
         }
     };
@@ -112,6 +112,27 @@ pub(super) fn reach(open: &Open, images: &Images, part: &mut WeightsPart, decisi
         ));
         part.env.get_or_insert_default().extend(variables);
     }
+}
+
+/// Secrets for pulling our image, and the one that the weights are in.
+pub(super) fn pull_secrets(
+    open: &Open,
+    images: &Images,
+    decisions: &mut Vec<Decision>,
+) -> Option<Vec<LocalObjectReference>> {
+    let ours = images.references(decisions);
+    let Weights::Image(ImageFile { reference: _, file: _, secret: Some(secret) }) = &open.weights else {
+        return ours;
+    };
+    decisions.push(Decision::new(
+        format!("the image of the weights is pulled with Secret {secret}"),
+        "storage.credentialsSecret names it",
+    ));
+    let mut all = ours.unwrap_or_default();
+    if !all.iter().any(|known| known.name == *secret) {
+        all.push(LocalObjectReference { name: secret.clone() });
+    }
+    Some(all)
 }
 
 fn names_variable(open: &Open, name: &str) -> bool {

@@ -7,7 +7,7 @@ use weighbridge_crds::labels;
 use weighbridge_fit::ModelFacts;
 
 use super::engine_pod::{CACHE_FOLDER, described, gpu_toleration, requirements, weights};
-use super::{ChildKind, Decision, Guard, Images, ObservedModel, Removal, names, pod};
+use super::{ChildKind, Decision, Guard, Images, ObservedModel, Removal, fetching, names, pod};
 use crate::owner::Owner;
 use crate::validate::{Hardware, Open, Refusal};
 
@@ -81,7 +81,7 @@ pub(super) fn inspection_pod(
             security_context: Some(pod::pod_security()),
             restart_policy: Some("OnFailure".to_owned()),
             termination_grace_period_seconds: Some(0),
-            image_pull_secrets: images.references(decisions),
+            image_pull_secrets: fetching::pull_secrets(open, images, decisions),
             containers: vec![container],
             volumes: Some(part.volumes),
             tolerations: Some(tolerations(&open.hardware)),

@@ -125,9 +125,11 @@ pub(super) fn inspection(open: &Open) -> String {
         Weights::Hub(HubFile { source: _, revision, endpoint, token: _ }) => {
             (revision.as_deref(), endpoint.as_deref())
         }
-        Weights::Stored(StoredFile { source: _, secret: _, keys: _ })
-        | Weights::Claim { .. }
-        | Weights::File { .. } => (None, None),
+        // A source is of one kind, so that a region is taken for no revision.
+        Weights::Stored(StoredFile { source: _, endpoint, region, secret: _, keys: _ }) => {
+            (region.as_deref(), endpoint.as_deref())
+        }
+        Weights::Image(_) | Weights::Claim { .. } | Weights::File { .. } => (None, None),
     };
     let number = |value: &Option<u32>| value.map(|value| value.to_string()).unwrap_or_default();
     let told = [

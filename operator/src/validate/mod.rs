@@ -14,8 +14,8 @@ mod rollout;
 pub use fitting::Fitting;
 pub use hardware::{CountedBy, GPU_PRODUCT_LABEL, Hardware};
 pub use model::{
-    AdapterPlace, Closed, HubFile, Open, OpenAdapter, ProfileSeen, Served, StoredFile, ValidatedModel,
-    Weights, model,
+    AdapterPlace, Closed, HubFile, ImageFile, Open, OpenAdapter, ProfileSeen, Served, StoredFile,
+    ValidatedModel, Weights, model,
 };
 pub use pod_template::{AddedContainer, AddedMetadata, AddedSpec, ENGINE_CONTAINER, PodTemplate};
 pub use provider::{BaseUrl, ProviderKey, ValidatedProvider, provider};

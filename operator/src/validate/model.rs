@@ -143,6 +143,8 @@ pub enum Weights {
     Hub(HubFile),
     /// A file that another server has.
     Stored(StoredFile),
+    /// A file of an image that the kubelet mounts.
+    Image(ImageFile),
     /// A file on a claim of the same namespace.
     Claim {
         /// Name of the claim.
@@ -175,10 +177,25 @@ pub struct HubFile {
 pub struct StoredFile {
     /// As written.
     pub source: String,
+    /// Base URL in place of the source's own.
+    pub endpoint: Option<String>,
+    /// Region of a bucket of S3.
+    pub region: Option<String>,
     /// Secret with what the server is shown.
     pub secret: Option<String>,
     /// Keys of it that are read.
     pub keys: &'static [CredentialKey],
+}
+
+/// A file of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFile {
+    /// The image, as a kubelet is told.
+    pub reference: String,
+    /// Path in it.
+    pub file: String,
+    /// Secret for pulling it.
+    pub secret: Option<String>,
 }
 
 /// A model at a closed API.
@@ -282,7 +299,9 @@ fn open_weights(
         ));
     }
     if storage.is_some() && source.credential_keys().is_empty() {
-        return Err(Refusal::invalid("openWeights.storage belongs to https sources only: remove it"));
+        return Err(Refusal::invalid(
+            "openWeights.storage belongs to s3, gs, oci and https sources only: remove it",
+        ));
     }
     if ca_certificates.is_some() && !source.is_fetched() {
         return Err(Refusal::invalid(
@@ -292,12 +311,17 @@ fn open_weights(
     for (named, found) in needed.iter().zip(&found.credentials) {
         secret_key("openWeights.storage.credentialsSecret", named, *found)?;
     }
-    let keys = source.credential_keys();
-    let weights = match (source, place) {
-        (Source::Web { .. }, Place::Cluster | Place::Machine) => {
-            let Storage { credentials_secret } = storage.clone().unwrap_or_default();
-            let secret = credentials_secret.map(|SecretName { name }| name);
-            Weights::Stored(StoredFile { source: text.clone(), secret, keys })
+    let weights = match (source.clone(), place) {
+        (
+            Source::Web { .. } | Source::S3 { .. } | Source::Gcs { .. } | Source::Registry { .. },
+            Place::Cluster | Place::Machine,
+        ) => {
+            let storage = storage.clone().unwrap_or_default();
+            if storage.image_volume {
+                Weights::Image(image(&source, storage, ca_certificates.is_some(), place)?)
+            } else {
+                Weights::Stored(stored(text, &source, storage)?)
+            }
         }
         (Source::Hub { .. }, _) => {
             let hub = hub.as_ref();
@@ -395,6 +419,63 @@ fn sleep(asked: Option<Sleep>, hardware: &Hardware, place: Place) -> Result<Opti
     }
 }
 
+/// The CRD says the same, but for machines; an older one does not.
+fn image(
+    source: &Source,
+    storage: Storage,
+    with_authorities: bool,
+    place: Place,
+) -> Result<ImageFile, Refusal> {
+    let refused = |words: &str| Err(Refusal::invalid(format!("openWeights.storage.imageVolume {words}")));
+    let Storage { endpoint, region, credentials_secret, image_volume: _ } = storage;
+    let Source::Registry { registry, repository, reference, file: Some(file) } = source else {
+        return refused(
+            "is of an image and a file in it: write source: oci://registry/repository:tag/folder/file.gguf, or remove \
+             imageVolume",
+        );
+    };
+    if endpoint.is_some() || with_authorities || region.is_some() {
+        return refused(
+            "has the node pull the image, by its own mirrors and authorities: remove storage.endpoint, storage.region and \
+             caCertificates",
+        );
+    }
+    if place == Place::Machine {
+        return refused(
+            "is of a cluster's nodes, and this machine is none: push the file as an artefact, and remove it",
+        );
+    }
+    let mark = if reference.contains(':') { '@' } else { ':' };
+    Ok(ImageFile {
+        reference: format!("{registry}/{repository}{mark}{reference}"),
+        file: file.clone(),
+        secret: credentials_secret.map(|SecretName { name }| name),
+    })
+}
+
+fn stored(text: &str, source: &Source, storage: Storage) -> Result<StoredFile, Refusal> {
+    const FIELD: &str = "openWeights.storage.endpoint";
+    let Storage { endpoint, region, credentials_secret, image_volume: _ } = storage;
+    if region.is_some() && !matches!(source, Source::S3 { .. }) {
+        return Err(Refusal::invalid("openWeights.storage.region belongs to s3 sources only: remove it"));
+    }
+    if endpoint.is_some() && matches!(source, Source::Web { .. }) {
+        return Err(Refusal::invalid(format!("{FIELD}: an https source names its server itself: remove it")));
+    }
+    let secret = credentials_secret.map(|SecretName { name }| name);
+    // S3 gets a signature of each request, and what signs stays here.
+    if let (Some(endpoint), Some(_)) = (&endpoint, &secret)
+        && !matches!(source, Source::S3 { .. })
+        && !travels_safely(FIELD, endpoint)?
+    {
+        return Err(Refusal::invalid(format!(
+            "{FIELD} {endpoint:?} would get what openWeights.storage.credentialsSecret holds in the clear: use https://, or \
+             remove credentialsSecret"
+        )));
+    }
+    Ok(StoredFile { source: text.to_owned(), endpoint, region, secret, keys: source.credential_keys() })
+}
+
 fn adapters(given: &[Adapter], place: Place) -> Result<Vec<OpenAdapter>, Refusal> {
     const FIELD: &str = "openWeights.engine.adapters";
     check_names(given.iter().map(|adapter| adapter.name.as_str()))
@@ -411,7 +492,10 @@ fn adapters(given: &[Adapter], place: Place) -> Result<Vec<OpenAdapter>, Refusal
             (Source::Claim { claim, file }, Place::Cluster | Place::Machine) => {
                 AdapterPlace::Claim { claim, file }
             }
-            (Source::Web { .. }, Place::Cluster | Place::Machine) => {
+            (
+                Source::Web { .. } | Source::S3 { .. } | Source::Gcs { .. } | Source::Registry { .. },
+                Place::Cluster | Place::Machine,
+            ) => {
                 return Err(wrong(
                     "an adapter comes from a hub or a claim: write hf://org/repo/file.gguf or pvc://claim/path".to_owned(),
                 ));
@@ -434,9 +518,20 @@ fn adapters(given: &[Adapter], place: Place) -> Result<Vec<OpenAdapter>, Refusal
 fn token_travels_safely(hub: &Hub) -> Result<(), Refusal> {
     let Hub { endpoint, token_secret } = hub;
     let (Some(endpoint), Some(_)) = (endpoint, token_secret) else { return Ok(()) };
+    if travels_safely("openWeights.hub.endpoint", endpoint)? {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "openWeights.hub.endpoint {endpoint:?} would get the token of openWeights.hub.tokenSecret in the clear: \
+         use https://, or remove tokenSecret"
+    )))
+}
+
+/// Whether nobody between us and `endpoint` reads what it is shown.
+fn travels_safely(field: &str, endpoint: &str) -> Result<bool, Refusal> {
     let url = Url::parse(endpoint).map_err(|error| {
         Refusal::invalid(format!(
-            "openWeights.hub.endpoint {endpoint:?}: {error}; write a URL such as https://hub.example.com"
+            "{field} {endpoint:?}: {error}; write a URL such as https://hub.example.com"
         ))
     })?;
     let stays = match url.host() {
@@ -445,13 +540,7 @@ fn token_travels_safely(hub: &Hub) -> Result<(), Refusal> {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    if url.scheme() == "https" || stays {
-        return Ok(());
-    }
-    Err(Refusal::invalid(format!(
-        "openWeights.hub.endpoint {endpoint:?} would get the token of openWeights.hub.tokenSecret in the clear: \
-         use https://, or remove tokenSecret"
-    )))
+    Ok(url.scheme() == "https" || stays)
 }
 
 /// A GGUF file's matrices are quantised already, or were kept as they are on purpose.

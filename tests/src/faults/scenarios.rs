@@ -296,6 +296,12 @@ fn fields_of_a_model() -> Scenario {
         ("digest", json!({"digest": digest})),
         ("hub.endpoint", json!({"hub": {"endpoint": "https://hub.example.com"}})),
         ("source: https", json!({"source": "https://files.example.com/file.gguf"})),
+        (
+            "source: s3",
+            json!({"source": "s3://models/file.gguf", "storage": {"endpoint": "http://minio:9000", "region": "eu-west-1"}}),
+        ),
+        ("source: gs", json!({"source": "gs://models/file.gguf"})),
+        ("source: oci", json!({"source": "oci://registry/models:v1/file.gguf"})),
         ("caCertificates", json!({"caCertificates": {"name": "authorities", "key": "ca.crt"}})),
         ("engine.contextLength", json!({"engine": {"contextLength": 1024}})),
         ("engine.maxSequences", json!({"engine": {"maxSequences": 8}})),

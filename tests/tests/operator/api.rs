@@ -70,11 +70,7 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
             json!({"serve": "OpenWeights", "external": {"provider": "p", "model": "m"}}),
             "openWeights is not set",
         ),
-        (
-            "m",
-            open(json!({"source": "ftp://host/file.gguf"})),
-            "hf://org/repo/file.gguf, https://host/path/file.gguf",
-        ),
+        ("m", open(json!({"source": "ftp://host/file.gguf"})), "hf://org/repo/file.gguf, s3://bucket/key"),
         ("m", open(json!({"source": "http://host/file.gguf"})), "source has no known scheme"),
         ("m", open(json!({"source": "https://host"})), "https://host/path/file.gguf"),
         ("m", open(json!({"source": "https://u:p@host/file"})), "no user, query or fragment"),
@@ -84,7 +80,68 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         (
             "m",
             open(json!({"source": SOURCE, "storage": {"credentialsSecret": {"name": "s"}}})),
-            "storage belongs to https sources only",
+            "storage belongs to s3, gs, oci and https sources only",
+        ),
+        ("m", open(json!({"source": "s3://bucket"})), "s3://bucket/key or gs://bucket/object"),
+        ("m", open(json!({"source": "gs://Bucket/object"})), "names a bucket and an object in it"),
+        (
+            "m",
+            open(json!({"source": "oci://registry/repo/file.gguf"})),
+            "an oci source names registry, repository, a tag or digest",
+        ),
+        (
+            "m",
+            open(json!({"source": "oci://registry/Repo:v1/file.gguf"})),
+            "oci://registry/repository:tag/file.gguf",
+        ),
+        (
+            "m",
+            open(json!({"source": "oci://registry/repo@sha256:00"})),
+            "oci://registry/repository@sha256:DIGEST",
+        ),
+        ("m", open(json!({"source": "s3://b1/k", "revision": "main"})), "revision belongs to hf"),
+        (
+            "m",
+            open(json!({"source": "https://host/file", "storage": {"endpoint": "https://other"}})),
+            "storage.endpoint: an https source names its server itself",
+        ),
+        (
+            "m",
+            open(json!({"source": "gs://b1/o", "storage": {"region": "eu"}})),
+            "storage.region belongs to s3 sources only",
+        ),
+        (
+            "m",
+            open(json!({"source": "s3://b1/k", "storage": {"endpoint": "ftp://minio"}})),
+            "spec.openWeights.storage.endpoint",
+        ),
+        (
+            "m",
+            open(json!({"source": "s3://b1/k", "storage": {"region": "EU"}})),
+            "spec.openWeights.storage.region",
+        ),
+        (
+            "m",
+            open(json!({"source": "oci://r/repo:v1", "storage": {"imageVolume": true}})),
+            "storage.imageVolume is of an image and a file in it",
+        ),
+        (
+            "m",
+            open(json!({"source": "s3://b1/k", "storage": {"imageVolume": true}})),
+            "oci://registry/repository:tag/folder/file.gguf",
+        ),
+        (
+            "m",
+            open(
+                json!({"source": "oci://r/repo:v1/f", "storage": {"imageVolume": true, "endpoint": "https://mirror"}}),
+            ),
+            "remove storage.endpoint and caCertificates",
+        ),
+        (
+            "m",
+            open(json!({"source": "oci://r/repo:v1", "storage": {"endpoint": "http://registry.svc:5000",
+                "credentialsSecret": {"name": "s"}}})),
+            "storage.endpoint without TLS",
         ),
         (
             "m",
@@ -273,6 +330,17 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         json!({"serve": "External", "external": external, "openWeights": {"source": SOURCE}, "replicas": 3}),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),
         open(json!({"source": SOURCE, "caCertificates": {"name": "c", "key": "ca.crt"}})),
+        open(
+            json!({"source": "s3://b1/k", "storage": {"endpoint": "http://minio.svc:9000", "region": "eu-west-1",
+            "credentialsSecret": {"name": "s"}}}),
+        ),
+        open(json!({"source": "gs://my_bucket/o", "storage": {"endpoint": "http://localhost:4443",
+            "credentialsSecret": {"name": "s"}}})),
+        open(json!({"source": "oci://registry.svc:5000/team/models/small:v1.0/folder/m.gguf",
+            "storage": {"endpoint": "http://registry.svc:5000"}, "caCertificates": {"name": "c", "key": "k"}})),
+        open(json!({"source": "oci://r/team/repo:v1/models/f.gguf",
+            "storage": {"imageVolume": true, "credentialsSecret": {"name": "s"}}})),
+        open(json!({"source": format!("oci://ghcr.io/o/m@sha256:{}", "0".repeat(64))})),
         open(
             json!({"source": "https://host:8443/models/a%20b@v1.gguf", "storage": {"credentialsSecret": {"name": "s"}},
             "caCertificates": {"name": "c", "key": "ca.crt"}}),

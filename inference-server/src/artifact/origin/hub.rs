@@ -1,5 +1,6 @@
 //! `hf:` sources: a hub's paths.
 
+use http::HeaderMap;
 use url::Url;
 
 use super::super::{ArtifactRequest, FetchError, PUBLIC_HUB, cache};
@@ -16,6 +17,8 @@ pub(super) fn origin(request: &ArtifactRequest, repository: &str, file: &str) ->
         url: address(&home, repository, revision, file)?,
         is_fixed: is_commit(revision),
         access: Access::of_token(request.hub.token.as_ref())?,
+        ask: HeaderMap::new(),
+        artefact: None,
         key: cache::key(&["hf", home.as_str(), repository, revision, file]),
         revision: revision.to_owned(),
         home,

@@ -7,6 +7,12 @@ pub enum Kind {
     Hub,
     /// Of `https:`.
     Web,
+    /// Of `s3:`.
+    S3,
+    /// Of `gs:`.
+    Gcs,
+    /// Of `oci:`.
+    Registry,
 }
 
 impl Kind {
@@ -16,6 +22,13 @@ impl Kind {
             Kind::Hub => {
                 "hub.tokenSecret: the hub wants a token (401): the repository is gated, private or does not exist; set \
                  hub.tokenSecret or HF_TOKEN, and check source"
+            }
+            Kind::S3 | Kind::Gcs => {
+                "storage.credentialsSecret: the bucket wants to know who asks (401): name a Secret there, or check source"
+            }
+            Kind::Registry => {
+                "storage.credentialsSecret: the registry lets nobody in who is unknown (401): the repository is private or does \
+                 not exist; name a Secret with .dockerconfigjson there, and check source"
             }
             Kind::Web => {
                 "storage.credentialsSecret: the server wants to know who asks (401): name a Secret with the key token there, or \
@@ -30,6 +43,13 @@ impl Kind {
             Kind::Hub => {
                 "hub.tokenSecret: the hub refused the token (401): check the Secret behind hub.tokenSecret, or HF_TOKEN"
             }
+            Kind::S3 | Kind::Gcs => {
+                "storage.credentialsSecret: the server did not take what the Secret holds (401): check its keys"
+            }
+            Kind::Registry => {
+                "storage.credentialsSecret: the registry did not take the login of the Secret's .dockerconfigjson (401): check it, \
+                 and source"
+            }
             Kind::Web => {
                 "storage.credentialsSecret: the server refused the token (401): check the key token of the Secret"
             }
@@ -42,6 +62,18 @@ impl Kind {
             Kind::Hub => {
                 "hub.tokenSecret: this token may not read the repository (403): ask for access or accept its licence on the hub, \
                  or use another token"
+            }
+            Kind::S3 => {
+                "storage.credentialsSecret: the bucket forbids the object (403): the key is wrong or may not read it, or there is no \
+                 such object and who asks may not list the bucket; check the Secret, storage.region and source"
+            }
+            Kind::Gcs => {
+                "storage.credentialsSecret: the bucket forbids the object (403): name a Secret there whose service account may read \
+                 it, or check source"
+            }
+            Kind::Registry => {
+                "storage.credentialsSecret: the registry forbids the repository (403): name a Secret there whose login may read it, or \
+                 check source"
             }
             Kind::Web => {
                 "storage.credentialsSecret: the server forbids the file (403): name a Secret there whose token may read it, or \
@@ -56,6 +88,10 @@ impl Kind {
             Kind::Hub => {
                 "source: the hub has no such repository or file (404): check organisation, repository and file name"
             }
+            Kind::S3 | Kind::Gcs => "source: there is no such bucket or object (404): check both names",
+            Kind::Registry => {
+                "source: the registry has no such repository, tag or digest (404): check registry, repository and what follows"
+            }
             Kind::Web => "source: the server has no such file (404): check host and path",
         }
     }
@@ -64,7 +100,7 @@ impl Kind {
     pub(in super::super) fn access_field(self) -> &'static str {
         match self {
             Kind::Hub => "hub.tokenSecret",
-            Kind::Web => "storage.credentialsSecret",
+            Kind::Web | Kind::S3 | Kind::Gcs | Kind::Registry => "storage.credentialsSecret",
         }
     }
 
@@ -73,6 +109,7 @@ impl Kind {
         match self {
             Kind::Hub => "hub.endpoint",
             Kind::Web => "source",
+            Kind::S3 | Kind::Gcs | Kind::Registry => "storage.endpoint",
         }
     }
 }

@@ -3,14 +3,19 @@
 //! One file a kind of server. May not live here: sending, receiving and keeping; [`super::remote`] does that for every kind alike.
 
 mod access;
+mod bucket;
+mod gcs;
 mod hub;
 mod kind;
+pub(super) mod registry;
+mod s3;
 mod web;
 
 pub(super) use access::Access;
 pub(super) use hub::is_commit;
 pub use kind::Kind;
 
+use http::HeaderMap;
 use url::Url;
 use weighbridge_crds::source::Source;
 
@@ -22,11 +27,15 @@ pub(super) struct Origin {
     /// The server that is shown `access`; no other is.
     pub home: Url,
     pub url: Url,
-    /// Of a hub; empty elsewhere.
+    /// Of a hub, or a registry's tag or digest; empty elsewhere.
     pub revision: String,
     /// Whether the name means the same bytes for ever.
     pub is_fixed: bool,
     pub access: Access,
+    /// What is said beside, where it is asked what the file is.
+    pub ask: HeaderMap,
+    /// Whose manifest `url` is, in a registry.
+    pub artefact: Option<registry::Artefact>,
     /// The cache's name for it.
     pub key: Digest,
 }
@@ -37,6 +46,11 @@ impl Origin {
         match &request.source {
             Source::Hub { repository, file } => hub::origin(request, repository, file),
             Source::Web { .. } => web::origin(request),
+            Source::S3 { bucket, key } => bucket::s3(request, bucket, key),
+            Source::Gcs { bucket, object } => bucket::gcs(request, bucket, object),
+            Source::Registry { registry, repository, reference, file } => {
+                registry::origin(request, (registry, repository), reference, file.as_deref())
+            }
             // What is on this machine is never fetched; its address says the same.
             Source::Claim { .. } | Source::File { .. } => {
                 Err(FetchError::Address { field: "source", given: request.source.to_string() })

@@ -1,6 +1,8 @@
 //! `https:` sources: a file that any web server has.
 
-use super::super::{ArtifactRequest, FetchError, cache};
+use http::HeaderMap;
+
+use super::super::{ArtifactRequest, Credentials, FetchError, cache};
 use super::{Access, Kind, Origin};
 
 pub(super) fn origin(request: &ArtifactRequest) -> Result<Origin, FetchError> {
@@ -12,7 +14,13 @@ pub(super) fn origin(request: &ArtifactRequest) -> Result<Origin, FetchError> {
         home,
         revision: String::new(),
         is_fixed: false,
-        access: Access::of_token(request.storage.token.as_ref())?,
+        access: match &request.storage.credentials {
+            Some(Credentials::Token(token)) => Access::of_token(Some(token))?,
+            Some(Credentials::AccessKey(_) | Credentials::ServiceAccount(_) | Credentials::Login(_))
+            | None => Access::Nothing,
+        },
+        ask: HeaderMap::new(),
+        artefact: None,
         key: cache::key(&["https", url.as_str()]),
         url,
     })

@@ -56,7 +56,7 @@ impl Fetch<'_> {
         if wanted > 0 {
             headers.insert(RANGE, value(&format!("bytes=0-{}", wanted - 1))?);
         }
-        let mut answer = self.client.send(Method::GET, &self.origin.url, &headers, Follow::Anywhere).await?;
+        let mut answer = self.client.send(Method::GET, &remote.url, &headers, Follow::Anywhere).await?;
         let changed = || FetchError::Changed { expected: remote.bytes };
         match answer.status {
             StatusCode::OK => {}

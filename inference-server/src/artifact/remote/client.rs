@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -17,6 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls::RootCertStore;
 use url::Url;
 
+use super::super::origin::registry::{self, Challenge};
 use super::super::origin::{Access, Kind, Origin};
 use super::super::request::Network;
 use super::proxy::{Connector, Proxies};
@@ -24,6 +27,9 @@ use super::retry::{self, Clock};
 use super::{FetchError, redirect};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weighbridge/", env!("CARGO_PKG_VERSION")));
+
+/// Bytes of an answer that hands out a token: real ones have a few thousand.
+const MOST_TOKEN: usize = 1 << 20;
 
 /// A connection pool to one server and the storage that it points to.
 pub(super) struct RemoteClient {
@@ -98,7 +104,12 @@ impl RemoteClient {
     ) -> Result<Answer, FetchError> {
         let mut url = url.clone();
         for _ in 0..=redirect::MAX_REDIRECTS {
-            let response = self.hop(method.clone(), &url, headers).await?;
+            let mut response = self.hop(method.clone(), &url, headers).await?;
+            if let Some(challenge) = self.challenge(&url, &response) {
+                self.log_in(challenge).await?;
+                response = self.hop(method.clone(), &url, headers).await?;
+            }
+            self.same_region(&url, &response)?;
             let status = response.status();
             let redirected = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
             if redirected {
@@ -121,6 +132,25 @@ impl RemoteClient {
         url: &Url,
         headers: &HeaderMap,
     ) -> Result<Response<Incoming>, FetchError> {
+        let mut headers = headers.clone();
+        if self.is_home(url) {
+            let mut shown = Request::new(());
+            *shown.method_mut() = method.clone();
+            *shown.uri_mut() = url.as_str().parse().map_err(|error| transport(url, error))?;
+            *shown.headers_mut() = headers;
+            self.access.show(&mut shown, self.clock.now())?;
+            headers = shown.into_parts().0.headers;
+        }
+        self.request(method, url, &headers).await
+    }
+
+    /// One request with `headers` and what all have.
+    async fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Response<Incoming>, FetchError> {
         let mut request = Request::new(Empty::new());
         *request.method_mut() = method;
         *request.uri_mut() = url.as_str().parse().map_err(|error| transport(url, error))?;
@@ -128,15 +158,66 @@ impl RemoteClient {
         request.headers_mut().insert(USER_AGENT, AGENT);
         // Lengths and ranges must speak of the file, not of a compressed form of it.
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if self.is_home(url) {
-            self.access.show(&mut request);
-        }
         if let Some(authorization) = self.proxies.authorization(url) {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
         }
         match tokio::time::timeout(self.stall, self.client.request(request)).await {
             Ok(response) => response.map_err(|error| transport(url, error)),
             Err(_) => Err(FetchError::Stalled { host: host(url), after: self.stall }),
+        }
+    }
+
+    /// What a registry wants before it answers, where it says so.
+    fn challenge(&self, url: &Url, response: &Response<Incoming>) -> Option<Challenge> {
+        let is_asked = response.status() == StatusCode::UNAUTHORIZED && self.is_home(url);
+        if !is_asked || !matches!(self.access, Access::Registry(_)) {
+            return None;
+        }
+        let header = response.headers().get(WWW_AUTHENTICATE)?.to_str().ok()?;
+        Challenge::read(header, &self.home)
+    }
+
+    async fn log_in(&self, challenge: Challenge) -> Result<(), FetchError> {
+        let Access::Registry(login) = &self.access else { return Ok(()) };
+        let url = match challenge {
+            Challenge::Basic => {
+                login.password().into_iter().for_each(|password| login.take(password.clone()));
+                return Ok(());
+            }
+            Challenge::Token(url) => url,
+        };
+        let mut headers = HeaderMap::new();
+        headers.extend(login.password().map(|password| (AUTHORIZATION, password.clone())));
+        let response = self.request(Method::GET, &url, &headers).await?;
+        let (parts, body) = response.into_parts();
+        let mut answer =
+            Answer { url, status: parts.status, headers: parts.headers, body, stall: self.stall };
+        if !answer.status.is_success() {
+            return Err(self.refusal(&answer, ""));
+        }
+        let text = answer.whole(MOST_TOKEN).await?;
+        let shown = registry::handed_out(&text).ok_or_else(|| FetchError::Protocol {
+            host: answer.host(),
+            what: "its answer holds no token".to_owned(),
+        })?;
+        login.take(shown);
+        Ok(())
+    }
+
+    /// S3 says where a bucket is that is asked for elsewhere, and nothing else of use.
+    fn same_region(&self, url: &Url, response: &Response<Incoming>) -> Result<(), FetchError> {
+        if self.kind != Kind::S3 || response.status().is_success() || !self.is_home(url) {
+            return Ok(());
+        }
+        let region = response.headers().get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
+        match region {
+            Some(region) if self.access.region().is_some_and(|own| own != region) => {
+                Err(FetchError::OtherRegion(region.to_owned()))
+            }
+            Some(region) if response.status().is_redirection() => {
+                Err(FetchError::OtherRegion(region.to_owned()))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -175,6 +256,19 @@ impl Answer {
     /// What tells this content from another: the entity tag, or the time of its last change where there is none.
     pub(super) fn identity(&self) -> Option<&str> {
         self.header("etag").or_else(|| self.header("last-modified"))
+    }
+
+    /// All of it, of at most `most` bytes.
+    pub(super) async fn whole(&mut self, most: usize) -> Result<Vec<u8>, FetchError> {
+        let mut whole = Vec::new();
+        while let Some(data) = self.next().await? {
+            if whole.len() + data.len() > most {
+                let what = format!("an answer of more than {most} bytes");
+                return Err(FetchError::Protocol { host: self.host(), what });
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(whole)
     }
 
     /// The next bytes; `None` at the end of the answer.

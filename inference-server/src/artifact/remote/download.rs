@@ -24,6 +24,7 @@ pub(super) struct Download<'a> {
     client: &'a RemoteClient,
     resolver: &'a Resolver,
     origin: &'a Origin,
+    url: &'a Url,
     partial: &'a Partial,
     progress: &'a ProgressSink,
     /// Where the server sent us last: asking it again for every range would count against its rate limit.
@@ -35,12 +36,12 @@ impl<'a> Download<'a> {
     pub(super) fn new(
         client: &'a RemoteClient,
         resolver: &'a Resolver,
-        origin: &'a Origin,
+        (origin, url): (&'a Origin, &'a Url),
         partial: &'a Partial,
         progress: &'a ProgressSink,
     ) -> Self {
         let (location, fetched) = (Mutex::default(), AtomicU64::new(0));
-        Self { client, resolver, origin, partial, progress, location, fetched }
+        Self { client, resolver, origin, url, partial, progress, location, fetched }
     }
 
     /// Fetches what is missing; returns how many bytes came.
@@ -117,7 +118,7 @@ impl<'a> Download<'a> {
     /// An answer of 200, 206 or 416, from where the server sent us.
     async fn get(&self, headers: &HeaderMap) -> Result<Answer, FetchError> {
         let known = self.location.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let url = known.as_ref().unwrap_or(&self.origin.url);
+        let url = known.as_ref().unwrap_or(self.url);
         let answer = self.client.send(Method::GET, url, headers, Follow::Anywhere).await?;
         let status = answer.status.as_u16();
         if matches!(status, 200 | 206 | 416) {

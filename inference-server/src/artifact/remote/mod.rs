@@ -168,7 +168,8 @@ impl<'a> Fetch<'a> {
         let partial = Partial::open(self.cache.partial(&self.origin.key), remote).await.map_err(failed)?;
         self.cache.ensure_space(partial.missing_bytes()).map_err(ArtifactError::Cache)?;
         tracing::info!(source = %self.name, revision = self.origin.revision, bytes = remote.bytes, kept = partial.done_bytes(), "fetching");
-        let download = Download::new(&self.client, self.resolver, &self.origin, &partial, &self.progress);
+        let download =
+            Download::new(&self.client, self.resolver, (&self.origin, &remote.url), &partial, &self.progress);
         let fetched_bytes = match download.run().await {
             Ok(bytes) => bytes,
             Err(error) => {
