@@ -26,6 +26,7 @@ mod resource_profile;
 mod rollout;
 mod secret_key;
 mod served;
+mod signature;
 mod sleep;
 pub mod source;
 mod storage;
@@ -58,6 +59,7 @@ pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
 pub use rollout::{Rollout, RolloutStrategy};
 pub use secret_key::SecretKey;
 pub use served::Served;
+pub use signature::Signature;
 pub use sleep::{Sleep, SleepingWeights};
 pub use storage::{
     ACCESS_KEY_ID, ConfigMapKey, CredentialKey, DOCKER_CONFIG_KEY, SECRET_ACCESS_KEY, SERVICE_ACCOUNT_KEY,

@@ -9,7 +9,7 @@ use weighbridge_fit::ModelFacts;
 
 use crate::{
     ConfigMapKey, GpuCount, Hold, KvCacheType, PastRevision, Quantization, Rollout, RolloutStatus, SecretKey,
-    Served, Sleep, Storage, TimeSpan,
+    Served, Signature, Sleep, Storage, TimeSpan,
 };
 
 /// One model: open weights that we serve, a model at a closed API, or both with `serve` saying which.
@@ -223,6 +223,9 @@ pub struct OpenWeights {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: Option<String>,
+    /// Who has to have signed the weights; verified before a byte of them is mapped. It is not of adapters, which a digest pins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// Another hub, or a token for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<Hub>,

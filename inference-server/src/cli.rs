@@ -19,7 +19,8 @@ use weighbridge_tls::args::PodArgs;
 use weighbridge_tls::{Identity, NamedFile, authorities};
 
 use crate::artifact::{
-    ArtifactRequest, Credentials, Digest, HubAccess, Network, Proxies, StorageAccess, Token,
+    ArtifactRequest, Credentials, Digest, HubAccess, Network, Proxies, PublicKey, Signature, StorageAccess,
+    Token,
 };
 use crate::server::{
     AdapterConfig, DeviceSetting, Inspection, ModelFile, ServeError, ServerConfig, inspect, serve,
@@ -66,6 +67,13 @@ struct SourceArgs {
     /// sha256:… of the file; anything else is refused.
     #[arg(long)]
     digest: Option<Digest>,
+    /// Signature of the model, as OpenSSF Model Signing writes it: its path from the folder of the source's file, or in the source
+    /// where that is a folder.
+    #[arg(long, requires = "signature_key")]
+    signature_bundle: Option<String>,
+    /// Public key, in PEM, of whoever has to have signed it.
+    #[arg(long, requires = "signature_bundle")]
+    signature_key: Option<String>,
     /// Base URL of the hub for hf sources. The token is read from HF_TOKEN.
     #[arg(long)]
     hub_endpoint: Option<url::Url>,
@@ -227,7 +235,8 @@ fn adapters(
         .into_iter()
         .map(|(name, source)| {
             let (revision, digest) = (revisions.remove(&name), digests.remove(&name));
-            let request = ArtifactRequest { source, revision, digest, ..model.clone() };
+            // What is said of the model's signature is not of an adapter's.
+            let request = ArtifactRequest { source, revision, digest, signature: None, ..model.clone() };
             AdapterConfig { name, file: ModelFile::Source(Box::new(request)) }
         })
         .collect();
@@ -304,6 +313,10 @@ impl SourceArgs {
             .map_err(|error| ServeError::Config { field: "proxy", problem: error.to_string() })?;
         let authorities =
             self.ca_file.map(|path| authorities(&NamedFile::new("--ca-file", &path))).transpose()?;
+        let key = self.signature_key.as_deref().map(PublicKey::from_pem).transpose();
+        let key =
+            key.map_err(|error| ServeError::Config { field: "signature", problem: error.to_string() })?;
+        let signature = self.signature_bundle.zip(key).map(|(bundle, key)| Signature { bundle, key });
         let credentials = self.credentials_folder.as_deref().map(|folder| credentials(&self.source, folder));
         Ok(ArtifactRequest {
             storage: StorageAccess {
@@ -315,6 +328,7 @@ impl SourceArgs {
             source: self.source,
             revision: self.revision,
             digest: self.digest,
+            signature,
             hub: HubAccess { endpoint: self.hub_endpoint, token },
             cache_folder: self.cache_folder,
             claims: self.claim.into_iter().collect::<BTreeMap<_, _>>(),

@@ -184,6 +184,20 @@ fn a_registry_that_wants_a_secret_gets_it_for_engines_and_proxies() {
 }
 
 #[test]
+fn a_signature_is_told_to_engines_and_not_to_who_looks_at_a_header() {
+    let pem = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----";
+    let signed = format!(
+        "    signature: {{bundle: model.sig, publicKey: {}}}\n    storage:",
+        serde_json::to_string(pem).expect("text")
+    );
+    let text = include_str!("fixtures/https.yaml").replace("    storage:", &signed);
+    let pod = deployments(&planned(&text)).remove(0).spec.and_then(|spec| spec.template.spec).expect("a pod");
+    let args = pod.containers[0].args.clone().unwrap_or_default();
+    assert!(args.contains(&"--signature-bundle=model.sig".to_owned()), "{args:?}");
+    assert!(args.contains(&format!("--signature-key={pem}")), "{args:?}");
+}
+
+#[test]
 fn proxies_are_variables_of_pods_that_fetch_and_the_models_own_word_wins() {
     let proxies = Proxies {
         https_proxy: Some("http://proxy:3128".to_owned()),

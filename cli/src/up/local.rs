@@ -18,7 +18,7 @@ use weighbridge_crds::{
 };
 use weighbridge_gateway::directory::{self, data_policy, kind};
 use weighbridge_inference_server::artifact::{
-    ArtifactRequest, Credentials, HubAccess, Network, Proxies, StorageAccess, Token,
+    ArtifactRequest, Credentials, HubAccess, Network, Proxies, PublicKey, Signature, StorageAccess, Token,
 };
 use weighbridge_inference_server::server::{AdapterConfig, ModelFile};
 use weighbridge_operator::plan::validate_local;
@@ -227,6 +227,11 @@ impl Local {
         let mut request = ArtifactRequest::new(source, reading.cache_folder.clone());
         let digest = open.digest.as_deref().map(str::parse).transpose();
         request.digest = digest.map_err(|error| refused(format!("openWeights.digest: {error}")))?;
+        let key =
+            open.signature.as_ref().map(|signature| PublicKey::from_pem(&signature.public_key)).transpose();
+        let key = key.map_err(|error| refused(format!("openWeights.{error}")))?;
+        let bundle = open.signature.as_ref().map(|signature| signature.bundle.clone());
+        request.signature = bundle.zip(key).map(|(bundle, key)| Signature { bundle, key });
         request.claims.clone_from(&reading.claims);
         match &open.weights {
             Weights::Claim { claim, .. } if !reading.claims.contains_key(claim) => {
@@ -526,6 +531,7 @@ fn adapters(name: &Name, open: &Open, request: &ArtifactRequest) -> Result<Vec<A
             source: source.parse().map_err(|error| refused(format!("{field}: {error}")))?,
             revision,
             digest: digest.map_err(|error| refused(format!("{field}: digest: {error}")))?,
+            signature: None,
             ..request.clone()
         };
         Ok(AdapterConfig { name: label.clone(), file: ModelFile::Source(Box::new(request)) })

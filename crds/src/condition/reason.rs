@@ -86,6 +86,9 @@ reasons! {
     DigestMismatch,
         "The weights are not the pinned ones.",
         "The file is not the pinned one: correct `digest` if the file was changed on purpose, else find out who changed it. No byte of it was served.";
+    SignatureInvalid,
+        "The weights are not signed by whom `signature` names.",
+        "The message has what is wrong: correct `signature`, sign the model anew, or find out who changed it. No byte of it was served.";
     OutOfMemory,
         "The kernel or the engine ran out of memory.",
         "Name a ResourceProfile with more memory, or lower `engine.contextLength` or `engine.maxSequences`.";

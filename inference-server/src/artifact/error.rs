@@ -9,7 +9,7 @@ use weighbridge_crds::condition::Reason;
 
 use super::origin::Kind;
 use super::request::InvalidToken;
-use super::{CheckedAgainst, Digest};
+use super::{CheckedAgainst, Digest, SignatureError};
 
 /// A source that gave no usable file.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,15 @@ pub enum ArtifactError {
         /// Where `expected` came from.
         against: CheckedAgainst,
     },
+    /// Nobody who has to vouches for it.
+    #[error("signature: of {file}")]
+    Signature {
+        /// The source.
+        file: String,
+        /// What is wrong.
+        #[source]
+        source: SignatureError,
+    },
     /// The server did not give the file.
     #[error("can't fetch {file}")]
     Fetch {
@@ -128,6 +137,7 @@ impl ArtifactError {
     /// Reason for the condition of the ModelDeployment.
     pub fn reason(&self) -> Reason {
         match self {
+            ArtifactError::Signature { .. } => Reason::SignatureInvalid,
             ArtifactError::DigestMismatch { .. }
             | ArtifactError::Fetch { file: _, source: FetchError::Manifest { .. } } => Reason::DigestMismatch,
             ArtifactError::Missing { .. }
@@ -151,6 +161,7 @@ impl ArtifactError {
             ArtifactError::DigestMismatch { against: CheckedAgainst::Pin, .. }
             | ArtifactError::FolderDigest { .. }
             | ArtifactError::PartsDigest { .. } => Some("digest"),
+            ArtifactError::Signature { .. } => Some("signature"),
             ArtifactError::DigestMismatch { .. }
             | ArtifactError::NoClaimFolder { .. }
             | ArtifactError::Cache(_) => None,

@@ -1,6 +1,6 @@
 //! Files and folders that are on this machine already: `file:` and, where the claim is mounted, `pvc:`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::{Artifact, ArtifactError, ArtifactRequest, CheckedAgainst, Digest, ProgressSink, parts, verify};
@@ -140,6 +140,25 @@ fn stays_inside(claim: &Path, model: &Path) -> Result<(), ArtifactError> {
         }
     }
     Ok(())
+}
+
+/// Every regular file under `folder`, links followed, by its path from there.
+pub(super) fn files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, ArtifactError> {
+    let mut found = BTreeMap::new();
+    // Links may go round in circles.
+    let mut seen: HashSet<PathBuf> = folder.canonicalize().into_iter().collect();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for path in entries(&next)? {
+            if path.is_dir() {
+                let is_new = path.canonicalize().is_ok_and(|target| seen.insert(target));
+                folders.extend(is_new.then_some(path));
+            } else if let Ok(name) = path.strip_prefix(folder) {
+                found.insert(name.to_string_lossy().into_owned(), path.clone());
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, ArtifactError> {

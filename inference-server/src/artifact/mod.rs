@@ -25,6 +25,7 @@ mod parts;
 mod progress;
 mod remote;
 mod request;
+mod signature;
 mod verify;
 
 pub use credentials::{AccessKey, Credentials, InvalidCredentials, Login, ServiceAccount};
@@ -37,6 +38,7 @@ pub use request::{
     Artifact, ArtifactRequest, CheckedAgainst, HubAccess, InvalidToken, Network, PUBLIC_HUB, StorageAccess,
     Token,
 };
+pub use signature::{InvalidKey, PublicKey, Signature, SignatureError};
 
 use std::sync::Arc;
 
@@ -67,12 +69,23 @@ impl Resolver {
     /// The file that `request` means: found or fetched, and verified.
     ///
     /// # Guarantees
-    /// The file is regular, whole, and has the pinned digest where one is pinned; nothing of it is mapped
+    /// The file is regular, whole, has the pinned digest where one is pinned, and is signed where that is asked for; nothing of it is mapped
     /// before that. Dropping the future stops the work; what was fetched is kept for the next try.
     ///
     /// # Errors
     /// [`ArtifactError`], naming the field to fix where a field is at fault.
     pub async fn resolve(
+        &self,
+        request: ArtifactRequest,
+        progress: ProgressSink,
+    ) -> Result<Artifact, ArtifactError> {
+        let found = self.found(request.clone(), progress.clone()).await?;
+        signature::check(self, &request, &found, &progress).await?;
+        Ok(found)
+    }
+
+    /// The same, whoever signed it.
+    async fn found(
         &self,
         request: ArtifactRequest,
         progress: ProgressSink,

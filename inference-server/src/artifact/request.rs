@@ -9,7 +9,7 @@ use rustls::RootCertStore;
 use url::Url;
 use weighbridge_crds::source::Source;
 
-use super::{Credentials, Digest, Proxies};
+use super::{Credentials, Digest, Proxies, Signature};
 
 /// Where `hf` sources come from unless `hub.endpoint` says otherwise.
 pub const PUBLIC_HUB: &str = "https://huggingface.co";
@@ -23,6 +23,8 @@ pub struct ArtifactRequest {
     pub revision: Option<String>,
     /// The pinned digest.
     pub digest: Option<Digest>,
+    /// Who has to have signed it.
+    pub signature: Option<Signature>,
     /// The hub of an `hf` source.
     pub hub: HubAccess,
     /// What other servers are shown.
@@ -42,6 +44,7 @@ impl ArtifactRequest {
             source,
             revision: None,
             digest: None,
+            signature: None,
             hub: HubAccess::default(),
             storage: StorageAccess::default(),
             network: Network::default(),

@@ -9,5 +9,6 @@ mod mischief;
 mod parts;
 mod refusals;
 mod registry;
+mod signatures;
 mod web;
 mod world;

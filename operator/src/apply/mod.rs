@@ -60,6 +60,12 @@ pub enum ApplyError {
         /// Name of the child.
         name: String,
     },
+    /// The apiserver drops what the pods are to read the weights from.
+    #[error(
+        "openWeights.storage.imageVolume: this cluster serves no image volumes, whose apiserver drops them: have the feature gate \
+         ImageVolume turned on, or write the file into the registry as an artefact and remove imageVolume"
+    )]
+    NoImageVolumes,
     /// Nothing can sign a certificate.
     #[error("there is no authority to sign the certificate of its pods: the operator's log says why")]
     NoAuthority,
@@ -76,7 +82,9 @@ impl ApplyError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             ApplyError::NotOwned { .. } => Some(Refusal::new(Reason::ChildNotOwned, self.to_string())),
-            ApplyError::NoAuthority => Some(Refusal::new(Reason::ChildRefused, self.to_string())),
+            ApplyError::NoAuthority | ApplyError::NoImageVolumes => {
+                Some(Refusal::new(Reason::ChildRefused, self.to_string()))
+            }
             ApplyError::Call(error) => {
                 let status = error.status().filter(|status| matches!(status.code, 400 | 403 | 422))?;
                 Some(Refusal::new(

@@ -104,6 +104,7 @@ where
         self.confirm(parent?)?;
         match live? {
             None => {
+                self.keeps_image_volumes(&api, name, &wanted).await?;
                 // Not forced: an object that somebody makes in this very moment is a conflict, not ours to take.
                 let made = self.patch(&api, name, &wanted, false).await?;
                 self.note(Verb::Created, &kind, name, why);
@@ -176,7 +177,9 @@ where
         self.confirm(parent?)?;
         match live? {
             None => {
-                self.patch(&api, &name, &value(desired), false).await?;
+                let wanted = value(desired);
+                self.keeps_image_volumes(&api, &name, &wanted).await?;
+                self.patch(&api, &name, &wanted, false).await?;
                 self.note(Verb::Created, &kind, &name, why);
                 Ok(())
             }
@@ -280,6 +283,24 @@ where
         }
     }
 
+    /// An apiserver that serves no image volumes drops them, and their mounts, without a word: it is asked beforehand what it
+    /// would make of them.
+    async fn keeps_image_volumes<K: Child>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        wanted: &Value,
+    ) -> Result<(), ApplyError> {
+        let asked = image_volumes(wanted);
+        if asked == 0 {
+            return Ok(());
+        }
+        let parameters = PatchParams { dry_run: true, ..PatchParams::apply(MANAGED_BY) };
+        let body = Patch::Apply(wanted);
+        let kept = self.means.caller.read(&K::kind(&()), api.patch(name, &parameters, &body)).await?;
+        if image_volumes(&value(&kept)) == asked { Ok(()) } else { Err(ApplyError::NoImageVolumes) }
+    }
+
     async fn patch<K: Child>(
         &self,
         api: &Api<K>,
@@ -342,6 +363,13 @@ where
 /// Children are maps with string keys: turning one into a value can't fail.
 fn value<K: Serialize>(object: &K) -> Value {
     serde_json::to_value(object).unwrap_or_default()
+}
+
+/// Image volumes of a pod, or of a pod's template.
+fn image_volumes(object: &Value) -> usize {
+    let volumes =
+        ["/spec/volumes", "/spec/template/spec/volumes"].into_iter().filter_map(|path| object.pointer(path));
+    volumes.filter_map(Value::as_array).flatten().filter(|volume| !volume["image"].is_null()).count()
 }
 
 fn owner_in_words<K: Resource>(live: &K) -> String {

@@ -58,7 +58,7 @@ impl ReconcileError {
                 ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => {
                     Category::Conflict
                 }
-                ApplyError::NotOwned { .. } => Category::Invalid,
+                ApplyError::NotOwned { .. } | ApplyError::NoImageVolumes => Category::Invalid,
                 ApplyError::Issue(_) | ApplyError::NoAuthority => Category::Api,
                 ApplyError::Call(error) => of_call(error),
             },

@@ -129,6 +129,9 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     arguments.extend(described(open, weights));
     let mut flag =
         |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
+    let signature = open.signature.as_ref();
+    flag("signature-bundle", signature.map(|signature| signature.bundle.clone()));
+    flag("signature-key", signature.map(|signature| signature.public_key.clone()));
     flag("sleep-after", open.sleep.map(|sleep| sleep.after_seconds.to_string()));
     let kept = open.sleep.map(|sleep| sleep.weights).filter(|weights| *weights != SleepingWeights::default());
     flag("sleep-weights", kept.map(|weights| weights.to_string()));

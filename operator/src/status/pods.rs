@@ -137,7 +137,7 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 fn rank(reason: Reason) -> u8 {
     match reason {
         Reason::OutOfMemory => 0,
-        Reason::DigestMismatch => 1,
+        Reason::DigestMismatch | Reason::SignatureInvalid => 1,
         Reason::DownloadFailed => 2,
         Reason::CrashLoop => 3,
         Reason::ContainerRefused => 4,
@@ -249,7 +249,9 @@ fn ended(terminated: &ContainerStateTerminated) -> Trouble {
         };
     }
     // The engine's own words, as `weighbridge-inference-server` ends with them.
-    let reason = if words.contains("digest: ") {
+    let reason = if words.contains("signature: ") {
+        Reason::SignatureInvalid
+    } else if words.contains("digest: ") {
         Reason::DigestMismatch
     } else if words.contains("can't fetch ") {
         Reason::DownloadFailed

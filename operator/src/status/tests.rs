@@ -220,6 +220,16 @@ fn each_state_of_the_pods_is_told_by_the_conditions() {
         (
             1,
             None,
+            vec![on_node(
+                "p",
+                false,
+                ended("Error", "Error: signature: of pvc://c/f: \"f\" has a, and b was signed"),
+            )],
+            ["+PodsScheduled", "-SignatureInvalid", "-SignatureInvalid"],
+        ),
+        (
+            1,
+            None,
             vec![on_node("p", false, ended("Error", "Error: can't fetch hf://o/r/f: 401"))],
             ["+PodsScheduled", "-DownloadFailed", "-DownloadFailed"],
         ),

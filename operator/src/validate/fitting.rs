@@ -109,6 +109,8 @@ pub(super) fn inspection(open: &Open) -> String {
         weights,
         authorities: _,
         digest,
+        // A header is looked at, and not served.
+        signature: _,
         context_length,
         max_sequences,
         kv_cache_type,

@@ -7,8 +7,8 @@ use weighbridge_crds::condition::Reason;
 use weighbridge_crds::source::Source;
 use weighbridge_crds::{
     Adapter, ConfigMapKey, CredentialKey, DEFAULT_DRAIN, External, Hold, Hub, KvCacheType, ModelDeployment,
-    ModelDeploymentSpec, OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, SecretName, Sleep,
-    Storage, World,
+    ModelDeploymentSpec, OpenWeights, OutOfService, ProviderKind, Quantization, SecretKey, SecretName,
+    Signature, Sleep, Storage, World,
 };
 
 use super::fitting::{Fitting, fitted};
@@ -61,6 +61,8 @@ pub struct Open {
     pub authorities: Option<ConfigMapKey>,
     /// `sha256:…` of the file.
     pub digest: Option<String>,
+    /// Who has to have signed them.
+    pub signature: Option<Signature>,
     /// Longest prompt and answer together, in tokens.
     pub context_length: Option<u32>,
     /// Sequences computed at once.
@@ -285,6 +287,7 @@ fn open_weights(
         source: text,
         revision,
         digest,
+        signature,
         hub,
         storage,
         ca_certificates,
@@ -366,6 +369,7 @@ fn open_weights(
         weights,
         authorities: ca_certificates.clone(),
         digest: digest.clone(),
+        signature: signature.clone(),
         context_length: at_least("openWeights.engine.contextLength", engine.context_length, 16)?,
         max_sequences: at_least("openWeights.engine.maxSequences", engine.max_sequences, 1)?,
         kv_cache_type,

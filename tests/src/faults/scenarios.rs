@@ -302,6 +302,10 @@ fn fields_of_a_model() -> Scenario {
         ),
         ("source: gs", json!({"source": "gs://models/file.gguf"})),
         ("source: oci", json!({"source": "oci://registry/models:v1/file.gguf"})),
+        (
+            "signature",
+            json!({"signature": {"bundle": "model.sig", "publicKey": "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"}}),
+        ),
         ("caCertificates", json!({"caCertificates": {"name": "authorities", "key": "ca.crt"}})),
         ("engine.contextLength", json!({"engine": {"contextLength": 1024}})),
         ("engine.maxSequences", json!({"engine": {"maxSequences": 8}})),

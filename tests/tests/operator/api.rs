@@ -10,6 +10,8 @@ use weighbridge_tests::testbed::{self, TestNamespace};
 
 use super::harness::{SOURCE, apply};
 
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n";
+
 fn dry_run() -> PostParams {
     PostParams { dry_run: true, field_manager: None }
 }
@@ -142,6 +144,32 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
             open(json!({"source": "oci://r/repo:v1", "storage": {"endpoint": "http://registry.svc:5000",
                 "credentialsSecret": {"name": "s"}}})),
             "storage.endpoint without TLS",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "signature": {"bundle": "../model.sig", "publicKey": PUBLIC_KEY}})),
+            "with no '.' or '..': write model.sig",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "signature": {"bundle": "/model.sig", "publicKey": PUBLIC_KEY}})),
+            "a path from the folder of the source's file",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "signature": {"bundle": "model.sig",
+                "publicKey": PUBLIC_KEY.replace("PUBLIC KEY", "CERTIFICATE")}})),
+            "certificates and keyless signatures are not verified",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "signature": {"bundle": "model.sig"}})),
+            "spec.openWeights.signature.publicKey",
+        ),
+        (
+            "m",
+            open(json!({"source": SOURCE, "signature": {"bundle": "m", "identity": "me@example.com"}})),
+            "spec.openWeights.signature.identity",
         ),
         (
             "m",
@@ -330,6 +358,9 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         json!({"serve": "External", "external": external, "openWeights": {"source": SOURCE}, "replicas": 3}),
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://hub.example.com"}})),
         open(json!({"source": SOURCE, "caCertificates": {"name": "c", "key": "ca.crt"}})),
+        open(
+            json!({"source": "pvc://claim/folder", "signature": {"bundle": "sub/model.sig", "publicKey": PUBLIC_KEY}}),
+        ),
         open(
             json!({"source": "s3://b1/k", "storage": {"endpoint": "http://minio.svc:9000", "region": "eu-west-1",
             "credentialsSecret": {"name": "s"}}}),

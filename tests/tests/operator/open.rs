@@ -178,6 +178,24 @@ async fn a_file_of_one_machine_is_refused_and_a_mended_spec_recovers() -> Result
     Ok(())
 }
 
+/// The testbed's apiserver has no image volumes, and drops them without a word.
+#[tokio::test]
+async fn an_image_that_the_cluster_can_t_mount_is_said_and_gets_no_pods() -> Result<()> {
+    let bench = Bench::new("image").await?;
+    let source = "oci://registry.example.com/models/small:v1/model.gguf";
+    bench.model("m", json!({"openWeights": {"source": source, "storage": {"imageVolume": true}}})).await?;
+    bench
+        .model_says("m", "Ready", "no image volumes", |condition| {
+            condition.reason == "ChildRefused"
+                && condition.message.contains("this cluster serves no image volumes")
+        })
+        .await?;
+    assert!(bench.api::<Deployment>().list(&ListParams::default()).await?.items.is_empty());
+    merge(&bench.api::<ModelDeployment>(), "m", json!({"spec": {"openWeights": {"storage": null}}})).await?;
+    bench.model_is_ready("m").await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_new_revision_comes_up_beside_the_old_one_which_then_goes() -> Result<()> {
     let bench = Bench::new("revise").await?;
