@@ -1011,8 +1011,8 @@ fn a_trial_is_told_beside_what_runs_which_answers_as_before() {
     ] {
         let status = on_trial(phase, traffic);
         let told = reasons(&status);
-        assert_eq!(told[5], reason, "{phase}: {told:?}");
-        assert_eq!((told[6].as_str(), status.ready_replicas), ("+Serving", 1), "{phase}");
+        assert_eq!(told[4], reason, "{phase}: {told:?}");
+        assert_eq!((told[5].as_str(), status.ready_replicas), ("+Serving", 1), "{phase}");
         assert!(message(&status, "RolledOut").contains(words), "{phase}: {}", message(&status, "RolledOut"));
         assert_eq!(status.rollout.is_some(), !phase.is_empty());
     }
