@@ -71,13 +71,14 @@ async fn drive<K, R>(
         .await;
 }
 
-/// Times and counts one reconcile, which does nothing in a process that does not lead.
+/// Times and counts one reconcile, which does nothing in a process that does not lead, or has not seen every kind yet: what is
+/// not listed is not known to be missing, and whoever leads looks at everything once all is.
 async fn observed<K: Resource<DynamicType = ()>>(
     object: &K,
     context: &Context,
     reconcile: impl Future<Output = Result<Action, ReconcileError>>,
 ) -> Result<Action, ReconcileError> {
-    if !context.leadership.holds() {
+    if !context.leadership.holds() || !context.stores.is_synced() {
         return Ok(Action::await_change());
     }
     let began = Instant::now();

@@ -31,6 +31,7 @@ impl Gateways {
     /// Follows the gateways for ever, while this process leads.
     pub async fn run(self, client: Client, metrics: Metrics) {
         let Some(place) = self.0.place.clone() else { return };
+        self.0.stores.synced().await;
         loop {
             self.0.leadership.gained().await;
             tokio::select! {

@@ -44,7 +44,7 @@ impl Paces {
             return None;
         }
         // Of a swap of worlds gateways are told by the status itself.
-        if waits_for_gateways && old.is_some_and(|old| old.served == new.served) {
+        if waits_for_gateways && old.is_none_or(|old| old.served == new.served) {
             let since = since(awaits, uid);
             return PATIENCE.checked_sub(since.elapsed()).filter(|left| !left.is_zero());
         }
@@ -167,6 +167,8 @@ mod tests {
         let other = awaiting.clone();
         let other = ModelDeploymentStatus { observed_generation: Some(2), ..other };
         assert_eq!(paces.wait("u", Some(&awaiting), &other), None, "and nothing new about it");
+        // The first word was not seen to be written yet.
+        assert_eq!(paces.wait("w", None, &awaiting), Some(PATIENCE));
         // Gateways can't follow before they are told.
         let served = Some(weighbridge_crds::Served { backend: "Open".to_owned(), model: "m".to_owned() });
         let swapped = ModelDeploymentStatus { served, ..awaiting.clone() };
