@@ -10,8 +10,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use weighbridge_crds::{ModelDeployment, World};
+use weighbridge_crds::{ModelDeployment, ModelRoutes, World};
 use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
+use weighbridge_operator::gateways::{Gateway, Routes, Seen, Word};
 use weighbridge_operator::leader::{Candidate, Leadership};
 use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, Proxies, PullPolicy};
 use weighbridge_operator::validate::{self, Header, KeyLookup, ModelReferences, Named, Place};
@@ -155,14 +156,26 @@ fn seen(children: &[Value]) -> ObservedModel {
 #[test]
 fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does() {
     let (open, closed) = (Some(World::OpenWeights), Some(World::External));
-    for (replicas, provider_ready, told, going) in [
-        (1, false, open, 0),
-        (1, true, open, 0),
-        (1, true, None, 0),
-        (1, true, closed, 1),
+    let calls = |word: Word| Seen::Ready(vec![Gateway { name: "a".to_owned(), word }]);
+    let routes = |world: World| {
+        let (namespace, name, uid) = (NAMESPACE.to_owned(), "m".to_owned(), "parent".to_owned());
+        let said = ModelRoutes { namespace, name, uid, generation: 1, world, pods: Vec::new() };
+        calls(Word::Routes(Routes::of(&said)))
+    };
+    for (replicas, provider_ready, told, gateways, going) in [
+        (1, false, open, Seen::default(), 0),
+        (1, true, open, Seen::default(), 0),
+        (1, true, None, Seen::default(), 0),
+        (1, true, closed, Seen::default(), 1),
         // They were told, and then it failed: what can answer stays.
-        (1, false, closed, 0),
-        (0, false, open, 1),
+        (1, false, closed, Seen::default(), 0),
+        (0, false, open, Seen::default(), 1),
+        // One that says that it still calls the engine is waited for, and one that says nothing is not.
+        (1, true, closed, routes(World::OpenWeights), 0),
+        (1, true, closed, routes(World::External), 1),
+        (1, true, closed, calls(Word::Lost), 1),
+        (1, true, closed, Seen::NotYet, 1),
+        (0, true, closed, routes(World::OpenWeights), 1),
     ] {
         let mut parent = model(1);
         parent["spec"] = json!({"external": {"provider": "p", "model": "x"}, "replicas": replicas});
@@ -178,7 +191,7 @@ fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does
         };
         let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
-        let observed = ObservedModel { provider_ready, told, ..seen(&[old("1", "parent", 1)]) };
+        let observed = ObservedModel { provider_ready, told, gateways, ..seen(&[old("1", "parent", 1)]) };
         let plan = plan::model(&valid, &observed, &images());
         assert_eq!(plan.removals.len(), going, "{replicas} {provider_ready} {told:?}: {:?}", plan.removals);
         let stays = plan.decisions.iter().any(|decision| decision.what == "engine pods of m stay for now");

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-use weighbridge_crds::{RevisionFigures, TrialFigures, TrialKey};
+use weighbridge_crds::{RevisionFigures, TrialFigures, TrialKey, World};
 
 use self::ask::{Said, Subscription};
 use self::routes::Book;
@@ -64,6 +64,20 @@ pub enum Seen {
     NotYet,
     /// These are ready, by name.
     Ready(Vec<Gateway>),
+}
+
+impl Seen {
+    /// Whether one of them says that it calls `world`.
+    pub fn any_calls(&self, world: World) -> bool {
+        let calls = |gateway: &Gateway| match &gateway.word {
+            Word::Routes(routes) => routes.world == world,
+            Word::NotYet | Word::Lost | Word::Unknown => false,
+        };
+        match self {
+            Seen::NotYet => false,
+            Seen::Ready(gateways) => gateways.iter().any(calls),
+        }
+    }
 }
 
 impl Default for Seen {
