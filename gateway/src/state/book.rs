@@ -175,7 +175,7 @@ fn routes(target: &Target) -> ModelRoutes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::{Directory, Entry, Seen};
+    use crate::directory::{Directory, Entry, Seen, Split};
 
     fn entry(name: &str, generation: i64, ports: &[u16]) -> Entry {
         let seen = Seen { uid: format!("uid-{name}"), generation };
@@ -239,6 +239,35 @@ mod tests {
             seen: Seen { uid: "another".to_owned(), generation: 2 },
             ..entry("a", 2, &[])
         }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_measured_is_news_now_and_then() {
+        let key = crds::TrialKey {
+            stable: "old".to_owned(),
+            canary: "new".to_owned(),
+            step: 1,
+            begun_at: serde_json::from_value("2026-01-01T00:00:00Z".into()).expect("a time"),
+        };
+        let split = Split { stable: "old".to_owned(), canary: "new".to_owned(), traffic: 10, key: Some(key) };
+        let mut model = Entry { split: Some(split), adapters: Vec::new(), ..entry("m", 1, &[1]) };
+        model.endpoints[0].name = "m-new-rs-1".to_owned();
+        let directory = Directory::from_entries(vec![model]);
+        let snapshot = directory.kept_snapshot();
+        let target = snapshot.get("n/m").expect("known");
+        let mut book = Book::new(0);
+        book.take(&snapshot);
+        let first = book.page(None, &snapshot);
+        assert_eq!(first.models[0].trial.as_ref().map(|trial| trial.canary_figures.requests), Some(0));
+        target.lease(&target.endpoints[0]).counts().expect("measured").failed();
+        book.take(&snapshot);
+        assert!(!book.has_news(Some(first.version)), "not with every request");
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        book.take(&snapshot);
+        let next = book.page(Some(first.version), &snapshot);
+        let told = next.models[0].trial.as_ref().expect("measured");
+        assert_eq!((told.canary_figures.requests, told.canary_figures.failed), (1, 1));
+        assert!(!book.has_news(Some(next.version)));
     }
 
     #[test]

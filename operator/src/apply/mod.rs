@@ -207,7 +207,8 @@ async fn model_in(
     let stable = match stable {
         Some(wanted) => {
             let why = "it runs while another revision is on trial";
-            Some(pass.ensure(wanted, &observed.deployments, why).await?)
+            // Boxed, as it is seldom needed.
+            Some(Box::new(Box::pin(pass.ensure(&**wanted, &observed.deployments, why)).await?))
         }
         None => None,
     };

@@ -66,7 +66,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
                     model: Box::new(valid),
                     children: Box::new(children),
                     revision: plan.revision,
-                    rollout: plan.rollout,
+                    rollout: plan.rollout.map(Box::new),
                     waiting: plan.waiting,
                 },
             })
@@ -76,7 +76,8 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     context.means.events.changed(&owner, &changes).await;
     let outcome = outcome
         .or_else(|error| error.refusal().map(ModelOutcome::Refused).ok_or(ReconcileError::Apply(error)))?;
-    let later = update_status(&model, &owner, &outcome, &found, context).await?;
+    // Boxed: with the rest of it, it makes a large future.
+    let later = Box::pin(update_status(&model, &owner, &outcome, &found, context)).await?;
 
     let refusal = match &outcome {
         ModelOutcome::Refused(refusal) => Some(refusal),

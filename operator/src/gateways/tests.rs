@@ -148,3 +148,57 @@ async fn where_nobody_says_where_gateways_are_there_are_none() {
     let run = gateways.run(Client::new(silent, "default"), metrics);
     assert!(tokio::time::timeout(Duration::from_secs(1), run).await.is_ok());
 }
+
+/// What gateways measured of one step, so many requests each, and the step.
+fn measured(step: i32, requests: u64) -> (ModelRoutes, TrialKey) {
+    let key = TrialKey {
+        stable: "old".to_owned(),
+        canary: "new".to_owned(),
+        step,
+        begun_at: serde_json::from_value("2026-01-01T00:00:00Z".into()).unwrap(),
+    };
+    let of = |requests| RevisionFigures { requests, ..RevisionFigures::default() };
+    let (stable_figures, canary_figures) = (of(requests * 9), of(requests));
+    let trial = TrialFigures { key: key.clone(), stable_figures, canary_figures };
+    (ModelRoutes { trial: Some(trial), ..routes("m", 1) }, key)
+}
+
+#[test]
+fn what_gateways_measured_of_a_step_is_added_up_once_each_was_heard() {
+    let (one, key) = measured(2, 10);
+    let word = |routes: &ModelRoutes| Word::Routes(Routes::of(routes));
+    let seen = |words: Vec<Word>| {
+        Seen::Ready(words.into_iter().map(|word| Gateway { name: "g".to_owned(), word }).collect())
+    };
+    let sum = |words: Vec<Word>| match seen(words).measured("u", Some(&key)) {
+        Measured::Known(known) => known.map(|of| (of.stable_figures.requests, of.canary_figures.requests)),
+        Measured::NotYet => panic!("heard"),
+    };
+    assert_eq!(sum(vec![word(&one), word(&measured(2, 4).0)]), Some((126, 14)));
+    // One that is lost, that knows of no such model, that is a step behind or measures nothing adds nothing.
+    let others = [Word::Lost, Word::Unknown, word(&measured(1, 500).0), word(&routes("m", 1))];
+    assert_eq!(sum([vec![word(&one)], others.to_vec()].concat()), Some((90, 10)));
+    assert_eq!(sum(others.to_vec()), None);
+    assert_eq!(sum(vec![]), None);
+    // Of a model that had its name before.
+    assert_eq!(seen(vec![word(&one)]).measured("another", Some(&key)), Measured::Known(None));
+    // Who was not heard yet is waited for, where anything is measured.
+    let unheard = seen(vec![word(&one), Word::NotYet]);
+    assert_eq!(unheard.measured("u", Some(&key)), Measured::NotYet);
+    assert_eq!(Seen::NotYet.measured("u", Some(&key)), Measured::NotYet);
+    assert_eq!(unheard.measured("u", None), Measured::Known(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_that_move_are_news_of_their_model_alone() {
+    let gateways = gateways(somewhere());
+    gateways.follow(ready(&["a"])).await;
+    gateways.note("a", whole(&[("l", 1), ("m", 1)]));
+    let moved = |requests| {
+        let models = vec![measured(1, requests).0, routes("l", 1)];
+        Said::Changed(GatewayState { models, ..GatewayState::default() })
+    };
+    assert_eq!(names(gateways.note("a", moved(5))), ["m"]);
+    assert!(names(gateways.note("a", moved(5))).is_empty());
+    assert_eq!(names(gateways.note("a", moved(6))), ["m"]);
+}

@@ -76,7 +76,7 @@ pub struct ModelChildren<State> {
     /// Pods of the current revision; absent too while it waits for those of an old one to go, and where its trial was aborted.
     pub deployment: Option<Deployment>,
     /// Pods of the revision that runs, while the current one is on trial beside it.
-    pub stable: Option<Deployment>,
+    pub stable: Option<Box<Deployment>>,
     /// The address in front of the pods of every revision.
     pub service: Option<Service>,
     pub(crate) state: PhantomData<State>,

@@ -191,7 +191,7 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         children: ModelChildren {
             deployment: pods
                 .map(|replicas| deployment(owner, name, replicas, template, &revision, annotations)),
-            stable,
+            stable: stable.map(Box::new),
             service: Some(service(
                 owner,
                 service_name,

@@ -97,7 +97,7 @@ fn shape(
     Shape {
         // What goes is not written to before.
         stable: stable
-            .filter(|old| !so.is_some_and(|so| superseded(old, current, so, replicas, observed).is_some()))
+            .filter(|old| so.is_none_or(|so| superseded(old, current, so, replicas, observed).is_none()))
             .map(|there| rescaled(owner, there, replicas)),
         running: running.clone(),
         pods,

@@ -34,7 +34,7 @@ pub enum ModelOutcome {
         /// Revision of the engine's pods; of those that run, while another is on trial.
         revision: Option<Revision>,
         /// The trial.
-        rollout: Option<RolloutStatus>,
+        rollout: Option<Box<RolloutStatus>>,
         /// What must be gone before its pods are made.
         waiting: Option<OldPods>,
         /// What the engine of each pod says of its start, by the pod's name.
@@ -106,7 +106,7 @@ pub fn model(
                     let mut says = open_says(valid, open, &so_far, is_routable, &old.conditions);
                     // Ready is the last.
                     let place = says.len().saturating_sub(1);
-                    says.splice(place..place, rolled_out(valid, rollout.as_ref(), pods));
+                    says.splice(place..place, rolled_out(valid, rollout.as_deref(), pods));
                     let routable = since(&says, &old.conditions, now);
                     let phases = start_phases(&view, said, &old, revision.as_deref(), routable);
                     (says, phases)
@@ -125,7 +125,7 @@ pub fn model(
             {
                 served.model = source;
             }
-            (says, revision, served, phases, rollout.clone())
+            (says, revision, served, phases, rollout.as_deref().cloned())
         }
     };
     let still = |served: &&weighbridge_crds::Served| served.world() == model.world_before();

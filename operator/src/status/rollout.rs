@@ -91,12 +91,12 @@ pub(super) fn running<'a>(
     let ModelChildren { deployment, stable, service: _, state: _ } = children;
     let is_running =
         |there: &&Deployment| there.labels().get(labels::REVISION).map(String::as_str) == revision;
-    stable.as_ref().filter(is_running).or(deployment.as_ref())
+    stable.as_deref().filter(is_running).or(deployment.as_ref())
 }
 
 /// Source of the weights of the revision that runs, where that is not the one that the spec asks for.
 pub(super) fn running_source(children: &ModelChildren<Applied>, revision: Option<&str>) -> Option<String> {
-    let stable = children.stable.as_ref();
+    let stable = children.stable.as_deref();
     let stable =
         stable.filter(|there| there.labels().get(labels::REVISION).map(String::as_str) == revision)?;
     let made_from: Value = serde_json::from_str(stable.annotations().get(labels::MADE_FROM)?).ok()?;

@@ -989,7 +989,7 @@ fn on_trial(phase: &str, traffic: i32) -> ModelDeploymentStatus {
         model: Box::new(valid),
         children: Box::new(children(None)),
         revision: Some(revision()),
-        rollout,
+        rollout: rollout.map(Box::new),
         waiting: None,
         said: HashMap::new(),
     };

@@ -74,7 +74,7 @@ fn replicas(deployment: &Deployment) -> i32 {
 
 /// Pods of the revision on trial and of the one that runs, as planned.
 fn pods(plan: &ModelPlan) -> (Option<i32>, Option<i32>) {
-    (plan.children.deployment.as_ref().map(replicas), plan.children.stable.as_ref().map(replicas))
+    (plan.children.deployment.as_ref().map(replicas), plan.children.stable.as_deref().map(replicas))
 }
 
 fn is_marked(plan: &ModelPlan) -> bool {

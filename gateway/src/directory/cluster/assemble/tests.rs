@@ -306,6 +306,30 @@ fn the_world_before_is_called_until_the_next_one_can_answer() {
 }
 
 #[test]
+fn a_revision_on_trial_gets_the_share_that_the_status_says_in_the_open_world_alone() {
+    let split = |spec: Value, rollout: Value| {
+        let mut model = model("m", spec);
+        model["status"] = json!({"rollout": rollout});
+        entries(&facts(vec![model], vec![], vec![])).remove(0).split
+    };
+    let trial = |phase: &str, traffic: i32| {
+        json!({"phase": phase, "stable": "old", "canary": "new", "step": 2, "traffic": traffic, "progress": "",
+            "begunAt": "2026-01-01T00:00:00Z"})
+    };
+    let measuring = split(open_weights(), trial("Measuring", 10)).expect("a trial");
+    assert_eq!((measuring.stable.as_str(), measuring.canary.as_str(), measuring.traffic), ("old", "new", 10));
+    assert_eq!(measuring.key.map(|key| key.step), Some(2));
+    // What is aborted gets nothing while its pods are there, and nothing is counted of it.
+    let aborted = split(open_weights(), trial("Aborted", 0)).expect("a trial");
+    assert_eq!((aborted.traffic, aborted.key), (0, None));
+    assert_eq!(split(open_weights(), trial("Promoting", 300)).map(|of| of.traffic), Some(100));
+    assert_eq!(split(open_weights(), trial("Preparing", -1)).map(|of| of.traffic), Some(0));
+    assert_eq!(split(open_weights(), Value::Null), None);
+    let external = json!({"external": {"provider": "acme", "model": "x"}});
+    assert_eq!(split(external, trial("Measuring", 10)), None);
+}
+
+#[test]
 fn serve_chooses_between_two_arms() {
     let spec = json!({
         "serve": "External", "openWeights": {"source": "hf://o/r/f.gguf"},
