@@ -925,7 +925,7 @@ fn ready_includes_routable_where_a_gateway_speaks_against_it() {
         ["EngineReady", "Routable", "Ready"]
             .map(|type_| signed(&[condition_of(status, type_).clone()]).remove(0))
     };
-    let serving = routed(say(&[good.clone()]), true, None);
+    let serving = routed(say(std::slice::from_ref(&good)), true, None);
     assert_eq!(signs(&serving), ["+EngineAnswering", "+Routed", "+Serving"]);
     let behind = routed(say(&[good.clone(), Word::Unknown]), true, Some(&serving));
     assert_eq!(signs(&behind), ["+EngineAnswering", "-AwaitingGateways", "-AwaitingGateways"]);
@@ -955,7 +955,7 @@ fn what_gateways_do_for_themselves_changes_no_status() {
     let serving = routed(say(&[good.clone(), good.clone()]), true, None);
     for gateways in [
         Seen::NotYet,
-        say(&[good.clone()]),
+        say(std::slice::from_ref(&good)),
         say(&[good.clone(), good.clone(), good.clone()]),
         say(&[Word::NotYet]),
         say(&[good.clone(), Word::NotYet]),
