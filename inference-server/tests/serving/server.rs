@@ -1,12 +1,11 @@
 //! The whole server on the sample, over HTTP.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weighbridge_crds::{KvCacheType, Quantization};
-use weighbridge_inference_server::artifact::{ArtifactRequest, HubAccess};
+use weighbridge_inference_server::artifact::ArtifactRequest;
 use weighbridge_inference_server::server::{DeviceSetting, ModelFile, ServeError, Server, ServerConfig};
 
 use super::running::{Running, refusal};
@@ -48,14 +47,9 @@ fn read_stream(text: &str) -> (String, Value) {
 #[tokio::test]
 async fn verifying_is_timed_apart_from_fetching() {
     let cache = tempfile::tempdir().unwrap();
-    let request = ArtifactRequest {
-        source: format!("file://{}", sample().display()).parse().unwrap(),
-        revision: None,
-        digest: Some(SAMPLE_DIGEST.parse().unwrap()),
-        hub: HubAccess { endpoint: None, token: None },
-        cache_folder: cache.path().to_owned(),
-        claims: BTreeMap::new(),
-    };
+    let source = format!("file://{}", sample().display()).parse().unwrap();
+    let mut request = ArtifactRequest::new(source, cache.path().to_owned());
+    request.digest = Some(SAMPLE_DIGEST.parse().unwrap());
     let model = ModelFile::Source(Box::new(request));
     let server = Running::start(ServerConfig::new(([127, 0, 0, 1], 0).into(), model, "m")).await;
     let metrics = server.send("GET", "/metrics", &Value::Null).await.1;
