@@ -165,10 +165,14 @@ impl Hub {
         format!("localhost:{}", self.address.port())
     }
 
+    /// Its authority in PEM.
+    pub fn authority_pem(&self) -> String {
+        self.authority.clone().expect("a server with TLS")
+    }
+
     /// What trusts its certificate.
     pub fn authority(&self) -> Arc<rustls::RootCertStore> {
-        let pem = self.authority.as_ref().expect("a server with TLS");
-        Arc::new(weighbridge_tls::authorities_of(pem.as_bytes()).unwrap())
+        Arc::new(weighbridge_tls::authorities_of(self.authority_pem().as_bytes()).unwrap())
     }
 
     pub fn asked(&self) -> Vec<Asked> {

@@ -7,6 +7,7 @@ mod hub;
 mod local;
 mod mischief;
 mod parts;
+mod program;
 mod refusals;
 mod registry;
 mod signatures;

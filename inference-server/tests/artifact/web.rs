@@ -197,7 +197,7 @@ async fn a_split_model_comes_part_by_part_and_of_a_file_that_is_looked_at_the_be
 }
 
 /// Listens, takes CONNECT or a whole address, remembers it, and passes bytes on.
-fn proxy(heads: &Arc<Mutex<Vec<String>>>) -> String {
+pub fn proxy(heads: &Arc<Mutex<Vec<String>>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let heads = Arc::clone(heads);
