@@ -138,3 +138,34 @@ fn weights_come_once_with_the_token_of_a_secret() {
     assert!(err(&refused).contains("HF_TOKEN goes to the public hub only"), "{}", err(&refused));
     assert!(hub.shared.tokens.lock().unwrap()[asked..].iter().all(String::is_empty));
 }
+
+#[test]
+fn weights_of_a_bucket_come_with_the_keys_of_a_secret() {
+    let content = std::fs::read(models().join(SAMPLE)).unwrap();
+    let hub = Hub::start(&format!("/models/{SAMPLE}"), content, "");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bucket.yaml");
+    let cache = folder.path().join("cache").display().to_string();
+    let yaml = format!(
+        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: m}}\n\
+         spec: {{openWeights: {{source: 's3://models/{SAMPLE}', digest: '{SAMPLE_DIGEST}', \
+         storage: {{endpoint: '{}', region: eu-west-1, credentialsSecret: {{name: keys}}}}}}}}\n",
+        hub.url
+    );
+    std::fs::write(&file, &yaml).unwrap();
+    let (id, secret) =
+        ("keys/AWS_ACCESS_KEY_ID=env:BUCKET_KEY", "keys/AWS_SECRET_ACCESS_KEY=env:BUCKET_SECRET");
+    let arguments = ["--cache-folder", &cache, "--secret", id, "--secret", secret];
+    let up = Up::start(&file, &arguments, &[("BUCKET_KEY", "AKIA1"), ("BUCKET_SECRET", "canary")]);
+    let question = r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"Hi"}]}"#;
+    assert_eq!(up.post("/v1/chat/completions", question).status, 200);
+    up.interrupt();
+    let (_, said) = up.wait();
+    assert!(!said.contains("canary"), "{said}");
+    let shown = hub.shared.tokens.lock().unwrap().clone();
+    let signed = |shown: &String| {
+        shown.starts_with("AWS4-HMAC-SHA256 Credential=AKIA1/")
+            && shown.contains("/eu-west-1/s3/aws4_request")
+    };
+    assert!(shown.iter().all(signed), "{shown:?}");
+}
