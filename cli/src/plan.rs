@@ -26,7 +26,7 @@ pub enum PlanError {
     Refused(OfflineError),
     /// Nothing in it makes anything.
     #[error(
-        "the file names no ModelDeployment, no ExternalProvider and no ModelAccess: there is nothing to plan"
+        "the file names no ModelDeployment, ExternalProvider, ModelAccess or ModelCache: there is nothing to plan"
     )]
     Nothing,
     /// A defect of ours: a plan that is no YAML.

@@ -14,6 +14,16 @@ pub const PROVIDER_UID: &str = "serving.weighbridge.dev/provider-uid";
 pub const INSPECTED: &str = "serving.weighbridge.dev/inspected-model";
 /// On such a pod: the ModelDeployment's UID.
 pub const INSPECTED_UID: &str = "serving.weighbridge.dev/inspected-model-uid";
+/// On everything made for a ModelCache: its name.
+pub const CACHE: &str = "serving.weighbridge.dev/cache";
+/// On everything made for a ModelCache: its UID.
+pub const CACHE_UID: &str = "serving.weighbridge.dev/cache-uid";
+/// On a Job that fetches into a ModelCache, and on its pods: the entry's name.
+pub const CACHE_ENTRY: &str = "serving.weighbridge.dev/cache-entry";
+/// On such a Job: how many before it failed in a row.
+pub const FAILURES: &str = "serving.weighbridge.dev/failures";
+/// Before the name of an entry, on engine pods that read it from a ModelCache. The value is the cache's name.
+pub const HELD_PREFIX: &str = "held.serving.weighbridge.dev/";
 /// Hash of the pod template that a Deployment, or the record of a past one, was made from.
 pub const REVISION: &str = "serving.weighbridge.dev/revision";
 
@@ -60,6 +70,26 @@ pub fn proxy(external_provider: &str) -> String {
 /// Name of the pod that reads the header of a ModelDeployment's weights, for the settings that `inspection` stands for.
 pub fn inspection_pod(model_deployment: &str, inspection: &str) -> String {
     format!("{model_deployment}-inspect-{inspection}")
+}
+
+/// Name of the claim that is made for a ModelCache.
+pub fn cache_claim(model_cache: &str) -> String {
+    format!("{model_cache}-cache")
+}
+
+/// Name of the policy around the Jobs of a ModelCache.
+pub fn cache_policy(model_cache: &str) -> String {
+    format!("{model_cache}-cache")
+}
+
+/// Name of the Job that fetches an entry of a ModelCache.
+pub fn fetch_job(model_cache: &str, entry: &str) -> String {
+    format!("{model_cache}-fetch-{entry}")
+}
+
+/// Name of the Job that takes entries out of a ModelCache.
+pub fn evict_job(model_cache: &str) -> String {
+    format!("{model_cache}-evict")
 }
 
 /// Name of the Secret with the certificate of a ModelDeployment's engines.

@@ -18,6 +18,7 @@ mod hold;
 pub mod labels;
 pub mod manifest;
 mod model_access;
+mod model_cache;
 mod model_deployment;
 mod past_revision;
 mod precision;
@@ -45,6 +46,10 @@ pub use gateway_state::{GatewayState, GoneModel, ModelRoutes};
 pub use gpu_count::GpuCount;
 pub use hold::Hold;
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
+pub use model_cache::{
+    AccessMode, CacheClaim, CacheClaimStatus, CacheEntry, CachedSource, EntryState, ModelCache,
+    ModelCacheSpec, ModelCacheStatus,
+};
 pub use model_deployment::{
     Adapter, DEFAULT_DRAIN, Engine, External, Hub, InspectedModel, ModelDeployment, ModelDeploymentSpec,
     ModelDeploymentStatus, OpenWeights, OutOfService, Resources, StartPhase, World,
@@ -74,5 +79,11 @@ pub const GROUP: &str = "serving.weighbridge.dev";
 pub fn custom_resource_definitions()
 -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
     use kube::CustomResourceExt;
-    vec![ExternalProvider::crd(), ModelAccess::crd(), ModelDeployment::crd(), ResourceProfile::crd()]
+    vec![
+        ExternalProvider::crd(),
+        ModelAccess::crd(),
+        ModelCache::crd(),
+        ModelDeployment::crd(),
+        ResourceProfile::crd(),
+    ]
 }

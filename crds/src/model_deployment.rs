@@ -187,6 +187,15 @@ pub enum World {
     validation = Rule::new("!has(self.hub) || self.source.startsWith('hf://')")
         .message("hub belongs to hf sources only: remove it")
         .field_path(".hub"),
+    validation = Rule::new("!has(self.cache) || !self.source.matches('^(pvc|file)://')")
+        .message("cache is for what is fetched, and the source is on a claim or a machine already: remove it")
+        .field_path(".cache"),
+    validation = Rule::new("!has(self.cache) || !has(self.signature)")
+        .message("signature is verified by whoever fetches, and with cache no engine does: remove one of them")
+        .field_path(".cache"),
+    validation = Rule::new("!has(self.cache) || !has(self.storage) || !has(self.storage.imageVolume) || !self.storage.imageVolume")
+        .message("storage.imageVolume: each node keeps the image itself, and nothing is fetched: remove cache")
+        .field_path(".cache"),
     validation = Rule::new("!has(self.storage) || self.source.matches('^(s3|gs|oci|https)://')")
         .message("storage belongs to s3, gs, oci and https sources only: remove it")
         .field_path(".storage"),
@@ -229,6 +238,11 @@ pub struct OpenWeights {
     /// Another hub, or a token for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<Hub>,
+    /// Name of a ModelCache in the same namespace, which fetches the weights, and adapters of a hub, once for all models
+    /// that name them; engine pods read them from its claim, and hold no token. For fetched sources only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub cache: Option<String>,
     /// The server of an `s3`, `gs`, `oci` or `https` source, and access to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
@@ -268,7 +282,7 @@ pub struct Hub {
     /// Base URL of a server that speaks the hub's paths. Default: the public hub. With a token it is https, but for
     /// this machine's own `localhost`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"))]
+    #[schemars(length(max = 1024), regex(pattern = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"))]
     pub endpoint: Option<String>,
     /// Token for gated or private repositories.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -379,7 +393,7 @@ pub struct ModelDeploymentStatus {
     /// `metadata.generation` that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, Scheduled, EngineReady, Active, RolledOut, Healthy, Ready; each with its reason.
+    /// Accepted, ArtifactReady, Scheduled, EngineReady, Routable, Active, RolledOut, Healthy, Ready; each with its reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

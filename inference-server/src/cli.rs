@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weighbridge_crds::source::Source;
@@ -19,11 +20,12 @@ use weighbridge_tls::args::PodArgs;
 use weighbridge_tls::{Identity, NamedFile, authorities};
 
 use crate::artifact::{
-    ArtifactRequest, Credentials, Digest, HubAccess, Network, Proxies, PublicKey, Signature, StorageAccess,
-    Token,
+    ArtifactRequest, Credentials, Digest, EntryName, HubAccess, Network, Proxies, PublicKey, Signature,
+    StorageAccess, Token,
 };
 use crate::server::{
-    AdapterConfig, DeviceSetting, Inspection, ModelFile, ServeError, ServerConfig, inspect, serve,
+    AdapterConfig, DeviceSetting, HeldFile, Inspection, ModelFile, ServeError, ServerConfig, evict, fetch,
+    inspect, serve,
 };
 
 /// Serves open weights over OpenAI's API.
@@ -43,6 +45,10 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Read a model's header, and say as JSON what it is and what it would need of memory.
     Inspect(Box<InspectArgs>),
+    /// Fetch a model into a cache that several pods share, and say as JSON what is there.
+    Fetch(Box<FetchArgs>),
+    /// Take entries out of such a cache, and say as JSON which are gone.
+    Evict(EvictArgs),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -128,6 +134,38 @@ struct InspectArgs {
 }
 
 #[derive(Debug, Args)]
+struct FetchArgs {
+    /// Where the model is, and the folder of the cache.
+    #[command(flatten)]
+    source: SourceArgs,
+    /// What stands for it in the cache: 1 to 64 of a-z and 0-9.
+    #[arg(long)]
+    entry: EntryName,
+    /// Address of /livez, /readyz and /metrics, where it says how far it is.
+    #[arg(long)]
+    admin_listen: Option<SocketAddr>,
+    /// File that is written in place of stdout, such as a container's /dev/termination-log.
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct EvictArgs {
+    /// Folder of the cache.
+    #[arg(long)]
+    cache_folder: PathBuf,
+    /// An entry that is to go, unless somebody reads it; give it again for further ones.
+    #[arg(long, required = true)]
+    entry: Vec<EntryName>,
+    /// An entry that somebody knows of; where there are any, others that are older than a day go too.
+    #[arg(long)]
+    known: Vec<EntryName>,
+    /// File that is written in place of stdout, such as a container's /dev/termination-log.
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct ServeArgs {
     /// Address of the API.
     #[arg(long, default_value = "127.0.0.1:8000")]
@@ -154,6 +192,15 @@ struct ServeArgs {
     /// NAME=sha256:… of an adapter's file; anything else is refused.
     #[arg(long, value_parser = named::<Digest>)]
     adapter_digest: Vec<(String, Digest)>,
+    /// Folder of a cache that `fetch` filled: what has an entry is read from it, and not fetched.
+    #[arg(long)]
+    store: Option<PathBuf>,
+    /// The model's entry in the cache.
+    #[arg(long, requires = "store")]
+    entry: Option<EntryName>,
+    /// NAME=ENTRY: an adapter's entry in the cache.
+    #[arg(long, value_parser = named::<EntryName>, requires = "store")]
+    adapter_entry: Vec<(String, EntryName)>,
     /// What it is served with.
     #[command(flatten)]
     settings: SettingArgs,
@@ -222,26 +269,39 @@ fn named<T: FromStr<Err: fmt::Display>>(given: &str) -> Result<(String, T), Stri
     Ok((name.to_owned(), value.parse().map_err(|error: T::Err| error.to_string())?))
 }
 
+/// What further settings say of adapters.
+struct OfAdapters {
+    revisions: Vec<(String, String)>,
+    digests: Vec<(String, Digest)>,
+    entries: Vec<(String, EntryName)>,
+}
+
 /// Each adapter with what further settings say of it.
 fn adapters(
     adapters: Vec<(String, Source)>,
-    revisions: Vec<(String, String)>,
-    digests: Vec<(String, Digest)>,
+    settings: OfAdapters,
     model: &ArtifactRequest,
+    store: Option<&Path>,
 ) -> Result<Vec<AdapterConfig>, ServeError> {
-    let (mut revisions, mut digests): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        (revisions.into_iter().collect(), digests.into_iter().collect());
+    let OfAdapters { revisions, digests, entries } = settings;
+    let mut revisions: BTreeMap<_, _> = revisions.into_iter().collect();
+    let mut digests: BTreeMap<_, _> = digests.into_iter().collect();
+    let mut entries: BTreeMap<_, _> = entries.into_iter().collect();
     let configs = adapters
         .into_iter()
         .map(|(name, source)| {
             let (revision, digest) = (revisions.remove(&name), digests.remove(&name));
             // What is said of the model's signature is not of an adapter's.
             let request = ArtifactRequest { source, revision, digest, signature: None, ..model.clone() };
-            AdapterConfig { name, file: ModelFile::Source(Box::new(request)) }
+            let file = placed(request, store, entries.remove(&name));
+            AdapterConfig { name, file }
         })
         .collect();
-    let left =
-        [("adapter revision", revisions.into_keys().next()), ("adapter digest", digests.into_keys().next())];
+    let left = [
+        ("adapter revision", revisions.into_keys().next()),
+        ("adapter digest", digests.into_keys().next()),
+        ("adapter entry", entries.into_keys().next()),
+    ];
     for (field, name) in left {
         if let Some(name) = name {
             let problem = format!("{name} is no adapter: name it with --adapter {name}=SOURCE");
@@ -249,6 +309,29 @@ fn adapters(
         }
     }
     Ok(configs)
+}
+
+/// What is read from the cache at `store` where it has an entry there, and resolved otherwise.
+fn placed(request: ArtifactRequest, store: Option<&Path>, entry: Option<EntryName>) -> ModelFile {
+    match (store, entry) {
+        (Some(store), Some(entry)) => {
+            let request = ArtifactRequest { cache_folder: store.to_owned(), ..request };
+            ModelFile::Held(Box::new(HeldFile { request, entry }))
+        }
+        (Some(_), None) | (None, _) => ModelFile::Source(Box::new(request)),
+    }
+}
+
+/// As one line of JSON, into `file` or to stdout.
+fn written(value: &impl Serialize, file: Option<&Path>) -> Result<(), ServeError> {
+    let written = serde_json::to_vec(value).map_err(std::io::Error::from).and_then(|mut json| {
+        json.push(b'\n');
+        match file {
+            Some(path) => std::fs::write(path, &json),
+            None => std::io::Write::write_all(&mut std::io::stdout(), &json),
+        }
+    });
+    written.map_err(ServeError::Output)
 }
 
 impl Cli {
@@ -266,6 +349,8 @@ impl Cli {
         let arguments = match self.command {
             Command::Serve(arguments) => arguments,
             Command::Inspect(arguments) => return arguments.run().await,
+            Command::Fetch(arguments) => return arguments.run().await,
+            Command::Evict(arguments) => return arguments.run().await,
         };
         let config = arguments.config()?;
         let signals = |kind| signal(kind).map_err(ServeError::Signals);
@@ -342,14 +427,33 @@ impl InspectArgs {
         let request = self.source.request()?;
         let inspection = Inspection { request, context_length, max_sequences, kv_cache_type, quantize };
         let facts = inspect(inspection).await?;
-        let written = serde_json::to_vec(&facts).map_err(std::io::Error::from).and_then(|mut json| {
-            json.push(b'\n');
-            match &self.output {
-                Some(path) => std::fs::write(path, &json),
-                None => std::io::Write::write_all(&mut std::io::stdout(), &json),
-            }
-        });
-        written.map_err(ServeError::Output)
+        written(&facts, self.output.as_deref())
+    }
+}
+
+impl FetchArgs {
+    /// Until it is there, or a signal comes: what was fetched is kept for the next try.
+    async fn run(self) -> Result<(), ServeError> {
+        let request = self.source.request()?;
+        if !request.source.is_fetched() {
+            let problem = format!("{} is no source that is fetched: name one of a network", request.source);
+            return Err(ServeError::Config { field: "source", problem });
+        }
+        let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+        let filled = tokio::select! {
+            filled = fetch(request, &self.entry, self.admin_listen) => filled?,
+            _ = terminate.recv() => return Err(ServeError::Stopped),
+            _ = interrupt.recv() => return Err(ServeError::Stopped),
+        };
+        written(&filled, self.output.as_deref())
+    }
+}
+
+impl EvictArgs {
+    async fn run(self) -> Result<(), ServeError> {
+        let Self { cache_folder, entry, known, output } = self;
+        written(&evict(&cache_folder, &entry, &known).await?, output.as_deref())
     }
 }
 
@@ -357,6 +461,12 @@ impl ServeArgs {
     fn config(self) -> Result<ServerConfig, ServeError> {
         let request = self.source.request()?;
         let SettingArgs { context_length, max_sequences, kv_cache_type, quantize } = self.settings;
+        let of_adapters = OfAdapters {
+            revisions: self.adapter_revision,
+            digests: self.adapter_digest,
+            entries: self.adapter_entry,
+        };
+        let store = self.store.as_deref();
         Ok(ServerConfig {
             device: self.device,
             tensor_parallel: self.tensor_parallel,
@@ -366,8 +476,8 @@ impl ServeArgs {
             listen: self.listen,
             admin_listen: self.admin_listen,
             tls: self.tls.files(&[Identity::Gateway]),
-            adapters: adapters(self.adapter, self.adapter_revision, self.adapter_digest, &request)?,
-            model: ModelFile::Source(Box::new(request)),
+            adapters: adapters(self.adapter, of_adapters, &request, store)?,
+            model: placed(request, store, self.entry),
             model_names: self.model_name,
             context_length,
             max_sequences,

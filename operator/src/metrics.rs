@@ -40,6 +40,12 @@ struct KindLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CacheLabels {
+    namespace: String,
+    cache: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct UseLabels {
     r#use: &'static str,
 }
@@ -55,6 +61,23 @@ struct Inner {
     leader: Gauge,
     certificates: Family<UseLabels, Counter>,
     certificate_expiry: Family<UseLabels, Gauge>,
+    cache_bytes: Family<CacheLabels, Gauge>,
+    cache_fetching_bytes: Family<CacheLabels, Gauge>,
+    cache_fetch_rate: Family<CacheLabels, Gauge>,
+    cache_waiting: Family<CacheLabels, Gauge>,
+}
+
+/// How a ModelCache is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheGauges {
+    /// Bytes that it holds.
+    pub held: i64,
+    /// Bytes that have come of what is not whole yet.
+    pub fetching: i64,
+    /// How many come in a second.
+    pub per_second: i64,
+    /// Entries that are to be held and are not.
+    pub waiting: i64,
 }
 
 /// Counters of the operator. Cheap to clone.
@@ -111,6 +134,30 @@ impl Default for Metrics {
             "When the installation's own certificates end, in seconds since 1970; only who leads knows",
             Family::clone(&certificate_expiry),
         );
+        let cache_bytes = Family::default();
+        registry.register(
+            "cache_bytes",
+            "Bytes that a ModelCache holds; only who leads knows",
+            Family::clone(&cache_bytes),
+        );
+        let cache_fetching_bytes = Family::default();
+        registry.register(
+            "cache_fetching_bytes",
+            "Bytes that have come of what a ModelCache fetches",
+            Family::clone(&cache_fetching_bytes),
+        );
+        let cache_fetch_rate = Family::default();
+        registry.register(
+            "cache_fetch_bytes_per_second",
+            "Bytes that come in a second into a ModelCache",
+            Family::clone(&cache_fetch_rate),
+        );
+        let cache_waiting = Family::default();
+        registry.register(
+            "cache_entries_missing",
+            "Entries that a ModelCache is to hold and does not yet",
+            Family::clone(&cache_waiting),
+        );
         Metrics(Arc::new(Inner {
             registry,
             reconciles,
@@ -122,6 +169,10 @@ impl Default for Metrics {
             leader,
             certificates,
             certificate_expiry,
+            cache_bytes,
+            cache_fetching_bytes,
+            cache_fetch_rate,
+            cache_waiting,
         }))
     }
 }
@@ -175,6 +226,28 @@ impl Metrics {
     /// When a certificate of the installation ends, in seconds since 1970.
     pub fn certificate_expiry(&self, of: &'static str, ends: i64) {
         self.0.certificate_expiry.get_or_create(&UseLabels { r#use: of }).set(ends);
+    }
+
+    /// A ModelCache is so now.
+    pub fn cache(&self, namespace: &str, name: &str, gauges: CacheGauges) {
+        let CacheGauges { held, fetching, per_second, waiting } = gauges;
+        let labels = CacheLabels { namespace: namespace.to_owned(), cache: name.to_owned() };
+        for (family, value) in self.of_caches().into_iter().zip([held, fetching, per_second, waiting]) {
+            family.get_or_create(&labels).set(value);
+        }
+    }
+
+    /// A ModelCache is not there any more.
+    pub fn cache_gone(&self, namespace: &str, name: &str) {
+        let labels = CacheLabels { namespace: namespace.to_owned(), cache: name.to_owned() };
+        for family in self.of_caches() {
+            family.remove(&labels);
+        }
+    }
+
+    fn of_caches(&self) -> [&Family<CacheLabels, Gauge>; 4] {
+        let Inner { cache_bytes, cache_fetching_bytes, cache_fetch_rate, cache_waiting, .. } = &*self.0;
+        [cache_bytes, cache_fetching_bytes, cache_fetch_rate, cache_waiting]
     }
 
     /// The text that Prometheus scrapes.

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
-use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment, ResourceProfile};
 
 use crate::admin;
 use crate::assembly::{Assembly, until};
@@ -95,6 +95,7 @@ async fn connect(scope: &Scope) -> Result<Client, RuntimeError> {
     listable::<ModelDeployment>(scope.api(&client), "ModelDeployment").await?;
     listable::<ExternalProvider>(scope.api(&client), "ExternalProvider").await?;
     listable::<ModelAccess>(scope.api(&client), "ModelAccess").await?;
+    listable::<ModelCache>(scope.api(&client), "ModelCache").await?;
     listable::<ResourceProfile>(Api::all(client.clone()), "ResourceProfile").await?;
     Ok(client)
 }

@@ -132,6 +132,7 @@ impl Case {
         let references = ModelReferences {
             profile: Named::Unnamed,
             token: KeyLookup::Unnamed,
+            cache: Named::Unnamed,
             credentials: Vec::new(),
             provider: Named::Unnamed,
             header: Header::Inspected(Vec::new()),
@@ -185,6 +186,7 @@ fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does
         let references = ModelReferences {
             profile: Named::Unnamed,
             token: KeyLookup::Unnamed,
+            cache: Named::Unnamed,
             credentials: Vec::new(),
             provider: Named::Found(serde_json::from_value(provider).expect("a provider")),
             header: Header::Inspected(Vec::new()),
@@ -275,6 +277,7 @@ async fn by_replace_nothing_goes_where_the_profile_is_another_by_now() {
         let references = ModelReferences {
             profile: Named::Found(serde_json::from_value(profile(4)).expect("a profile")),
             token: KeyLookup::Unnamed,
+            cache: Named::Unnamed,
             credentials: Vec::new(),
             provider: Named::Unnamed,
             header: Header::Inspected(Vec::new()),

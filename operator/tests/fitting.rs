@@ -66,6 +66,7 @@ fn validated(
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(gpu)).unwrap()),
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(known),
@@ -278,6 +279,7 @@ fn what_does_not_fit_is_no_hindrance_to_the_other_world() {
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(json!({"memory": "2Gi"}))).unwrap()),
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Found(serde_json::from_value(provider).unwrap()),
         header: Header::Inspected(vec![known]),
@@ -295,6 +297,7 @@ fn while_it_is_suspended_no_header_is_read() {
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(json!({"memory": "24Gi"}))).unwrap()),
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),

@@ -11,6 +11,7 @@ use weighbridge_operator::validate::{
 const NONE: ModelReferences = ModelReferences {
     profile: Named::Unnamed,
     token: KeyLookup::Unnamed,
+    cache: Named::Unnamed,
     credentials: Vec::new(),
     provider: Named::Unnamed,
     header: Header::Inspected(Vec::new()),

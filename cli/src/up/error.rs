@@ -155,6 +155,8 @@ impl UpError {
             | EngineError::Warmup(_)
             | EngineError::Signals(_)
             | EngineError::Interrupted
+            | EngineError::Held(_)
+            | EngineError::Stopped
             | EngineError::Panicked => return UpError::Engine { name, source: Box::new(error) },
         };
         UpError::Model { name, problem }

@@ -365,7 +365,19 @@ impl Local {
             if let Manifest::Other { kind, name } = manifest {
                 self.notices.push(format!("{kind} {name:?} belongs to a cluster and is skipped"));
             }
+            if let Manifest::ModelCache(cache) = manifest {
+                self.notices.push(format!(
+                    "ModelCache {:?} is a claim of a cluster; here one folder keeps what is fetched, for every model",
+                    cache.name_any()
+                ));
+            }
             let Manifest::ModelDeployment(model) = manifest else { continue };
+            if let Some(cache) = model.spec.open_weights.as_ref().and_then(|weights| weights.cache.as_ref()) {
+                self.notices.push(format!(
+                    "{}: openWeights.cache names ModelCache {cache:?}; here one folder keeps what is fetched, for every model",
+                    model.name_any()
+                ));
+            }
             if model.spec.drain_timeout.is_some() {
                 self.notices.push(format!(
                     "{}: drainTimeout is a pod's; here --drain-timeout says how long open streams get",
@@ -388,7 +400,7 @@ impl Local {
         let adapters = self.engines.iter().flat_map(|engine| &engine.adapters).filter_map(|adapter| {
             match &adapter.file {
                 ModelFile::Source(request) => Some(request.source.to_string()),
-                ModelFile::Path(_) => None,
+                ModelFile::Path(_) | ModelFile::Held(_) => None,
             }
         });
         let models = self.engines.iter().map(|engine| engine.source.as_str().to_owned());
@@ -423,6 +435,7 @@ fn accesses(manifests: &[Manifest]) -> Vec<ModelAccess> {
         Manifest::ModelDeployment(_)
         | Manifest::ExternalProvider(_)
         | Manifest::ResourceProfile(_)
+        | Manifest::ModelCache(_)
         | Manifest::Secret(_)
         | Manifest::ConfigMap(_)
         | Manifest::Other { .. } => None,

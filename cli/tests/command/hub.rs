@@ -102,8 +102,10 @@ fn weights_come_once_with_the_token_of_a_secret() {
     let file = folder.path().join("hub.yaml");
     let cache = folder.path().join("cache").display().to_string();
     let yaml = format!(
-        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: m}}\n\
-         spec: {{openWeights: {{source: 'hf://org/repo/{SAMPLE}', digest: '{SAMPLE_DIGEST}', \
+        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelCache\nmetadata: {{name: store}}\n\
+         spec: {{claim: {{name: weights}}}}\n---\n\
+         apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: m}}\n\
+         spec: {{openWeights: {{source: 'hf://org/repo/{SAMPLE}', digest: '{SAMPLE_DIGEST}', cache: store, \
          hub: {{endpoint: '{}', tokenSecret: {{name: hub, key: token}}}}}}}}\n",
         hub.url
     );
@@ -115,7 +117,10 @@ fn weights_come_once_with_the_token_of_a_secret() {
 
     let size = std::fs::metadata(models().join(SAMPLE)).unwrap().len();
     for _ in 0..2 {
-        let up = Up::start(&file, &arguments, &[("RUST_LOG", "debug")]);
+        let mut up = Up::start(&file, &arguments, &[("RUST_LOG", "debug")]);
+        // A claim of a cluster is none here, and that is said.
+        up.hear("ModelCache \"store\" is a claim of a cluster; here one folder keeps what is fetched");
+        up.hear("m: openWeights.cache names ModelCache \"store\"; here one folder keeps what is fetched");
         let question = r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"Hi"}]}"#;
         assert_eq!(up.post("/v1/chat/completions", question).status, 200);
         up.interrupt();

@@ -29,6 +29,16 @@ fn each_example_is_planned_with_reasons_as_yaml() {
         ("external-bedrock.yaml", vec!["--kind=Bedrock", "--bedrock-region=us-east-1"]),
         ("access.yaml", vec!["ModelAccess default/notebook", "notebook may call smollm2", "no objects"]),
         ("gpu.yaml", vec!["nvidia.com/gpu", "NVIDIA-H100-80GB-HBM3", "effect: NoSchedule", "--device=cuda"]),
+        (
+            "cache.yaml",
+            vec![
+                "kind: PersistentVolumeClaim",
+                "kind: Job",
+                "--source=hf://HuggingFaceTB",
+                "--store=/store/weighbridge/weights",
+                "claimName: weights-cache",
+            ],
+        ),
         ("gpu-auto.yaml", vec!["no engine pods yet", "kind: Pod", "--output=/dev/termination-log"]),
     ] {
         let planned = run(&["plan", "-f", examples().join(file).to_str().unwrap()]);

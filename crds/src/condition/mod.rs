@@ -21,6 +21,8 @@ macro_rules! types {
 types! {
     ACCEPTED, "Accepted", "every kind",
         "The spec passed validation and everything it names exists.";
+    ARTIFACT_READY, "ArtifactReady", "ModelDeployment with `cache`, ModelCache",
+        "The ModelCache holds the weights that the model names, or all that it is to hold.";
     SCHEDULED, "Scheduled", "ModelDeployment, ExternalProvider",
         "Every wanted pod of the current revision has a node.";
     ENGINE_READY, "EngineReady", "ModelDeployment, ExternalProvider",

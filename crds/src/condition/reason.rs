@@ -53,6 +53,9 @@ reasons! {
     ProviderNotFound,
         "`external.provider` names no ExternalProvider in this namespace.",
         "Create the ExternalProvider in the namespace of the model, or name one that `kubectl get xprov` lists.";
+    ModelCacheNotFound,
+        "`openWeights.cache` names no ModelCache in this namespace.",
+        "Create the ModelCache in the namespace of the model, or name one that `kubectl get mcache` lists.";
     SecretNotFound,
         "The Secret, or the key inside it, is missing.",
         "Create the Secret, or the key inside it, that the message names. It is looked for again within a minute.";
@@ -86,6 +89,12 @@ reasons! {
     DigestMismatch,
         "The weights are not the pinned ones.",
         "The file is not the pinned one: correct `digest` if the file was changed on purpose, else find out who changed it. No byte of it was served.";
+    NoSpace,
+        "The claim of a ModelCache has no room for the weights.",
+        "Raise `claim.size`, or lower `maxSize` below it so that what nobody uses goes; then it is fetched again by itself.";
+    ArtifactHeld,
+        "The ModelCache holds the weights.",
+        "";
     SignatureInvalid,
         "The weights are not signed by whom `signature` names.",
         "The message has what is wrong: correct `signature`, sign the model anew, or find out who changed it. No byte of it was served.";

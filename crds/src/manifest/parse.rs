@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{native, schema};
-use crate::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
+use crate::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment, ResourceProfile};
 
 /// One object of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub enum Manifest {
     ResourceProfile(Box<ResourceProfile>),
     /// Who may call.
     ModelAccess(Box<ModelAccess>),
+    /// Weights kept on a claim.
+    ModelCache(Box<ModelCache>),
     /// A Secret that one of the others names; with no cluster it lives in memory only.
     Secret(Box<Secret>),
     /// A ConfigMap that one of the others may name.
@@ -53,7 +55,7 @@ pub enum ManifestError {
     },
     /// A kind of our group that does not exist in this version.
     #[error(
-        "object {index}: {api_version} has no kind {kind}: write apiVersion serving.weighbridge.dev/v1alpha1 and kind ModelDeployment, ExternalProvider, ModelAccess or ResourceProfile"
+        "object {index}: {api_version} has no kind {kind}: write apiVersion serving.weighbridge.dev/v1alpha1 and kind ModelDeployment, ExternalProvider, ModelAccess, ModelCache or ResourceProfile"
     )]
     UnknownKind {
         /// Position in the file, from 1.
@@ -94,6 +96,7 @@ impl Manifest {
             Manifest::ModelDeployment(model) => Some(("ModelDeployment", within(model.meta()))),
             Manifest::ExternalProvider(provider) => Some(("ExternalProvider", within(provider.meta()))),
             Manifest::ModelAccess(access) => Some(("ModelAccess", within(access.meta()))),
+            Manifest::ModelCache(cache) => Some(("ModelCache", within(cache.meta()))),
             Manifest::ResourceProfile(profile) => Some(("ResourceProfile", profile.name_any())),
             Manifest::Secret(secret) => Some(("Secret", within(secret.meta()))),
             Manifest::ConfigMap(map) => Some(("ConfigMap", within(map.meta()))),
@@ -148,6 +151,10 @@ fn one(index: usize, object: Value) -> Result<Manifest, ManifestError> {
         ("serving.weighbridge.dev/v1alpha1", "ModelAccess") => {
             let access: ModelAccess = strict(kind, name, object)?;
             ruled(access.validate_cel(), access, Manifest::ModelAccess)
+        }
+        ("serving.weighbridge.dev/v1alpha1", "ModelCache") => {
+            let cache: ModelCache = strict(kind, name, object)?;
+            ruled(cache.validate_cel(), cache, Manifest::ModelCache)
         }
         ("v1", "Secret") => secret(kind, name, object),
         ("v1", "ConfigMap") => config_map(kind, name, object),

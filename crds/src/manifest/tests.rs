@@ -102,6 +102,12 @@ fn access(spec: &str) -> String {
     )
 }
 
+fn cache(spec: &str) -> String {
+    format!(
+        "apiVersion: serving.weighbridge.dev/v1alpha1\nkind: ModelCache\nmetadata: {{ name: store }}\nspec: {spec}\n"
+    )
+}
+
 /// A key's entry whose digest is this digit over and over.
 fn key(name: &str, digit: char) -> String {
     format!("{{ name: {name}, sha256: 'sha256:{}' }}", digit.to_string().repeat(64))
@@ -428,6 +434,25 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
             ),
             &["in the clear"],
         ),
+        (
+            model("{ openWeights: { source: 'pvc://c/f', cache: store } }"),
+            &["spec.openWeights.cache", "cache is for what is fetched", "remove it"],
+        ),
+        (cache("{}"), &["spec.claim", "required"]),
+        (cache("{ claim: {} }"), &["set name, of a claim that is there, or size"]),
+        (cache("{ claim: { name: c, size: 1Gi } }"), &["set name, of a claim that is there, or size"]),
+        (cache("{ claim: { size: 1gi } }"), &["claim.size is not a quantity above zero", "200Gi"]),
+        (cache("{ claim: { name: c, storageClassName: s } }"), &["set size in place of name"]),
+        (cache("{ claim: { name: c, accessModes: [ReadWriteOnce] } }"), &["set size in place of name"]),
+        (cache("{ claim: { size: 1Gi, accessModes: [ReadOnlyMany] } }"), &["spec.claim.accessModes[0]"]),
+        (cache("{ claim: { name: c }, maxSize: '0' }"), &["maxSize is not a quantity above zero", "180Gi"]),
+        (cache("{ claim: { size: 1Gi }, maxSize: 2Gi }"), &["maxSize is more than claim.size"]),
+        (
+            cache("{ claim: { name: c }, prefetch: [{ source: 'file:///f' }] }"),
+            &["a cache holds what is fetched", "remove it"],
+        ),
+        (cache("{ claim: { name: c }, prefetch: [{ source: 'hf://o/r/./f' }] }"), &["'.' or '..'"]),
+        (cache("{ claim: { name: c }, node: n }"), &["spec.node", "unknown field"]),
         (profile("{ cpu: many, memory: 1Gi }"), &["spec.cpu", "not a quantity above zero", "500m"]),
         (profile("{ cpu: '0', memory: 1Gi }"), &["spec.cpu", "not a quantity above zero"]),
         (profile("{ cpu: 0.5, memory: 1Gi }"), &["spec.cpu", "put it in quotes"]),
@@ -527,6 +552,9 @@ fn takes_what_the_apiserver_takes() {
         GOOD.replace("name: chat", &format!("name: chat, {empty}")),
         secret("data: { k: dg== }\nstringData: { l: v }\ntype: Opaque\nimmutable: null"),
         profile("{ cpu: 4, memory: '1e9', gpu: {} }"),
+        cache("{ claim: { name: c }, maxSize: 180Gi, prefetch: [{ source: 'hf://o/r/f', revision: v1 }] }"),
+        cache("{ claim: { size: 2Gi, storageClassName: s, accessModes: [ReadWriteOnce] }, maxSize: 2Gi }"),
+        model("{ openWeights: { source: 'hf://o/r/f', cache: store } }"),
         profile("{ cpu: 500m, memory: 1.5Gi }"),
         model("{ replicas: 0, external: { provider: p, model: m } }"),
         model(
@@ -552,6 +580,7 @@ fn an_object_may_be_in_a_file_once() {
     for (text, name) in [
         (GOOD, "ModelDeployment default/chat"),
         (&key, "ExternalProvider default/acme"),
+        (&cache("{ claim: { name: c } }"), "ModelCache default/store"),
         (&secret("stringData: {}"), "Secret default/s"),
         (&profile("{ cpu: 1, memory: 1Gi }"), "ResourceProfile p"),
     ] {

@@ -41,6 +41,11 @@ pub(super) struct SourceRecord {
 pub(super) struct Lock(#[allow(dead_code, reason = "held, not read")] File);
 
 impl Cache {
+    /// A folder that is only read.
+    pub(super) fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
     pub(super) async fn open(folder: &Path) -> Result<Self, ArtifactError> {
         let cache = Self { folder: folder.to_owned() };
         let made = cache.clone();

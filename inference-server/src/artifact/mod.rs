@@ -14,11 +14,14 @@
 //! beginnings/<key>                         as long as a file, and empty but for its beginning
 //! locks/<key>.lock                         held by the process that fetches
 //! ```
+//!
+//! What a ModelCache's claim has beside that is in `held`.
 
 mod cache;
 mod credentials;
 mod digest;
 mod error;
+mod held;
 mod local;
 mod origin;
 mod parts;
@@ -31,6 +34,7 @@ mod verify;
 pub use credentials::{AccessKey, Credentials, InvalidCredentials, Login, ServiceAccount};
 pub use digest::{Digest, InvalidDigest};
 pub use error::{ArtifactError, CacheError, FetchError};
+pub use held::{EntryName, Evicted, Filled, HeldError, InvalidEntryName, Reader, evict};
 pub use origin::Kind;
 pub use progress::{Phase, Progress, ProgressSink, silent};
 pub use remote::{Clock, FetchSettings, InvalidProxy, Proxies, SystemClock};

@@ -1,7 +1,7 @@
 //! What every handler shares: the model once it is there, the phase until then, and the bounds on work.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -10,6 +10,7 @@ use weighbridge_wire::openai::ApiError;
 
 use super::body::{self, BodyMemory};
 use super::{ServedModel, error};
+use crate::artifact::Reader;
 use crate::metrics::Metrics;
 
 /// How far the server is. Its text is what `/readyz` says.
@@ -71,6 +72,8 @@ pub struct AppState {
     model: OnceLock<ServedModel>,
     /// Why a GPU does not compute where one is there or was asked for.
     without_gpu: OnceLock<String>,
+    /// What keeps entries of a shared cache where they are, as long as their files are mapped.
+    readers: Mutex<Vec<Reader>>,
     /// Counts and times.
     pub metrics: Arc<Metrics>,
     /// Requests that tokenise or render at once: the machine's cores, or the engine would starve.
@@ -88,6 +91,7 @@ impl AppState {
             phase: watch::Sender::new(Phase::Opening),
             model: OnceLock::new(),
             without_gpu: OnceLock::new(),
+            readers: Mutex::default(),
             metrics,
             cpu_work: Semaphore::new(cores),
             body_memory: BodyMemory::new(body::DEFAULT_MOST),
@@ -115,6 +119,11 @@ impl AppState {
     pub fn phase_took(&self, phase: &'static str, took: Duration) {
         tracing::info!(phase, seconds = took.as_secs_f64(), "start");
         self.metrics.cold_start(phase, took);
+    }
+
+    /// Keeps hold of an entry of a shared cache for as long as the server is there.
+    pub(crate) fn reads(&self, reader: Reader) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
     }
 
     /// Notes why the CPU computes where a GPU was to.

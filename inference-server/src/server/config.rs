@@ -13,7 +13,7 @@ use weighbridge_fit::rules;
 use weighbridge_tls::ServerFiles;
 
 use super::ServeError;
-use crate::artifact::ArtifactRequest;
+use crate::artifact::{ArtifactRequest, EntryName};
 use crate::backend::cpu::KvKind;
 use crate::backend::cuda::CacheKind;
 use crate::http;
@@ -28,6 +28,17 @@ pub enum ModelFile {
     Path(PathBuf),
     /// A source to be resolved: found or fetched, and verified.
     Source(Box<ArtifactRequest>),
+    /// An entry of a cache that several pods share: found and verified, and never fetched.
+    Held(Box<HeldFile>),
+}
+
+/// An entry of a cache that several pods share.
+#[derive(Clone, Debug)]
+pub struct HeldFile {
+    /// What it must be of; its cache folder is the cache.
+    pub request: ArtifactRequest,
+    /// Its name.
+    pub entry: EntryName,
 }
 
 /// What computes a model.

@@ -2,7 +2,7 @@
 
 use weighbridge_tls::TlsError;
 
-use crate::artifact::ArtifactError;
+use crate::artifact::{ArtifactError, HeldError};
 use crate::backend::cpu::LoadError;
 use crate::gguf::{GgufError, MetadataError};
 use crate::http::ListenerError;
@@ -38,6 +38,9 @@ pub enum ServeError {
         #[source]
         source: ArtifactError,
     },
+    /// A cache that several pods share does not have it, or can't be used.
+    #[error(transparent)]
+    Held(#[from] HeldError),
     /// The model file is not usable.
     #[error("the model file: {0}")]
     File(#[from] GgufError),
@@ -68,6 +71,9 @@ pub enum ServeError {
     /// A second signal came while requests were being finished.
     #[error("a second signal came; open requests are cut")]
     Interrupted,
+    /// A signal came before a fetch was over.
+    #[error("stopped by a signal; what was fetched is kept for the next try")]
+    Stopped,
     /// A bug of ours while loading.
     #[error("loading failed with an internal error")]
     Panicked,

@@ -5,10 +5,12 @@
 
 pub mod config;
 mod error;
+mod fetch;
 mod load;
 
-pub use config::{AdapterConfig, DeviceSetting, ModelFile, ServerConfig};
+pub use config::{AdapterConfig, DeviceSetting, HeldFile, ModelFile, ServerConfig};
 pub use error::ServeError;
+pub use fetch::{evict, fetch};
 pub use load::{Inspection, inspect};
 
 use std::net::SocketAddr;

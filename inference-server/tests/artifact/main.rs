@@ -3,6 +3,7 @@
 
 mod beginning;
 mod buckets;
+mod held;
 mod hub;
 mod local;
 mod mischief;

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use weighbridge_crds::condition::Reason;
-use weighbridge_crds::{ExternalProvider, ModelDeployment};
+use weighbridge_crds::{ExternalProvider, ModelCache, ModelDeployment};
 
 pub use caller::{CALL_TIMEOUT, CallError, Caller};
 pub use pass::Means;
@@ -25,7 +25,8 @@ pub use settled::Settled;
 use crate::certificates::IssueError;
 use crate::owner::Owner;
 use crate::plan::{
-    Applied, ModelChildren, ModelPlan, ObservedModel, ObservedProvider, ProviderChildren, ProviderPlan,
+    Applied, CacheChildren, CachePlan, ModelChildren, ModelPlan, ObservedCache, ObservedModel,
+    ObservedProvider, ProviderChildren, ProviderPlan,
 };
 use crate::validate::Refusal;
 use pass::Pass;
@@ -187,6 +188,7 @@ async fn model_in(
         waiting: _,
         inspection,
         waits: _,
+        missing: _,
         rollout: _,
         due: _,
         decisions,
@@ -258,4 +260,56 @@ async fn provider_in(
     let service = pass.ensure(service, &observed.services, "gateways find the proxy through it").await?;
     let deployment = pass.ensure(deployment, &observed.deployments, why).await?;
     Ok(ProviderChildren { network_policy, service, deployment, state: PhantomData })
+}
+
+/// Carries out a ModelCache's plan. What it wrote it adds to `changes`, also before an error.
+///
+/// # Errors
+/// The first thing that could not be done; what comes after it is left undone.
+pub async fn cache(
+    means: &Means,
+    owner: &Owner,
+    plan: &CachePlan,
+    observed: &ObservedCache,
+    changes: &mut Vec<Change>,
+) -> Result<CacheChildren<Applied>, ApplyError> {
+    let mut pass = Pass::<ModelCache>::new(means, owner);
+    let result = cache_in(&mut pass, plan, observed).await;
+    changes.append(&mut pass.changes);
+    result
+}
+
+async fn cache_in(
+    pass: &mut Pass<'_, ModelCache>,
+    plan: &CachePlan,
+    observed: &ObservedCache,
+) -> Result<CacheChildren<Applied>, ApplyError> {
+    let CachePlan {
+        children,
+        jobs,
+        removals,
+        entries: _,
+        wanted: _,
+        trouble: _,
+        look_again: _,
+        decisions: _,
+    } = plan;
+    let CacheChildren { claim, network_policy, state: _ } = children;
+    // The policy first: a token is never in a pod that may call anywhere.
+    let why = "its Jobs may call hubs, and nobody but those who ask how far they are may call them";
+    let network_policy = pass.ensure(network_policy, &observed.network_policies, why).await?;
+    let claim = match claim {
+        Some(wanted) => Some(pass.ensure(wanted, &observed.claims, "weights are kept on it").await?),
+        None => None,
+    };
+    for job in jobs {
+        let made = observed.jobs.iter().any(|seen| seen.name == job.name_any());
+        if !made {
+            Box::pin(pass.once(job, "it fetches weights, or takes out what nobody needs")).await?;
+        }
+    }
+    for removal in removals {
+        Box::pin(pass.remove(removal)).await?;
+    }
+    Ok(CacheChildren { claim, network_policy, state: PhantomData })
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -212,6 +213,7 @@ where
                 "ControllerRevision",
                 self.version_to_delete::<ControllerRevision>(name, uid, guard, |_| true).await?,
             ),
+            ChildKind::Job => ("Job", self.version_to_delete::<Job>(name, uid, guard, |_| true).await?),
             ChildKind::Pod => ("Pod", self.version_to_delete::<Pod>(name, uid, guard, |_| true).await?),
         };
         let Some(resource_version) = version else { return Ok(()) };
@@ -228,6 +230,7 @@ where
             ChildKind::Service => self.delete::<Service>(name, &parameters).await?,
             ChildKind::NetworkPolicy => self.delete::<NetworkPolicy>(name, &parameters).await?,
             ChildKind::ControllerRevision => self.delete::<ControllerRevision>(name, &parameters).await?,
+            ChildKind::Job => self.delete::<Job>(name, &parameters).await?,
             ChildKind::Pod => self.delete::<Pod>(name, &parameters).await?,
         }
         self.means.settled.forget(uid);
@@ -342,7 +345,7 @@ where
 
     /// Ours by owner reference, or ours by label with the owner reference taken off by somebody.
     fn is_ours<K: Resource>(&self, live: &K) -> bool {
-        let marked = [labels::MODEL_UID, labels::PROVIDER_UID]
+        let marked = [labels::MODEL_UID, labels::PROVIDER_UID, labels::CACHE_UID]
             .into_iter()
             .any(|key| live.labels().get(key).is_some_and(|uid| uid == self.owner.uid()));
         self.owner.owns(live) || (controller_uid(live).is_none() && marked)

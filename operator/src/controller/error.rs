@@ -1,5 +1,5 @@
 use crate::apply::{ApplyError, CallError};
-use crate::dereference::SecretError;
+use crate::dereference::{LookError, SecretError};
 use crate::validate::Refusal;
 
 /// A reconcile that did not go through. One variant a step.
@@ -8,6 +8,9 @@ pub enum ReconcileError {
     /// What the spec names could not be looked up.
     #[error("dereference: {0}")]
     Dereference(#[source] SecretError),
+    /// What a ModelCache names could not be looked up.
+    #[error("dereference: {0}")]
+    Look(#[source] LookError),
     /// The object has no identity to make children from.
     #[error("identify: {0}")]
     Identify(#[source] Refusal),
@@ -53,6 +56,10 @@ impl ReconcileError {
         match self {
             ReconcileError::Dereference(error) => of_call(&error.source),
             ReconcileError::Identify(_) => Category::Invalid,
+            ReconcileError::Look(error) => match error {
+                LookError::Secret(error) => of_call(&error.source),
+                LookError::Claim(error) => of_call(error),
+            },
             ReconcileError::Status(error) => of_call(error),
             ReconcileError::Apply(error) => match error {
                 ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => {

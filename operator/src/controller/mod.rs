@@ -4,6 +4,7 @@
 
 mod access;
 mod backoff;
+mod cache;
 mod certificate;
 mod error;
 mod model;

@@ -12,6 +12,7 @@ use crate::engines::Said;
 use crate::owner::Owner;
 use crate::status::ModelOutcome;
 use crate::validate::{Header, Place, Served, ValidatedModel};
+use crate::watch::ParentKind;
 use crate::{apply, dereference, plan, status, validate};
 
 /// Brings one ModelDeployment nearer to its spec:
@@ -68,6 +69,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
                     revision: plan.revision,
                     rollout: plan.rollout.map(Box::new),
                     waiting: plan.waiting,
+                    missing: plan.missing,
                 },
             })
         }
@@ -98,7 +100,7 @@ fn said(
         Served::Open(_) => &found.observed.pods[..],
         Served::Closed(_) => &[],
     };
-    context.engines.said(owner.namespace(), owner.name(), pods)
+    context.engines.said(ParentKind::Model, owner.namespace(), owner.name(), pods)
 }
 
 /// Says how the model is; or how long that waits, where it only says how far a start is.

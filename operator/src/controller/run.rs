@@ -9,9 +9,9 @@ use kube::runtime::controller::{self, Action, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
-use weighbridge_crds::ExternalProvider;
+use weighbridge_crds::{ExternalProvider, ModelCache};
 
-use super::{Category, Context, ReconcileError, access, backoff, model, provider};
+use super::{Category, Context, ReconcileError, access, backoff, cache, model, provider};
 use crate::watch::Queues;
 
 /// Objects of one kind reconciled at once. A reconcile mostly waits for the apiserver, and this many calls in
@@ -20,10 +20,11 @@ const CONCURRENCY: u16 = 32;
 
 /// Runs the controllers until the watches end, and lets running reconciles finish.
 pub async fn run(context: Arc<Context>, queues: Queues) {
-    let Queues { models, providers, accesses } = queues;
+    let Queues { models, providers, accesses, caches } = queues;
     let model_store = context.stores.models.clone();
     let provider_store = context.stores.providers.clone();
     let access_store = context.stores.accesses.clone();
+    let cache_store = context.stores.caches.clone();
     tokio::join!(
         drive(model_store, models, Arc::clone(&context), async |object, context| model::reconcile(
             object, context
@@ -34,6 +35,9 @@ pub async fn run(context: Arc<Context>, queues: Queues) {
         }),
         drive(access_store, accesses, Arc::clone(&context), async |object, context| {
             access::reconcile(object, context).await
+        }),
+        drive(cache_store, caches, Arc::clone(&context), async |object, context| {
+            cache::reconcile(object, context).await
         }),
     );
 }
@@ -115,6 +119,9 @@ fn tell(error: &controller::Error<ReconcileError, Infallible>, context: &Context
             context.backoff.succeeded(&backoff::key(&kind, &namespace, &object.name));
             if kind == ExternalProvider::kind(&()) {
                 context.proxies.forget(&namespace, &object.name);
+            }
+            if kind == ModelCache::kind(&()) {
+                context.metrics.cache_gone(&namespace, &object.name);
             }
             tracing::debug!(%object, "gone before its turn");
         }

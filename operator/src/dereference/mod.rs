@@ -2,6 +2,7 @@
 //!
 //! Reads only. Of a Secret nothing leaves this step but whether a key is there, and what a certificate of ours says.
 
+mod cache;
 mod inspection;
 mod model;
 mod provider;
@@ -9,6 +10,7 @@ mod secret;
 
 use crate::certificates::LeafFacts;
 
+pub use cache::{Cache, LookError, Sources, cache};
 pub use model::{Model, model};
 pub use provider::{Provider, provider};
 pub use secret::{Presence, SecretError, Secrets};

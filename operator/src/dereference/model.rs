@@ -9,7 +9,7 @@ use crate::gateways::Gateways;
 use crate::plan::ObservedModel;
 use crate::proxies::Proxies;
 use crate::status::{ProviderSeen, is_ready};
-use crate::validate::{Header, KeyLookup, ModelReferences, Named};
+use crate::validate::{CacheSeen, Header, KeyLookup, ModelReferences, Named};
 use crate::watch::Stores;
 
 /// What a ModelDeployment names and what exists of it.
@@ -46,6 +46,11 @@ pub async fn model(
         Some(named) => secrets.look(&namespace, named).await?,
         None => KeyLookup::Unnamed,
     };
+    let cache = weights.and_then(|weights| weights.cache.as_deref());
+    let cache = cache.map_or(Named::Unnamed, |name| {
+        let found = stores.caches.get(&ObjectRef::new(name).within(&namespace));
+        found.map_or(Named::Missing, |cache| Named::Found(CacheSeen::of(&cache)))
+    });
     let needed = weights.map(OpenWeights::needed_credentials).unwrap_or_default();
     let credentials = secrets.look_for(&namespace, &needed).await?;
     let named =
@@ -75,6 +80,7 @@ pub async fn model(
         references: ModelReferences {
             profile,
             token,
+            cache,
             credentials,
             provider: referenced,
             header: Header::Inspected(known),

@@ -1,5 +1,5 @@
 //! What engines say of their start, each asked at its admin port, which is open to all: how far it is, how long each phase
-//! took, and why one that was given a GPU computes on the CPU.
+//! took, and why one that was given a GPU computes on the CPU. The pods that fetch into a ModelCache are asked in the same way.
 //!
 //! An engine is asked until it has started, and again only when its container is a new one. `ask` is the question, `said`
 //! what an answer means.
@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_crds::labels;
 
-use self::said::is_news;
-pub use self::said::{Said, Took};
+pub use self::said::{Said, Took, fetched};
+use self::said::{is_news, speed};
 use crate::controller::jittered;
 use crate::dial::Dial;
 use crate::leader::Leadership;
-use crate::watch::Triggers;
+use crate::watch::{Parent, ParentKind, Triggers};
 
 /// Between two questions to an engine that starts; what moves is written into a status no more often.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -34,14 +35,14 @@ const TRIES: u32 = 24;
 pub struct Engines(Arc<Inner>);
 
 struct Inner {
-    models: Mutex<HashMap<Whose, HashMap<Container, Asked>>>,
+    parents: Mutex<HashMap<Whose, HashMap<Container, Asked>>>,
     dial: Arc<dyn Dial>,
     triggers: Triggers,
     leadership: Leadership,
 }
 
-/// Namespace and name of a model.
-type Whose = (String, String);
+/// Kind, namespace and name of a parent.
+type Whose = (ParentKind, String, String);
 
 /// A pod's UID, and how often its container was started anew.
 type Container = (String, i32);
@@ -50,36 +51,53 @@ type Container = (String, i32);
 struct Asked {
     pod: String,
     said: Said,
+    /// When it said so.
+    at: Instant,
+    /// Bytes that it fetched in a second since it said something else.
+    per_second: Option<u64>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Engines {
-    /// Nobody was asked yet; engines are called by `dial`. What is news triggers its model, as long as this process leads.
+    /// Nobody was asked yet; engines are called by `dial`. What is news triggers its parent, as long as this process leads.
     pub fn new(dial: Arc<dyn Dial>, triggers: Triggers, leadership: Leadership) -> Self {
-        Self(Arc::new(Inner { models: Mutex::default(), dial, triggers, leadership }))
+        Self(Arc::new(Inner { parents: Mutex::default(), dial, triggers, leadership }))
     }
 
-    /// Asks those of `pods` that run and were not asked, and no other of the model's. Returns what each said last, by its
+    /// Asks those of `pods` that run and were not asked, and no other of the parent's. Returns what each said last, by its
     /// pod's name.
-    pub fn said(&self, namespace: &str, name: &str, pods: &[Arc<Pod>]) -> HashMap<String, Said> {
-        let whose = (namespace.to_owned(), name.to_owned());
+    pub fn said(
+        &self,
+        kind: ParentKind,
+        namespace: &str,
+        name: &str,
+        pods: &[Arc<Pod>],
+    ) -> HashMap<String, Said> {
+        let whose = (kind, namespace.to_owned(), name.to_owned());
         let running: HashMap<Container, (String, SocketAddr)> =
             pods.iter().filter_map(|pod| place(pod)).collect();
-        let mut models = self.models();
+        let mut parents = self.parents();
         if running.is_empty() {
-            models.remove(&whose);
+            parents.remove(&whose);
             return HashMap::new();
         }
-        let asked = models.entry(whose.clone()).or_default();
+        let asked = parents.entry(whose.clone()).or_default();
         asked.retain(|container, _| running.contains_key(container));
         for (container, (pod, address)) in running {
             asked.entry(container.clone()).or_insert_with(|| {
                 let task = self.clone().ask(whose.clone(), container, address);
                 let task = AbortOnDropHandle::new(tokio::spawn(task));
-                Asked { pod, said: Said::Nothing, _task: task }
+                Asked { pod, said: Said::Nothing, at: Instant::now(), per_second: None, _task: task }
             });
         }
         asked.values().map(|asked| (asked.pod.clone(), asked.said.clone())).collect()
+    }
+
+    /// How many bytes the pod of a parent called `pod` fetches in a second, where that is known.
+    pub fn speed(&self, kind: ParentKind, namespace: &str, name: &str, pod: &str) -> Option<u64> {
+        let parents = self.parents();
+        let asked = parents.get(&(kind, namespace.to_owned(), name.to_owned()))?;
+        asked.values().find(|asked| asked.pod == pod)?.per_second
     }
 
     async fn ask(self, whose: Whose, container: Container, address: SocketAddr) {
@@ -90,7 +108,9 @@ impl Engines {
                     silent = 0;
                     let started = matches!(said, Said::Started { .. });
                     if self.note(&whose, &container, said) {
-                        self.0.triggers.model(&whose.0, &whose.1).await;
+                        let (kind, namespace, name) = whose.clone();
+                        let parent = Parent { kind, namespace, name, uid: String::new() };
+                        self.0.triggers.parent(&parent).await;
                     }
                     if started {
                         return;
@@ -103,27 +123,29 @@ impl Engines {
             }
             tokio::time::sleep(jittered(AGAIN)).await;
         }
-        // Not asked, then: whoever reconciles its model next begins anew.
-        if let Some(asked) = self.models().get_mut(&whose) {
+        // Not asked, then: whoever reconciles its parent next begins anew.
+        if let Some(asked) = self.parents().get_mut(&whose) {
             asked.remove(&container);
         }
     }
 
     /// Keeps what was said where it is news.
     fn note(&self, whose: &Whose, container: &Container, said: Said) -> bool {
-        let mut models = self.models();
-        let Some(asked) = models.get_mut(whose).and_then(|pods| pods.get_mut(container)) else {
+        let mut parents = self.parents();
+        let Some(asked) = parents.get_mut(whose).and_then(|pods| pods.get_mut(container)) else {
             return false;
         };
         let news = is_news(&asked.said, &said);
         if news {
+            asked.per_second = speed(&asked.said, &said, asked.at.elapsed());
             asked.said = said;
+            asked.at = Instant::now();
         }
         news
     }
 
-    fn models(&self) -> MutexGuard<'_, HashMap<Whose, HashMap<Container, Asked>>> {
-        self.0.models.lock().unwrap_or_else(PoisonError::into_inner)
+    fn parents(&self) -> MutexGuard<'_, HashMap<Whose, HashMap<Container, Asked>>> {
+        self.0.parents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

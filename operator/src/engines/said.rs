@@ -1,5 +1,7 @@
 //! What an engine's answers mean. Pure.
 
+use std::time::Duration;
+
 /// What an engine on the CPU says before its reason.
 const ON_CPU: &str = "ready; on the CPU: ";
 /// The series of its `/metrics` that says how long a phase took.
@@ -48,6 +50,26 @@ fn took(line: &str) -> Option<Took> {
     Some(Took { phase: phase.to_owned(), seconds })
 }
 
+/// What an engine, or a fetch, says while bytes come in, before and after their counts.
+const DOWNLOAD: (&str, &str) = ("fetching the model (download: ", " MB)");
+/// Bytes of what it counts.
+const COUNTED: u64 = 1_000_000;
+
+/// Bytes that have come, and bytes in all where they are known, by the words of a fetch.
+pub fn fetched(words: &str) -> Option<(u64, Option<u64>)> {
+    let (done, total) = words.strip_prefix(DOWNLOAD.0)?.strip_suffix(DOWNLOAD.1)?.split_once(" of ")?;
+    let bytes = |count: &str| count.parse::<u64>().ok().map(|count| count.saturating_mul(COUNTED));
+    Some((bytes(done)?, bytes(total).filter(|total| *total > 0)))
+}
+
+/// Bytes in a second between two answers that came so long after one another.
+pub(super) fn speed(old: &Said, new: &Said, between: Duration) -> Option<u64> {
+    let (Said::Starting(old), Said::Starting(new)) = (old, new) else { return None };
+    let more = fetched(new)?.0.checked_sub(fetched(old)?.0)?;
+    let milliseconds = u64::try_from(between.as_millis()).ok().filter(|passed| *passed > 0)?;
+    Some(more.saturating_mul(1000) / milliseconds)
+}
+
 /// Whether people are to be told: something else than a count changed, or a count by much.
 pub(super) fn is_news(old: &Said, new: &Said) -> bool {
     match (old, new) {
@@ -92,6 +114,22 @@ mod tests {
             Said::Started { without_gpu: why, phases: phases.clone() }
         );
         assert_eq!(Said::started("ready", metrics), Said::Started { without_gpu: None, phases });
+    }
+
+    #[test]
+    fn how_fast_bytes_come_is_reckoned_from_two_answers() {
+        let at = |words: &str| Said::Starting(format!("fetching the model ({words} MB)"));
+        assert_eq!(
+            fetched("fetching the model (download: 12 of 100 MB)"),
+            Some((12_000_000, Some(100_000_000)))
+        );
+        assert_eq!(fetched("fetching the model (download: 12 of 0 MB)"), Some((12_000_000, None)));
+        assert_eq!(fetched("fetching the model (verify: 12 of 100 MB)"), None);
+        let (early, late) = (at("download: 10 of 100"), at("download: 60 of 100"));
+        assert_eq!(speed(&early, &late, Duration::from_secs(10)), Some(5_000_000));
+        assert_eq!(speed(&late, &early, Duration::from_secs(10)), None, "it began anew");
+        assert_eq!(speed(&at("verify: 1 of 2"), &late, Duration::from_secs(10)), None);
+        assert_eq!(speed(&early, &late, Duration::ZERO), None);
     }
 
     #[test]

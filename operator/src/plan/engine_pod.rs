@@ -9,14 +9,19 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weighbridge_crds::{DEFAULT_DRAIN, Gpu, KvCacheType, SleepingWeights, labels};
 
+use super::cache::store_folder;
 use super::{Decision, Images, added, fetching, names, pod};
 use crate::owner::Owner;
 use crate::validate::{
-    AdapterPlace, CountedBy, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, HubFile, ImageFile, Open,
+    AdapterPlace, CountedBy, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, Held, HubFile, ImageFile, Open,
     OpenAdapter, Weights,
 };
 
 pub(super) const CACHE_FOLDER: &str = "/cache";
+/// The volume there: what is fetched, and what is compiled.
+pub(super) const CACHE_VOLUME: &str = "cache";
+/// Where the claim of a ModelCache is.
+const STORE_FOLDER: &str = "/store";
 const MODELS_FOLDER: &str = "/models";
 const ADAPTERS_FOLDER: &str = "/adapters";
 
@@ -48,7 +53,10 @@ pub fn template(
     images: &Images,
     decisions: &mut Vec<Decision>,
 ) -> PodTemplateSpec {
-    let mut weights = weights(open, images, decisions);
+    let mut weights = match &open.held {
+        Some(held) => held_weights(open, held, decisions),
+        None => weights(open, images, decisions),
+    };
     let adapters = adapters(open, &mut weights, decisions);
     let certificate = pod::certificate(labels::engine_certificate(owner.name()), decisions);
     weights.volumes.push(certificate.volume);
@@ -87,7 +95,10 @@ pub fn template(
     ));
     let image_pull_secrets = fetching::pull_secrets(open, images, decisions);
     let mut template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(names::model_labels(owner)), ..ObjectMeta::default() }),
+        metadata: Some(ObjectMeta {
+            labels: Some(names::engine_labels(owner, open.held.as_ref())),
+            ..ObjectMeta::default()
+        }),
         spec: Some(PodSpec {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
@@ -140,6 +151,8 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
     flag("tensor-parallel", several.map(|count| count.to_string()));
     flag("threads", open.hardware.threads().map(|threads| threads.to_string()));
     flag("cache-folder", Some(CACHE_FOLDER.to_owned()));
+    flag("store", open.held.as_ref().map(|held| store_folder(STORE_FOLDER, &held.cache)));
+    flag("entry", open.held.as_ref().map(|held| held.model.name.clone()));
     let drain = Some(open.drain_timeout).filter(|drain| *drain != DEFAULT_DRAIN);
     flag("drain-timeout", drain.map(|drain| drain.as_secs().to_string()));
     arguments
@@ -147,13 +160,27 @@ fn arguments(owner: &Owner, open: &Open, weights: &WeightsPart) -> Vec<String> {
 
 /// Which model it is and what it is served with: what an engine is told, and what an inspection is.
 pub(super) fn described(open: &Open, weights: &WeightsPart) -> Vec<String> {
+    // Saying the default aloud rolls no pod.
+    let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
+    let mut flags = located_flags(open, weights);
+    flags.extend(typed([
+        ("context-length", open.context_length.map(|tokens| tokens.to_string())),
+        ("max-sequences", open.max_sequences.map(|sequences| sequences.to_string())),
+        ("kv-cache-type", kv_cache_type.map(|kind| kind.to_string())),
+        ("quantize", open.quantize.map(|kind| kind.to_string())),
+    ]));
+    flags
+}
+
+/// Where something is, and how it is got at: what an engine, an inspection and a fetch are told.
+pub(super) fn located_flags(open: &Open, weights: &WeightsPart) -> Vec<String> {
     let (hub, stored) = match &open.weights {
         Weights::Hub(hub) => (Some(hub), None),
         Weights::Stored(stored) => (None, Some(stored)),
         Weights::Image(_) | Weights::Claim { .. } | Weights::File { .. } => (None, None),
     };
-    // Saying the default aloud rolls no pod.
-    let kv_cache_type = Some(open.kv_cache_type).filter(|kind| *kind != KvCacheType::Auto);
+    // What is read from a cache is fetched from nowhere.
+    let authorities = open.authorities.as_ref().filter(|_| open.held.is_none());
     let flags = [
         ("source", Some(weights.source.clone())),
         ("revision", hub.and_then(|hub| hub.revision.clone())),
@@ -162,13 +189,13 @@ pub(super) fn described(open: &Open, weights: &WeightsPart) -> Vec<String> {
         ("storage-endpoint", stored.and_then(|stored| stored.endpoint.clone())),
         ("storage-region", stored.and_then(|stored| stored.region.clone())),
         ("credentials-folder", weights.credentials.then(|| fetching::CREDENTIALS_FOLDER.to_owned())),
-        ("ca-file", open.authorities.as_ref().map(|_| fetching::AUTHORITIES_FILE.to_owned())),
-        ("context-length", open.context_length.map(|tokens| tokens.to_string())),
-        ("max-sequences", open.max_sequences.map(|sequences| sequences.to_string())),
-        ("kv-cache-type", kv_cache_type.map(|kind| kind.to_string())),
-        ("quantize", open.quantize.map(|kind| kind.to_string())),
+        ("ca-file", authorities.map(|_| fetching::AUTHORITIES_FILE.to_owned())),
     ];
-    flags.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value?))).collect()
+    typed(flags).collect()
+}
+
+fn typed<const N: usize>(flags: [(&str, Option<String>); N]) -> impl Iterator<Item = String> {
+    flags.map(|(name, value)| value.map(|value| format!("--{name}={value}"))).into_iter().flatten()
 }
 
 /// Memory that several GPUs' threads share, which NCCL needs.
@@ -203,6 +230,8 @@ fn adapters(open: &Open, weights: &mut WeightsPart, decisions: &mut Vec<Decision
     for OpenAdapter { name, source, place, digest } in &open.adapters {
         let source = match place {
             AdapterPlace::Hub(revision) => {
+                let held = open.held.as_ref().and_then(|held| held.adapters.get(name));
+                flags.extend(held.map(|entry| format!("--adapter-entry={name}={}", entry.name)));
                 flags.extend(revision.iter().map(|revision| format!("--adapter-revision={name}={revision}")));
                 source.clone()
             }
@@ -248,18 +277,41 @@ pub(super) fn read_only_mount(volume: &str, folder: &str) -> VolumeMount {
     }
 }
 
-/// Volumes, variables and the source that a pod is told.
-pub(super) fn weights(open: &Open, images: &Images, decisions: &mut Vec<Decision>) -> WeightsPart {
-    let cache = Volume {
-        name: "cache".to_owned(),
+/// What a pod needs to read weights from a cache's claim: no way to where they came from, and no token.
+fn held_weights(open: &Open, held: &Held, decisions: &mut Vec<Decision>) -> WeightsPart {
+    let Held { cache, claim, model: _, adapters: _ } = held;
+    decisions.push(Decision::new(
+        format!("claim {claim} at {STORE_FOLDER}, read-only"),
+        format!("ModelCache {cache} holds the weights, and an engine only reads them"),
+    ));
+    let (own, own_mount) = own_folder();
+    WeightsPart {
+        source: open.source.clone(),
+        credentials: false,
+        env: None,
+        volumes: vec![own, claim_volume("store", claim)],
+        mounts: vec![own_mount, read_only_mount("store", STORE_FOLDER)],
+    }
+}
+
+/// The pod's own folder for what is fetched or compiled.
+fn own_folder() -> (Volume, VolumeMount) {
+    let volume = Volume {
+        name: CACHE_VOLUME.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     };
-    let cache_mount = VolumeMount {
-        name: "cache".to_owned(),
+    let mount = VolumeMount {
+        name: CACHE_VOLUME.to_owned(),
         mount_path: CACHE_FOLDER.to_owned(),
         ..VolumeMount::default()
     };
+    (volume, mount)
+}
+
+/// Volumes, variables and the source that a pod is told.
+pub(super) fn weights(open: &Open, images: &Images, decisions: &mut Vec<Decision>) -> WeightsPart {
+    let (cache, cache_mount) = own_folder();
     let mut part = WeightsPart {
         source: String::new(),
         credentials: false,

@@ -12,7 +12,7 @@ use crate::owner::Owner;
 use crate::validate::{Hardware, Open, Refusal};
 
 /// Where the kubelet takes a container's last words from.
-const LAST_WORDS: &str = "/dev/termination-log";
+pub(super) const LAST_WORDS: &str = "/dev/termination-log";
 
 /// A pod of ours that reads, or has read, a header.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,8 @@ pub(super) fn inspection_pod(
     decisions: &mut Vec<Decision>,
 ) -> Pod {
     let name = labels::inspection_pod(owner.name(), inspection);
+    // It is read from where the weights come from, also where a cache will hold them.
+    let open = &Open { held: None, ..open.clone() };
     let part = weights(open, images, decisions);
     let told = [format!("--cache-folder={CACHE_FOLDER}"), format!("--output={LAST_WORDS}")];
     let arguments = [vec!["inspect".to_owned()], described(open, &part), told.into()].concat();

@@ -6,6 +6,7 @@
 
 mod added;
 mod bounds;
+mod cache;
 mod canary;
 pub mod certificate;
 mod engine_pod;
@@ -29,12 +30,13 @@ mod trial;
 use std::marker::PhantomData;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use crate::validate::ProfileSeen;
 
 pub use bounds::{Bounds, DEFAULT_BODY_BYTES};
+pub use cache::{CachePlan, ClaimSeen, JobSeen, JobState, ObservedCache, Progress, Work, backoff, cache};
 pub use canary::{Judged, Verdict, judge, set_aside};
 pub use engine_pod::of_gpus;
 pub use fetching::Proxies;
@@ -94,6 +96,16 @@ pub struct ProviderChildren<State> {
     pub(crate) state: PhantomData<State>,
 }
 
+/// Children of a ModelCache that stay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheChildren<State> {
+    /// The claim, where it is to be made.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// Whom its Jobs may call.
+    pub network_policy: NetworkPolicy,
+    pub(crate) state: PhantomData<State>,
+}
+
 /// Kinds of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChildKind {
@@ -107,6 +119,8 @@ pub enum ChildKind {
     ControllerRevision,
     /// `v1` Pod, of its own: those of Deployments are theirs.
     Pod,
+    /// `batch/v1` Job.
+    Job,
 }
 
 /// A child that is to go.

@@ -77,6 +77,8 @@ pub struct ModelPlan {
     pub rollout: Option<RolloutStatus>,
     /// When time alone brings something.
     pub due: Option<Timestamp>,
+    /// Why the cache does not have the weights, without which they are not made.
+    pub missing: Option<Refusal>,
     /// Each decision with its reason.
     pub decisions: Vec<Decision>,
 }
@@ -128,6 +130,7 @@ fn empty(decisions: Vec<Decision>) -> ModelPlan {
         waits: None,
         rollout: None,
         due: None,
+        missing: None,
         decisions,
     }
 }
@@ -170,14 +173,19 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         format!("Service {service_name}"),
         "gateways find the ready pods of every revision through it",
     ));
-    let Rollout { mut removals, waiting, trial } =
-        rollout(model, open, (&name, &revision), observed, &mut decisions);
+    let missing = missing(open, observed, (&name, replicas), &mut decisions);
+    let Rollout { mut removals, waiting, trial } = match missing {
+        // What answers goes on while the weights are fetched.
+        Some(_) => Rollout { removals: Vec::new(), waiting: None, trial: None },
+        None => rollout(model, open, (&name, &revision), observed, &mut decisions),
+    };
     removals.extend(strangers(&observed.services, &service_name));
+    let may_come = waiting.is_none() && missing.is_none();
     let Trial { status, due, shape } = trial.unwrap_or_default();
     let shape = shape.unwrap_or_else(|| Shape {
         stable: None,
         running: revision.to_string(),
-        pods: waiting.is_none().then_some(replicas),
+        pods: may_come.then_some(replicas),
         canary_of: None,
     });
     let Shape { stable, running, pods, canary_of } = shape;
@@ -202,14 +210,35 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
         },
         records,
         removals,
-        revision: waiting.is_none().then(|| Revision::named(running)),
+        revision: may_come.then(|| Revision::named(running)),
         waiting,
         inspection: None,
         waits: None,
         rollout: status,
         due,
+        missing,
         decisions,
     }
+}
+
+/// Why no pod of the current revision, whose Deployment is called `current`, may be made: its cache does not have the weights. One
+/// that has pods already is left to say itself what it lacks.
+fn missing(
+    open: &Open,
+    observed: &ObservedModel,
+    (current, replicas): (&str, i32),
+    decisions: &mut Vec<Decision>,
+) -> Option<Refusal> {
+    let why = open.held.as_ref()?.missing()?;
+    let made = observed.deployments.iter().find(|deployment| deployment.name_any() == current);
+    let has_pods = made
+        .and_then(|made| made.spec.as_ref())
+        .is_some_and(|spec| spec.replicas.is_none_or(|replicas| replicas > 0));
+    if replicas == 0 || has_pods {
+        return None;
+    }
+    decisions.push(Decision::new(format!("Deployment {current} gets no pod yet"), why.message.clone()));
+    Some(why.clone())
 }
 
 /// Nothing is made but what reads the header, and nothing that serves goes.

@@ -77,7 +77,7 @@ pub fn network_policy(
 }
 
 /// Cluster DNS sits at other addresses everywhere, node-local ones among them, so any address may be asked.
-fn dns() -> NetworkPolicyEgressRule {
+pub(super) fn dns() -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule { to: None, ports: Some(vec![port(53, "UDP"), port(53, "TCP")]) }
 }
 
@@ -113,7 +113,7 @@ fn api(provider: &ValidatedProvider, decisions: &mut Vec<Decision>) -> NetworkPo
     }
 }
 
-fn port(number: u16, protocol: &str) -> NetworkPolicyPort {
+pub(super) fn port(number: u16, protocol: &str) -> NetworkPolicyPort {
     NetworkPolicyPort {
         port: Some(IntOrString::Int(i32::from(number))),
         protocol: Some(protocol.to_owned()),

@@ -1,16 +1,20 @@
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, ResourceExt};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::manifest::Manifest;
 use weighbridge_crds::{
-    EVERY_MODEL, ExternalProvider, ModelAccess, ModelDeployment, OpenWeights, ResourceProfile, SecretKey,
+    EVERY_MODEL, ExternalProvider, ModelAccess, ModelCache, ModelDeployment, OpenWeights, ResourceProfile,
+    SecretKey,
 };
 use weighbridge_fit::ModelFacts;
 
-use super::{Decision, Images, ModelChildren, ObservedModel, Prepared, ProviderChildren};
+use super::{
+    CacheChildren, Decision, Images, ModelChildren, ObservedCache, ObservedModel, Prepared, ProviderChildren,
+};
 use crate::validate::{
-    self, Header, KeyLookup, ModelReferences, Named, Open, Place, ProviderReferences, Refusal, Served,
-    ValidatedModel, ValidatedProvider,
+    self, Asker, CacheAsked, CacheReferences, CacheSeen, Header, KeyLookup, ModelReferences, Named, Open,
+    Place, ProviderReferences, Refusal, Right, Served, ValidatedModel, ValidatedProvider,
 };
 
 /// Stands in for the UID that a server would give. No server has it.
@@ -67,6 +71,7 @@ pub fn plan_offline(
             Manifest::ModelDeployment(model) => planned.push(one_model(model, manifests, images, look)?),
             Manifest::ExternalProvider(provider) => planned.push(one_provider(provider, manifests, images)?),
             Manifest::ModelAccess(access) => planned.push(one_access(access)),
+            Manifest::ModelCache(cache) => planned.push(one_cache(cache, manifests, images)?),
             Manifest::ResourceProfile(_)
             | Manifest::Secret(_)
             | Manifest::ConfigMap(_)
@@ -98,6 +103,7 @@ pub fn validate_local(
             }
             Manifest::ResourceProfile(_)
             | Manifest::ModelAccess(_)
+            | Manifest::ModelCache(_)
             | Manifest::Secret(_)
             | Manifest::ConfigMap(_)
             | Manifest::Other { .. } => {}
@@ -149,6 +155,68 @@ fn one_provider(
     Ok(described(&provider, objects, plan.decisions))
 }
 
+/// Its claim, and a Job for each source that the file asks it to hold, as if none were held.
+fn one_cache(cache: &ModelCache, manifests: &[Manifest], images: &Images) -> Result<Planned, OfflineError> {
+    let cache = placed(cache);
+    let found = CacheReferences { asked: asked_of(&cache, manifests) };
+    let checked = validate::cache(&cache, &found).map_err(|source| refused(&cache, source))?;
+    if let Some(why) = checked.wanted.iter().find_map(|wanted| wanted.located.as_ref().err()) {
+        return Err(refused(&cache, why.clone()));
+    }
+    // A claim that is named is taken to exist, and the epoch for a time: nothing here depends on it.
+    let claim = Some(super::ClaimSeen { uid: NO_UID.to_owned(), trouble: None });
+    let observed = ObservedCache { claim, ..ObservedCache::default() };
+    let plan = super::cache(&checked, &observed, images, Timestamp::UNIX_EPOCH);
+    let CacheChildren::<Prepared> { claim, network_policy, state: _ } = &plan.children;
+    let objects = claim.iter().map(typed).chain([typed(network_policy)]);
+    let objects = objects.chain(plan.jobs.iter().map(typed)).collect();
+    Ok(described(&cache, objects, plan.decisions))
+}
+
+/// What the file asks `cache` to hold.
+fn asked_of(cache: &ModelCache, manifests: &[Manifest]) -> Vec<CacheAsked> {
+    let namespace = cache.namespace();
+    let right = |weights: &OpenWeights| {
+        let look = |key: &SecretKey| secret_of(key, namespace.clone(), manifests);
+        let named = weights.hub.as_ref().and_then(|hub| hub.token_secret.as_ref());
+        let credentials = weights.needed_credentials().iter().map(look).collect();
+        Right::Looked { token: named.map_or(KeyLookup::Unnamed, look), credentials }
+    };
+    let prefetch = cache.spec.prefetch.iter().map(validate::as_weights).enumerate();
+    let prefetch = prefetch.map(|(index, weights)| CacheAsked {
+        by: Asker::Prefetch(index),
+        right: right(&weights),
+        weights,
+    });
+    let models = manifests.iter().filter_map(|manifest| {
+        let Manifest::ModelDeployment(model) = manifest else { return None };
+        let weights = validate::asks(&model.spec, &cache.name_any())?;
+        let of_it = placed(&**model).namespace() == namespace;
+        of_it.then(|| CacheAsked {
+            by: Asker::Model(model.name_any()),
+            right: right(weights),
+            weights: weights.clone(),
+        })
+    });
+    prefetch.chain(models).collect()
+}
+
+fn cache_of(name: &str, namespace: Option<String>, manifests: &[Manifest]) -> Option<CacheSeen> {
+    manifests.iter().find_map(|manifest| match manifest {
+        Manifest::ModelCache(cache) => {
+            let is_meant = cache.name_any() == name && placed(&**cache).namespace() == namespace;
+            is_meant.then(|| CacheSeen::assumed(cache))
+        }
+        Manifest::ModelDeployment(_)
+        | Manifest::ExternalProvider(_)
+        | Manifest::ResourceProfile(_)
+        | Manifest::Secret(_)
+        | Manifest::ConfigMap(_)
+        | Manifest::ModelAccess(_)
+        | Manifest::Other { .. } => None,
+    })
+}
+
 /// It owns nothing: the gateway reads it.
 fn one_access(access: &ModelAccess) -> Planned {
     let access = placed(access);
@@ -174,11 +242,13 @@ fn references(model: &ModelDeployment, manifests: &[Manifest]) -> ModelReference
     let weights = model.spec.open_weights.as_ref();
     let profile = weights.and_then(|weights| weights.resources.as_ref()?.profile.as_deref());
     let token = weights.and_then(|weights| weights.hub.as_ref()?.token_secret.as_ref());
+    let cache = weights.and_then(|weights| weights.cache.as_deref());
     let credentials = weights.map(OpenWeights::needed_credentials).unwrap_or_default();
     let provider = model.spec.external.as_ref().map(|external| external.provider.as_str());
     ModelReferences {
         profile: named(profile, |name| profile_of(name, manifests)),
         token: token.map_or(KeyLookup::Unnamed, |key| secret_of(key, model.namespace(), manifests)),
+        cache: named(cache, |name| cache_of(name, model.namespace(), manifests)),
         credentials: credentials.iter().map(|key| secret_of(key, model.namespace(), manifests)).collect(),
         provider: named(provider, |name| provider_of(name, model.namespace(), manifests)),
         header: Header::Here(None),
@@ -197,6 +267,7 @@ fn profile_of(name: &str, manifests: &[Manifest]) -> Option<ResourceProfile> {
         | Manifest::Secret(_)
         | Manifest::ConfigMap(_)
         | Manifest::ModelAccess(_)
+        | Manifest::ModelCache(_)
         | Manifest::Other { .. } => None,
     })
 }
@@ -212,6 +283,7 @@ fn provider_of(name: &str, namespace: Option<String>, manifests: &[Manifest]) ->
         | Manifest::Secret(_)
         | Manifest::ConfigMap(_)
         | Manifest::ModelAccess(_)
+        | Manifest::ModelCache(_)
         | Manifest::Other { .. } => None,
     })
 }
@@ -233,6 +305,7 @@ fn secret_of(named: &SecretKey, namespace: Option<String>, manifests: &[Manifest
         | Manifest::ExternalProvider(_)
         | Manifest::ResourceProfile(_)
         | Manifest::ModelAccess(_)
+        | Manifest::ModelCache(_)
         | Manifest::ConfigMap(_)
         | Manifest::Other { .. } => None,
     });

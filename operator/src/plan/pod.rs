@@ -39,15 +39,21 @@ pub fn container_security() -> SecurityContext {
 
 /// The two ports that engines and proxies have.
 pub fn ports() -> Vec<ContainerPort> {
-    [(labels::SERVING_PORT_NAME, labels::SERVING_PORT), (labels::ADMIN_PORT_NAME, labels::ADMIN_PORT)]
-        .into_iter()
-        .map(|(name, port)| ContainerPort {
-            name: Some(name.to_owned()),
-            container_port: i32::from(port),
-            protocol: Some("TCP".to_owned()),
-            ..ContainerPort::default()
-        })
-        .collect()
+    vec![port(labels::SERVING_PORT_NAME, labels::SERVING_PORT), admin_port()]
+}
+
+/// The port where a pod says how it is.
+pub fn admin_port() -> ContainerPort {
+    port(labels::ADMIN_PORT_NAME, labels::ADMIN_PORT)
+}
+
+fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: i32::from(number),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
 }
 
 /// Tells a gateway or proxy its memory limit, whatever the pod's template says, so that its own bounds follow from it.

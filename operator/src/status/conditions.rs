@@ -4,8 +4,9 @@ use weighbridge_crds::ExternalProvider;
 use weighbridge_crds::condition::{self, Reason};
 
 /// Conditions that the operator writes, in their order. Others' conditions are left alone.
-pub const OURS: [&str; 14] = [
+pub const OURS: [&str; 15] = [
     condition::ACCEPTED,
+    condition::ARTIFACT_READY,
     condition::SCHEDULED,
     condition::ENGINE_READY,
     condition::ROUTABLE,

@@ -5,6 +5,7 @@
 //! provider's model and of a key, which are dates.
 
 mod access;
+mod cache;
 mod conditions;
 mod model;
 mod pace;
@@ -19,10 +20,11 @@ mod upstream;
 mod write;
 
 pub use access::{access, adapters, next_end};
+pub use cache::{CacheOutcome, cache};
 pub use conditions::{Says, Truth, is_ready};
 pub use model::{ModelOutcome, ProviderSeen, model};
 pub use pace::Paces;
 pub use pods::{PodsView, Trouble};
 pub use provider::{ProviderOutcome, ProviderView, provider};
 pub use upstream::{Asked, NamedModel, Upstream, upstream};
-pub use write::{ReadyChange, write_access, write_model, write_provider};
+pub use write::{ReadyChange, write_access, write_cache, write_model, write_provider};

@@ -19,7 +19,9 @@ use super::{rollout, start};
 use crate::engines::Said;
 use crate::plan::{Applied, ModelChildren, ObservedModel, OldPods, Revision, of_gpus, set_aside};
 use crate::proxies::Heard;
-use crate::validate::{Closed, Fitting, Open, Refusal, Served, ValidatedModel};
+use crate::validate::{
+    Availability, Closed, Fitting, Held, Open, Refusal, Served, ValidatedModel, gigabytes,
+};
 
 /// How far reconcile came with a ModelDeployment.
 pub enum ModelOutcome {
@@ -37,6 +39,8 @@ pub enum ModelOutcome {
         rollout: Option<Box<RolloutStatus>>,
         /// What must be gone before its pods are made.
         waiting: Option<OldPods>,
+        /// Why the cache does not have the weights, without which they are not made.
+        missing: Option<Refusal>,
         /// What the engine of each pod says of its start, by the pod's name.
         said: HashMap<String, Said>,
     },
@@ -81,7 +85,7 @@ pub fn model(
             old.phases.clone(),
             old.rollout.as_ref().map(set_aside),
         ),
-        ModelOutcome::Applied { model: valid, children, revision, rollout, waiting, said } => {
+        ModelOutcome::Applied { model: valid, children, revision, rollout, waiting, missing, said } => {
             let revision = revision.as_ref().map(ToString::to_string);
             let view = PodsView::new(pods, revision.as_deref());
             let (world, can_answer) = match &valid.served {
@@ -102,7 +106,8 @@ pub fn model(
             };
             let (says, phases) = match &valid.served {
                 Served::Open(open) => {
-                    let so_far = SoFar { children, waiting: waiting.as_ref(), view: &view, said };
+                    let (waiting, missing) = (waiting.as_ref(), missing.as_ref());
+                    let so_far = SoFar { children, waiting, missing, view: &view, said };
                     let mut says = open_says(valid, open, &so_far, is_routable, &old.conditions);
                     // Ready is the last.
                     let place = says.len().saturating_sub(1);
@@ -225,6 +230,7 @@ fn active(suspended: bool) -> Says {
 struct SoFar<'a> {
     children: &'a ModelChildren<Applied>,
     waiting: Option<&'a OldPods>,
+    missing: Option<&'a Refusal>,
     view: &'a PodsView<'a>,
     said: &'a HashMap<String, Said>,
 }
@@ -236,7 +242,7 @@ fn open_says(
     routable: impl FnOnce(Vec<&str>) -> Says,
     old: &[Condition],
 ) -> Vec<Says> {
-    let SoFar { children, waiting, view, said } = *so_far;
+    let SoFar { children, waiting, missing, view, said } = *so_far;
     // Who pays for a GPU is told where they look first: beside Accepted, and beside Ready.
     let on_cpu = start::without_gpu(view.current(), said).map(str::to_owned);
     // Who begins to lead has asked nobody yet, and changes no status for it.
@@ -252,12 +258,21 @@ fn open_says(
     if let Some(why) = model.out_of_service {
         return out_of_service(accepted, why, "no pod is wanted");
     }
+    if let Some(why) = missing {
+        let no = |type_| Says::no(type_, why.reason, why.message.clone());
+        let artifact = no(condition::ARTIFACT_READY);
+        let [scheduled, engine, routable, ready] =
+            [condition::SCHEDULED, condition::ENGINE_READY, condition::ROUTABLE, condition::READY].map(no);
+        return vec![accepted, artifact, scheduled, engine, routable, active(false), ready];
+    }
+    let artifact = open.held.as_ref().map(artifact);
     if let Some(old_pods) = waiting {
         let message = format!("rollout.strategy is Replace: {old_pods}; the current revision is made then");
         let no = |type_| Says::no(type_, Reason::WaitingForOldPods, message.clone());
         let [scheduled, engine, routable, ready] =
             [condition::SCHEDULED, condition::ENGINE_READY, condition::ROUTABLE, condition::READY].map(no);
-        return vec![accepted, scheduled, engine, routable, active(false), ready];
+        let says = [scheduled, engine, routable, active(false), ready];
+        return [accepted].into_iter().chain(artifact).chain(says).collect();
     }
     let wanted = wanted_pods(model);
     let ready = view.ready();
@@ -282,7 +297,8 @@ fn open_says(
         let hindered = if scheduled.good() { &engine } else { &scheduled };
         (hindered.as_type(condition::ROUTABLE), hindered.as_type(condition::READY))
     };
-    vec![accepted, scheduled, engine, routable, active(false), ready]
+    let says = [scheduled, engine, routable, active(false), ready];
+    [accepted].into_iter().chain(artifact).chain(says).collect()
 }
 
 /// `Routable`, and `Ready` of a model that `answers`: where a gateway says that calls go elsewhere, they can't be answered by it.
@@ -296,6 +312,22 @@ fn with_routable(routable: Says, answers: String) -> (Says, Says) {
         }
     };
     (routable, ready)
+}
+
+/// What the cache has of a model whose pods are made.
+fn artifact(held: &Held) -> Says {
+    if let Some(why) = held.missing() {
+        return Says::no(condition::ARTIFACT_READY, why.reason, why.message.clone());
+    }
+    let sizes = held.entries().filter_map(|entry| match &entry.there {
+        Availability::Held { digest, bytes } => {
+            let digest = digest.as_ref().map_or_else(String::new, |digest| format!(" ({digest})"));
+            Some(format!("{}{digest}", gigabytes(i64::try_from(*bytes).unwrap_or(i64::MAX))))
+        }
+        Availability::Assumed | Availability::Missing(_) => None,
+    });
+    let message = format!("ModelCache {} holds {}", held.cache, sizes.collect::<Vec<_>>().join(", "));
+    Says::yes(condition::ARTIFACT_READY, Reason::ArtifactHeld, message)
 }
 
 /// The same in both worlds: nothing stands in the way, and nothing answers.

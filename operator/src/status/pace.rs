@@ -3,12 +3,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weighbridge_crds::ModelDeploymentStatus;
 use weighbridge_crds::condition::{READY, ROUTABLE, Reason};
+use weighbridge_crds::{CacheEntry, ModelCacheStatus, ModelDeploymentStatus};
 
 /// Between two statuses of a model that starts, which differ only in how far it is: a pod is placed, its image comes, its
 /// engine loads. Whoever looks sees it a moment later, and a start that takes a moment is told once.
 const PACE: Duration = Duration::from_secs(2);
+/// Between two statuses of a cache that differ only in how many bytes have come.
+const PACE_OF_BYTES: Duration = Duration::from_secs(10);
 /// Models that start at once, as far as they are remembered; of more, each tells what it is told.
 const MOST: usize = 4096;
 
@@ -16,7 +18,7 @@ const MOST: usize = 4096;
 /// written.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// When the status of each model that starts was written last, and since when each waits for its gateways, by this process.
+/// When the status of each model that starts, and each cache that fetches, was written last, and since when each waits for its gateways, by this process.
 #[derive(Default)]
 pub struct Paces(Mutex<Known>);
 
@@ -61,6 +63,41 @@ impl Paces {
             }
         }
     }
+
+    /// How long the status `new` of the cache with this UID waits, in whose place `old` is; `None` where it is written now.
+    pub fn wait_for_bytes(
+        &self,
+        uid: &str,
+        old: Option<&ModelCacheStatus>,
+        new: &ModelCacheStatus,
+    ) -> Option<Duration> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if old.is_some_and(|old| old == new) {
+            return None;
+        }
+        let written = &mut known.written;
+        let waited = written.get(uid).map(Instant::elapsed).filter(|waited| *waited < PACE_OF_BYTES);
+        match waited {
+            Some(waited) if old.is_some_and(|old| only_counts(old, new)) => Some(PACE_OF_BYTES - waited),
+            Some(_) | None => {
+                written.remove(uid);
+                since(written, uid);
+                None
+            }
+        }
+    }
+}
+
+/// Whether `new` says nothing but how many bytes have come, beside what `old` says.
+fn only_counts(old: &ModelCacheStatus, new: &ModelCacheStatus) -> bool {
+    let uncounted = |status: &ModelCacheStatus| {
+        let mut status = status.clone();
+        for CacheEntry { bytes, bytes_per_second, .. } in &mut status.entries {
+            (*bytes, *bytes_per_second) = (0, None);
+        }
+        status
+    };
+    uncounted(old) == uncounted(new)
 }
 
 /// Since when `uid` is in `known`: since now, where it was not.
@@ -120,6 +157,25 @@ mod tests {
             Says::no(condition::SCHEDULED, Reason::Progressing, "")
         };
         status(1, vec![scheduled, Says::no(READY, Reason::Progressing, words)])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_come_are_told_every_ten_seconds_and_what_is_news_at_once() {
+        let paces = Paces::default();
+        let entry = |bytes: i64, state: &str| {
+            let entry = serde_json::json!({"name": "e", "source": "s", "state": state, "bytes": bytes});
+            ModelCacheStatus {
+                entries: vec![serde_json::from_value(entry).unwrap()],
+                ..ModelCacheStatus::default()
+            }
+        };
+        let (early, late) = (entry(1, "Fetching"), entry(50, "Fetching"));
+        assert_eq!(paces.wait_for_bytes("u", None, &early), None, "the first word");
+        tokio::time::advance(PACE_OF_BYTES / 4).await;
+        assert_eq!(paces.wait_for_bytes("u", Some(&early), &late), Some(PACE_OF_BYTES * 3 / 4));
+        assert_eq!(paces.wait_for_bytes("u", Some(&early), &entry(50, "Held")), None, "it is there");
+        tokio::time::advance(PACE_OF_BYTES).await;
+        assert_eq!(paces.wait_for_bytes("u", Some(&early), &late), None, "it has waited long enough");
     }
 
     #[tokio::test(start_paused = true)]

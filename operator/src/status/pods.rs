@@ -11,6 +11,9 @@ use crate::proxies::Heard;
 /// Longest piece of a container's last words that a condition quotes.
 const LAST_WORDS: usize = 512;
 
+/// What the engine's image, or the system, says of a volume that is full.
+const NO_SPACE: [&str; 2] = ["bytes free and the download needs", "No space left on device"];
+
 /// Something that stands in the way of a pod, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -139,16 +142,19 @@ fn rank(reason: Reason) -> u8 {
         Reason::OutOfMemory => 0,
         Reason::DigestMismatch | Reason::SignatureInvalid => 1,
         Reason::DownloadFailed => 2,
-        Reason::CrashLoop => 3,
-        Reason::ContainerRefused => 4,
-        Reason::ImagePull => 5,
-        Reason::NodeSilent => 6,
+        Reason::NoSpace => 3,
+        Reason::CrashLoop => 4,
+        Reason::ContainerRefused => 5,
+        Reason::ImagePull => 6,
+        Reason::NodeSilent => 7,
         // Nothing that a container says.
         Reason::Valid
         | Reason::InvalidSpec
         | Reason::ResourceProfileNotFound
         | Reason::ProviderNotFound
+        | Reason::ModelCacheNotFound
         | Reason::SecretNotFound
+        | Reason::ArtifactHeld
         | Reason::ChildNotOwned
         | Reason::ChildRefused
         | Reason::PodsRefused
@@ -189,7 +195,7 @@ fn rank(reason: Reason) -> u8 {
         | Reason::RegionMismatch
         | Reason::ProviderAnswering
         | Reason::ProviderUnreachable
-        | Reason::Serving => 7,
+        | Reason::Serving => 8,
     }
 }
 
@@ -253,6 +259,8 @@ fn ended(terminated: &ContainerStateTerminated) -> Trouble {
         Reason::SignatureInvalid
     } else if words.contains("digest: ") {
         Reason::DigestMismatch
+    } else if NO_SPACE.iter().any(|said| words.contains(said)) {
+        Reason::NoSpace
     } else if words.contains("can't fetch ") {
         Reason::DownloadFailed
     } else {

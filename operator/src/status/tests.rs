@@ -103,6 +103,7 @@ fn derived(
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
@@ -115,6 +116,7 @@ fn derived(
         revision: Some(revision()),
         rollout: None,
         waiting: None,
+        missing: None,
     };
     model(&parent, &outcome, &seen(pods), &[], None, Timestamp::UNIX_EPOCH)
 }
@@ -304,6 +306,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
@@ -316,6 +319,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
         revision: Some(revision()),
         rollout: None,
         waiting: None,
+        missing: None,
     };
     assert_eq!(model(&parent, &outcome, &seen(&[b, a]), &[], None, Timestamp::MAX), first);
 }
@@ -379,6 +383,7 @@ fn external_after(
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Found(found.clone()),
         header: Header::Inspected(Vec::new()),
@@ -391,6 +396,7 @@ fn external_after(
         revision: None,
         rollout: None,
         waiting: None,
+        missing: None,
         said: HashMap::new(),
     };
     let seen = ProviderSeen { provider: Arc::new(found.clone()), heard };
@@ -588,6 +594,7 @@ fn what_becomes_of_a_gpu_is_told() {
         let references = ModelReferences {
             profile: Named::Found(profile),
             token,
+            cache: Named::Unnamed,
             credentials: Vec::new(),
             provider,
             header: Header::Inspected(Vec::new()),
@@ -601,6 +608,7 @@ fn what_becomes_of_a_gpu_is_told() {
             revision: Some(revision()),
             rollout: None,
             waiting: None,
+            missing: None,
         };
         let pods = [on_node("p", true, json!({}))];
         let status = model(&parent, &outcome, &seen(&pods), &[], None, Timestamp::UNIX_EPOCH);
@@ -622,6 +630,7 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
         let references = ModelReferences {
             profile: Named::Unnamed,
             token: KeyLookup::Unnamed,
+            cache: Named::Unnamed,
             credentials: Vec::new(),
             provider: Named::Unnamed,
             header: Header::Inspected(Vec::new()),
@@ -636,6 +645,7 @@ fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
             revision: Some(revision()),
             rollout: None,
             waiting: None,
+            missing: None,
         };
         model(
             &parent(1, old),
@@ -668,6 +678,7 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
@@ -688,6 +699,7 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
             revision: None,
             rollout: None,
             waiting,
+            missing: None,
             said: HashMap::new(),
         };
         model(&parent, &outcome, &observed, &[], None, Timestamp::UNIX_EPOCH)
@@ -714,6 +726,7 @@ fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &s
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Found(found.clone()),
         header: Header::Inspected(Vec::new()),
@@ -727,6 +740,7 @@ fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &s
         revision: open.then(revision),
         rollout: None,
         waiting: None,
+        missing: None,
         said: HashMap::new(),
     };
     let pods: Vec<_> = pod.into_iter().map(|ready| on_node("p", ready, json!({}))).collect();
@@ -803,6 +817,7 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
     let references = ModelReferences {
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
@@ -815,6 +830,7 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
         revision: Some(now),
         rollout: None,
         waiting: None,
+        missing: None,
         said: HashMap::new(),
     };
     let refused = ModelOutcome::Refused(Refusal::new(Reason::InvalidSpec, "words"));
@@ -900,6 +916,7 @@ fn every_ready_gateway_has_to_send_calls_to_what_answers() {
 fn routed(gateways: Seen, ready: bool, old: Option<&ModelDeploymentStatus>) -> ModelDeploymentStatus {
     let parent = parent(1, old);
     let references = ModelReferences {
+        cache: Named::Unnamed,
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
         provider: Named::Unnamed,
@@ -907,6 +924,7 @@ fn routed(gateways: Seen, ready: bool, old: Option<&ModelDeploymentStatus>) -> M
     };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
+        missing: None,
         said: HashMap::new(),
         model: Box::new(valid),
         children: Box::new(children(None)),
@@ -972,6 +990,7 @@ fn on_trial(phase: &str, traffic: i32) -> ModelDeploymentStatus {
     parent.spec.rollout =
         serde_json::from_value(json!({"strategy": "Canary", "canary": {"steps": steps}})).unwrap();
     let references = ModelReferences {
+        cache: Named::Unnamed,
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
         provider: Named::Unnamed,
@@ -986,6 +1005,7 @@ fn on_trial(phase: &str, traffic: i32) -> ModelDeploymentStatus {
         .unwrap()
     });
     let outcome = ModelOutcome::Applied {
+        missing: None,
         model: Box::new(valid),
         children: Box::new(children(None)),
         revision: Some(revision()),

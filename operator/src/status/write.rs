@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::labels::MANAGED_BY;
 use weighbridge_crds::{
-    ExternalProvider, ExternalProviderStatus, ModelAccess, ModelAccessStatus, ModelDeployment,
-    ModelDeploymentStatus, condition,
+    ExternalProvider, ExternalProviderStatus, ModelAccess, ModelAccessStatus, ModelCache, ModelCacheStatus,
+    ModelDeployment, ModelDeploymentStatus, condition,
 };
 
 use super::conditions::ours;
@@ -75,6 +75,25 @@ pub async fn write_provider(
         return Ok(None);
     }
     let told = write(means, provider, (provider.status.as_ref(), Seen::Whatever), new).await?;
+    Ok(change.filter(|_| told))
+}
+
+/// Writes the status of a ModelCache, unless it says so already.
+///
+/// # Errors
+/// The apiserver did not take it.
+pub async fn write_cache(
+    means: &Means,
+    cache: &ModelCache,
+    new: &ModelCacheStatus,
+) -> Result<Option<ReadyChange>, CallError> {
+    let old = cache.status.clone().unwrap_or_default();
+    let conditions = ours(&old.conditions);
+    let change = ready_change(&conditions, &new.conditions);
+    if cache.status.is_some() && (ModelCacheStatus { conditions, ..old } == *new) {
+        return Ok(None);
+    }
+    let told = write(means, cache, (cache.status.as_ref(), Seen::Whatever), new).await?;
     Ok(change.filter(|_| told))
 }
 

@@ -5,7 +5,7 @@ use weighbridge_crds::condition::Reason;
 use weighbridge_fit::{Asked, Cards, Fits, Misfit, on_cards, on_cpu};
 
 use super::hardware::{CountedBy, Hardware, is_part_of_a_card, memory_of};
-use super::{Header, HubFile, Open, Refusal, StoredFile, Weights};
+use super::{Header, Open, Refusal};
 use crate::quantity;
 
 /// The most GPUs that `resources.gpus: auto` takes: what one machine mostly has.
@@ -107,6 +107,7 @@ pub(super) fn inspection(open: &Open) -> String {
     let Open {
         source,
         weights,
+        held: _,
         authorities: _,
         digest,
         // A header is looked at, and not served.
@@ -123,16 +124,7 @@ pub(super) fn inspection(open: &Open) -> String {
         pod_template: _,
         fitting: _,
     } = open;
-    let (revision, endpoint) = match weights {
-        Weights::Hub(HubFile { source: _, revision, endpoint, token: _ }) => {
-            (revision.as_deref(), endpoint.as_deref())
-        }
-        // A source is of one kind, so that a region is taken for no revision.
-        Weights::Stored(StoredFile { source: _, endpoint, region, secret: _, keys: _ }) => {
-            (region.as_deref(), endpoint.as_deref())
-        }
-        Weights::Image(_) | Weights::Claim { .. } | Weights::File { .. } => (None, None),
-    };
+    let (revision, endpoint) = weights.revision_and_endpoint();
     let number = |value: &Option<u32>| value.map(|value| value.to_string()).unwrap_or_default();
     let told = [
         source.as_str(),

@@ -2,6 +2,7 @@
 //!
 //! Pure: knows no client and no clock. Nothing after this step looks at a spec again.
 
+mod cache;
 mod fitting;
 mod hardware;
 mod model;
@@ -11,6 +12,10 @@ mod provider_place;
 mod references;
 mod rollout;
 
+pub use cache::{
+    Availability, CacheSeen, ClaimAsked, Fetched, Held, HeldEntry, Located, ValidatedCache, Wanted,
+    as_weights, asks, cache, gigabytes,
+};
 pub use fitting::Fitting;
 pub use hardware::{CountedBy, GPU_PRODUCT_LABEL, Hardware};
 pub use model::{
@@ -20,7 +25,9 @@ pub use model::{
 pub use pod_template::{AddedContainer, AddedMetadata, AddedSpec, ENGINE_CONTAINER, PodTemplate};
 pub use provider::{BaseUrl, ProviderKey, ValidatedProvider, provider};
 pub use provider_place::ProviderPlace;
-pub use references::{Header, KeyLookup, ModelReferences, Named, ProviderReferences};
+pub use references::{
+    Asker, CacheAsked, CacheReferences, Header, KeyLookup, ModelReferences, Named, ProviderReferences, Right,
+};
 pub use rollout::Strategy;
 
 use weighbridge_crds::condition::Reason;

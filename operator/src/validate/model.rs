@@ -11,6 +11,7 @@ use weighbridge_crds::{
     Signature, Sleep, Storage, World,
 };
 
+use super::cache::{Fetched, Held, held};
 use super::fitting::{Fitting, fitted};
 use super::hardware::{Hardware, hardware};
 use super::pod_template::{PodTemplate, pod_template};
@@ -57,6 +58,8 @@ pub struct Open {
     pub source: String,
     /// Where the weights are.
     pub weights: Weights,
+    /// The cache that they are read from, in place of being fetched by each pod.
+    pub held: Option<Held>,
     /// Authorities that may vouch for the server of the weights, beside the public ones.
     pub authorities: Option<ConfigMapKey>,
     /// `sha256:…` of the file.
@@ -159,6 +162,22 @@ pub enum Weights {
         /// Absolute path.
         path: String,
     },
+}
+
+impl Weights {
+    /// Branch, tag or commit, and the server, where each is named. A source is of one kind, so that a bucket's region in the
+    /// place of a revision is taken for none.
+    pub fn revision_and_endpoint(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Weights::Hub(HubFile { source: _, revision, endpoint, token: _ }) => {
+                (revision.as_deref(), endpoint.as_deref())
+            }
+            Weights::Stored(StoredFile { source: _, endpoint, region, secret: _, keys: _ }) => {
+                (region.as_deref(), endpoint.as_deref())
+            }
+            Weights::Image(_) | Weights::Claim { .. } | Weights::File { .. } => (None, None),
+        }
+    }
 }
 
 /// A file in a repository of a hub.
@@ -276,7 +295,7 @@ fn drain_timeout(spec: &ModelDeploymentSpec) -> Result<Duration, Refusal> {
     Ok(asked.get())
 }
 
-fn open_weights(
+pub(super) fn open_weights(
     weights: &OpenWeights,
     drain_timeout: Duration,
     found: &ModelReferences,
@@ -290,6 +309,7 @@ fn open_weights(
         signature,
         hub,
         storage,
+        cache,
         ca_certificates,
         resources,
         engine,
@@ -364,9 +384,10 @@ fn open_weights(
             gpu.count
         )));
     }
-    Ok(Open {
+    let open = Open {
         source: text.clone(),
         weights,
+        held: None,
         authorities: ca_certificates.clone(),
         digest: digest.clone(),
         signature: signature.clone(),
@@ -384,7 +405,13 @@ fn open_weights(
         drain_timeout,
         pod_template: added,
         fitting: Fitting::Unasked,
-    })
+    };
+    let held = match (place, cache) {
+        (Place::Cluster, Some(cache)) => Some(held(cache, &Fetched::of(&open), found)?),
+        // A machine has one folder of what was fetched, which every model shares.
+        (Place::Machine, _) | (Place::Cluster, None) => None,
+    };
+    Ok(Open { held, ..open })
 }
 
 /// What keys and values are kept as must be what the hardware can; a machine's is known to its engine alone.

@@ -1,5 +1,7 @@
-use weighbridge_crds::{ExternalProvider, InspectedModel, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, InspectedModel, OpenWeights, ResourceProfile};
 use weighbridge_fit::ModelFacts;
+
+use super::CacheSeen;
 
 /// An object that a spec may name.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +47,8 @@ pub struct ModelReferences {
     pub profile: Named<ResourceProfile>,
     /// `openWeights.hub.tokenSecret`.
     pub token: KeyLookup,
+    /// `openWeights.cache`.
+    pub cache: Named<CacheSeen>,
     /// Each of [`OpenWeights::needed_credentials`](weighbridge_crds::OpenWeights::needed_credentials), in its order.
     pub credentials: Vec<KeyLookup>,
     /// `external.provider`.
@@ -58,4 +62,45 @@ pub struct ModelReferences {
 pub struct ProviderReferences {
     /// `apiKeys`, in their order.
     pub keys: Vec<KeyLookup>,
+}
+
+/// Everything that is asked of a ModelCache, in an order that is the same each time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CacheReferences {
+    /// First `prefetch`, then the models that name the cache and are in service.
+    pub asked: Vec<CacheAsked>,
+}
+
+/// Weights that somebody asks a cache to hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheAsked {
+    /// Who asks.
+    pub by: Asker,
+    /// For what.
+    pub weights: OpenWeights,
+    /// The right to it.
+    pub right: Right,
+}
+
+/// What is known of the Secrets that give the right to fetch something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// They are taken to be there.
+    Assumed,
+    /// They were looked for.
+    Looked {
+        /// `hub.tokenSecret`.
+        token: KeyLookup,
+        /// Each of [`OpenWeights::needed_credentials`](weighbridge_crds::OpenWeights::needed_credentials), in its order.
+        credentials: Vec<KeyLookup>,
+    },
+}
+
+/// Who asks a cache to hold something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// An item of `prefetch`, by its place.
+    Prefetch(usize),
+    /// A ModelDeployment, by its name.
+    Model(String),
 }

@@ -15,6 +15,8 @@ pub enum ParentKind {
     Model,
     /// An ExternalProvider.
     Provider,
+    /// A ModelCache.
+    Cache,
 }
 
 /// The parent that a child's labels name.
@@ -41,11 +43,30 @@ impl Parent {
         };
         let parent = find(ParentKind::Model, labels::MODEL, labels::MODEL_UID)
             .or_else(|| find(ParentKind::Model, labels::INSPECTED, labels::INSPECTED_UID))
-            .or_else(|| find(ParentKind::Provider, labels::PROVIDER, labels::PROVIDER_UID))?;
+            .or_else(|| find(ParentKind::Provider, labels::PROVIDER, labels::PROVIDER_UID))
+            .or_else(|| find(ParentKind::Cache, labels::CACHE, labels::CACHE_UID))?;
         let is_pod = K::kind(&()) == Pod::kind(&());
         let foreign = controller_uid(child).is_some_and(|controller| controller != parent.uid);
         (is_pod || !foreign).then_some(parent)
     }
+}
+
+/// The caches that a pod reads from, by name alone: pods outlive what they were made by.
+fn read_by<K: Resource<DynamicType = ()>>(child: &K) -> Vec<Parent> {
+    let held = child.labels().iter().filter(|(label, _)| label.starts_with(labels::HELD_PREFIX));
+    let mut caches: Vec<_> = held.map(|(_, cache)| cache.clone()).collect();
+    caches.dedup();
+    let namespace = child.namespace().unwrap_or_default();
+    let parent =
+        |name| Parent { kind: ParentKind::Cache, namespace: namespace.clone(), name, uid: String::new() };
+    caches.into_iter().map(parent).collect()
+}
+
+/// Whom a change of `child` touches.
+fn touched_by<K: Resource<DynamicType = ()>>(child: &K) -> Vec<Parent> {
+    let mut touched = read_by(child);
+    touched.extend(Parent::of(child));
+    touched
 }
 
 type Key = (String, String);
@@ -76,6 +97,12 @@ impl<K: Resource<DynamicType = ()> + Clone> Index<K> {
         found
     }
 
+    /// Children of every parent for which `fits` holds.
+    pub fn that(&self, fits: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        inner.objects.values().filter(|object| fits(object)).cloned().collect()
+    }
+
     /// Takes an event in, and returns the parents that it touches.
     pub fn take(&self, event: Event<K>) -> Vec<Parent> {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -94,17 +121,15 @@ impl<K: Resource<DynamicType = ()> + Clone> Index<K> {
                 inner.by_parent.clear();
                 let placed: Vec<_> =
                     inner.objects.iter().map(|(key, object)| (key.clone(), Parent::of(&**object))).collect();
-                let mut touched: Vec<_> = old.values().filter_map(|object| Parent::of(&**object)).collect();
                 for (key, parent) in placed {
                     if let Some(parent) = parent {
                         inner.by_parent.entry(parent.uid.clone()).or_default().push(key);
-                        touched.push(parent);
                     }
                 }
-                touched
+                old.values().chain(inner.objects.values()).flat_map(|object| touched_by(&**object)).collect()
             }
             Event::Apply(object) => inner.put(object),
-            Event::Delete(object) => inner.take_out(&key(&object)).into_iter().collect(),
+            Event::Delete(object) => inner.take_out(&key(&object)),
         }
     }
 }
@@ -112,9 +137,11 @@ impl<K: Resource<DynamicType = ()> + Clone> Index<K> {
 impl<K: Resource<DynamicType = ()>> Inner<K> {
     fn put(&mut self, object: K) -> Vec<Parent> {
         let key = key(&object);
-        let mut touched: Vec<_> = self.take_out(&key).into_iter().collect();
+        let mut touched = self.take_out(&key);
         if let Some(parent) = Parent::of(&object) {
-            self.by_parent.entry(parent.uid.clone()).or_default().push(key.clone());
+            self.by_parent.entry(parent.uid).or_default().push(key.clone());
+        }
+        for parent in touched_by(&object) {
             if !touched.contains(&parent) {
                 touched.push(parent);
             }
@@ -123,15 +150,17 @@ impl<K: Resource<DynamicType = ()>> Inner<K> {
         touched
     }
 
-    fn take_out(&mut self, key: &Key) -> Option<Parent> {
-        let parent = Parent::of(&*self.objects.remove(key)?)?;
-        if let Some(keys) = self.by_parent.get_mut(&parent.uid) {
+    fn take_out(&mut self, key: &Key) -> Vec<Parent> {
+        let Some(object) = self.objects.remove(key) else { return Vec::new() };
+        if let Some(parent) = Parent::of(&*object)
+            && let Some(keys) = self.by_parent.get_mut(&parent.uid)
+        {
             keys.retain(|other| other != key);
             if keys.is_empty() {
                 self.by_parent.remove(&parent.uid);
             }
         }
-        Some(parent)
+        touched_by(&*object)
     }
 }
 

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
-use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile, labels};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment, ResourceProfile, labels};
 
 /// Drops what no step of reconcile reads, before it is kept.
 pub trait Prune {
@@ -70,4 +71,14 @@ macro_rules! prune_bookkeeping {
     };
 }
 
-prune_bookkeeping!(Service, NetworkPolicy, EndpointSlice, ExternalProvider, ModelAccess, ResourceProfile);
+prune_bookkeeping!(
+    Service,
+    NetworkPolicy,
+    Job,
+    PersistentVolumeClaim,
+    EndpointSlice,
+    ExternalProvider,
+    ModelAccess,
+    ModelCache,
+    ResourceProfile
+);

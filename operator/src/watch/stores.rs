@@ -4,7 +4,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
@@ -13,7 +14,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use weighbridge_crds::labels::MANAGED_BY;
-use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment, ResourceProfile};
 
 use super::prune::Prune;
 use super::watcher::events;
@@ -23,7 +24,7 @@ use crate::plan::MANAGED_BY_KEY;
 use crate::status;
 
 /// Kinds that are watched.
-const KINDS: usize = 9;
+const KINDS: usize = 12;
 
 /// Namespaces that an operator looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Stores {
     pub providers: Store<ExternalProvider>,
     /// Every ModelAccess.
     pub accesses: Store<ModelAccess>,
+    /// Every ModelCache.
+    pub caches: Store<ModelCache>,
     /// Every ResourceProfile.
     pub profiles: Store<ResourceProfile>,
     /// Our Deployments.
@@ -67,6 +70,10 @@ pub struct Stores {
     pub pods: Index<Pod>,
     /// Our records of past revisions.
     pub history: Index<ControllerRevision>,
+    /// Our Jobs.
+    pub jobs: Index<Job>,
+    /// Our claims.
+    pub claims: Index<PersistentVolumeClaim>,
     synced: tokio::sync::watch::Sender<BTreeSet<&'static str>>,
 }
 
@@ -82,17 +89,21 @@ impl Stores {
         let (models, models_writer) = kube::runtime::reflector::store();
         let (providers, providers_writer) = kube::runtime::reflector::store();
         let (accesses, accesses_writer) = kube::runtime::reflector::store();
+        let (caches, caches_writer) = kube::runtime::reflector::store();
         let (profiles, profiles_writer) = kube::runtime::reflector::store();
         let stores = Arc::new(Stores {
             models,
             providers,
             accesses,
+            caches,
             profiles,
             deployments: Index::default(),
             services: Index::default(),
             network_policies: Index::default(),
             pods: Index::default(),
             history: Index::default(),
+            jobs: Index::default(),
+            claims: Index::default(),
             synced: tokio::sync::watch::Sender::new(BTreeSet::new()),
         });
         let watching = |kind| Watching {
@@ -108,6 +119,7 @@ impl Stores {
             touched_by_provider,
         ));
         tasks.spawn(watching("ModelAccess").primary(scope.api(client), accesses_writer, touched_by_access));
+        tasks.spawn(watching("ModelCache").primary(scope.api(client), caches_writer, touched_by_cache));
         let profiles = Api::all(client.clone());
         tasks.spawn(watching("ResourceProfile").primary(profiles, profiles_writer, touched_by_profile));
         tasks.spawn(watching("Deployment").children(scope.api(client), |stores| &stores.deployments));
@@ -115,6 +127,8 @@ impl Stores {
         tasks.spawn(watching("NetworkPolicy").children(scope.api(client), |stores| &stores.network_policies));
         tasks.spawn(watching("Pod").children(scope.api(client), |stores| &stores.pods));
         tasks.spawn(watching("ControllerRevision").children(scope.api(client), |stores| &stores.history));
+        tasks.spawn(watching("Job").children(scope.api(client), |stores| &stores.jobs));
+        tasks.spawn(watching("PersistentVolumeClaim").children(scope.api(client), |stores| &stores.claims));
         stores
     }
 
@@ -131,6 +145,9 @@ impl Stores {
     /// Names everything to the controllers.
     pub async fn trigger_all(&self, triggers: &Triggers) {
         for touched in self.providers.state().iter().map(|object| Touched::Provider(reference(&**object))) {
+            touched.send(triggers).await;
+        }
+        for touched in self.caches.state().iter().map(|object| Touched::Cache(reference(&**object))) {
             touched.send(triggers).await;
         }
         self.trigger_models(triggers).await;
@@ -176,6 +193,7 @@ enum Touched {
     Model((String, String)),
     Provider((String, String)),
     Access((String, String)),
+    Cache((String, String)),
 }
 
 impl Touched {
@@ -184,6 +202,7 @@ impl Touched {
             Touched::Model((namespace, name)) => triggers.model(namespace, name).await,
             Touched::Provider((namespace, name)) => triggers.provider(namespace, name).await,
             Touched::Access((namespace, name)) => triggers.access(namespace, name).await,
+            Touched::Cache((namespace, name)) => triggers.cache(namespace, name).await,
         }
     }
 }
@@ -192,8 +211,8 @@ fn reference<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// The model, the providers that it names or named, and those who may be named in an access: each says in its status
-/// which models there are.
+/// The model, the providers and caches that it names or named, and those who may be named in an access: each says in its status
+/// which models there are, or does what they ask.
 fn touched_by_model(
     stores: &Stores,
     before: Option<&ModelDeployment>,
@@ -209,6 +228,13 @@ fn touched_by_model(
         touched
             .extend(named.map(|external| Touched::Provider((namespace.clone(), external.provider.clone()))));
     }
+    if before.is_none_or(|before| before.spec != model.spec) {
+        let named = before.into_iter().chain([model]).filter_map(|model| {
+            let cache = model.spec.open_weights.as_ref()?.cache.clone()?;
+            Some(Touched::Cache((model.namespace().unwrap_or_default(), cache)))
+        });
+        touched.extend(named);
+    }
     let named_alike = before.is_some_and(|before| status::adapters(before).eq(status::adapters(model)));
     if !named_alike {
         let accesses = stores.accesses.state_filter(|access| access.namespace() == model.namespace());
@@ -219,6 +245,17 @@ fn touched_by_model(
 
 fn touched_by_access(_: &Stores, _: Option<&ModelAccess>, access: &ModelAccess) -> Vec<Touched> {
     vec![Touched::Access(reference(access))]
+}
+
+/// The cache, and the models that wait for it.
+fn touched_by_cache(stores: &Stores, _: Option<&ModelCache>, cache: &ModelCache) -> Vec<Touched> {
+    let (namespace, name) = reference(cache);
+    let mut touched = stores.models_that(|model| {
+        let named = model.spec.open_weights.as_ref().and_then(|weights| weights.cache.as_ref());
+        named == Some(&name) && model.namespace().as_ref() == Some(&namespace)
+    });
+    touched.push(Touched::Cache((namespace, name)));
+    touched
 }
 
 fn touched_by_provider(

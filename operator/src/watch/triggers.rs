@@ -1,6 +1,6 @@
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
-use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment};
 
 use super::{Parent, ParentKind};
 use crate::leader::Leadership;
@@ -16,6 +16,7 @@ pub struct Triggers {
     models: mpsc::Sender<ObjectRef<ModelDeployment>>,
     providers: mpsc::Sender<ObjectRef<ExternalProvider>>,
     accesses: mpsc::Sender<ObjectRef<ModelAccess>>,
+    caches: mpsc::Sender<ObjectRef<ModelCache>>,
     leadership: Leadership,
     metrics: Metrics,
 }
@@ -28,6 +29,8 @@ pub struct Queues {
     pub providers: mpsc::Receiver<ObjectRef<ExternalProvider>>,
     /// ModelAccesses to reconcile.
     pub accesses: mpsc::Receiver<ObjectRef<ModelAccess>>,
+    /// ModelCaches to reconcile.
+    pub caches: mpsc::Receiver<ObjectRef<ModelCache>>,
 }
 
 impl Triggers {
@@ -36,8 +39,14 @@ impl Triggers {
         let (models, models_queue) = mpsc::channel(QUEUE);
         let (providers, providers_queue) = mpsc::channel(QUEUE);
         let (accesses, accesses_queue) = mpsc::channel(QUEUE);
-        let queues = Queues { models: models_queue, providers: providers_queue, accesses: accesses_queue };
-        (Triggers { models, providers, accesses, leadership, metrics }, queues)
+        let (caches, caches_queue) = mpsc::channel(QUEUE);
+        let queues = Queues {
+            models: models_queue,
+            providers: providers_queue,
+            accesses: accesses_queue,
+            caches: caches_queue,
+        };
+        (Triggers { models, providers, accesses, caches, leadership, metrics }, queues)
     }
 
     /// A ModelDeployment is to be looked at.
@@ -55,11 +64,17 @@ impl Triggers {
         self.send(&self.accesses, ObjectRef::new(name).within(namespace), "ModelAccess").await;
     }
 
+    /// A ModelCache is to be looked at.
+    pub async fn cache(&self, namespace: &str, name: &str) {
+        self.send(&self.caches, ObjectRef::new(name).within(namespace), "ModelCache").await;
+    }
+
     /// The parent of a child is to be looked at.
     pub async fn parent(&self, parent: &Parent) {
         match parent.kind {
             ParentKind::Model => self.model(&parent.namespace, &parent.name).await,
             ParentKind::Provider => self.provider(&parent.namespace, &parent.name).await,
+            ParentKind::Cache => self.cache(&parent.namespace, &parent.name).await,
         }
     }
 

@@ -57,6 +57,7 @@ fn plan(fields: Value, observed: &ObservedModel) -> ModelPlan {
     let references = ModelReferences {
         profile: if named { Named::Found(profile()) } else { Named::Unnamed },
         token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
         credentials: Vec::new(),
         provider: if spec["external"].is_object() { Named::Found(provider()) } else { Named::Unnamed },
         header: Header::Inspected(Vec::new()),

@@ -26,16 +26,19 @@ const fn kind(
 }
 
 /// Every kind that the operator reads or writes.
-pub const KINDS: [Kind; 13] = [
+pub const KINDS: [Kind; 16] = [
     kind("ModelDeployment", OURS, "modeldeployments", true, true),
     kind("ExternalProvider", OURS, "externalproviders", true, true),
     kind("ModelAccess", OURS, "modelaccesses", true, true),
+    kind("ModelCache", OURS, "modelcaches", true, true),
     kind("ResourceProfile", OURS, "resourceprofiles", false, false),
     kind("Deployment", "apps/v1", "deployments", true, true),
     kind("ControllerRevision", "apps/v1", "controllerrevisions", true, false),
     kind("Service", "v1", "services", true, true),
     kind("Secret", "v1", "secrets", true, false),
     kind("Pod", "v1", "pods", true, true),
+    kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", true, true),
+    kind("Job", "batch/v1", "jobs", true, true),
     kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", true, false),
     kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", true, false),
     kind("Lease", "coordination.k8s.io/v1", "leases", true, false),

@@ -164,7 +164,8 @@ impl Process<'_> {
         if after.len() > before {
             return Err(anyhow!("written at rest: {}", listed(&after[before..])));
         }
-        let objects = stores.models.len() + stores.providers.len() + stores.accesses.len();
+        let objects =
+            stores.models.len() + stores.providers.len() + stores.accesses.len() + stores.caches.len();
         let rounds = reconciles(metrics) - looked;
         if (rounds as usize) < objects * (ROUNDS as usize) {
             return Err(anyhow!("{rounds} reconciles of {objects} objects: not everything was looked at"));

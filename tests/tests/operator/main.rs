@@ -5,6 +5,7 @@
 
 mod access;
 mod api;
+mod caches;
 mod canaries;
 mod certificates;
 mod external;

@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pos
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, ResourceProfile};
+use weighbridge_crds::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment, ResourceProfile};
 use weighbridge_tests::testbed::{self, wait};
 
 const GROUP: &str = "upgrade.weighbridge.dev";
@@ -122,6 +122,7 @@ fn parses(kind: &str, object: &DynamicObject) -> Result<()> {
         "ModelDeployment" => drop(serde_json::from_value::<ModelDeployment>(value)?),
         "ExternalProvider" => drop(serde_json::from_value::<ExternalProvider>(value)?),
         "ModelAccess" => drop(serde_json::from_value::<ModelAccess>(value)?),
+        "ModelCache" => drop(serde_json::from_value::<ModelCache>(value)?),
         "ResourceProfile" => drop(serde_json::from_value::<ResourceProfile>(value)?),
         other => anyhow::bail!("nobody reads a {other}"),
     }

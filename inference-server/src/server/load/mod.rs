@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use super::config::{AdapterConfig, ModelFile, ServerConfig};
+use super::config::{AdapterConfig, HeldFile, ModelFile, ServerConfig};
 use super::error::ServeError;
 use crate::artifact;
 use crate::backend::cpu::LoadError;
@@ -77,10 +77,6 @@ pub(super) async fn model(
 
 /// The files on this machine, and their digest where one was taken.
 async fn resolve(file: &ModelFile, state: &Arc<AppState>) -> Result<(Found, Option<String>), ServeError> {
-    let request = match file {
-        ModelFile::Path(path) => return Ok((Found { path: path.clone(), further: Vec::new() }, None)),
-        ModelFile::Source(request) => (**request).clone(),
-    };
     let clock = Arc::new(PhaseClock::default());
     let sink: artifact::ProgressSink = {
         let (state, clock) = (Arc::clone(state), Arc::clone(&clock));
@@ -90,7 +86,16 @@ async fn resolve(file: &ModelFile, state: &Arc<AppState>) -> Result<(Found, Opti
             state.enter(Phase::Fetching { step: phase.as_str(), bytes, total });
         })
     };
-    let found = artifact::resolve(request, sink).await?;
+    let found = match file {
+        ModelFile::Path(path) => return Ok((Found { path: path.clone(), further: Vec::new() }, None)),
+        ModelFile::Source(request) => artifact::resolve((**request).clone(), sink).await?,
+        ModelFile::Held(held) => {
+            let HeldFile { request, entry } = &**held;
+            let (found, reader) = artifact::Resolver::default().held(request, entry, sink).await?;
+            state.reads(reader);
+            found
+        }
+    };
     clock.finish(state);
     tracing::info!(
         bytes = found.bytes,
