@@ -160,7 +160,7 @@ fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does
     let calls = |word: Word| Seen::Ready(vec![Gateway { name: "a".to_owned(), word }]);
     let routes = |world: World| {
         let (namespace, name, uid) = (NAMESPACE.to_owned(), "m".to_owned(), "parent".to_owned());
-        let said = ModelRoutes { namespace, name, uid, generation: 1, world, pods: Vec::new() };
+        let said = ModelRoutes { namespace, name, uid, generation: 1, world, pods: Vec::new(), trial: None };
         calls(Word::Routes(Routes::of(&said)))
     };
     for (replicas, provider_ready, told, gateways, going) in [

@@ -366,7 +366,7 @@ fn when_an_entry_was_used_last_is_when_its_last_pod_went() {
         used: BTreeMap::from([(entry_of(A), BTreeSet::from(["m".to_owned()]))]),
         ..bound()
     };
-    assert_eq!(planned(vec![], &still).entries, [used.clone()]);
+    assert_eq!(planned(vec![], &still).entries, std::slice::from_ref(&used));
     let plan = planned(vec![], &ObservedCache { recorded: vec![used], ..bound() });
     assert_eq!(plan.entries[0].last_used.as_ref().map(|time| time.0), Some(now()));
     let settled = ObservedCache { recorded: plan.entries.clone(), ..bound() };

@@ -919,6 +919,7 @@ fn routed(gateways: Seen, ready: bool, old: Option<&ModelDeploymentStatus>) -> M
         cache: Named::Unnamed,
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
     };
@@ -993,6 +994,7 @@ fn on_trial(phase: &str, traffic: i32) -> ModelDeploymentStatus {
         cache: Named::Unnamed,
         profile: Named::Unnamed,
         token: KeyLookup::Unnamed,
+        credentials: Vec::new(),
         provider: Named::Unnamed,
         header: Header::Inspected(Vec::new()),
     };

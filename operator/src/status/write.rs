@@ -1,6 +1,7 @@
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
+use kube::core::Status;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,22 +42,34 @@ pub async fn write_model(
     let conditions = ours(&old.conditions);
     let changes = ready_change(&conditions, &new.conditions).into_iter().chain(trial_change(&old, new));
     let changes: Vec<_> = changes.collect();
-    // An old view would take a step back, or the same one twice.
-    let seen = if old.rollout == new.rollout { Seen::Whatever } else { Seen::Exactly };
+    let on_trial = old.rollout.is_some() || new.rollout.is_some();
     if model.status.is_some() && (ModelDeploymentStatus { conditions, ..old } == *new) {
         return Ok(Vec::new());
     }
-    let told = write(means, model, (model.status.as_ref(), seen), new).await?;
+    if on_trial {
+        trial_is_as_seen(means, model).await?;
+    }
+    let told = write(means, model, model.status.as_ref(), new).await?;
     Ok(if told { changes } else { Vec::new() })
 }
 
-/// What a status is written over.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    /// Over whatever is there.
-    Whatever,
-    /// Over what was seen, or not at all.
-    Exactly,
+/// Looks at whether the trial is where it was seen to be: by an old view it would be taken a step back. Who leads writes it and
+/// nobody else, so that a look is enough, and somebody who writes to the model all the time keeps no status from it.
+async fn trial_is_as_seen(means: &Means, model: &ModelDeployment) -> Result<(), CallError> {
+    let api: Api<ModelDeployment> =
+        Api::namespaced(means.client.clone(), &model.namespace().unwrap_or_default());
+    let name = model.name_any();
+    let live = means.caller.read("ModelDeployment", api.get_opt(&name)).await?;
+    let trial = |model: &ModelDeployment| model.status.as_ref().and_then(|status| status.rollout.clone());
+    if live.is_some_and(|live| live.uid() == model.uid() && trial(&live) == trial(model)) {
+        return Ok(());
+    }
+    let status = Status::failure("the trial is not where it was seen to be", "Conflict").with_code(409);
+    Err(CallError::Api {
+        verb: "apply-status",
+        kind: "ModelDeployment".to_owned(),
+        source: Box::new(kube::Error::Api(Box::new(status))),
+    })
 }
 
 /// Writes the status of an ExternalProvider, unless it says so already.
@@ -74,7 +87,7 @@ pub async fn write_provider(
     if provider.status.is_some() && (ExternalProviderStatus { conditions, ..old } == *new) {
         return Ok(None);
     }
-    let told = write(means, provider, (provider.status.as_ref(), Seen::Whatever), new).await?;
+    let told = write(means, provider, provider.status.as_ref(), new).await?;
     Ok(change.filter(|_| told))
 }
 
@@ -93,7 +106,7 @@ pub async fn write_cache(
     if cache.status.is_some() && (ModelCacheStatus { conditions, ..old } == *new) {
         return Ok(None);
     }
-    let told = write(means, cache, (cache.status.as_ref(), Seen::Whatever), new).await?;
+    let told = write(means, cache, cache.status.as_ref(), new).await?;
     Ok(change.filter(|_| told))
 }
 
@@ -111,16 +124,11 @@ pub async fn write_access(
     if access.status.is_some() && (ModelAccessStatus { conditions, ..old } == *new) {
         return Ok(());
     }
-    write(means, access, (access.status.as_ref(), Seen::Whatever), new).await.map(drop)
+    write(means, access, access.status.as_ref(), new).await.map(drop)
 }
 
 /// Writes `status` where `old` is, and returns whether it was sent.
-async fn write<K, S>(
-    means: &Means,
-    parent: &K,
-    (old, seen): (Option<&S>, Seen),
-    status: &S,
-) -> Result<bool, CallError>
+async fn write<K, S>(means: &Means, parent: &K, old: Option<&S>, status: &S) -> Result<bool, CallError>
 where
     S: Serialize,
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -136,15 +144,12 @@ where
     }
     let api: Api<K> = Api::namespaced(means.client.clone(), &parent.namespace().unwrap_or_default());
     // The UID is the precondition: an object of the same name made anew has a status of its own.
-    let mut body = json!({
+    let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         "metadata": { "name": parent.name_any(), "uid": parent.uid() },
         "status": status,
     });
-    if seen == Seen::Exactly {
-        body["metadata"]["resourceVersion"] = json!(parent.resource_version());
-    }
     let parameters = PatchParams::apply(MANAGED_BY).force();
     let body = Patch::Apply(body);
     let name = parent.name_any();

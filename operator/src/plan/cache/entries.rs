@@ -178,7 +178,7 @@ fn used(draft: &Drafted<'_>, mut entry: CacheEntry, recorded: Option<&CacheEntry
 
 /// It is there now.
 fn held(draft: &Drafted<'_>, entry: &mut CacheEntry, digest: Option<&String>, bytes: u64) {
-    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let bytes = number(bytes);
     *entry = CacheEntry {
         state: EntryState::Held,
         digest: digest.cloned(),
@@ -190,9 +190,13 @@ fn held(draft: &Drafted<'_>, entry: &mut CacheEntry, digest: Option<&String>, by
     };
 }
 
+/// As statuses hold a number.
+fn number(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 fn running(mut entry: CacheEntry, progress: Option<Progress>, trouble: Option<&Refusal>) -> CacheEntry {
     if let Some(Progress { bytes, total, per_second }) = progress {
-        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         entry.bytes = number(bytes);
         entry.total_bytes = total.map(number).or(entry.total_bytes);
         entry.bytes_per_second = per_second.map(number);
