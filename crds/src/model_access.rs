@@ -67,7 +67,11 @@ pub struct ModelAccessSpec {
 #[x_kube(
     validation = Rule::new("self.sha256.matches('^sha256:[0-9a-f]{64}$')")
         .message("sha256 is not the hash of a key: write what `weighbridge key hash` prints, sha256: and 64 hexadecimal digits")
-        .field_path(".sha256")
+        .field_path(".sha256"),
+    // The schema alone lets a list through where a time belongs.
+    validation = Rule::new("!has(self.expiresAt) || self.expiresAt >= timestamp('1970-01-01T00:00:00Z')")
+        .message("expiresAt is a time: write it as 2027-01-31T12:00:00Z")
+        .field_path(".expiresAt")
 )]
 pub struct AccessKey {
     /// Who holds it: what the access log says in the key's place.

@@ -121,7 +121,7 @@ impl AccessMode {
     validation = Rule::new("!self.source.matches('^(pvc|file)://')")
         .message("a cache holds what is fetched, and this source is on a claim or a machine already: remove it")
         .field_path(".source"),
-    validation = Rule::new("!self.source.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.source.contains('\\\\\\\\')")
+    validation = Rule::new("!self.source.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.source.contains('\\\\')")
         .message("source may not contain '.' or '..' segments or backslashes: name the file itself")
         .field_path(".source")
 )]

@@ -178,7 +178,7 @@ pub enum World {
     validation = Rule::new("!self.source.startsWith('file://') || self.source.matches('^file:///[^/].*$')")
         .message("a file source is an absolute path: file:///folder/file.gguf")
         .field_path(".source"),
-    validation = Rule::new("!self.source.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.source.contains('\\\\\\\\')")
+    validation = Rule::new("!self.source.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.source.contains('\\\\')")
         .message("source may not contain '.' or '..' segments or backslashes: name the file itself")
         .field_path(".source"),
     validation = Rule::new("!has(self.revision) || self.source.startsWith('hf://')")
@@ -350,7 +350,7 @@ pub struct Engine {
     validation = Rule::new("self.source.matches('^(hf://[^/]+/[^/]+/[^/]|pvc://[a-z0-9][-.a-z0-9]*/[^/]|file:///[^/])')")
         .message("an adapter's source is hf://org/repo/file.gguf, pvc://claim/path or file:///path")
         .field_path(".source"),
-    validation = Rule::new("!self.source.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.source.contains('\\\\\\\\')")
+    validation = Rule::new("!self.source.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.source.contains('\\\\')")
         .message("source may not contain '.' or '..' segments or backslashes: name the file itself")
         .field_path(".source"),
     validation = Rule::new("!has(self.revision) || self.source.startsWith('hf://')")

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.bundle.startsWith('/') && !self.bundle.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.bundle.contains('\\\\\\\\')")
+    validation = Rule::new("!self.bundle.startsWith('/') && !self.bundle.matches('(^|/)\\\\.\\\\.?(/|$)') && !self.bundle.contains('\\\\')")
         .message("signature.bundle is a path from the folder of the source's file, with no '.' or '..': write model.sig")
         .field_path(".bundle"),
     validation = Rule::new("self.publicKey.trim().startsWith('-----BEGIN PUBLIC KEY-----') && self.publicKey.trim().endsWith('-----END PUBLIC KEY-----')")
