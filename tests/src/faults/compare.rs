@@ -138,6 +138,13 @@ fn without_bookkeeping(key: &Key, object: &Value) -> Value {
     match key.kind {
         "Service" => merge_patch(&mut object, &json!({"spec": {"clusterIP": null}})),
         "Deployment" => merge_patch(&mut object, &json!({"status": {"observedGeneration": null}})),
+        // A claim that was made anew is another, and when something was used last is a time.
+        "ModelCache" if object["status"].is_object() => {
+            merge_patch(&mut object, &json!({"status": {"claim": {"uid": null}}}));
+            for entry in object["status"]["entries"].as_array_mut().into_iter().flatten() {
+                merge_patch(entry, &json!({"lastUsed": null}));
+            }
+        }
         _ => {}
     }
     if object["status"]["rollout"].is_object() {

@@ -9,6 +9,7 @@ use super::scenario::{Act, Scenario};
 const OURS: &str = "serving.weighbridge.dev/v1alpha1";
 const SOURCE: &str = "hf://org/repo/file.gguf";
 const MODEL: &str = "serving.weighbridge.dev/model";
+const CACHE: &str = "serving.weighbridge.dev/cache";
 const PROVIDER: &str = "serving.weighbridge.dev/provider";
 
 fn object(kind: &str, name: &str, spec: Value) -> Act {
@@ -51,6 +52,19 @@ fn access(fields: Value) -> Act {
     let mut spec = json!({"keys": [{"name": "k", "sha256": "sha256:0"}], "models": ["m"]});
     super::fields::merge_patch(&mut spec, &fields);
     object("ModelAccess", "a", spec)
+}
+
+/// A cache with room for one source.
+fn cache(fields: Value) -> Act {
+    let mut spec = json!({"claim": {"size": "10Gi"}, "maxSize": "1k"});
+    super::fields::merge_patch(&mut spec, &fields);
+    object("ModelCache", "store", spec)
+}
+
+fn cached(fields: Value) -> Act {
+    let mut all = json!({"cache": "store"});
+    super::fields::merge_patch(&mut all, &fields);
+    open(all)
 }
 
 fn secret(name: &str, key: &str) -> Act {
@@ -248,6 +262,31 @@ pub fn scenarios() -> Vec<Scenario> {
                 profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1}})),
             ])
             .edit("deleted", [Act::Delete("ModelDeployment", "m")]),
+        Scenario::new("a model through a cache")
+            .on("named before it is there", [cached(json!({}))])
+            .edit("created", [cache(json!({}))])
+            .edit("another model of the same source", [object("ModelDeployment", "n", json!({"openWeights": {"source": SOURCE, "cache": "store"}}))])
+            .to("more is prefetched than there is room for", [cache(json!({"prefetch": [{"source": "hf://org/repo/more.gguf"}]}))])
+            .to("and is not any more, so that it goes", [cache(json!({}))])
+            .edit("another source, and the one before goes with its last pod", [
+                cached(json!({"source": "hf://org/repo/other.gguf"})),
+                Act::Delete("ModelDeployment", "n"),
+            ])
+            .edit("an adapter beside it, and room for both", [
+                cache(json!({"maxSize": "1Gi"})),
+                cached(json!({"source": "hf://org/repo/other.gguf",
+                    "engine": {"adapters": [{"name": "tone", "source": "hf://org/repo/tone.gguf"}]}})),
+            ])
+            .edit("a larger claim", [cache(json!({"claim": {"size": "20Gi"}, "maxSize": "1Gi"}))])
+            .undone("the claim is deleted", [Act::DeleteMade("PersistentVolumeClaim", CACHE)])
+            .undone("the policy is deleted", [Act::DeleteMade("NetworkPolicy", CACHE)])
+            .on("asleep, and its weights are asked for by nobody", [Act::Scale("m", 0), cache(json!({"claim": {"size": "20Gi"}}))])
+            .edit("woken", [Act::Scale("m", 1), cache(json!({"claim": {"size": "20Gi"}, "maxSize": "1Gi"}))])
+            .on("a token that is not there", [cached(json!({"hub": {"tokenSecret": {"name": "hub", "key": "token"}}}))])
+            .on("comes", [secret("hub", "token")])
+            .on("its cache goes", [Act::Delete("ModelCache", "store")])
+            .on("and comes back", [cache(json!({}))])
+            .edit("deleted", [Act::Delete("ModelDeployment", "m"), Act::Delete("ModelCache", "store")]),
         Scenario::new("children that somebody changes")
             .edit("created", [secret("account", "token"), provider(json!({})), open(json!({}))])
             .undone("a Service is deleted", [Act::DeleteMade("Service", MODEL)])

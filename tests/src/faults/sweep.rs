@@ -16,24 +16,29 @@ use super::world::{Key, Shared, World};
 use super::write::Writer;
 
 /// Every way in which the operator writes: verb, kind and subresource.
-pub const POINTS: [&str; 21] = [
+pub const POINTS: [&str; 26] = [
     "apply-new ControllerRevision",
     "apply-new Deployment",
+    "apply-new Job",
     "apply-new NetworkPolicy",
+    "apply-new PersistentVolumeClaim",
     "apply-new Pod",
     "apply-new Secret",
     "apply-new Service",
     "apply-over Deployment",
     "apply-over ExternalProvider/status",
     "apply-over ModelAccess/status",
+    "apply-over ModelCache/status",
     "apply-over ModelDeployment/status",
     "apply-over NetworkPolicy",
+    "apply-over PersistentVolumeClaim",
     "apply-over Secret",
     "apply-over Service",
     "create Event",
     "create Lease",
     "delete ControllerRevision",
     "delete Deployment",
+    "delete Job",
     "delete Pod",
     "delete Service",
     "patch Event",

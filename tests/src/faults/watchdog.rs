@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::world::{Key, World};
 
+/// Before the name of an entry, on what reads it.
+const HELD: &str = "held.serving.weighbridge.dev/";
+
 /// What the operator's process has read by name, and what it did that it may not.
 #[derive(Clone, Debug, Default)]
 pub struct Watchdog {
@@ -84,7 +87,8 @@ impl World {
             self.watch_made_anew(key, after);
             return;
         };
-        if matches!(key.kind, "Event" | "ModelDeployment" | "ExternalProvider" | "ModelAccess") {
+        if matches!(key.kind, "Event" | "ModelDeployment" | "ExternalProvider" | "ModelAccess" | "ModelCache")
+        {
             self.watch_status(key, after);
             return;
         }
@@ -119,11 +123,54 @@ impl World {
 
     /// A Deployment that was deleted to make room for another is not made again while nothing else is asked for.
     fn watch_made_anew(&mut self, key: &Key, after: &Value) {
+        self.watch_cached(key, after);
         let Some(parent) = controller(after) else { return };
         let made_from = self.made_from(parent);
         if self.watchdog.made_room.remove(key).is_some_and(|then| then == made_from) {
             self.watchdog.object(format!("deleted {key} to make room, and it is what its model asks for"));
         }
+    }
+
+    /// Nothing is taken out of a cache that a pod reads, and no pod is made to read what is not there.
+    fn watch_cached(&mut self, key: &Key, after: &Value) {
+        if !self.watchdog.views_are_fresh {
+            return;
+        }
+        let held = |labels: &Value| -> Vec<(String, Value)> {
+            let all = labels.as_object().into_iter().flatten();
+            let held =
+                all.filter_map(|(name, cache)| Some((name.strip_prefix(HELD)?.to_owned(), cache.clone())));
+            held.collect()
+        };
+        let mut violations = Vec::new();
+        let arguments = after["spec"]["template"]["spec"]["containers"][0]["args"].as_array();
+        if key.kind == "Job" && arguments.is_some_and(|words| words.first() == Some(&"evict".into())) {
+            let gone: Vec<_> = arguments
+                .into_iter()
+                .flatten()
+                .filter_map(|word| word.as_str()?.strip_prefix("--entry="))
+                .collect();
+            for (pod, object) in self.of("Pod") {
+                let read = held(&object["metadata"]["labels"]);
+                if let Some((entry, _)) = read.iter().find(|(entry, _)| gone.contains(&entry.as_str())) {
+                    violations.push(format!("took {entry} out of a cache, which {pod} reads"));
+                }
+            }
+        }
+        if key.kind == "Deployment" && after["spec"]["replicas"] != 0 {
+            for (entry, cache) in held(&after["spec"]["template"]["metadata"]["labels"]) {
+                let caches = self.of("ModelCache");
+                let mut entries = caches
+                    .filter(|(of, _)| cache == of.name.as_str())
+                    .filter_map(|(_, object)| object["status"]["entries"].as_array())
+                    .flatten();
+                if !entries.any(|found| found["name"] == entry.as_str() && found["state"] == "Held") {
+                    violations
+                        .push(format!("made {key}, which reads {entry} of {cache}, and it is not there"));
+                }
+            }
+        }
+        violations.into_iter().for_each(|words| self.watchdog.object(words));
     }
 
     /// Whether an old revision of the model with this UID goes before the next one comes.

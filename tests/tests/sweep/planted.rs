@@ -44,7 +44,7 @@ fn a_forgotten_field_is_found() {
 
 #[test]
 fn writes_at_rest_are_found() {
-    finds(Bug::WritesAtRest, &[OPEN], "no such case", "a new start wrote at rest");
+    finds(Bug::WritesAtRest, &[OPEN], "no such case", "it never rests");
 }
 
 #[test]
