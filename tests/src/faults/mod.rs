@@ -28,6 +28,7 @@ mod write;
 
 pub use bug::Bug;
 pub use fault::{Fault, Place, Plan, View};
-pub use scenario::Scenario;
+pub use fields::merge_patch;
+pub use scenario::{Act, Scenario};
 pub use scenarios::scenarios;
 pub use sweep::{Course, Divergence, Leg, Mode, POINTS, Sweep, installed, sweep};
