@@ -58,7 +58,7 @@ impl ReconcileError {
             ReconcileError::Identify(_) => Category::Invalid,
             ReconcileError::Look(error) => match error {
                 LookError::Secret(error) => of_call(&error.source),
-                LookError::Claim(error) => of_call(error),
+                LookError::Claim(error) | LookError::Pods(error) => of_call(error),
             },
             ReconcileError::Status(error) => of_call(error),
             ReconcileError::Apply(error) => match error {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, PersistentVolumeClaim, Pod};
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use weighbridge_crds::condition::Reason;
@@ -28,6 +29,9 @@ pub enum LookError {
     /// The claim.
     #[error("its claim could not be looked at: {0}")]
     Claim(#[source] CallError),
+    /// Pods of its Jobs.
+    #[error("the pods of its Jobs could not be looked at: {0}")]
+    Pods(#[source] CallError),
 }
 
 /// What a ModelCache names and what exists of it.
@@ -64,9 +68,7 @@ pub async fn cache(cache: &ModelCache, owner: &Owner, from: &Sources<'_>) -> Res
     let claim = claim(cache, owner, &claims, from).await?;
     let recorded = recorded(cache, claim.as_ref());
     let asked = asked(cache, owner, &recorded, from).await?;
-    let pods = from.stores.pods.of(owner.uid());
-    let jobs = from.stores.jobs.of(owner.uid());
-    let jobs = jobs.iter().filter_map(|job| seen(job, &pods, from.said)).collect();
+    let jobs = jobs(owner, from).await?;
     let missing = |key: &KeyLookup| matches!(key, KeyLookup::SecretMissing | KeyLookup::KeyMissing);
     let lacks_secret = asked.iter().any(|asked| match &asked.right {
         Right::Assumed => false,
@@ -84,6 +86,22 @@ pub async fn cache(cache: &ModelCache, owner: &Owner, from: &Sources<'_>) -> Res
         },
         lacks_secret,
     })
+}
+
+/// Its Jobs. One that is complete and has no pod in view that says what came of it may only be so for a moment, for Jobs and
+/// pods are watched apart: its pods are looked at then, or it would be made anew as often as pods are told late.
+async fn jobs(owner: &Owner, from: &Sources<'_>) -> Result<Vec<JobSeen>, LookError> {
+    let jobs = from.stores.jobs.of(owner.uid());
+    let all =
+        |pods: &[Arc<Pod>]| jobs.iter().filter_map(|job| seen(job, pods, from.said)).collect::<Vec<_>>();
+    let found = all(&from.stores.pods.of(owner.uid()));
+    if found.iter().all(|job| job.state != JobState::Ended) {
+        return Ok(found);
+    }
+    let api: Api<Pod> = Api::namespaced(from.client.clone(), owner.namespace());
+    let of_it = ListParams::default().labels(&format!("{}={}", labels::CACHE_UID, owner.uid()));
+    let live = from.caller.read("Pod", api.list(&of_it)).await.map_err(LookError::Pods)?;
+    Ok(all(&live.items.into_iter().map(Arc::new).collect::<Vec<_>>()))
 }
 
 /// The claim that the spec means, with its name. One that others made is not watched, and one of ours that is not in view may
