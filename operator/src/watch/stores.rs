@@ -313,12 +313,16 @@ impl Watching {
                 Event::Apply(object) => reader.get(&ObjectRef::from_obj(object)),
                 Event::Delete(_) | Event::Init | Event::InitApply(_) | Event::InitDone => None,
             };
+            let listed = matches!(event, Event::InitDone).then(|| reader.state());
             writer.apply_watcher_event(&event);
             let objects = match event {
                 Event::Apply(object) | Event::Delete(object) => vec![Arc::new(object)],
                 Event::InitDone => {
                     self.listed();
-                    reader.state()
+                    // What went while no watch told of it, those who name it have to hear of too.
+                    let gone = listed.into_iter().flatten();
+                    let gone = gone.filter(|object| reader.get(&ObjectRef::from_obj(&**object)).is_none());
+                    gone.chain(reader.state()).collect()
                 }
                 Event::Init | Event::InitApply(_) => Vec::new(),
             };
