@@ -531,6 +531,66 @@ fn proxies_pass_pod_security_restricted() {
     }
 }
 
+/// Whether a rule of the chart's NetworkPolicy lets the operator out to pods with these labels, at this port of theirs.
+fn operator_reaches(labels: &Value, port: &str) -> bool {
+    let golden = include_str!("../../charts/weighbridge/golden/default.yaml");
+    let objects: Vec<Value> = serde_saphyr::from_multiple(golden).expect("YAML");
+    let is_policy = |object: &&Value| {
+        object["kind"] == "NetworkPolicy" && object["metadata"]["name"] == "weighbridge-operator"
+    };
+    let policy = objects.iter().find(is_policy).expect("the operator's policy");
+    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let selects = |peer: &Value| {
+        assert_eq!(peer["namespaceSelector"], json!({}), "ours may be in any namespace: {peer}");
+        let selector = &peer["podSelector"];
+        let mut pairs = selector["matchLabels"].as_object().into_iter().flatten();
+        pairs.all(|(key, value)| labels[key] == *value)
+            && all(&selector["matchExpressions"]).iter().all(|expression| {
+                assert_eq!(expression["operator"], "In");
+                all(&expression["values"]).contains(&labels[expression["key"].as_str().expect("a key")])
+            })
+    };
+    all(&policy["spec"]["egress"])
+        .iter()
+        .filter(|rule| all(&rule["ports"]).iter().any(|open| open["port"] == port))
+        .any(|rule| {
+            let peers = all(&rule["to"]);
+            peers.iter().filter(|peer| peer["namespaceSelector"].is_object()).any(selects)
+        })
+}
+
+/// The operator asks engines, and pods that fetch, at their admin port, and proxies at the one that they answer gateways at.
+#[test]
+fn the_charts_policy_lets_the_operator_out_to_each_pod_that_it_asks() {
+    let mut asked = Vec::new();
+    for text in [
+        include_str!("fixtures/cpu.yaml"),
+        include_str!("fixtures/external.yaml"),
+        include_str!("../../examples/cache.yaml"),
+    ] {
+        for object in planned(text).iter().flat_map(|plan| &plan.objects) {
+            let (pod, labels) =
+                (&object["spec"]["template"]["spec"], &object["spec"]["template"]["metadata"]["labels"]);
+            let component = &labels["app.kubernetes.io/component"];
+            let port = match component.as_str() {
+                Some("provider-proxy") => labels::SERVING_PORT_NAME,
+                Some(_) => labels::ADMIN_PORT_NAME,
+                None => continue,
+            };
+            let answers = |container: &Value| {
+                let ports = container["ports"].as_array().expect("ports");
+                ports.iter().any(|open| open["name"] == port)
+            };
+            assert!(pod["containers"].as_array().is_some_and(|all| all.iter().any(answers)), "{pod}");
+            assert!(operator_reaches(labels, port), "{component} at {port}");
+            asked.push(component.as_str().expect("text").to_owned());
+        }
+    }
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked, ["engine", "fetch", "provider-proxy"]);
+}
+
 #[test]
 fn the_check_sees_what_restricted_forbids() {
     let good = deployments(&planned(include_str!("fixtures/token.yaml"))).remove(0);
