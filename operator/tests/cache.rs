@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
@@ -169,8 +170,9 @@ fn every_pod_of_a_job_passes_pod_security_restricted_and_names_are_labels_of_dns
     let plan = planned(vec![asks_with(weights(token), KeyLookup::Present)], &observed);
     assert_eq!(plan.jobs.len(), 2, "{:?}", jobs(&plan));
     for job in &plan.jobs {
-        let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
-        assert_eq!(restricted::violations(pod), Vec::<String>::new());
+        let template = &job.spec.as_ref().unwrap().template;
+        let pod = template.spec.as_ref().unwrap();
+        assert_eq!(restricted::violations(template.metadata.as_ref(), pod), Vec::<String>::new());
         assert!(pod.image_pull_secrets.is_some());
     }
     let token = serde_json::to_string(&plan.jobs[0]).unwrap();
@@ -531,8 +533,9 @@ fn a_model_gets_its_pods_once_the_cache_holds_all_of_it_and_no_token() {
     for name in &names {
         assert_eq!(template["metadata"]["labels"][format!("{}{name}", labels::HELD_PREFIX)], "store");
     }
-    let pod = deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
-    assert_eq!(restricted::violations(pod), Vec::<String>::new());
+    let PodTemplateSpec { metadata, spec } = &deployment.spec.as_ref().unwrap().template;
+    let pod = spec.as_ref().unwrap();
+    assert_eq!(restricted::violations(metadata.as_ref(), pod), Vec::<String>::new());
 
     // One that has pods says itself what it lacks; one that sleeps is woken once it is held.
     let at = |replicas: i32| {

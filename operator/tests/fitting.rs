@@ -203,14 +203,15 @@ fn nothing_but_a_restricted_pod_is_made_before_the_header_is_read() {
     assert!(plan.children.deployment.is_none() && plan.children.service.is_none());
     let pod = plan.inspection.unwrap();
     assert_eq!(pod.metadata.name, Some(own()));
-    let labels = pod.metadata.labels.unwrap();
+    let metadata = pod.metadata;
+    let labels = metadata.labels.clone().unwrap();
     // Whoever carries the model's own labels is counted, and called.
     assert!(
         !labels.keys().any(|label| label.ends_with("/model") || label.ends_with("/model-uid")),
         "{labels:?}"
     );
     let spec = pod.spec.unwrap();
-    assert_eq!(restricted::violations(&spec), Vec::<String>::new());
+    assert_eq!(restricted::violations(Some(&metadata), &spec), Vec::<String>::new());
     assert_eq!(spec.restart_policy.as_deref(), Some("OnFailure"));
     let container = &spec.containers[0];
     let arguments = container.args.as_ref().unwrap();

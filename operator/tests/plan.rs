@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use weighbridge_crds::{Hold, Rollout, TimeSpan, labels};
 use weighbridge_operator::plan::{
     self, Bounds, Images, OfflineError, Planned, Proxies, PullPolicy, restricted,
 };
+use weighbridge_operator::validate::CONFINING_ANNOTATIONS;
 
 fn images() -> Images {
     Images {
@@ -310,7 +312,7 @@ fn a_pod_template_adds_and_takes_nothing_away() {
     let template = |text: &str| deployments(&planned(text)).remove(0).spec.expect("a spec").template;
     let (before, after) = (template(plain), template(&plain.replacen("  openWeights:\n", added, 1)));
     let after_spec = after.spec.clone().expect("a pod");
-    assert_eq!(restricted::violations(&after_spec), Vec::<String>::new());
+    assert_eq!(restricted::violations(after.metadata.as_ref(), &after_spec), Vec::<String>::new());
     assert_eq!(after_spec.priority_class_name.as_deref(), Some("high"));
     assert_eq!(
         after_spec.node_selector.as_ref().and_then(|labels| labels.get("zone")),
@@ -447,6 +449,12 @@ fn deployments(plans: &[Planned]) -> Vec<Deployment> {
         .collect()
 }
 
+/// What the pods of a Deployment are made from.
+fn pod(deployment: Deployment) -> (Option<ObjectMeta>, PodSpec) {
+    let PodTemplateSpec { metadata, spec } = deployment.spec.expect("a spec").template;
+    (metadata, spec.expect("a pod"))
+}
+
 proptest! {
     // Each case reads YAML as strictly as an apiserver, which takes most of a test's time.
     #![proptest_config(ProptestConfig::with_cases(48))]
@@ -455,8 +463,8 @@ proptest! {
     fn every_pod_passes_pod_security_restricted(manifests in model()) {
         let plans = plan_offline(&manifests, &images()).expect("plannable");
         for deployment in deployments(&plans) {
-            let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
-            prop_assert_eq!(restricted::violations(&pod), Vec::<String>::new());
+            let (metadata, pod) = pod(deployment);
+            prop_assert_eq!(restricted::violations(metadata.as_ref(), &pod), Vec::<String>::new());
         }
     }
 
@@ -525,8 +533,8 @@ proptest! {
 fn proxies_pass_pod_security_restricted() {
     for text in [include_str!("fixtures/external.yaml"), include_str!("fixtures/private.yaml")] {
         for deployment in deployments(&planned(text)) {
-            let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
-            assert_eq!(restricted::violations(&pod), Vec::<String>::new());
+            let (metadata, pod) = pod(deployment);
+            assert_eq!(restricted::violations(metadata.as_ref(), &pod), Vec::<String>::new());
         }
     }
 }
@@ -592,29 +600,44 @@ fn the_charts_policy_lets_the_operator_out_to_each_pod_that_it_asks() {
 }
 
 #[test]
+fn the_charts_policy_names_every_annotation_that_validation_refuses() {
+    let golden = include_str!("../../charts/weighbridge/golden/default.yaml");
+    for prefix in CONFINING_ANNOTATIONS {
+        assert!(golden.contains(&format!("'{prefix}'")), "{prefix}");
+    }
+}
+
+#[test]
 fn the_check_sees_what_restricted_forbids() {
     let good = deployments(&planned(include_str!("fixtures/token.yaml"))).remove(0);
-    let pod = || serde_json::to_value(good.spec.as_ref().map(|spec| &spec.template.spec)).expect("a pod");
-    let breaks: [(&str, Value); 9] = [
-        ("/hostNetwork", json!(true)),
-        ("/automountServiceAccountToken", json!(true)),
-        ("/securityContext/runAsNonRoot", json!(false)),
-        ("/securityContext/seccompProfile/type", json!("Unconfined")),
-        ("/containers/0/securityContext/allowPrivilegeEscalation", json!(true)),
-        ("/containers/0/securityContext/readOnlyRootFilesystem", json!(false)),
-        ("/containers/0/securityContext/capabilities/drop", json!([])),
-        ("/containers/0/ports/0/hostPort", json!(8000)),
-        ("/volumes/0", json!({"name": "host", "hostPath": {"path": "/"}})),
+    let template =
+        || serde_json::to_value(good.spec.as_ref().map(|spec| &spec.template)).expect("a template");
+    let breaks: [(&str, Value); 11] = [
+        (
+            "/metadata/annotations",
+            json!({"container.apparmor.security.beta.kubernetes.io/engine": "unconfined"}),
+        ),
+        ("/metadata/annotations", json!({"cdi.k8s.io/gpus": "nvidia.com/gpu=all"})),
+        ("/spec/hostNetwork", json!(true)),
+        ("/spec/automountServiceAccountToken", json!(true)),
+        ("/spec/securityContext/runAsNonRoot", json!(false)),
+        ("/spec/securityContext/seccompProfile/type", json!("Unconfined")),
+        ("/spec/containers/0/securityContext/allowPrivilegeEscalation", json!(true)),
+        ("/spec/containers/0/securityContext/readOnlyRootFilesystem", json!(false)),
+        ("/spec/containers/0/securityContext/capabilities/drop", json!([])),
+        ("/spec/containers/0/ports/0/hostPort", json!(8000)),
+        ("/spec/volumes/0", json!({"name": "host", "hostPath": {"path": "/"}})),
     ];
     for (pointer, value) in breaks {
-        let mut broken = pod();
+        let mut broken = template();
         let (parent, key) = pointer.rsplit_once('/').expect("a path");
         match broken.pointer_mut(parent) {
             Some(Value::Array(items)) => items[key.parse::<usize>().expect("an index")] = value,
             Some(fields) => fields[key] = value,
             None => panic!("{pointer}"),
         }
-        let broken = serde_json::from_value(broken).expect("a pod");
-        assert_eq!(restricted::violations(&broken).len(), 1, "{pointer}");
+        let PodTemplateSpec { metadata, spec } = serde_json::from_value(broken).expect("a template");
+        let found = restricted::violations(metadata.as_ref(), &spec.expect("a pod"));
+        assert_eq!(found.len(), 1, "{pointer}: {found:?}");
     }
 }

@@ -190,6 +190,7 @@ async fn a_pod_template_adds_what_it_may(namespace: &TestNamespace) -> Result<()
         }
     };
     let of_engine = |fields: Value| json!({"spec": {"containers": [fields]}});
+    let annotated = |key: &str| json!({"metadata": {"annotations": {key: "unconfined"}}});
     // The apiserver learns of a policy a moment after its creation.
     let began = Instant::now();
     while refused(json!({"spec": {"securityContext": {"runAsUser": 0}}})).await?.is_none() {
@@ -201,6 +202,21 @@ async fn a_pod_template_adds_what_it_may(namespace: &TestNamespace) -> Result<()
         (json!({"spec": {"initContainers": [{"name": "i"}]}}), "alone"),
         (json!({"metadata": {"ownerReferences": []}}), "annotations and labels alone"),
         (json!({"kind": "Pod"}), "metadata and spec alone"),
+        (
+            annotated("container.apparmor.security.beta.kubernetes.io/engine"),
+            "confined less or given devices",
+        ),
+        (
+            annotated("container.seccomp.security.alpha.kubernetes.io/engine"),
+            "confined less or given devices",
+        ),
+        (annotated("seccomp.security.alpha.kubernetes.io/pod"), "confined less or given devices"),
+        (annotated("cdi.k8s.io/gpus"), "confined less or given devices"),
+        (annotated("io.kubernetes.cri-o.Devices"), "confined less or given devices"),
+        (
+            of_engine(json!({"name": "engine", "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]})),
+            "no variable NVIDIA_*",
+        ),
         (of_engine(json!({"name": "engine", "image": "other"})), "its image, command and security context"),
         (of_engine(json!({"name": "beside", "env": []})), "the container engine alone"),
     ] {
@@ -210,6 +226,7 @@ async fn a_pod_template_adds_what_it_may(namespace: &TestNamespace) -> Result<()
     for template in [
         json!({}),
         json!({"metadata": {"labels": {"team": "a"}}, "spec": {"priorityClassName": "high"}}),
+        annotated("example.com/cdi.k8s.io"),
         of_engine(
             json!({"name": "engine", "env": [{"name": "NCCL_TOPO_FILE", "value": "/etc/nccl/topology.xml"}]}),
         ),

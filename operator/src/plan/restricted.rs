@@ -1,10 +1,13 @@
 //! Pod Security "restricted" as a function, so that every template a plan can emit is checked without a server.
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Every way in which `pod` breaks Pod Security "restricted" or our own addition to it: no ServiceAccount
-/// token, and a read-only root.
-pub fn violations(pod: &PodSpec) -> Vec<String> {
+use crate::validate::confines;
+
+/// Every way in which `pod` with this metadata breaks Pod Security "restricted" or our own addition to it: no
+/// ServiceAccount token, a read-only root, and no annotation that says how it is confined.
+pub fn violations(metadata: Option<&ObjectMeta>, pod: &PodSpec) -> Vec<String> {
     let mut found = Vec::new();
     let mut require = |holds: bool, rule: &str| {
         if !holds {
@@ -28,6 +31,10 @@ pub fn violations(pod: &PodSpec) -> Vec<String> {
         "pod seccompProfile must be RuntimeDefault",
     );
     require(security.is_none_or(|security| security.sysctls.is_none()), "sysctls must not be set");
+    let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
+    for key in annotations.into_iter().flatten().map(|(key, _)| key) {
+        require(!confines(key), &format!("annotation {key} must not be set"));
+    }
     for volume in pod.volumes.iter().flatten() {
         require(allowed(volume), &format!("volume {} has a type that is not allowed", volume.name));
     }

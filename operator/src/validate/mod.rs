@@ -22,7 +22,9 @@ pub use model::{
     AdapterPlace, Closed, HubFile, ImageFile, Open, OpenAdapter, ProfileSeen, Served, StoredFile,
     ValidatedModel, Weights, model,
 };
-pub use pod_template::{AddedContainer, AddedMetadata, AddedSpec, ENGINE_CONTAINER, PodTemplate};
+pub use pod_template::{
+    AddedContainer, AddedMetadata, AddedSpec, CONFINING_ANNOTATIONS, ENGINE_CONTAINER, PodTemplate, confines,
+};
 pub use provider::{BaseUrl, ProviderKey, ValidatedProvider, provider};
 pub use provider_place::ProviderPlace;
 pub use references::{

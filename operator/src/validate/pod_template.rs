@@ -17,6 +17,14 @@ const OUR_VOLUMES: [&str; 6] =
     ["cache", "models", "adapters-", "certificate", "shared-memory", "weighbridge-"];
 /// Labels and annotations under these are Weighbridge's, or say what a pod is of.
 const OUR_KEYS: [&str; 2] = ["serving.weighbridge.dev/", "app.kubernetes.io/"];
+/// Annotations that change how a pod is confined, or give it devices: by the kubelet, by a container runtime, or by both.
+pub const CONFINING_ANNOTATIONS: [&str; 5] = [
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+    "cdi.k8s.io/",
+    "io.kubernetes.cri-o.",
+];
 /// Where what is added is mounted. Everywhere else is the image's, or holds what the engine was given.
 const FOLDERS: [&str; 2] = ["/mnt/", "/etc/"];
 /// A provider's key is its proxy's alone, and of a Secret nobody can tell here whether it holds one.
@@ -156,12 +164,22 @@ fn lost(given: &Value, kept: &Value) -> Option<String> {
     }
 }
 
+/// Whether an annotation called `key` changes how a pod is confined, or what devices it has.
+pub fn confines(key: &str) -> bool {
+    CONFINING_ANNOTATIONS.iter().any(|prefix| key.starts_with(prefix))
+}
+
 fn check_metadata(metadata: &AddedMetadata) -> Result<(), Refusal> {
     let AddedMetadata { labels, annotations } = metadata;
     let ours = |key: &&String| OUR_KEYS.iter().any(|prefix| key.starts_with(prefix));
-    match labels.keys().chain(annotations.keys()).find(ours) {
-        Some(key) => Err(Refusal::invalid(format!(
+    if let Some(key) = labels.keys().chain(annotations.keys()).find(ours) {
+        return Err(Refusal::invalid(format!(
             "{FIELD}.metadata has {key:?}, by which pods are told apart: use a key of your own"
+        )));
+    }
+    match annotations.keys().find(|key| confines(key)) {
+        Some(key) => Err(Refusal::invalid(format!(
+            "{FIELD}.metadata.annotations has {key:?}, by which a pod is confined less or given devices: remove it"
         ))),
         None => Ok(()),
     }
@@ -220,10 +238,11 @@ fn check_volume(volume: &Volume) -> Result<(), Refusal> {
     )
 }
 
-/// A variable is for what the engine or its libraries read, such as `NCCL_TOPO_FILE`; not for what loads code into it.
+/// A variable is for what the engine or its libraries read, such as `NCCL_TOPO_FILE`; not for what loads code into it, nor for
+/// what NVIDIA's runtime reads: by `NVIDIA_VISIBLE_DEVICES` a container has GPUs that nobody gave it.
 fn check_variable(variable: &EnvVar) -> Result<(), Refusal> {
     let name = &variable.name;
-    let ours = name.starts_with("WEIGHBRIDGE_") || name == "HF_TOKEN";
+    let ours = name.starts_with("WEIGHBRIDGE_") || name.starts_with("NVIDIA_") || name == "HF_TOKEN";
     let loads = name.starts_with("LD_") || ["PLUGIN", "INJECTION"].iter().any(|word| name.contains(word));
     if ours || loads || name == "PATH" {
         return Err(Refusal::invalid(format!(
@@ -329,6 +348,28 @@ mod tests {
                 "use a key of your own",
             ),
             (json!({"metadata": {"annotations": {"app.kubernetes.io/name": "m"}}}), "use a key of your own"),
+            (
+                json!({"metadata": {"annotations": {
+                    "container.apparmor.security.beta.kubernetes.io/engine": "unconfined"}}}),
+                "annotations has \"container.apparmor.security.beta.kubernetes.io/engine\"",
+            ),
+            (
+                json!({"metadata": {"annotations": {
+                    "container.seccomp.security.alpha.kubernetes.io/engine": "unconfined"}}}),
+                "by which a pod is confined less",
+            ),
+            (
+                json!({"metadata": {"annotations": {"seccomp.security.alpha.kubernetes.io/pod": "unconfined"}}}),
+                "by which a pod is confined less",
+            ),
+            (
+                json!({"metadata": {"annotations": {"cdi.k8s.io/gpus": "nvidia.com/gpu=all"}}}),
+                "or given devices",
+            ),
+            (
+                json!({"metadata": {"annotations": {"io.kubernetes.cri-o.Devices": "/dev/fuse"}}}),
+                "or given devices",
+            ),
             (json!({"metadata": {"name": "m"}}), "metadata.name: unknown field"),
             (volume(json!({"name": "v", "hostPath": {"path": "/"}})), "of a type that may not be added"),
             (volume(json!({"name": "v", "secret": {"secretName": "account"}})), "from a Secret"),
@@ -358,6 +399,14 @@ mod tests {
             ),
             (of_engine(json!({"env": [{"name": "LD_PRELOAD", "value": "/mnt/x.so"}]})), "\"LD_PRELOAD\""),
             (of_engine(json!({"env": [{"name": "HF_TOKEN", "value": "t"}]})), "\"HF_TOKEN\""),
+            (
+                of_engine(json!({"env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]})),
+                "\"NVIDIA_VISIBLE_DEVICES\"",
+            ),
+            (
+                of_engine(json!({"env": [{"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "all"}]})),
+                "\"NVIDIA_DRIVER_CAPABILITIES\"",
+            ),
             (
                 of_engine(json!({"env": [{"name": "NCCL_NET_PLUGIN", "value": "/mnt/x.so"}]})),
                 "\"NCCL_NET_PLUGIN\"",
