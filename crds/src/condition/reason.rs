@@ -108,8 +108,8 @@ reasons! {
         "The node of a pod has stopped reporting: its kubelet ended, or nothing reaches it.",
         "`kubectl describe node NAME`, for the node in the message. If it comes back, so does the pod; if not, Kubernetes makes another pod after five minutes, and at once where the node is deleted.";
     Progressing,
-        "Pods are being made, or weights loaded.",
-        "Wait. Weights that are fetched or large take minutes; the message counts the pods.";
+        "Pods are being made, or held back by a queue, or weights loaded.",
+        "Wait. Weights that are fetched or large take minutes; the message counts the pods, and says where a scheduling gate, such as a queue's, holds them back.";
     WaitingForOldPods,
         "`rollout.strategy` is `Replace`, and pods of an old revision are not gone yet; the current one is made then.",
         "Wait: open streams have `drainTimeout` to finish. A pod whose node is lost stays until `kubectl delete pod NAME --force`; the message names the pods.";

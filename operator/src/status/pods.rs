@@ -14,6 +14,9 @@ const LAST_WORDS: usize = 512;
 /// What the engine's image, or the system, says of a volume that is full.
 const NO_SPACE: [&str; 2] = ["bytes free and the download needs", "No space left on device"];
 
+/// Why the scheduler does not look at a pod: whoever set a gate, such as a queue, has not taken it away yet.
+const GATED: &str = "SchedulingGated";
+
 /// Something that stands in the way of a pod, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -88,15 +91,21 @@ impl<'a> PodsView<'a> {
             .count()
     }
 
-    /// Why a pod of the current revision has no node.
+    /// Why a pod of the current revision has no node. What somebody holds back is told last: it waits for its turn.
     pub fn unplaced(&self) -> Option<Trouble> {
-        self.current.iter().find_map(|pod| {
+        let troubles = self.current.iter().filter_map(|pod| {
             let scheduled = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False")?;
             let message = scheduled.message.clone().unwrap_or_default();
-            let claim = message.to_lowercase().contains("persistentvolumeclaim");
-            let reason = if claim { Reason::ClaimNotReady } else { Reason::InsufficientCapacity };
+            let reason = if scheduled.reason.as_deref() == Some(GATED) {
+                Reason::Progressing
+            } else if message.to_lowercase().contains("persistentvolumeclaim") {
+                Reason::ClaimNotReady
+            } else {
+                Reason::InsufficientCapacity
+            };
             Some(Trouble { reason, message })
-        })
+        });
+        troubles.min_by_key(|trouble| trouble.reason == Reason::Progressing)
     }
 
     /// Why a container of the current revision does not run. The gravest trouble is told.

@@ -93,6 +93,14 @@ fn unplaced(message: &str) -> Arc<Pod> {
     pod("p", json!({}), json!({"conditions": [condition]}))
 }
 
+/// As a queue holds it back, with the apiserver's words.
+fn gated() -> Arc<Pod> {
+    let words = "Scheduling is blocked due to non-empty scheduling gates";
+    let condition =
+        json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": words});
+    pod("gated", json!({"schedulingGates": [{"name": "queue"}]}), json!({"conditions": [condition]}))
+}
+
 fn derived(
     replicas: i32,
     failure: Option<&str>,
@@ -175,6 +183,13 @@ fn each_state_of_the_pods_is_told_by_the_conditions() {
             vec![unplaced("persistentvolumeclaim \"c\" not found")],
             ["-ClaimNotReady", "-Progressing", "-ClaimNotReady"],
         ),
+        (1, None, vec![gated()], ["-Progressing", "-Progressing", "-Progressing"]),
+        (
+            2,
+            None,
+            vec![gated(), unplaced("0/3 nodes")],
+            ["-InsufficientCapacity", "-Progressing", "-InsufficientCapacity"],
+        ),
         (1, None, vec![on_node("p", false, json!({}))], ["+PodsScheduled", "-Progressing", "-Progressing"]),
         (
             1,
@@ -251,6 +266,12 @@ fn each_state_of_the_pods_is_told_by_the_conditions() {
         assert_eq!([&told[1], &told[2], &told[4]], wanted, "{pods:#?}");
         assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(3)));
     }
+}
+
+#[test]
+fn a_pod_that_a_queue_holds_back_waits_in_the_schedulers_words() {
+    let told = message(&derived(1, None, &[gated()], None), "Scheduled");
+    assert_eq!(told, "0 of 1 pods have a node: Scheduling is blocked due to non-empty scheduling gates");
 }
 
 #[test]
