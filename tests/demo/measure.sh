@@ -88,5 +88,6 @@ step "The provider's key is in its Secret and in the proxy, and nowhere else; th
 ! grep -qF -e "$key" -e "$OPENAI_API_KEY" -e 'PRIVATE KEY' "$work/everything-said" || fail "a key got out"
 echo "not in $(wc -l <"$work/everything-said") lines of objects, logs and metrics"
 
-pod=$(pods | awk '$1 == "operator" { print $3 }')
+# Of several operators, the one that works.
+pod=$(kubectl -n weighbridge-system get lease weighbridge-operator -o jsonpath='{.spec.holderIdentity}')
 figure operator_rss_mb "$(awk '/^VmRSS/ { printf "%.1f", $2 * 1024 / 1e6 }' "/proc/$(container_process weighbridge-system "$pod")/status")" MB

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -91,6 +92,7 @@ async fn it_installs_restricted_and_its_accounts_may_do_no_more_than_they_must()
     let release = Release::install(&namespace).await?;
     let checked = async {
         check_accounts(&client, &release, namespace.name()).await?;
+        a_drain_takes_one_of_two_at_a_time(&namespace, &release).await?;
         a_pod_template_adds_what_it_may(&namespace).await?;
         certificates_are_all_that_the_operator_writes_into_secrets(&namespace, &release).await?;
         pods_that_read_headers_are_all_that_the_operator_makes(&namespace, &release).await
@@ -98,6 +100,21 @@ async fn it_installs_restricted_and_its_accounts_may_do_no_more_than_they_must()
     let checked = checked.await;
     release.helm("uninstall", &["--wait"]).await?;
     checked
+}
+
+/// By Kubernetes' own count: there are two operators and two gateways, and one of each may go.
+async fn a_drain_takes_one_of_two_at_a_time(namespace: &TestNamespace, release: &Release) -> Result<()> {
+    let budgets: Api<PodDisruptionBudget> = namespace.api();
+    for component in ["operator", "gateway"] {
+        let name = format!("{}-weighbridge-{component}", release.namespace);
+        let counted = |budget: &PodDisruptionBudget| {
+            budget.status.as_ref().is_some_and(|status| {
+                (status.expected_pods, status.current_healthy, status.disruptions_allowed) == (2, 2, 1)
+            })
+        };
+        wait::until(&budgets, &name, "two pods, of which one may go", counted).await?;
+    }
+    Ok(())
 }
 
 async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result<()> {
