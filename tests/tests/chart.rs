@@ -5,7 +5,9 @@ use std::process::Output;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -95,7 +97,8 @@ async fn it_installs_restricted_and_its_accounts_may_do_no_more_than_they_must()
         a_drain_takes_one_of_two_at_a_time(&namespace, &release).await?;
         a_pod_template_adds_what_it_may(&namespace).await?;
         certificates_are_all_that_the_operator_writes_into_secrets(&namespace, &release).await?;
-        pods_that_read_headers_are_all_that_the_operator_makes(&namespace, &release).await
+        pods_that_read_headers_are_all_that_the_operator_makes(&namespace, &release).await?;
+        workloads_that_the_operator_writes_are_its_own_and_can_do_no_more(&namespace, &release).await
     };
     let checked = checked.await;
     release.helm("uninstall", &["--wait"]).await?;
@@ -342,4 +345,96 @@ async fn pods_that_read_headers_are_all_that_the_operator_makes(
         other => bail!("a pod of somebody else was deleted: {other:?}"),
     }
     Ok(())
+}
+
+/// RBAC lets it write any Deployment and any Job; the chart's policy does not.
+async fn workloads_that_the_operator_writes_are_its_own_and_can_do_no_more(
+    namespace: &TestNamespace,
+    release: &Release,
+) -> Result<()> {
+    let operator = testbed::client_as(&release.account("operator")).await?;
+    let theirs: Api<Deployment> = namespace.api();
+    let ours: Api<Deployment> = Api::namespaced(operator.clone(), namespace.name());
+    let jobs: Api<Job> = Api::namespaced(operator, namespace.name());
+    let of_policy = |message: &str| {
+        message.contains("no Deployment and no Job but its own") || message.contains("makes no pod with")
+    };
+    let judged = |result: Result<(), kube::Error>| match result {
+        Ok(()) => Ok(false),
+        Err(kube::Error::Api(status)) if of_policy(&status.message) => Ok(true),
+        Err(error) => Err(anyhow::Error::from(error)),
+    };
+    let apply = PatchParams::apply("weighbridge").force();
+    let refused = async |deployment: &Value| -> Result<bool> {
+        let name = deployment["metadata"]["name"].as_str().context("a name")?;
+        judged(ours.patch(name, &apply, &Patch::Apply(deployment)).await.map(drop))
+    };
+    // As above, a first one may slip through.
+    let began = Instant::now();
+    while !refused(&workload("Deployment", "first", "somebody", json!({}))).await? {
+        ensure!(began.elapsed() < wait::DEADLINE, "the policy never holds");
+    }
+    let token = json!([{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]);
+    let privileged = json!([{"name": "c", "image": "image", "securityContext": {"privileged": true}}]);
+    for more in [
+        json!({"automountServiceAccountToken": true}),
+        json!({"automountServiceAccountToken": null}),
+        json!({"serviceAccountName": "admin"}),
+        json!({"hostNetwork": true}),
+        json!({"hostPID": true}),
+        json!({"hostIPC": true}),
+        json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
+        json!({"volumes": token}),
+        json!({"containers": privileged}),
+        json!({"initContainers": [{"name": "before", "image": "image"}]}),
+    ] {
+        ensure!(refused(&workload("Deployment", "more", "weighbridge", more.clone())).await?, "{more}");
+        let job = workload("Job", "more", "weighbridge", more.clone());
+        ensure!(
+            judged(jobs.patch("more", &apply, &Patch::Apply(&job)).await.map(drop))?,
+            "a Job with {more}"
+        );
+    }
+    let job = workload("Job", "fetch", "weighbridge", json!({}));
+    ensure!(!judged(jobs.patch("fetch", &apply, &Patch::Apply(&job)).await.map(drop))?, "a Job of its own");
+    ensure!(!judged(jobs.delete("fetch", &DeleteParams::default()).await.map(drop))?, "and its end");
+
+    // Neither said to be ours now, nor deleted.
+    let stranger: Deployment = serde_json::from_value(workload("Deployment", "theirs", "helm", json!({})))?;
+    theirs.create(&PostParams::default(), &stranger).await?;
+    ensure!(refused(&workload("Deployment", "theirs", "weighbridge", json!({}))).await?, "it takes one over");
+    ensure!(judged(ours.delete("theirs", &DeleteParams::default()).await.map(drop))?, "it deletes another's");
+
+    // What somebody puts into ours does not keep it from putting that back.
+    let own = workload("Deployment", "m-engine", "weighbridge", json!({}));
+    ensure!(!refused(&own).await?);
+    let account = json!({"spec": {"template": {"spec": {"serviceAccountName": "admin", "automountServiceAccountToken": true}}}});
+    theirs.patch("m-engine", &PatchParams::default(), &Patch::Merge(&account)).await?;
+    ensure!(!refused(&own).await?, "it can't put back what somebody changed");
+    ensure!(!judged(ours.delete("m-engine", &DeleteParams::default()).await.map(drop))?, "nor let it go");
+    Ok(())
+}
+
+/// A Deployment or Job as restricted as ours, with `more` in its pods' spec.
+fn workload(kind: &str, name: &str, manager: &str, more: Value) -> Value {
+    let labels = json!({"app.kubernetes.io/managed-by": manager, "app": name});
+    let mut pod = json!({
+        "automountServiceAccountToken": false,
+        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "c", "image": "image", "securityContext": {
+            "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
+    });
+    let version = if kind == "Job" { "batch/v1" } else { "apps/v1" };
+    if kind == "Job" {
+        pod["restartPolicy"] = json!("Never");
+    }
+    for (field, value) in more.as_object().into_iter().flatten() {
+        pod[field] = value.clone();
+    }
+    let mut spec = json!({"template": {"metadata": {"labels": labels}, "spec": pod}});
+    if kind == "Deployment" {
+        spec["replicas"] = json!(0);
+        spec["selector"] = json!({"matchLabels": {"app": name}});
+    }
+    json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels}, "spec": spec})
 }
