@@ -171,11 +171,12 @@ fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does
         // They were told, and then it failed: what can answer stays.
         (1, false, closed, Seen::default(), 0),
         (0, false, open, Seen::default(), 1),
-        // One that says that it still calls the engine is waited for, and one that says nothing is not.
+        // One that says that it still calls the engine is waited for, or was not heard yet; one that is lost is not.
         (1, true, closed, routes(World::OpenWeights), 0),
         (1, true, closed, routes(World::External), 1),
         (1, true, closed, calls(Word::Lost), 1),
-        (1, true, closed, Seen::NotYet, 1),
+        (1, true, closed, calls(Word::NotYet), 0),
+        (1, true, closed, Seen::NotYet, 0),
         (0, true, closed, routes(World::OpenWeights), 1),
     ] {
         let mut parent = model(1);

@@ -67,14 +67,16 @@ pub enum Seen {
 }
 
 impl Seen {
-    /// Whether one of them says that it calls `world`.
-    pub fn any_calls(&self, world: World) -> bool {
+    /// Whether one of them says that it calls `world`, or may do so for all that is known: who has just begun to lead has heard
+    /// nobody, and whoever was asked before it spoke is asked again. One that answers no more can't be waited for.
+    pub fn may_call(&self, world: World) -> bool {
         let calls = |gateway: &Gateway| match &gateway.word {
             Word::Routes(routes) => routes.world == world,
-            Word::NotYet | Word::Lost | Word::Unknown => false,
+            Word::NotYet => true,
+            Word::Lost | Word::Unknown => false,
         };
         match self {
-            Seen::NotYet => false,
+            Seen::NotYet => true,
             Seen::Ready(gateways) => gateways.iter().any(calls),
         }
     }

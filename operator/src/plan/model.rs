@@ -321,7 +321,7 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
     }
     let (mut records, mut removals) = (Vec::new(), Vec::new());
     // Gateways first, then pods. Out of service, nothing is called: there is nothing to wait for.
-    let told = observed.told == Some(World::External) && !observed.gateways.any_calls(World::OpenWeights);
+    let told = observed.told == Some(World::External) && !observed.gateways.may_call(World::OpenWeights);
     if observed.provider_ready && told || out_of_service.is_some() {
         let why = || match out_of_service {
             Some(why) => format!("external is served and {}", why.field()),
