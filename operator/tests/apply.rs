@@ -11,7 +11,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use weighbridge_crds::{ModelDeployment, ModelRoutes, World};
-use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Settled};
+use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Pass, Settled};
 use weighbridge_operator::gateways::{Gateway, Routes, Seen, Word};
 use weighbridge_operator::leader::{Candidate, Leadership};
 use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, Proxies, PullPolicy};
@@ -20,7 +20,7 @@ use weighbridge_operator::{Events, Metrics, Owner};
 
 const NAMESPACE: &str = "n";
 
-/// Objects by path, and a log of writes.
+/// Objects by path, and a log of the writes that it took.
 #[derive(Clone, Default)]
 struct Server {
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
@@ -46,12 +46,20 @@ impl Server {
                 ),
             }
         } else {
-            if !path.contains("/events") {
-                self.writes.lock().expect("not poisoned").push(format!("{} {path}", parts.method));
-            }
             let mut echo: Value = serde_json::from_slice(&body).unwrap_or_default();
-            echo["metadata"]["uid"] = json!("made");
-            (StatusCode::OK, echo)
+            let demanded = echo["metadata"]["resourceVersion"].take();
+            let live = self.objects.lock().expect("not poisoned").get(&path).cloned();
+            if live.is_some_and(|live| !demanded.is_null() && live["metadata"]["resourceVersion"] != demanded)
+            {
+                let refused = json!({"status": "Failure", "code": 409, "reason": "Conflict", "message": "another version"});
+                (StatusCode::CONFLICT, refused)
+            } else {
+                if !path.contains("/events") {
+                    self.writes.lock().expect("not poisoned").push(format!("{} {path}", parts.method));
+                }
+                echo["metadata"]["uid"] = json!("made");
+                (StatusCode::OK, echo)
+            }
         };
         Response::builder()
             .status(status)
@@ -143,7 +151,7 @@ impl Case {
 
     async fn apply(&self, observed: &ObservedModel) -> Result<(), ApplyError> {
         let plan = self.plan(observed);
-        apply::model(&self.means, &self.owner, &plan, observed, &mut Vec::new()).await.map(|_| ())
+        apply::model(&mut Pass::new(&self.means, &self.owner), &plan, observed).await.map(|_| ())
     }
 }
 
@@ -289,7 +297,7 @@ async fn by_replace_nothing_goes_where_the_profile_is_another_by_now() {
         case.server.put("/apis/serving.weighbridge.dev/v1alpha1/resourceprofiles/p", profile(generation));
         let plan = plan::model(&valid, &observed, &images());
         let applied =
-            apply::model(&case.means, &case.owner, &plan, &observed, &mut Vec::new()).await.map(drop);
+            apply::model(&mut Pass::new(&case.means, &case.owner), &plan, &observed).await.map(drop);
         let deleted = case.server.writes().contains(&format!("DELETE {OLD}"));
         assert_eq!((applied.is_ok(), deleted), (goes, goes), "{applied:?}");
         assert!(goes || matches!(applied, Err(ApplyError::GuardBroken { .. })), "{applied:?}");

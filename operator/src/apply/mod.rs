@@ -11,25 +11,20 @@ mod settled;
 use std::fmt;
 use std::marker::PhantomData;
 
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::ResourceExt;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ExternalProvider, ModelCache, ModelDeployment};
 
 pub use caller::{CALL_TIMEOUT, CallError, Caller};
-pub use pass::Means;
+pub use pass::{Means, Pass};
 pub use settled::Settled;
 
 use crate::certificates::IssueError;
-use crate::owner::Owner;
 use crate::plan::{
     Applied, CacheChildren, CachePlan, ModelChildren, ModelPlan, ObservedCache, ObservedModel,
     ObservedProvider, ProviderChildren, ProviderPlan,
 };
 use crate::validate::Refusal;
-use pass::Pass;
 
 /// Why a plan was not carried out whole.
 #[derive(Debug, thiserror::Error)]
@@ -140,46 +135,17 @@ impl fmt::Display for Change {
     }
 }
 
-/// Puts a certificate that was made just now into a parent's Secret. Returns what to tell of it, with what else is made.
-///
-/// # Errors
-/// The Secret could not be written; the next try makes another certificate.
-pub async fn certificate<P>(
-    means: &Means,
-    owner: &Owner,
-    secret: &Secret,
-    why: &str,
-) -> Result<Change, ApplyError>
-where
-    P: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + fmt::Debug + DeserializeOwned,
-{
-    Pass::<P>::new(means, owner).replace(secret, why).await
-}
-
-/// Carries out a ModelDeployment's plan. What it wrote it adds to `changes`, also before an error.
+/// Carries out a ModelDeployment's plan.
 ///
 /// # Errors
 /// The first thing that could not be done; what comes after it is left undone.
 pub async fn model(
-    means: &Means,
-    owner: &Owner,
-    plan: &ModelPlan,
-    observed: &ObservedModel,
-    changes: &mut Vec<Change>,
-) -> Result<ModelChildren<Applied>, ApplyError> {
-    // Which revision is on trial, and how far, is in the status.
-    let leans = plan.rollout.is_some() || observed.rollout.is_some();
-    let mut pass = Pass::<ModelDeployment>::new(means, owner).leaning_on_status(leans);
-    let result = model_in(&mut pass, plan, observed).await;
-    changes.append(&mut pass.changes);
-    result
-}
-
-async fn model_in(
     pass: &mut Pass<'_, ModelDeployment>,
     plan: &ModelPlan,
     observed: &ObservedModel,
 ) -> Result<ModelChildren<Applied>, ApplyError> {
+    // Which revision is on trial, and how far, is in the status.
+    pass.lean_on_status(plan.rollout.is_some() || observed.rollout.is_some());
     let ModelPlan {
         children,
         records,
@@ -229,24 +195,11 @@ async fn model_in(
     Ok(ModelChildren { deployment, stable, service, state: PhantomData })
 }
 
-/// Carries out an ExternalProvider's plan. What it wrote it adds to `changes`, also before an error.
+/// Carries out an ExternalProvider's plan.
 ///
 /// # Errors
 /// The first thing that could not be done; what comes after it is left undone.
 pub async fn provider(
-    means: &Means,
-    owner: &Owner,
-    plan: &ProviderPlan,
-    observed: &ObservedProvider,
-    changes: &mut Vec<Change>,
-) -> Result<ProviderChildren<Applied>, ApplyError> {
-    let mut pass = Pass::<ExternalProvider>::new(means, owner);
-    let result = provider_in(&mut pass, plan, observed).await;
-    changes.append(&mut pass.changes);
-    result
-}
-
-async fn provider_in(
     pass: &mut Pass<'_, ExternalProvider>,
     plan: &ProviderPlan,
     observed: &ObservedProvider,
@@ -262,24 +215,11 @@ async fn provider_in(
     Ok(ProviderChildren { network_policy, service, deployment, state: PhantomData })
 }
 
-/// Carries out a ModelCache's plan. What it wrote it adds to `changes`, also before an error.
+/// Carries out a ModelCache's plan.
 ///
 /// # Errors
 /// The first thing that could not be done; what comes after it is left undone.
 pub async fn cache(
-    means: &Means,
-    owner: &Owner,
-    plan: &CachePlan,
-    observed: &ObservedCache,
-    changes: &mut Vec<Change>,
-) -> Result<CacheChildren<Applied>, ApplyError> {
-    let mut pass = Pass::<ModelCache>::new(means, owner);
-    let result = cache_in(&mut pass, plan, observed).await;
-    changes.append(&mut pass.changes);
-    result
-}
-
-async fn cache_in(
     pass: &mut Pass<'_, ModelCache>,
     plan: &CachePlan,
     observed: &ObservedCache,

@@ -22,6 +22,10 @@ use crate::owner::{Owner, controller_uid};
 use crate::plan::{ChildKind, Guard, Removal, answers, has_ready};
 use crate::validate::ProfileSeen;
 
+/// A version that no object has: where one is there, server-side apply that demands this one is refused as a conflict; where
+/// none is, it is made. etcd gives its first revisions to the apiserver's own objects.
+const NOT_THERE: &str = "1";
+
 /// What apply needs for every parent.
 pub struct Means {
     /// The apiserver.
@@ -74,9 +78,16 @@ where
         Pass { means, owner, parent, exact: false, confirmed: false, changes: Vec::new() }
     }
 
-    /// The same, of a plan that leans on the status where `exact`.
-    pub fn leaning_on_status(self, exact: bool) -> Self {
-        Pass { exact, ..self }
+    /// What is written from now on leans on the parent's status too, where `exact`.
+    pub fn lean_on_status(&mut self, exact: bool) {
+        self.confirmed &= self.exact || !exact;
+        self.exact = exact;
+    }
+
+    /// Reads the parent before anything is to be written, where something surely will be: beside other reads, it takes no time
+    /// of its own. What it finds amiss, or does not find out, the first write asks again.
+    pub async fn look_ahead(&mut self) {
+        self.confirmed = matches!(self.parent_is_current().await, Ok(true));
     }
 
     /// Makes `desired` so, and returns the server's view of it. Writes nothing where `observed` is so already.
@@ -87,18 +98,29 @@ where
         why: &str,
     ) -> Result<K, ApplyError> {
         let (name, wanted) = (desired.name_any(), value(desired));
-        if let Some(seen) = observed.iter().find(|seen| seen.name_any() == name)
+        let seen = observed.iter().find(|seen| seen.name_any() == name);
+        if let Some(seen) = seen
             && self.owner.owns(&**seen)
             && self.suffices(&wanted, &**seen)
         {
             return Ok((**seen).clone());
         }
         // Boxed: its calls make a large future, and most reconciles end above.
-        Box::pin(self.make(&name, wanted, why)).await
+        Box::pin(self.make(&name, wanted, seen.is_none(), why)).await
     }
 
-    async fn make<K: Child>(&mut self, name: &str, wanted: Value, why: &str) -> Result<K, ApplyError> {
+    async fn make<K: Child>(
+        &mut self,
+        name: &str,
+        wanted: Value,
+        unseen: bool,
+        why: &str,
+    ) -> Result<K, ApplyError> {
         let (api, kind) = (self.api::<K>(), K::kind(&()));
+        if unseen && let Some(made) = self.add(&api, name, &wanted).await? {
+            self.note(Verb::Created, &kind, name, why);
+            return Ok(made);
+        }
         // At once, for both are needed and neither depends on the other.
         let live = self.means.caller.read(&kind, api.get_opt(name));
         let (parent, live) = futures::join!(self.parent_is_current(), live);
@@ -112,6 +134,28 @@ where
                 Ok(made)
             }
             Some(live) => self.correct(&api, live, wanted).await,
+        }
+    }
+
+    /// Makes what no view shows, without asking first: the apiserver refuses it where an object of that name is there after
+    /// all, and then there is none.
+    async fn add<K: Child>(
+        &mut self,
+        api: &Api<K>,
+        name: &str,
+        wanted: &Value,
+    ) -> Result<Option<K>, ApplyError> {
+        let current = self.parent_is_current().await?;
+        self.confirm(current)?;
+        self.keeps_image_volumes(api, name, wanted).await?;
+        let mut body = wanted.clone();
+        body["metadata"]["resourceVersion"] = json!(NOT_THERE);
+        match self.patch(api, name, &body, false).await {
+            Ok(made) => Ok(Some(made)),
+            Err(ApplyError::Call(error)) if error.status().is_some_and(|status| status.code == 409) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -142,10 +186,15 @@ where
     }
 
     /// Writes `wanted` over whatever is there, if that is ours: for what is made anew each time, so that there is nothing
-    /// to compare. What is there is not read, but for whose it is.
-    pub async fn replace<K: Child>(&mut self, wanted: &K, why: &str) -> Result<Change, ApplyError> {
+    /// to compare. What is there is not read, but for whose it is; nor that, where there was none when it was looked for
+    /// (`unseen`).
+    pub async fn replace<K: Child>(&mut self, wanted: &K, unseen: bool, why: &str) -> Result<(), ApplyError> {
         let (name, mut body) = (wanted.name_any(), value(wanted));
         let (api, kind) = (self.api::<K>(), K::kind(&()));
+        if unseen && self.add(&api, &name, &body).await?.is_some() {
+            self.note(Verb::Created, &kind, &name, why);
+            return Ok(());
+        }
         let owners: Api<PartialObjectMeta<K>> =
             Api::namespaced(self.means.client.clone(), self.owner.namespace());
         let live = self.means.caller.read(&kind, owners.get_opt(&name));
@@ -167,19 +216,20 @@ where
             }
         };
         self.patch(&api, &name, &body, verb == Verb::Updated).await?;
-        Ok(self.note(verb, &kind, &name, why))
+        self.note(verb, &kind, &name, why);
+        Ok(())
     }
 
     /// Makes `desired` unless one of ours is there, which is left as it is: for what can't be changed once it is made.
     pub async fn once<K: Child>(&mut self, desired: &K, why: &str) -> Result<(), ApplyError> {
-        let (name, api, kind) = (desired.name_any(), self.api::<K>(), K::kind(&()));
-        let live = self.means.caller.read(&kind, api.get_opt(&name));
-        let (parent, live) = futures::join!(self.parent_is_current(), live);
-        self.confirm(parent?)?;
-        match live? {
+        let (name, wanted) = (desired.name_any(), value(desired));
+        let (api, kind) = (self.api::<K>(), K::kind(&()));
+        if self.add(&api, &name, &wanted).await?.is_some() {
+            self.note(Verb::Created, &kind, &name, why);
+            return Ok(());
+        }
+        match self.means.caller.read(&kind, api.get_opt(&name)).await? {
             None => {
-                let wanted = value(desired);
-                self.keeps_image_volumes(&api, &name, &wanted).await?;
                 self.patch(&api, &name, &wanted, false).await?;
                 self.note(Verb::Created, &kind, &name, why);
                 Ok(())
@@ -355,11 +405,10 @@ where
         Api::namespaced(self.means.client.clone(), self.owner.namespace())
     }
 
-    fn note(&mut self, verb: Verb, kind: &str, name: &str, why: &str) -> Change {
+    fn note(&mut self, verb: Verb, kind: &str, name: &str, why: &str) {
         let change = Change { verb, child: format!("{kind} {name}"), why: why.to_owned() };
         tracing::info!(parent = %format!("{} {}/{}", self.owner.kind(), self.owner.namespace(), self.owner.name()), %change);
-        self.changes.push(change.clone());
-        change
+        self.changes.push(change);
     }
 }
 

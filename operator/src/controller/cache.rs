@@ -8,6 +8,7 @@ use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{EntryState, ModelCache};
 
 use super::{Context, RESYNC, ReconcileError, backoff, until};
+use crate::apply::Pass;
 use crate::dereference::{self, Sources};
 use crate::engines::Said;
 use crate::metrics::CacheGauges;
@@ -37,7 +38,7 @@ pub async fn reconcile(cache: Arc<ModelCache>, context: &Context) -> Result<Acti
     };
     let found = Box::pin(dereference::cache(&cache, &owner, &from)).await.map_err(ReconcileError::Look)?;
     let now = Timestamp::now();
-    let mut changes = Vec::new();
+    let mut pass = Pass::<ModelCache>::new(&context.means, &owner);
     let (mut look_again, mut unwatched) = (None, found.lacks_secret);
     let outcome = match validate::cache(&cache, &found.references) {
         Err(refusal) => Ok(CacheOutcome::Refused(refusal)),
@@ -46,7 +47,7 @@ pub async fn reconcile(cache: Arc<ModelCache>, context: &Context) -> Result<Acti
             look_again = plan.look_again;
             // A claim of somebody else is not watched.
             unwatched |= plan.trouble.is_some();
-            let applied = apply::cache(&context.means, &owner, &plan, &found.observed, &mut changes).await;
+            let applied = apply::cache(&mut pass, &plan, &found.observed).await;
             applied.map(|children| {
                 let seen = found.observed.claim.as_ref().map(|claim| claim.uid.clone());
                 let claim = children.claim.map_or(seen, |claim| claim.uid());
@@ -55,7 +56,7 @@ pub async fn reconcile(cache: Arc<ModelCache>, context: &Context) -> Result<Acti
         }
     };
     // One Event for all of it, also before an error.
-    context.means.events.changed(&owner, &changes).await;
+    context.means.events.changed(&owner, &pass.changes).await;
     let outcome = outcome
         .or_else(|error| error.refusal().map(CacheOutcome::Refused).ok_or(ReconcileError::Apply(error)))?;
     let wanted = status::cache(&cache, &outcome, now);

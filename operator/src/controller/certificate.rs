@@ -6,7 +6,7 @@ use weighbridge_crds::labels;
 use weighbridge_tls::Identity;
 
 use super::{Context, ReconcileError};
-use crate::apply::{self, ApplyError, Change};
+use crate::apply::{ApplyError, Pass};
 use crate::certificates::leaf_secret;
 use crate::dereference::Certificate;
 use crate::owner::Owner;
@@ -41,7 +41,7 @@ impl Wanted {
 }
 
 /// Sees to the certificate of a parent's pods: as with the other children, a plan without a clock or a client, and then
-/// what it says. Returns when to look again at the latest, and adds what it wrote to `changes`.
+/// what it says, in the `pass` of the other children. Returns when to look again at the latest.
 ///
 /// While no authority is known, as when a process has just begun to lead, a certificate that is there serves on; whoever
 /// brings the authority has every parent looked at again. Without one no pod is made, which could only wait for it.
@@ -53,7 +53,7 @@ pub async fn see_to<P>(
     owner: &Owner,
     found: &Certificate,
     wanted: Wanted,
-    changes: &mut Vec<Change>,
+    pass: &mut Pass<'_, P>,
 ) -> Result<Option<Timestamp>, ApplyError>
 where
     P: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -77,7 +77,7 @@ where
     let due = Timestamp::from_second(certificate::due(&leaf.facts)).ok();
     let secret = leaf_secret(child(owner, secret, labels), &leaf, issuer.trust());
     // Boxed: a large future, seldom needed.
-    changes.push(Box::pin(apply::certificate::<P>(&context.means, owner, &secret, &why)).await?);
+    Box::pin(pass.replace(&secret, found.is_none(), &why)).await?;
     context.secrets.forget(owner.uid());
     context.metrics.certificate_issued(identity.role());
     Ok(due)

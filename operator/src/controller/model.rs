@@ -8,6 +8,7 @@ use weighbridge_crds::ModelDeployment;
 
 use super::certificate::{self, Wanted};
 use super::{Context, ReconcileError, next};
+use crate::apply::Pass;
 use crate::engines::Said;
 use crate::owner::Owner;
 use crate::status::ModelOutcome;
@@ -33,15 +34,19 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     let owner = Owner::of(&*model).map_err(ReconcileError::Identify)?;
 
     let Context { stores, secrets, proxies, gateways, .. } = context;
-    let mut found = dereference::model(&model, stores, secrets, proxies, gateways)
-        .await
-        .map_err(ReconcileError::Dereference)?;
+    let mut pass = Pass::<ModelDeployment>::new(&context.means, &owner);
+    let names = dereference::model(&model, stores, secrets, proxies, gateways);
+    let found = if model.status.is_none() {
+        // Nobody has looked at it before: all of it is to be made.
+        futures::join!(names, pass.look_ahead()).0
+    } else {
+        names.await
+    };
+    let mut found = found.map_err(ReconcileError::Dereference)?;
     found.observed.now = context.clock.now();
     let judged = validate::model(&model, &found.references, Place::Cluster);
     let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
-    let (wanted, mut changes) = (Wanted::engines(&owner), Vec::new());
-    let seen_to =
-        certificate::see_to::<ModelDeployment>(context, &owner, certificate, wanted, &mut changes).await;
+    let seen_to = certificate::see_to(context, &owner, certificate, Wanted::engines(&owner), &mut pass).await;
     let (due, unmended) = certificate::told(seen_to)?;
     let mut step_ends = None;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
@@ -52,13 +57,11 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
             } else {
                 plan::refused(&found.observed)
             };
-            apply::model(&context.means, &owner, &plan, &found.observed, &mut changes)
-                .await
-                .map(|_| ModelOutcome::Refused(refusal))
+            apply::model(&mut pass, &plan, &found.observed).await.map(|_| ModelOutcome::Refused(refusal))
         }
         Ok(valid) => {
             let plan = plan::model(&valid, &found.observed, &context.images);
-            let applied = apply::model(&context.means, &owner, &plan, &found.observed, &mut changes).await;
+            let applied = apply::model(&mut pass, &plan, &found.observed).await;
             step_ends = plan.due;
             applied.map(|children| match plan.waits {
                 Some(waits) => ModelOutcome::Refused(waits),
@@ -75,7 +78,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
         }
     };
     // One Event for all of it, also before an error.
-    context.means.events.changed(&owner, &changes).await;
+    context.means.events.changed(&owner, &pass.changes).await;
     let outcome = outcome
         .or_else(|error| error.refusal().map(ModelOutcome::Refused).ok_or(ReconcileError::Apply(error)))?;
     // Boxed: with the rest of it, it makes a large future.

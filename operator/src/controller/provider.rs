@@ -7,6 +7,7 @@ use weighbridge_crds::ExternalProvider;
 
 use super::certificate::{self, Wanted};
 use super::{Context, ReconcileError, next};
+use crate::apply::Pass;
 use crate::owner::Owner;
 use crate::status::ProviderOutcome;
 use crate::{apply, dereference, plan, status, validate};
@@ -27,15 +28,14 @@ pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Re
         .map_err(ReconcileError::Dereference)?;
     let judged = validate::provider(&provider, &found.references);
     let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());
-    let (wanted, mut changes) = (Wanted::proxy(&owner), Vec::new());
-    let seen_to =
-        certificate::see_to::<ExternalProvider>(context, &owner, certificate, wanted, &mut changes).await;
+    let mut pass = Pass::<ExternalProvider>::new(&context.means, &owner);
+    let seen_to = certificate::see_to(context, &owner, certificate, Wanted::proxy(&owner), &mut pass).await;
     let (due, unmended) = certificate::told(seen_to)?;
     let outcome = match judged.and_then(|valid| unmended.map_or(Ok(valid), Err)) {
         Err(refusal) => Ok(ProviderOutcome::Refused(refusal)),
         Ok(valid) => {
             let plan = plan::provider(&valid, &context.images);
-            let applied = apply::provider(&context.means, &owner, &plan, &found.observed, &mut changes).await;
+            let applied = apply::provider(&mut pass, &plan, &found.observed).await;
             applied.map(|children| ProviderOutcome::Applied {
                 children: Box::new(children),
                 revision: plan.revision,
@@ -43,7 +43,7 @@ pub async fn reconcile(provider: Arc<ExternalProvider>, context: &Context) -> Re
         }
     };
     // One Event for all of it, also before an error.
-    context.means.events.changed(&owner, &changes).await;
+    context.means.events.changed(&owner, &pass.changes).await;
     let outcome = outcome
         .or_else(|error| error.refusal().map(ProviderOutcome::Refused).ok_or(ReconcileError::Apply(error)))?;
     update_status(&provider, &owner, &outcome, &found, context).await?;

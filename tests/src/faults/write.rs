@@ -133,8 +133,9 @@ impl World {
             if by.subresource == "status" {
                 return Err(Refused::missing(key));
             }
-            if !meta["uid"].is_null() || !meta["resourceVersion"].is_null() {
-                return Err(Refused::conflict(key, "a UID or a version is demanded, and nothing is there"));
+            // A version that is demanded of what is not there is no hindrance, as on a real one.
+            if !meta["uid"].is_null() {
+                return Err(Refused::conflict(key, "a UID is demanded, and nothing is there"));
             }
             let mut made = json!({"apiVersion": body["apiVersion"], "kind": body["kind"]});
             merge(&mut made, &applied);
