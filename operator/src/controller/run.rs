@@ -4,15 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use kube::runtime::controller::{self, Action, applier};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
 use weighbridge_crds::{ExternalProvider, ModelCache};
 
 use super::{Category, Context, ReconcileError, access, backoff, cache, model, provider};
-use crate::watch::Queues;
+use crate::watch::{Look, Queues, gathered};
 
 /// Objects of one kind reconciled at once. A reconcile mostly waits for the apiserver, and this many calls in
 /// flight keep a burst of a thousand moving without pushing other clients aside.
@@ -42,17 +42,12 @@ pub async fn run(context: Arc<Context>, queues: Queues) {
     );
 }
 
-async fn drive<K, R>(
-    store: Store<K>,
-    mut queue: mpsc::Receiver<ObjectRef<K>>,
-    context: Arc<Context>,
-    reconcile: R,
-) where
+async fn drive<K, R>(store: Store<K>, queue: mpsc::Receiver<Look<K>>, context: Arc<Context>, reconcile: R)
+where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
     R: AsyncFn(Arc<K>, &Context) -> Result<Action, ReconcileError> + Clone,
 {
-    let requests =
-        stream::poll_fn(move |task| queue.poll_recv(task).map(|next| next.map(Ok::<_, Infallible>)));
+    let requests = gathered(queue).map(Ok::<_, Infallible>);
     let results = applier(
         move |object: Arc<K>, context: Arc<Context>| {
             let reconcile = reconcile.clone();

@@ -3,12 +3,14 @@
 //! A store is a view that may be old. Reading it decides that there may be something to do, never what is
 //! written. One object that can't be read is counted, named in the log and left out; the rest goes on.
 
+mod gather;
 mod index;
 mod prune;
 mod stores;
 mod triggers;
 mod watcher;
 
+pub use gather::{Look, gathered};
 pub use index::{Index, Parent, ParentKind};
 pub use stores::{Scope, Stores};
 pub use triggers::{Queues, Triggers};

@@ -191,6 +191,8 @@ impl Stores {
 /// A parent to look at again.
 enum Touched {
     Model((String, String)),
+    /// Nothing but its status is new.
+    ModelStatus((String, String)),
     Provider((String, String)),
     Access((String, String)),
     Cache((String, String)),
@@ -200,6 +202,7 @@ impl Touched {
     async fn send(&self, triggers: &Triggers) {
         match self {
             Touched::Model((namespace, name)) => triggers.model(namespace, name).await,
+            Touched::ModelStatus((namespace, name)) => triggers.model_soon(namespace, name).await,
             Touched::Provider((namespace, name)) => triggers.provider(namespace, name).await,
             Touched::Access((namespace, name)) => triggers.access(namespace, name).await,
             Touched::Cache((namespace, name)) => triggers.cache(namespace, name).await,
@@ -220,7 +223,11 @@ fn touched_by_model(
 ) -> Vec<Touched> {
     let external = model.spec.external.as_ref();
     let external_before = before.and_then(|before| before.spec.external.as_ref());
-    let mut touched = vec![Touched::Model(reference(model))];
+    let mut touched = vec![if before.is_some_and(|before| wants_the_same(before, model)) {
+        Touched::ModelStatus(reference(model))
+    } else {
+        Touched::Model(reference(model))
+    }];
     // A status changes with every pod, and who it names does not.
     if before.is_none() || external != external_before {
         let named = external.into_iter().chain(external_before);
@@ -241,6 +248,15 @@ fn touched_by_model(
         touched.extend(accesses.iter().map(|access| Touched::Access(reference(&**access))));
     }
     touched
+}
+
+/// Whether people want the same of both.
+fn wants_the_same(before: &ModelDeployment, model: &ModelDeployment) -> bool {
+    let of = |model: &ModelDeployment| {
+        let meta = &model.metadata;
+        (meta.uid.clone(), meta.generation, meta.deletion_timestamp.clone(), meta.annotations.clone())
+    };
+    of(before) == of(model)
 }
 
 fn touched_by_access(_: &Stores, _: Option<&ModelAccess>, access: &ModelAccess) -> Vec<Touched> {

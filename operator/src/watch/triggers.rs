@@ -2,6 +2,7 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 use weighbridge_crds::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment};
 
+use super::gather::Look;
 use super::{Parent, ParentKind};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
@@ -13,10 +14,10 @@ const QUEUE: usize = 1024;
 /// Where watches say which parents to look at again. Cheap to clone.
 #[derive(Clone)]
 pub struct Triggers {
-    models: mpsc::Sender<ObjectRef<ModelDeployment>>,
-    providers: mpsc::Sender<ObjectRef<ExternalProvider>>,
-    accesses: mpsc::Sender<ObjectRef<ModelAccess>>,
-    caches: mpsc::Sender<ObjectRef<ModelCache>>,
+    models: mpsc::Sender<Look<ModelDeployment>>,
+    providers: mpsc::Sender<Look<ExternalProvider>>,
+    accesses: mpsc::Sender<Look<ModelAccess>>,
+    caches: mpsc::Sender<Look<ModelCache>>,
     leadership: Leadership,
     metrics: Metrics,
 }
@@ -24,13 +25,13 @@ pub struct Triggers {
 /// The other end, for the controllers.
 pub struct Queues {
     /// ModelDeployments to reconcile.
-    pub models: mpsc::Receiver<ObjectRef<ModelDeployment>>,
+    pub models: mpsc::Receiver<Look<ModelDeployment>>,
     /// ExternalProviders to reconcile.
-    pub providers: mpsc::Receiver<ObjectRef<ExternalProvider>>,
+    pub providers: mpsc::Receiver<Look<ExternalProvider>>,
     /// ModelAccesses to reconcile.
-    pub accesses: mpsc::Receiver<ObjectRef<ModelAccess>>,
+    pub accesses: mpsc::Receiver<Look<ModelAccess>>,
     /// ModelCaches to reconcile.
-    pub caches: mpsc::Receiver<ObjectRef<ModelCache>>,
+    pub caches: mpsc::Receiver<Look<ModelCache>>,
 }
 
 impl Triggers {
@@ -51,30 +52,44 @@ impl Triggers {
 
     /// A ModelDeployment is to be looked at.
     pub async fn model(&self, namespace: &str, name: &str) {
-        self.send(&self.models, ObjectRef::new(name).within(namespace), "ModelDeployment").await;
+        self.send(&self.models, Look::Now(ObjectRef::new(name).within(namespace)), "ModelDeployment").await;
     }
 
     /// An ExternalProvider is to be looked at.
     pub async fn provider(&self, namespace: &str, name: &str) {
-        self.send(&self.providers, ObjectRef::new(name).within(namespace), "ExternalProvider").await;
+        self.send(&self.providers, Look::Now(ObjectRef::new(name).within(namespace)), "ExternalProvider")
+            .await;
     }
 
     /// A ModelAccess is to be looked at.
     pub async fn access(&self, namespace: &str, name: &str) {
-        self.send(&self.accesses, ObjectRef::new(name).within(namespace), "ModelAccess").await;
+        self.send(&self.accesses, Look::Now(ObjectRef::new(name).within(namespace)), "ModelAccess").await;
     }
 
     /// A ModelCache is to be looked at.
     pub async fn cache(&self, namespace: &str, name: &str) {
-        self.send(&self.caches, ObjectRef::new(name).within(namespace), "ModelCache").await;
+        self.send(&self.caches, Look::Now(ObjectRef::new(name).within(namespace)), "ModelCache").await;
     }
 
-    /// The parent of a child is to be looked at.
+    /// A ModelDeployment of which nothing but its status is new.
+    pub async fn model_soon(&self, namespace: &str, name: &str) {
+        let look = Look::Soon(ObjectRef::new(name).within(namespace));
+        self.send(&self.models, look, "ModelDeployment").await;
+    }
+
+    /// The parent of a child is to be looked at, soon: what happens to one seldom comes alone.
     pub async fn parent(&self, parent: &Parent) {
-        match parent.kind {
-            ParentKind::Model => self.model(&parent.namespace, &parent.name).await,
-            ParentKind::Provider => self.provider(&parent.namespace, &parent.name).await,
-            ParentKind::Cache => self.cache(&parent.namespace, &parent.name).await,
+        let Parent { kind, namespace, name, .. } = parent;
+        match kind {
+            ParentKind::Model => self.model_soon(namespace, name).await,
+            ParentKind::Provider => {
+                let look = Look::Soon(ObjectRef::new(name).within(namespace));
+                self.send(&self.providers, look, "ExternalProvider").await;
+            }
+            ParentKind::Cache => {
+                let look = Look::Soon(ObjectRef::new(name).within(namespace));
+                self.send(&self.caches, look, "ModelCache").await;
+            }
         }
     }
 
