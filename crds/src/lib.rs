@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod address;
+mod byte_size;
 mod canary;
 pub mod condition;
 mod data_policy;
@@ -33,6 +34,7 @@ pub mod source;
 mod storage;
 mod time_span;
 
+pub use byte_size::{ByteSize, ByteSizeError};
 pub use canary::{
     AbortThresholds, Canary, CanaryStep, Capacity, CapacityError, Latencies, OnInconclusive, Pause,
     Promotion, RevisionFigures, RolloutPhase, RolloutStatus, TrialFigures, TrialKey,
@@ -44,7 +46,7 @@ pub use external_provider::{
 };
 pub use gateway_state::{GatewayState, GoneModel, ModelRoutes};
 pub use gpu_count::GpuCount;
-pub use hold::Hold;
+pub use hold::{Hold, HoldShare};
 pub use model_access::{AccessKey, EVERY_MODEL, ModelAccess, ModelAccessSpec, ModelAccessStatus};
 pub use model_cache::{
     AccessMode, CacheClaim, CacheClaimStatus, CacheEntry, CachedSource, EntryState, ModelCache,

@@ -489,7 +489,7 @@ proptest! {
         let mut held = manifests.clone();
         for manifest in &mut held {
             if let Manifest::ModelDeployment(model) = manifest {
-                model.spec.hold = Some(Hold { max_wait: TimeSpan::seconds(seconds), max_queued });
+                model.spec.hold = Some(Hold { max_wait: TimeSpan::seconds(seconds), max_queued, ..Hold::default() });
             }
         }
         let planned = |manifests| plan_offline(manifests, &images()).expect("plannable");

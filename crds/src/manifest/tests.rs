@@ -1,5 +1,5 @@
 use super::{Manifest, ManifestError, parse};
-use crate::{Hold, OutOfService, ProviderKind, RolloutStrategy, TimeSpan, World};
+use crate::{ByteSize, Hold, OutOfService, ProviderKind, RolloutStrategy, TimeSpan, World};
 
 /// Hosts that lead into a cluster or a machine, however they are written.
 const INSIDE: [&str; 34] = [
@@ -128,15 +128,18 @@ fn a_model_that_says_nothing_of_waiting_has_the_defaults_and_each_field_its_own(
         other => panic!("{other:?}"),
     };
     assert_eq!(hold("{ openWeights: { source: 'pvc://m/f' } }"), None, "which is the default");
-    assert_eq!((Hold::default().max_wait, Hold::default().max_queued), (TimeSpan::seconds(120), 256));
-    for (said, max_wait, max_queued) in [
-        ("{}", 120, 256),
-        ("{ maxWait: 1h }", 3600, 256),
-        ("{ maxWait: 0s, maxQueued: 0 }", 0, 0),
-        ("{ maxQueued: 100000 }", 120, 100_000),
+    let default =
+        Hold { max_wait: TimeSpan::seconds(120), max_queued: 256, max_bytes: ByteSize::bytes(256 << 20) };
+    assert_eq!(Hold::default(), default);
+    for (said, read) in [
+        ("{}", default),
+        ("{ maxWait: 1h }", Hold { max_wait: TimeSpan::seconds(3600), ..default }),
+        ("{ maxWait: 0s, maxQueued: 0 }", Hold { max_wait: TimeSpan::seconds(0), max_queued: 0, ..default }),
+        ("{ maxQueued: 100000 }", Hold { max_queued: 100_000, ..default }),
+        ("{ maxBytes: 64Mi }", Hold { max_bytes: ByteSize::bytes(64 << 20), ..default }),
     ] {
-        let read = hold(&format!("{{ external: {{ provider: p, model: m }}, hold: {said} }}"));
-        assert_eq!(read, Some(Hold { max_wait: TimeSpan::seconds(max_wait), max_queued }), "{said}");
+        let found = hold(&format!("{{ external: {{ provider: p, model: m }}, hold: {said} }}"));
+        assert_eq!(found, Some(read), "{said}");
     }
 }
 
@@ -232,6 +235,10 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
         (
             model("{ openWeights: { source: 'pvc://m/f' }, hold: { maxQueued: 100001 } }"),
             &["spec.hold.maxQueued", "0 to 100000"],
+        ),
+        (
+            model("{ openWeights: { source: 'pvc://m/f' }, hold: { maxBytes: 64MB } }"),
+            &["spec.hold.maxBytes", "does not match", "Ki|Mi|Gi"],
         ),
         (
             model("{ openWeights: { source: 'ftp://host/file' } }"),

@@ -359,9 +359,11 @@ fn fields_of_a_model() -> Scenario {
     let weights = json!({"source": SOURCE});
     scenario = scenario.edit("drainTimeout", [model(json!({"openWeights": weights, "drainTimeout": "90s"}))]);
     // No child knows of what gateways hold.
-    for (name, hold) in
-        [("hold.maxWait", json!({"maxWait": "5m"})), ("hold.maxQueued", json!({"maxQueued": 7}))]
-    {
+    for (name, hold) in [
+        ("hold.maxWait", json!({"maxWait": "5m"})),
+        ("hold.maxQueued", json!({"maxQueued": 7})),
+        ("hold.maxBytes", json!({"maxBytes": "7Mi"})),
+    ] {
         scenario = scenario.to(name, [model(json!({"openWeights": {"source": SOURCE}, "hold": hold}))]);
     }
     scenario

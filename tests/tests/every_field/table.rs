@@ -255,6 +255,13 @@ fn models() -> Vec<Row> {
         )
         .shown("a_line_that_is_full_refuses_at_once_and_who_leaves_frees_a_place"),
         model(
+            "hold.maxBytes",
+            open(),
+            [json!({"hold": {"maxBytes": "7Mi"}}), json!({"hold": {"maxBytes": "8k"}})],
+        )
+        .shown("no_more_bytes_wait_than_a_model_lets_and_each_gateway_takes_its_share")
+        .bad([json!("64MB")]),
+        model(
             "rollout.strategy",
             open(),
             [json!({"rollout": {"strategy": "Replace"}}), json!({"rollout": {"strategy": "Surge"}})],

@@ -340,6 +340,7 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
             json!({"openWeights": {"source": SOURCE}, "hold": {"maxQueued": 100001}}),
             "spec.hold.maxQueued",
         ),
+        ("m", json!({"openWeights": {"source": SOURCE}, "hold": {"maxBytes": "64MB"}}), "spec.hold.maxBytes"),
         (&long, open(json!({"source": SOURCE})), "longer than 40"),
         ("1m", open(json!({"source": SOURCE})), "begin with a letter"),
     ];
@@ -395,7 +396,7 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         open(json!({"source": SOURCE, "resources": {"profile": "p", "gpus": "auto"}})),
         open(json!({"source": SOURCE, "resources": {"profile": "p", "gpus": 64}})),
         json!({"openWeights": {"source": SOURCE}, "hold": {}}),
-        json!({"openWeights": {"source": SOURCE}, "hold": {"maxWait": "0s", "maxQueued": 0}}),
+        json!({"openWeights": {"source": SOURCE}, "hold": {"maxWait": "0s", "maxQueued": 0, "maxBytes": "64Mi"}}),
         json!({"external": external, "hold": {"maxWait": "59m60s", "maxQueued": 100000}}),
     ] {
         assert_eq!(refusal(&api, "good", good).await?, "");

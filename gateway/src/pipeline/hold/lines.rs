@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use weighbridge_crds::HoldShare;
 
 use crate::Limits;
 use crate::directory::Deployment;
@@ -52,14 +53,14 @@ pub(super) struct Comer<'a> {
     pub model: &'a Deployment,
     pub labels: ModelLabels,
     pub bytes: usize,
-    /// Requests that may wait for the model at this gateway.
-    pub most: usize,
+    /// What may wait for the model at this gateway.
+    pub most: HoldShare,
 }
 
 /// A line that takes nobody more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
-    /// As many as may wait for the model.
+    /// As many, or as much, as may wait for the model.
     Line,
     /// As many, or as much, as may wait here.
     Gateway,
@@ -124,14 +125,15 @@ impl Lines {
         self.metrics.holds.get_or_create(&HoldLabels { model, end }).inc();
     }
 
-    fn take(&self, model: &Deployment, bytes: usize, most: usize) -> Result<Arc<Semaphore>, Full> {
+    fn take(&self, model: &Deployment, bytes: usize, most: HoldShare) -> Result<Arc<Semaphore>, Full> {
         let mut waiting = self.waiting();
         let (requests, line_bytes) =
             waiting.lines.get(model).map_or((0, 0), |line| (line.requests, line.bytes));
-        if requests >= most {
+        let beyond = |most: usize| requests > 0 && line_bytes + bytes > most;
+        if requests >= most.requests || beyond(most.bytes) {
             return Err(Full::Line);
         }
-        let much = line_bytes > 0 && line_bytes + bytes > self.bounds.line_bytes;
+        let much = beyond(self.bounds.line_bytes);
         if much || waiting.requests >= self.bounds.requests || waiting.bytes + bytes > self.bounds.bytes {
             return Err(Full::Gateway);
         }
@@ -203,8 +205,26 @@ mod tests {
         Deployment { namespace: "n".to_owned(), name: name.to_owned() }
     }
 
-    fn enter(lines: &Arc<Lines>, name: &str, bytes: usize, most: usize) -> Result<Place, Full> {
+    fn enter(lines: &Arc<Lines>, name: &str, bytes: usize, requests: usize) -> Result<Place, Full> {
+        let most = HoldShare { requests, bytes: usize::MAX };
         lines.enter(Comer { model: &model(name), labels: ModelLabels::default(), bytes, most })
+    }
+
+    #[test]
+    fn a_line_takes_as_many_bytes_as_may_wait_or_one_request_of_whatever_size() {
+        let lines = lines(100, 1000);
+        let enter = |bytes| {
+            let most = HoldShare { requests: 9, bytes: 20 };
+            lines.enter(Comer { model: &model("m"), labels: ModelLabels::default(), bytes, most })
+        };
+        let first = enter(12).expect("room");
+        assert_eq!(enter(9).map(drop), Err(Full::Line));
+        let second = enter(8).expect("room");
+        drop((first, second));
+        let large = enter(21).expect("the only one");
+        assert_eq!(enter(0).map(drop), Err(Full::Line));
+        drop(large);
+        assert!(enter(0).is_ok());
     }
 
     #[test]

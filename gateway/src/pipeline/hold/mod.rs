@@ -88,7 +88,7 @@ impl Holding {
         }
         let most = target.hold.share(self.directory.gateways());
         let max_wait = target.hold.max_wait.get();
-        if max_wait.is_zero() || most == 0 {
+        if max_wait.is_zero() || most.requests == 0 {
             return Err(self.not_ready(target, None).into());
         }
         let began = Instant::now();
@@ -176,7 +176,7 @@ impl Holding {
 
     fn full(&self, target: &Target, full: Full) -> Failure {
         let who = match full {
-            Full::Line => "as many requests as may wait for it wait already",
+            Full::Line => "as much as may wait for it waits already (hold.maxQueued, hold.maxBytes)",
             Full::Gateway => "as many requests as may wait at this gateway wait already",
         };
         let message = format!("The model `{}` can't answer now, and {who}.", target.canonical);

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use tokio::task::{JoinHandle, yield_now};
-use weighbridge_crds::{Hold, TimeSpan};
+use weighbridge_crds::{ByteSize, Hold, TimeSpan};
 use weighbridge_wire::canonical::FailureClass;
 
 use super::*;
@@ -190,6 +190,18 @@ async fn a_line_that_is_full_refuses_at_once_and_who_leaves_frees_a_place() {
     for held in [second, third] {
         held.await.expect("no panic").expect("the head of the line left, and the rest goes on");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_bytes_wait_than_a_model_lets_and_each_gateway_takes_its_share() {
+    // Each who waits here has ten.
+    let bed = Bed::new(holding(loading(), Hold { max_bytes: ByteSize::bytes(40), ..Hold::default() }));
+    bed.directory.set_gateways(2);
+    let _held = [bed.waiting("m").await, bed.waiting("m").await];
+    assert_eq!(code(bed.hold().await), "hold_full");
+    bed.directory.set_gateways(1);
+    let _more = bed.waiting("m").await;
+    assert_eq!(bed.waiters(), 3);
 }
 
 #[tokio::test(start_paused = true)]
