@@ -1,6 +1,6 @@
 //! `weighbridge up`: the parts of a cluster in one process, over the same file.
 //!
-//! `local` decides what is served, `parts` runs engines and proxies on loopback ports, and the gateway's own
+//! `local` decides what is served (`reach`: where from), `parts` runs engines and proxies on loopback ports, and the gateway's own
 //! crate is the door in front. Lives here: putting the parts together. May not live here: anything that a
 //! cluster would do differently because of it.
 
@@ -11,6 +11,7 @@ mod models;
 mod parts;
 mod progress;
 mod providers;
+mod reach;
 
 pub use error::UpError;
 
