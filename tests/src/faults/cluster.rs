@@ -71,6 +71,14 @@ impl World {
         self.objects().filter(|(_, stored)| orphan(stored)).map(|(key, _)| key.clone()).collect()
     }
 
+    /// What is said of pods when their node is not heard of any more. With the next step they are gone.
+    pub fn lose_node(&mut self) {
+        let said = json!({"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"});
+        for (key, _) in self.copies("Pod") {
+            self.put_status(&key, json!({"phase": "Running", "reason": "NodeLost", "conditions": [said]}));
+        }
+    }
+
     fn run_deployment(&mut self, key: &Key, deployment: &Value) {
         let spec = &deployment["spec"];
         let wanted = usize::try_from(spec["replicas"].as_i64().unwrap_or(1)).unwrap_or_default();
@@ -132,6 +140,10 @@ impl World {
 
     /// Pending, then on a node, then, with every Secret that it mounts, ready.
     fn run_pod(&mut self, key: &Key, pod: &Value) {
+        if pod["status"]["reason"] == "NodeLost" {
+            self.put(key, None);
+            return;
+        }
         if pod["spec"]["nodeName"].is_null() {
             if let Some(live) = self.get(key).map(Arc::clone) {
                 let mut next = (*live).clone();

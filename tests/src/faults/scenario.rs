@@ -32,6 +32,8 @@ pub enum Act {
     DeleteMade(&'static str, &'static str),
     /// Changes what the operator made of a kind, with this label set.
     PatchMade(&'static str, &'static str, Value),
+    /// The node goes, and every pod with it: first nothing is heard of them, then they are given up.
+    LoseNode,
     /// Days pass: every certificate has seen more than two thirds of its life.
     Age,
 }
@@ -154,6 +156,7 @@ impl Act {
                     world.merge(kind, &key, patch, by)?;
                 }
             }
+            Act::LoseNode => world.lose_node(),
             Act::Age => age(world).map_err(|error| Refused::new(500, format!("{error:#}")))?,
         }
         Ok(())

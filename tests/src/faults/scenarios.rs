@@ -289,6 +289,7 @@ pub fn scenarios() -> Vec<Scenario> {
             .edit("deleted", [Act::Delete("ModelDeployment", "m"), Act::Delete("ModelCache", "store")]),
         Scenario::new("children that somebody changes")
             .edit("created", [secret("account", "token"), provider(json!({})), open(json!({}))])
+            .undone("the node is lost", [Act::LoseNode])
             .undone("a Service is deleted", [Act::DeleteMade("Service", MODEL)])
             .undone("a Service is changed", [Act::PatchMade("Service", MODEL, json!({"spec": {"selector": {"else": "where"}}}))])
             .undone("a Deployment is scaled", [Act::PatchMade("Deployment", MODEL, json!({"spec": {"replicas": 5}}))])
