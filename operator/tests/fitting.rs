@@ -1,10 +1,13 @@
 //! A model held against its hardware: before its header is read, once it was, and by `weighbridge plan`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::manifest::parse;
-use weighbridge_crds::{InspectedModel, ModelDeployment};
+use weighbridge_crds::{InspectedModel, ModelDeployment, labels};
 use weighbridge_fit::ModelFacts;
 use weighbridge_operator::plan::{
     self, Bounds, ChildKind, Images, Inspection, InspectionState, ModelPlan, ObservedModel, OfflineError,
@@ -246,6 +249,7 @@ fn a_pod_goes_once_the_status_has_its_word_and_not_before() {
     };
     let valid = fitted(json!({"memory": "24Gi"}), json!({"profile": "p"}), json!({})).unwrap();
     let applied = |observed: &ObservedModel| plan::model(&valid, observed, &images());
+    let refused = |observed: &ObservedModel| plan::refused(&valid.owner, Some(1), observed);
     let uid = format!("uid-of-{}", own());
     let gone = vec![(own(), uid)];
     let names = |plan: &ModelPlan| {
@@ -254,10 +258,10 @@ fn a_pod_goes_once_the_status_has_its_word_and_not_before() {
     assert_eq!(names(&applied(&with(read(), None))), []);
     assert_eq!(names(&applied(&with(read(), Some(own())))), gone);
     // A spec that is refused for what was read, likewise.
-    assert_eq!(names(&plan::refused(&with(read(), None))), []);
-    assert_eq!(names(&plan::refused(&with(read(), Some(own())))), gone);
+    assert_eq!(names(&refused(&with(read(), None))), []);
+    assert_eq!(names(&refused(&with(read(), Some(own())))), gone);
     // One that nobody waits for, or that will never say anything.
-    assert_eq!(names(&plan::refused(&with(InspectionState::Running, None))), gone);
+    assert_eq!(names(&refused(&with(InspectionState::Running, None))), gone);
     assert_eq!(names(&unread(&with(InspectionState::Running, None))), []);
     assert_eq!(names(&unread(&with(InspectionState::Ended, None))), gone);
     assert_eq!(names(&plan::suspended(&valid.owner, &with(read(), None))), gone);
@@ -357,4 +361,33 @@ fn a_file_is_planned_by_the_same_arithmetic_for_gpus_and_beside_a_cpu() {
         broken.to_string().contains("the header of the weights can't be read: no file at /x"),
         "{broken}"
     );
+}
+
+/// While a spec can't be served, what serves keeps its address, and no fewer pods than people ask for.
+#[test]
+fn what_serves_is_kept_up_while_a_spec_is_refused() {
+    let valid = fitted(json!({"memory": "24Gi"}), json!({"profile": "p"}), json!({})).unwrap();
+    let there = |replicas: i32| {
+        let mut there =
+            plan::model(&valid, &ObservedModel::default(), &images()).children.deployment.unwrap();
+        there.spec.as_mut().unwrap().replicas = Some(replicas);
+        there.spec.as_mut().unwrap().paused = Some(true);
+        Arc::new(there)
+    };
+    let refused = |replicas: Option<i32>, deployments: Vec<Arc<Deployment>>| {
+        let observed = ObservedModel { deployments, ..ObservedModel::default() };
+        let plan = plan::refused(&valid.owner, replicas, &observed);
+        assert!(plan.removals.is_empty() && plan.children.stable.is_none());
+        let pods = plan.children.deployment.map(|kept| kept.spec.unwrap());
+        (plan.children.service.is_some(), pods.map(|spec| (spec.replicas, spec.paused)))
+    };
+    assert_eq!(refused(Some(3), vec![there(1)]), (true, Some((Some(3), None))));
+    assert_eq!(refused(Some(1), vec![there(3)]), (true, None), "nothing that serves goes");
+    assert_eq!(refused(None, vec![there(0)]), (true, None), "replicas do not count its pods");
+    assert_eq!(refused(Some(3), vec![there(1), there(1)]), (true, None), "one of two revisions");
+    assert_eq!(refused(Some(3), Vec::new()), (false, None), "nothing serves");
+    let mut cached = (*there(1)).clone();
+    let marks = cached.spec.as_mut().unwrap().template.metadata.as_mut().unwrap().labels.as_mut().unwrap();
+    marks.insert(format!("{}e", labels::HELD_PREFIX), "store".to_owned());
+    assert_eq!(refused(Some(3), vec![Arc::new(cached)]), (true, None), "its cache may be what is missing");
 }

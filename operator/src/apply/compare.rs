@@ -6,7 +6,8 @@ use crate::quantity;
 /// Paths at which `observed` does not say what `desired` says.
 ///
 /// Guarantees: empty whenever server-side apply of `desired` would change nothing. What others own beside
-/// us is not looked at: further keys of a map (but for annotations of our own group), further items of a keyed list, defaults of the server. A list without keys
+/// us is not looked at: further keys of a map (but for annotations of our own group), further items of a keyed list, defaults of the server. What of that is ours
+/// to put back, [`super::added`] finds. A list without keys
 /// is owned whole, with all that is in its items.
 pub fn differences(desired: &Value, observed: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -82,7 +83,7 @@ fn compare_items(path: &str, wanted: &[Value], seen: &[Value], whole: bool, foun
 }
 
 /// The server drops empty maps and lists, and false and zero may be absent.
-fn is_empty(value: &Value) -> bool {
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(flag) => !flag,

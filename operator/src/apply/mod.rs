@@ -3,6 +3,7 @@
 //! Server-side apply with one field manager; nothing is written where the observed children already say what
 //! the plan says; objects of others are never taken; deletions carry UID and resourceVersion.
 
+mod added;
 mod caller;
 mod compare;
 mod pass;

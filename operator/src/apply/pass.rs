@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use weighbridge_crds::ResourceProfile;
 use weighbridge_crds::labels::{self, MANAGED_BY};
 
+use super::added::{drift, removal};
 use super::compare::differences;
 use super::{ApplyError, CallError, Caller, Change, Settled, Verb};
 use crate::events::Events;
@@ -167,7 +168,7 @@ where
         if live.meta().deletion_timestamp.is_some() {
             return Err(ApplyError::Terminating { kind: kind.into_owned(), name });
         }
-        let found = differences(&wanted, &value(&live));
+        let found = drift(&wanted, &value(&live));
         let uid = live.uid().unwrap_or_default();
         if found.is_empty() || self.means.settled.knows(&uid, &wanted, &value(&live)) {
             return Ok(live);
@@ -175,14 +176,33 @@ where
         let asked = wanted.clone();
         // The UID is the precondition: an object of the same name made meanwhile is not touched.
         wanted["metadata"]["uid"] = json!(uid);
-        let made = self.patch(api, &name, &wanted, true).await?;
-        if differences(&asked, &value(&made)).is_empty() {
+        let made = if differences(&asked, &value(&live)).is_empty() {
+            live
+        } else {
+            self.patch(api, &name, &wanted, true).await?
+        };
+        let made = self.take_out(api, &name, &asked, made).await?;
+        if drift(&asked, &value(&made)).is_empty() {
             self.means.settled.forget(&uid);
         } else {
             self.means.settled.remember(&uid, &asked, &value(&made));
         }
         self.note(Verb::Updated, &kind, &name, &format!("not as planned: {}", found.join(", ")));
         Ok(made)
+    }
+
+    /// Takes out of `made` what somebody has added, which server-side apply leaves.
+    async fn take_out<K: Child>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        wanted: &Value,
+        made: K,
+    ) -> Result<K, ApplyError> {
+        let Some(patch) = removal(wanted, &value(&made)) else { return Ok(made) };
+        let parameters = PatchParams { field_manager: Some(MANAGED_BY.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(patch);
+        Ok(self.means.caller.write("patch", &K::kind(&()), api.patch(name, &parameters, &patch)).await?)
     }
 
     /// Writes `wanted` over whatever is there, if that is ours: for what is made anew each time, so that there is nothing
@@ -389,7 +409,7 @@ where
     fn suffices<K: Child>(&self, wanted: &Value, seen: &K) -> bool {
         let seen_value = value(seen);
         seen.meta().deletion_timestamp.is_none()
-            && (differences(wanted, &seen_value).is_empty()
+            && (drift(wanted, &seen_value).is_empty()
                 || self.means.settled.knows(seen.uid().as_deref().unwrap_or_default(), wanted, &seen_value))
     }
 

@@ -55,7 +55,8 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
             let plan = if model.spec.suspend {
                 plan::suspended(&owner, &found.observed)
             } else {
-                plan::refused(&found.observed)
+                let replicas = model.spec.open_weights.as_ref().map(|_| model.spec.replicas);
+                plan::refused(&owner, replicas, &found.observed)
             };
             apply::model(&mut pass, &plan, &found.observed).await.map(|_| ModelOutcome::Refused(refusal))
         }

@@ -13,7 +13,7 @@ use weighbridge_crds::{OutOfService, Promotion, RolloutPhase, RolloutStatus, Wor
 use super::canary::withdrawn;
 use super::history::{Asked, History, history};
 use super::rollout::{OldPods, Rollout, rollout};
-use super::trial::{Shape, Trial};
+use super::trial::{Shape, Trial, rescaled};
 use super::{
     ChildKind, Decision, Guard, Images, Inspection, InspectionState, ModelChildren, Prepared, Removal,
     Revision, engine_pod, inspection, names, service::service,
@@ -111,10 +111,40 @@ pub fn suspended(owner: &Owner, observed: &ObservedModel) -> ModelPlan {
 }
 
 /// What goes where a spec can't be served: pods that read headers, but for those whose word is not in the status yet, for that
-/// may be why.
-pub fn refused(observed: &ObservedModel) -> ModelPlan {
+/// may be why. What serves goes on: it keeps its address, and as many pods as `replicas` at the least, where it is open weights
+/// that these count.
+pub fn refused(owner: &Owner, replicas: Option<i32>, observed: &ObservedModel) -> ModelPlan {
     let read = |found: &Inspection| matches!(found.state, InspectionState::Read(_));
-    ModelPlan { removals: inspection::done(observed, read), ..empty(Vec::new()) }
+    let removals = inspection::done(observed, read);
+    let why = "what served before goes on serving, though the spec can't be served";
+    let mut plan = ModelPlan { removals, ..empty(vec![Decision::new("what there is stays", why)]) };
+    if !observed.deployments.is_empty() {
+        plan.children.service = Some(engine_service(owner));
+    }
+    // Of several revisions nothing says here which is to have how many.
+    let fewer = |there: &Deployment| {
+        let has = there.spec.as_ref().and_then(|spec| spec.replicas);
+        replicas.filter(|replicas| has.is_some_and(|has| has < *replicas))
+    };
+    if let ([there], None) = (&observed.deployments[..], &observed.rollout)
+        && let Some(replicas) = fewer(there)
+        && !reads_a_cache(there)
+    {
+        plan.children.deployment = Some(rescaled(owner, there, replicas));
+    }
+    plan
+}
+
+/// Whether its pods read what a ModelCache holds: whether that is still there nothing says here.
+fn reads_a_cache(deployment: &Deployment) -> bool {
+    let template = deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+    let labels = template.and_then(|metadata| metadata.labels.as_ref());
+    labels.is_some_and(|labels| labels.keys().any(|label| label.starts_with(labels::HELD_PREFIX)))
+}
+
+fn engine_service(owner: &Owner) -> Service {
+    let name = labels::engine_service(owner.name());
+    service(owner, name, names::model_labels(owner), names::model_selector(owner))
 }
 
 /// A plan of nothing.
@@ -200,12 +230,7 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
             deployment: pods
                 .map(|replicas| deployment(owner, name, replicas, template, &revision, annotations)),
             stable: stable.map(Box::new),
-            service: Some(service(
-                owner,
-                service_name,
-                names::model_labels(owner),
-                names::model_selector(owner),
-            )),
+            service: Some(engine_service(owner)),
             state: PhantomData,
         },
         records,

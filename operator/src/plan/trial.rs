@@ -201,7 +201,7 @@ fn superseded(
 }
 
 /// A Deployment of an earlier spec, whose template nothing but itself says any more, with as many pods as the model is to have.
-fn rescaled(owner: &Owner, there: &Deployment, replicas: i32) -> Deployment {
+pub(super) fn rescaled(owner: &Owner, there: &Deployment, replicas: i32) -> Deployment {
     let mut labels = names::model_labels(owner);
     let revision = there.labels().get(labels::REVISION).map(|of| (labels::REVISION.to_owned(), of.clone()));
     labels.extend(revision);
@@ -212,5 +212,6 @@ fn rescaled(owner: &Owner, there: &Deployment, replicas: i32) -> Deployment {
         .map(|(key, part)| BTreeMap::from([(key.clone(), part.clone())]));
     let mut spec = there.spec.clone().unwrap_or_default();
     spec.replicas = Some(replicas);
+    spec.paused = None;
     Deployment { metadata, spec: Some(spec), status: None }
 }

@@ -293,6 +293,8 @@ pub fn scenarios() -> Vec<Scenario> {
             .undone("a Service is deleted", [Act::DeleteMade("Service", MODEL)])
             .undone("a Service is changed", [Act::PatchMade("Service", MODEL, json!({"spec": {"selector": {"else": "where"}}}))])
             .undone("a Deployment is scaled", [Act::PatchMade("Deployment", MODEL, json!({"spec": {"replicas": 5}}))])
+            .undone("more is put into a Deployment", [Act::PatchMade("Deployment", MODEL, json!({"spec": {"paused": true, "template":
+                {"spec": {"serviceAccountName": "admin", "initContainers": [{"name": "before", "image": "i"}]}}}}))])
             .undone("a Deployment is deleted", [Act::DeleteMade("Deployment", MODEL)])
             .undone("a mark is taken", [Act::PatchMade("Deployment", MODEL,
                 json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}))])

@@ -16,7 +16,7 @@ use super::world::{Key, Shared, World};
 use super::write::Writer;
 
 /// Every way in which the operator writes: verb, kind and subresource.
-pub const POINTS: [&str; 26] = [
+pub const POINTS: [&str; 27] = [
     "apply-new ControllerRevision",
     "apply-new Deployment",
     "apply-new Job",
@@ -41,6 +41,7 @@ pub const POINTS: [&str; 26] = [
     "delete Job",
     "delete Pod",
     "delete Service",
+    "patch Deployment",
     "patch Event",
     "update Lease",
 ];

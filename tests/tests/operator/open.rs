@@ -379,6 +379,22 @@ async fn drift_is_repaired() -> Result<()> {
         }
     };
     wait::until(&deployments, &name, "image and replicas as planned", same.clone()).await?;
+    // What nobody of ours set, so that server-side apply would leave it.
+    let pod = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.template.spec.clone());
+    let planned = pod(&deployments.get(&name).await?);
+    let image = "images.example/other:1";
+    let patch: kube::api::Patch<serde_json::Value> = kube::api::Patch::Strategic(json!({"spec": {
+        "paused": true, "template": {"spec": {"serviceAccountName": "admin", "hostNetwork": true,
+        "containers": [{"name": "side", "image": image}, {"name": "engine", "env": [{"name": "MORE", "value": "1"}]}],
+        "initContainers": [{"name": "before", "image": image}]}}}}));
+    deployments.patch(&name, &kube::api::PatchParams::default(), &patch).await?;
+    let as_planned = move |deployment: &Deployment| {
+        pod(deployment) == planned
+            && deployment.spec.as_ref().is_some_and(|spec| spec.paused != Some(true))
+            && same(deployment)
+    };
+    wait::until(&deployments, &name, "nothing added to its pods", as_planned.clone()).await?;
+    let same = as_planned;
     // A label by which we watch, and the owner reference by which we know it, taken away.
     merge(&deployments, &name, json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}))
         .await?;
@@ -399,5 +415,20 @@ async fn drift_is_repaired() -> Result<()> {
             .is_some_and(|selector| selector.len() == 1)
     })
     .await?;
+
+    // While the spec is refused, what serves is kept up all the same.
+    let missing = json!({"spec": {"openWeights": {"resources": {"profile": bench.namespace.name()}}}});
+    merge(&bench.api::<ModelDeployment>(), "m", missing).await?;
+    bench
+        .model_says("m", "Ready", "the missing profile", |condition| {
+            condition.reason == "ResourceProfileNotFound"
+        })
+        .await?;
+    let old = services.get("m-engine").await?.uid();
+    services.delete("m-engine", &DeleteParams::default()).await?;
+    wait::until(&services, "m-engine", "made anew", move |service: &Service| service.uid() != old).await?;
+    merge(&deployments, &name, json!({"spec": {"replicas": 0}})).await?;
+    let replicas = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    wait::until(&deployments, &name, "its pod again", |kept: &Deployment| replicas(kept) == Some(1)).await?;
     Ok(())
 }
