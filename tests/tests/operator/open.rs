@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use k8s_openapi::api::core::v1::{Event, Pod, ResourceQuota, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use weighbridge_crds::{ModelDeployment, labels};
@@ -144,12 +144,36 @@ async fn what_befalls_a_pod_reaches_the_model_in_words_and_passes() -> Result<()
     }
     bench.namespace.pods_fare(Behaviour::Ready).await?;
     bench.model_is_ready("m").await?;
+    no_pod_by_quota(&bench).await?;
     bench.model("claim", json!({"openWeights": {"source": "pvc://nowhere/file.gguf"}})).await?;
     bench
         .model_says("claim", "Ready", "the missing claim", |condition| {
             condition.reason == "ClaimNotReady" && condition.message.contains("\"nowhere\" not found")
         })
         .await?;
+    Ok(())
+}
+
+/// A pod that a ResourceQuota forbids never is: its Deployment says so, and the model in its words.
+async fn no_pod_by_quota(bench: &Bench) -> Result<()> {
+    let quotas: Api<ResourceQuota> = bench.api();
+    let quota = json!({"metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}});
+    quotas.create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
+    // Before it is counted, it holds nobody.
+    wait::until(&quotas, "full", "its count", |quota: &ResourceQuota| {
+        quota.status.as_ref().is_some_and(|status| status.hard.is_some())
+    })
+    .await?;
+    bench.model("full", json!({"openWeights": {"source": SOURCE}})).await?;
+    for type_ in ["Scheduled", "Ready"] {
+        bench
+            .model_says("full", type_, "the quota", |condition| {
+                condition.reason == "PodsRefused" && condition.message.contains("exceeded quota: full")
+            })
+            .await?;
+    }
+    quotas.delete("full", &DeleteParams::default()).await?;
+    bench.model_is_ready("full").await?;
     Ok(())
 }
 
