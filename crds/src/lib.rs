@@ -62,7 +62,7 @@ pub use provider_state::{
     KeyCondition, KeyState, ListedModel, ModelList, ProviderState, ResidencyMismatch, UpstreamError,
     UpstreamHealth,
 };
-pub use resource_profile::{Gpu, ResourceProfile, ResourceProfileSpec};
+pub use resource_profile::{Device, Gpu, ResourceProfile, ResourceProfileSpec};
 pub use rollout::{Rollout, RolloutStrategy};
 pub use secret_key::SecretKey;
 pub use served::Served;

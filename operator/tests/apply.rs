@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ModelDeployment, ModelRoutes, World};
 use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Pass, Settled};
 use weighbridge_operator::gateways::{Gateway, Routes, Seen, Word};
@@ -25,6 +26,7 @@ const NAMESPACE: &str = "n";
 struct Server {
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
     writes: Arc<Mutex<Vec<String>>>,
+    unserved: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Server {
@@ -37,6 +39,11 @@ impl Server {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+        if self.unserved.lock().expect("not poisoned").is_some_and(|unserved| path.starts_with(unserved)) {
+            let answer = Response::builder().status(StatusCode::NOT_FOUND);
+            let words = Body::from(b"404 page not found\n".to_vec());
+            return answer.body(words).map_err(std::io::Error::other);
+        }
         let (status, answer) = if parts.method == http::Method::GET {
             match self.objects.lock().expect("not poisoned").get(&path) {
                 Some(object) => (StatusCode::OK, object.clone()),
@@ -65,6 +72,11 @@ impl Server {
             .status(status)
             .body(Body::from(answer.to_string().into_bytes()))
             .map_err(std::io::Error::other)
+    }
+
+    /// As an apiserver without that API.
+    fn serves_no(&self, path: &'static str) {
+        *self.unserved.lock().expect("not poisoned") = Some(path);
     }
 
     fn put(&self, path: &str, object: Value) {
@@ -268,6 +280,50 @@ async fn a_later_object_of_the_same_name_is_not_deleted() {
             case.server.writes()
         );
     }
+}
+
+/// The plan of a model whose profile names a device class.
+fn claiming() -> ModelPlan {
+    let profile = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ResourceProfile",
+        "metadata": {"name": "p"}, "spec": {"cpu": "1", "memory": "1Gi", "gpu": {"deviceClass": "gpu.nvidia.com"}}});
+    let mut parent = model(1);
+    parent["spec"]["openWeights"]["resources"] = json!({"profile": "p"});
+    let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
+    let references = ModelReferences {
+        profile: Named::Found(serde_json::from_value(profile).expect("a profile")),
+        token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
+        credentials: Vec::new(),
+        provider: Named::Unnamed,
+        header: Header::Inspected(Vec::new()),
+    };
+    let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
+    plan::model(&valid, &seen(&[]), &images())
+}
+
+#[tokio::test]
+async fn a_template_of_claims_is_made_before_the_deployment_that_names_it() {
+    let case = Case::new().await;
+    apply::model(&case.means, &case.owner, &claiming(), &seen(&[]), &mut Vec::new()).await.expect("applied");
+    let writes = case.server.writes();
+    let place = |kind: &str| writes.iter().position(|write| write.contains(kind));
+    assert!(place("/resource.k8s.io/v1/namespaces/n/resourceclaimtemplates/m-gpu-").is_some(), "{writes:?}");
+    assert!(place("/resourceclaimtemplates/") < place("/deployments/"), "{writes:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_without_claims_is_said_with_what_to_do_and_gets_no_pods() {
+    let case = Case::new().await;
+    case.server.serves_no("/apis/resource.k8s.io/");
+    let applied = apply::model(&case.means, &case.owner, &claiming(), &seen(&[]), &mut Vec::new()).await;
+    let refusal = applied.expect_err("no such API").refusal().expect("people can mend it");
+    assert_eq!(refusal.reason, Reason::ChildRefused);
+    for words in
+        ["gpu.deviceClass", "does not serve resource.k8s.io/v1", "Kubernetes 1.34", "name gpu.resource"]
+    {
+        assert!(refusal.message.contains(words), "{words}: {refusal}");
+    }
+    assert!(!case.server.writes().iter().any(|write| write.contains("/deployments/")));
 }
 
 /// By an old view of the profile, the revision that answers would be an old one.

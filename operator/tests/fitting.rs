@@ -144,6 +144,16 @@ fn auto_is_the_fewest_gpus_that_hold_the_model() {
     }
     let slice = fitted(json!({"resource": "nvidia.com/mig-3g.40gb"}), auto.clone(), json!({})).unwrap();
     assert_eq!(gpus(&slice), 1);
+    let claimed =
+        fitted(json!({"deviceClass": "gpu.nvidia.com", "memory": "24Gi"}), auto.clone(), json!({})).unwrap();
+    let plan = plan::model(&claimed, &ObservedModel::default(), &images());
+    let asked = serde_json::to_value(&plan.claim_templates[0].spec).unwrap();
+    assert_eq!(
+        (gpus(&claimed), &asked["spec"]["devices"]["requests"][0]["exactly"]["count"]),
+        (2, &json!(2))
+    );
+    let slice = json!({"deviceClass": "mig.nvidia.com", "memory": "24Gi"});
+    assert_eq!(gpus(&fitted(slice, auto.clone(), json!({})).unwrap()), 1);
     let refused = fitted(json!({"memory": "2Gi"}), auto, json!({})).unwrap_err();
     assert_eq!(refused.reason, Reason::InsufficientCapacity);
     for words in
@@ -188,7 +198,11 @@ fn auto_without_a_known_memory_and_a_memory_that_is_none_are_refused() {
 }
 
 fn unread(observed: &ObservedModel) -> ModelPlan {
-    let valid = validated(json!({"memory": "24Gi"}), json!({"profile": "p"}), json!({}), Vec::new()).unwrap();
+    unread_on(json!({"memory": "24Gi"}), observed)
+}
+
+fn unread_on(gpu: Value, observed: &ObservedModel) -> ModelPlan {
+    let valid = validated(gpu, json!({"profile": "p"}), json!({}), Vec::new()).unwrap();
     plan::model(&valid, observed, &images())
 }
 
@@ -223,6 +237,9 @@ fn nothing_but_a_restricted_pod_is_made_before_the_header_is_read() {
     let resources = serde_json::to_string(&container.resources).unwrap();
     assert!(!resources.contains("nvidia.com"), "{resources}");
     assert_eq!(plan.waits.unwrap().reason, Reason::Progressing);
+    let claimed = json!({"deviceClass": "gpu.nvidia.com", "memory": "24Gi"});
+    let claimed = unread_on(claimed, &ObservedModel::default());
+    assert_eq!((claimed.inspection.unwrap().spec, claimed.claim_templates), (Some(spec), vec![]));
 }
 
 #[test]

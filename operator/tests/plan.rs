@@ -68,7 +68,7 @@ macro_rules! snapshots {
     };
 }
 
-snapshots!(cpu, gpu, token, https, s3, oci, image, pvc, external, private);
+snapshots!(cpu, gpu, claim, token, https, s3, oci, image, pvc, external, private);
 
 #[test]
 fn a_folder_is_quantised_where_the_field_says_so() {

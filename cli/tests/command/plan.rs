@@ -30,6 +30,15 @@ fn each_example_is_planned_with_reasons_as_yaml() {
         ("access.yaml", vec!["ModelAccess default/notebook", "notebook may call smollm2", "no objects"]),
         ("gpu.yaml", vec!["nvidia.com/gpu", "NVIDIA-H100-80GB-HBM3", "effect: NoSchedule", "--device=cuda"]),
         (
+            "gpu-claim.yaml",
+            vec![
+                "kind: ResourceClaimTemplate",
+                "deviceClassName: gpu.nvidia.com",
+                "resourceClaimTemplateName: mistral-7b-gpu-",
+                "--device=cuda",
+            ],
+        ),
+        (
             "cache.yaml",
             vec![
                 "kind: PersistentVolumeClaim",

@@ -466,6 +466,16 @@ fn refuses_bad_specs_with_the_field_and_the_fix() {
         (profile("{ cpu: 1, memory: '-1Gi' }"), &["spec.memory", "not a quantity above zero", "16Gi"]),
         (profile("{ cpu: 1, memory: 1gi }"), &["spec.memory", "not a quantity above zero"]),
         (profile("{ cpu: 1, memory: 1Gi, gpu: { count: 0 } }"), &["spec.gpu.count", "1 to 64"]),
+        (
+            profile(
+                "{ cpu: 1, memory: 1Gi, gpu: { resource: nvidia.com/gpu, deviceClass: gpu.nvidia.com } }",
+            ),
+            &["spec.gpu.deviceClass", "remove the other"],
+        ),
+        (
+            profile("{ cpu: 1, memory: 1Gi, gpu: { selectors: ['true'] } }"),
+            &["spec.gpu.selectors", "name that in gpu.deviceClass"],
+        ),
         (profile("{ cpu: 1, memory: 1Gi, gpu: { memory: big } }"), &["gpu.memory is not a quantity", "80Gi"]),
         (
             GOOD.replace("name: chat", "name: chat, labelz: { a: b }"),
@@ -559,6 +569,7 @@ fn takes_what_the_apiserver_takes() {
         GOOD.replace("name: chat", &format!("name: chat, {empty}")),
         secret("data: { k: dg== }\nstringData: { l: v }\ntype: Opaque\nimmutable: null"),
         profile("{ cpu: 4, memory: '1e9', gpu: {} }"),
+        profile("{ cpu: 4, memory: '1e9', gpu: { deviceClass: gpu.nvidia.com, selectors: ['true'] } }"),
         cache("{ claim: { name: c }, maxSize: 180Gi, prefetch: [{ source: 'hf://o/r/f', revision: v1 }] }"),
         cache("{ claim: { size: 2Gi, storageClassName: s, accessModes: [ReadWriteOnce] }, maxSize: 2Gi }"),
         model("{ openWeights: { source: 'hf://o/r/f', cache: store } }"),

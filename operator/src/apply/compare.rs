@@ -100,7 +100,8 @@ fn list_keys(path: &str) -> Option<&'static [&'static str]> {
     let in_container = path.contains("containers[");
     match field {
         "ownerReferences" => Some(&["uid"]),
-        "containers" | "initContainers" | "volumes" | "env" => Some(&["name"]),
+        "containers" | "initContainers" | "volumes" | "env" | "resourceClaims" => Some(&["name"]),
+        "claims" if in_container => Some(&["name"]),
         "volumeMounts" => Some(&["mountPath"]),
         "ports" if in_container => Some(&["containerPort", "protocol"]),
         "ports" if path == "spec.ports" => Some(&["port", "protocol"]),

@@ -63,6 +63,13 @@ pub enum ApplyError {
          ImageVolume turned on, or write the file into the registry as an artefact and remove imageVolume"
     )]
     NoImageVolumes,
+    /// The apiserver knows no claims of devices.
+    #[error(
+        "the ResourceProfile's gpu.deviceClass needs dynamic resource allocation, and this cluster does not serve resource.k8s.io/v1: \
+         run Kubernetes 1.34 or later with that API turned on, or name gpu.resource, such as nvidia.com/gpu of a device plugin, \
+         in place of gpu.deviceClass"
+    )]
+    NoClaims,
     /// Nothing can sign a certificate.
     #[error("there is no authority to sign the certificate of its pods: the operator's log says why")]
     NoAuthority,
@@ -79,7 +86,7 @@ impl ApplyError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             ApplyError::NotOwned { .. } => Some(Refusal::new(Reason::ChildNotOwned, self.to_string())),
-            ApplyError::NoAuthority | ApplyError::NoImageVolumes => {
+            ApplyError::NoAuthority | ApplyError::NoImageVolumes | ApplyError::NoClaims => {
                 Some(Refusal::new(Reason::ChildRefused, self.to_string()))
             }
             ApplyError::Call(error) => {
@@ -149,6 +156,7 @@ pub async fn model(
     pass.lean_on_status(plan.rollout.is_some() || observed.rollout.is_some());
     let ModelPlan {
         children,
+        claim_templates,
         records,
         removals,
         revision: _,
@@ -169,6 +177,12 @@ pub async fn model(
         }
         None => None,
     };
+    for wanted in claim_templates {
+        // Boxed, as it is seldom needed.
+        let made =
+            Box::pin(pass.ensure(wanted, &observed.claim_templates, "pods get claims of GPUs by it")).await;
+        made.map_err(|error| if not_served(&error) { ApplyError::NoClaims } else { error })?;
+    }
     let deployment = match deployment {
         Some(wanted) => Some(pass.ensure(wanted, &observed.deployments, why).await?),
         None => None,
@@ -194,6 +208,13 @@ pub async fn model(
         Box::pin(pass.remove(removal)).await?;
     }
     Ok(ModelChildren { deployment, stable, service, state: PhantomData })
+}
+
+/// Whether the apiserver knows no such kind: where it does, what it has not found has a name.
+fn not_served(error: &ApplyError) -> bool {
+    let ApplyError::Call(error) = error else { return false };
+    let status = error.status().filter(|status| status.code == 404);
+    status.is_some_and(|status| status.details.as_ref().is_none_or(|found| found.name.is_empty()))
 }
 
 /// Carries out an ExternalProvider's plan.

@@ -101,7 +101,7 @@ where
         let (name, wanted) = (desired.name_any(), value(desired));
         let seen = observed.iter().find(|seen| seen.name_any() == name);
         if let Some(seen) = seen
-            && self.owner.owns(&**seen)
+            && self.is_ours(&**seen)
             && self.suffices(&wanted, &**seen)
         {
             return Ok((**seen).clone());

@@ -8,7 +8,7 @@ pub enum ReconcileError {
     /// What the spec names could not be looked up.
     #[error("dereference: {0}")]
     Dereference(#[source] SecretError),
-    /// What a ModelCache names could not be looked up.
+    /// What a ModelDeployment or ModelCache names could not be looked up.
     #[error("dereference: {0}")]
     Look(#[source] LookError),
     /// The object has no identity to make children from.
@@ -58,14 +58,18 @@ impl ReconcileError {
             ReconcileError::Identify(_) => Category::Invalid,
             ReconcileError::Look(error) => match error {
                 LookError::Secret(error) => of_call(&error.source),
-                LookError::Claim(error) | LookError::Pods(error) => of_call(error),
+                LookError::Claim(error) | LookError::Pods(error) | LookError::ClaimTemplate(error) => {
+                    of_call(error)
+                }
             },
             ReconcileError::Status(error) => of_call(error),
             ReconcileError::Apply(error) => match error {
                 ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => {
                     Category::Conflict
                 }
-                ApplyError::NotOwned { .. } | ApplyError::NoImageVolumes => Category::Invalid,
+                ApplyError::NotOwned { .. } | ApplyError::NoImageVolumes | ApplyError::NoClaims => {
+                    Category::Invalid
+                }
                 ApplyError::Issue(_) | ApplyError::NoAuthority => Category::Api,
                 ApplyError::Call(error) => of_call(error),
             },

@@ -35,14 +35,14 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
 
     let Context { stores, secrets, proxies, gateways, .. } = context;
     let mut pass = Pass::<ModelDeployment>::new(&context.means, &owner);
-    let names = dereference::model(&model, stores, secrets, proxies, gateways);
+    let names = dereference::model(&model, stores, secrets, &context.means, proxies, gateways);
     let found = if model.status.is_none() {
         // Nobody has looked at it before: all of it is to be made.
         futures::join!(names, pass.look_ahead()).0
     } else {
         names.await
     };
-    let mut found = found.map_err(ReconcileError::Dereference)?;
+    let mut found = found.map_err(ReconcileError::Look)?;
     found.observed.now = context.clock.now();
     let judged = validate::model(&model, &found.references, Place::Cluster);
     let certificate = found.certificate.in_use(judged.is_ok() || !found.observed.deployments.is_empty());

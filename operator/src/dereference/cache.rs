@@ -20,7 +20,7 @@ use crate::validate::{
 };
 use crate::watch::Stores;
 
-/// What a ModelCache names could not be looked at.
+/// What a ModelDeployment or ModelCache names could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     /// A Secret.
@@ -32,6 +32,9 @@ pub enum LookError {
     /// Pods of its Jobs.
     #[error("the pods of its Jobs could not be looked at: {0}")]
     Pods(#[source] CallError),
+    /// What pods get claims of devices by.
+    #[error("a template of its claims could not be looked at: {0}")]
+    ClaimTemplate(#[source] CallError),
 }
 
 /// What a ModelCache names and what exists of it.

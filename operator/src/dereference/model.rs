@@ -1,12 +1,18 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use kube::ResourceExt;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
 use weighbridge_crds::{ModelDeployment, OpenWeights, Promotion, RolloutStatus, World, labels};
 
 use super::inspection::{inspections, is_inspection};
-use super::{Certificate, SecretError, Secrets};
+use super::{Certificate, LookError, Secrets};
+use crate::apply::Means;
 use crate::gateways::Gateways;
-use crate::plan::ObservedModel;
+use crate::plan::{ObservedModel, named_templates};
 use crate::proxies::Proxies;
 use crate::status::{ProviderSeen, is_ready};
 use crate::validate::{CacheSeen, Header, KeyLookup, ModelReferences, Named};
@@ -27,14 +33,15 @@ pub struct Model {
 /// Looks up what `model` names.
 ///
 /// # Errors
-/// A Secret could not be looked at.
+/// A Secret, or a template of claims, could not be looked at.
 pub async fn model(
     model: &ModelDeployment,
     stores: &Stores,
     secrets: &Secrets,
+    means: &Means,
     proxies: &Proxies,
     gateways: &Gateways,
-) -> Result<Model, SecretError> {
+) -> Result<Model, LookError> {
     let namespace = model.namespace().unwrap_or_default();
     let weights = model.spec.open_weights.as_ref();
     let profile = weights.and_then(|weights| weights.resources.as_ref()?.profile.as_ref());
@@ -86,6 +93,7 @@ pub async fn model(
             header: Header::Inspected(known),
         },
         observed: ObservedModel {
+            claim_templates: claim_templates(&namespace, &deployments, means).await?,
             deployments,
             services: stores.services.of(&uid),
             pods,
@@ -110,4 +118,21 @@ pub async fn model(
             provider,
         }),
     })
+}
+
+/// What the model's Deployments get claims of devices by, looked for by name and never watched: a cluster may serve no such
+/// kind, and a model that asks for none costs no call.
+async fn claim_templates(
+    namespace: &str,
+    deployments: &[Arc<Deployment>],
+    means: &Means,
+) -> Result<Vec<Arc<ResourceClaimTemplate>>, LookError> {
+    let names: BTreeSet<_> = deployments.iter().flat_map(|deployment| named_templates(deployment)).collect();
+    let mut found = Vec::new();
+    for name in names {
+        let api: Api<ResourceClaimTemplate> = Api::namespaced(means.client.clone(), namespace);
+        let look = means.caller.read("ResourceClaimTemplate", api.get_opt(name)).await;
+        found.extend(look.map_err(LookError::ClaimTemplate)?.map(Arc::new));
+    }
+    Ok(found)
 }

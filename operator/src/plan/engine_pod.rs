@@ -2,15 +2,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ImageVolumeSource,
-    PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, ResourceRequirements, SecretKeySelector,
-    Toleration, Volume, VolumeMount,
+    PersistentVolumeClaimVolumeSource, PodResourceClaim, PodSpec, PodTemplateSpec, ResourceRequirements,
+    SecretKeySelector, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use weighbridge_crds::{DEFAULT_DRAIN, Gpu, KvCacheType, SleepingWeights, labels};
+use weighbridge_crds::{DEFAULT_DRAIN, Device, Gpu, KvCacheType, SleepingWeights, labels};
 
 use super::cache::store_folder;
-use super::{Decision, Images, added, fetching, names, pod};
+use super::{Decision, Images, added, claims, fetching, names, pod};
 use crate::owner::Owner;
 use crate::validate::{
     AdapterPlace, CountedBy, ENGINE_CONTAINER, GPU_PRODUCT_LABEL, Hardware, Held, HubFile, ImageFile, Open,
@@ -25,7 +25,8 @@ const STORE_FOLDER: &str = "/store";
 const MODELS_FOLDER: &str = "/models";
 const ADAPTERS_FOLDER: &str = "/adapters";
 
-/// Validation lets NVIDIA's resources alone come here; slices of a card (`nvidia.com/mig-…`) are on nodes with this taint too.
+/// Validation lets NVIDIA's resources alone come here, and classes of devices; slices of a card (`nvidia.com/mig-…`) are on
+/// nodes with this taint too.
 const GPU_TAINT: &str = "nvidia.com/gpu";
 /// Where programs that share memory look for it.
 const SHARED_MEMORY_FOLDER: &str = "/dev/shm";
@@ -62,7 +63,7 @@ pub fn template(
     weights.volumes.push(certificate.volume);
     weights.mounts.push(certificate.mount);
     share_memory(open, &mut weights, decisions);
-    let hardware = hardware(&open.hardware, decisions);
+    let hardware = hardware(owner, &open.hardware, decisions);
     let container = Container {
         name: ENGINE_CONTAINER.to_owned(),
         image: Some(images.inference_server.clone()),
@@ -109,6 +110,7 @@ pub fn template(
             volumes: Some(weights.volumes),
             node_selector: hardware.node_selector,
             tolerations: hardware.tolerations,
+            resource_claims: hardware.claim.map(|claim| vec![claim]),
             ..PodSpec::default()
         }),
     };
@@ -381,9 +383,10 @@ struct HardwarePart {
     resources: ResourceRequirements,
     node_selector: Option<BTreeMap<String, String>>,
     tolerations: Option<Vec<Toleration>>,
+    claim: Option<PodResourceClaim>,
 }
 
-fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart {
+fn hardware(owner: &Owner, hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart {
     let quantity = |text: &str| Quantity(text.to_owned());
     match hardware {
         Hardware::Unnamed => {
@@ -396,6 +399,7 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
                 resources: requirements(requests, [("memory", quantity("4Gi"))]),
                 node_selector: None,
                 tolerations: None,
+                claim: None,
             }
         }
         Hardware::Profile { name, cpu, memory, gpu, counted_by, node_selector, tolerations } => {
@@ -411,13 +415,26 @@ fn hardware(hardware: &Hardware, decisions: &mut Vec<Decision>) -> HardwarePart 
             let mut limits = vec![("memory", memory.clone())];
             let mut node_selector = node_selector.clone();
             let mut tolerations = tolerations.clone();
+            let template = gpu.as_ref().and_then(|gpu| claims::asked(owner, gpu)).map(|(name, _)| name);
             if let Some(gpu) = gpu {
-                requests.push((&gpu.resource, quantity(&gpu.count.to_string())));
-                limits.push((&gpu.resource, quantity(&gpu.count.to_string())));
+                if let Device::Resource(resource) = gpu.device() {
+                    requests.push((resource, quantity(&gpu.count.to_string())));
+                    limits.push((resource, quantity(&gpu.count.to_string())));
+                }
                 place_on_gpu(gpu, (name, *counted_by), &mut node_selector, &mut tolerations, decisions);
             }
+            if let Some(template) = &template {
+                decisions.push(Decision::new(
+                    format!("ResourceClaimTemplate {template}"),
+                    "each pod gets a claim of its own by it, and a node where the scheduler finds the devices",
+                ));
+            }
             HardwarePart {
-                resources: requirements(requests, limits),
+                resources: ResourceRequirements {
+                    claims: template.as_ref().map(|_| vec![claims::of_container()]),
+                    ..requirements(requests, limits)
+                },
+                claim: template.map(claims::of_pod),
                 node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
                 tolerations: Some(tolerations).filter(|taints| !taints.is_empty()),
             }
@@ -456,13 +473,13 @@ fn place_on_gpu(
     tolerations: &mut Vec<Toleration>,
     decisions: &mut Vec<Decision>,
 ) {
-    let Gpu { resource, count, product, memory: _ } = gpu;
+    let Gpu { resource: _, device_class: _, selectors: _, count, product, memory: _ } = gpu;
     let from = match counted_by {
         CountedBy::Spec => "resources.gpus sets the count".to_owned(),
         CountedBy::Weights => "resources.gpus is auto, and as many hold the model".to_owned(),
         CountedBy::Profile => format!("ResourceProfile {profile} says so"),
     };
-    decisions.push(Decision::new(format!("{count} of {resource}"), from));
+    decisions.push(Decision::new(format!("{count} of {}", gpu.device()), from));
     let flags = if *count > 1 {
         format!("--device=cuda and --tensor-parallel={count}")
     } else {

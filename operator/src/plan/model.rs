@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
+use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use weighbridge_crds::condition::Reason;
@@ -16,7 +17,7 @@ use super::rollout::{OldPods, Rollout, rollout};
 use super::trial::{Shape, Trial, rescaled};
 use super::{
     ChildKind, Decision, Guard, Images, Inspection, InspectionState, ModelChildren, Prepared, Removal,
-    Revision, engine_pod, inspection, names, service::service,
+    Revision, claims, engine_pod, inspection, names, service::service,
 };
 use crate::gateways::{Measured, Seen};
 use crate::owner::Owner;
@@ -27,6 +28,8 @@ use crate::validate::{Closed, Fitting, Open, Refusal, Served, ValidatedModel};
 pub struct ObservedModel {
     /// Deployments of every revision.
     pub deployments: Vec<Arc<Deployment>>,
+    /// Templates of claims that those name.
+    pub claim_templates: Vec<Arc<ResourceClaimTemplate>>,
     /// Services.
     pub services: Vec<Arc<Service>>,
     /// Pods of every revision.
@@ -60,6 +63,8 @@ pub struct ObservedModel {
 pub struct ModelPlan {
     /// What should exist.
     pub children: ModelChildren<Prepared>,
+    /// Templates of claims, made before the Deployments that name them.
+    pub claim_templates: Vec<ResourceClaimTemplate>,
     /// Past revisions to be recorded, before anything goes.
     pub records: Vec<ControllerRevision>,
     /// What should go.
@@ -107,7 +112,8 @@ pub fn suspended(owner: &Owner, observed: &ObservedModel) -> ModelPlan {
         .iter()
         .filter_map(|old| removal(ChildKind::Deployment, &**old, Guard::SpecOnly, why.to_owned()));
     let removals = removals.chain(forgotten).chain(inspection::done(observed, |_| false)).collect();
-    ModelPlan { removals, records, ..empty(decisions) }
+    let claim_templates = claims::templates(owner, None, observed);
+    ModelPlan { claim_templates, removals, records, ..empty(decisions) }
 }
 
 /// What goes where a spec can't be served: pods that read headers, but for those whose word is not in the status yet, for that
@@ -152,6 +158,7 @@ fn empty(decisions: Vec<Decision>) -> ModelPlan {
     let children = ModelChildren { deployment: None, stable: None, service: None, state: PhantomData };
     ModelPlan {
         children,
+        claim_templates: Vec::new(),
         records: Vec::new(),
         removals: Vec::new(),
         revision: None,
@@ -224,6 +231,7 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
     let History { records, removals: forgotten } = history(owner, &asked, observed, &mut decisions);
     removals.extend(forgotten);
     removals.extend(inspection::done(observed, |found| Some(&found.name) == read.as_ref()));
+    let gpu = open.hardware.gpu().filter(|_| pods.is_some());
     let annotations = [(labels::MADE_FROM, made_from.clone()), (labels::CANARY_OF, canary_of)];
     ModelPlan {
         children: ModelChildren {
@@ -233,6 +241,7 @@ fn open_weights(model: &ValidatedModel, open: &Open, observed: &ObservedModel, i
             service: Some(engine_service(owner)),
             state: PhantomData,
         },
+        claim_templates: claims::templates(owner, gpu, observed),
         records,
         removals,
         revision: may_come.then(|| Revision::named(running)),
@@ -374,7 +383,8 @@ fn closed_api(valid: &ValidatedModel, closed: &Closed, observed: &ObservedModel)
         decisions.push(Decision::new(format!("engine pods of {} stay for now", owner.name()), why));
     }
     removals.extend(inspection::done(observed, |_| false));
-    ModelPlan { removals, records, rollout: swapped(observed), ..empty(decisions) }
+    let claim_templates = claims::templates(&valid.owner, None, observed);
+    ModelPlan { claim_templates, removals, records, rollout: swapped(observed), ..empty(decisions) }
 }
 
 /// What becomes of a trial where a closed API is asked for. Until that answers, the revision that runs does alone.

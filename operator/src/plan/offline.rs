@@ -136,8 +136,8 @@ fn one_model(
     let plan = super::model(&checked, &ObservedModel::default(), images);
     // With nothing there, nothing runs that another revision could be tried beside.
     let ModelChildren::<Prepared> { deployment, stable: _, service, state: _ } = &plan.children;
-    let objects = plan.inspection.iter().map(typed).chain(deployment.iter().map(typed));
-    let objects = objects.chain(service.iter().map(typed)).collect();
+    let objects = plan.inspection.iter().map(typed).chain(plan.claim_templates.iter().map(typed));
+    let objects = objects.chain(deployment.iter().map(typed)).chain(service.iter().map(typed)).collect();
     Ok(described(&model, objects, plan.decisions))
 }
 

@@ -180,6 +180,12 @@ fn each_state_of_the_pods_is_told_by_the_conditions() {
         (
             1,
             None,
+            vec![unplaced("0/2 nodes are available: 2 cannot allocate all claims.")],
+            ["-InsufficientCapacity", "-Progressing", "-InsufficientCapacity"],
+        ),
+        (
+            1,
+            None,
             vec![unplaced("persistentvolumeclaim \"c\" not found")],
             ["-ClaimNotReady", "-Progressing", "-ClaimNotReady"],
         ),

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use weighbridge_crds::condition::Reason;
-use weighbridge_crds::{Gpu, GpuCount, ResourceProfile, Resources};
+use weighbridge_crds::{Device, Gpu, GpuCount, ResourceProfile, Resources};
 
 use super::{ModelReferences, Named, Place, Refusal};
 use crate::quantity;
@@ -14,6 +14,10 @@ use crate::quantity;
 pub const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 /// What resources that are slices of a card begin with.
 const SLICE: &str = "nvidia.com/mig-";
+/// What NVIDIA's driver of dynamic resource allocation calls the class of slices.
+const SLICE_CLASS: &str = "mig.nvidia.com";
+/// The most devices of one claim, by Kubernetes' own API.
+const MOST_CLAIMED: i32 = 32;
 
 /// What each replica runs on.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,16 +56,20 @@ pub enum CountedBy {
 
 /// What people set for a card's memory, or a slice's name says. In bytes.
 pub(super) fn memory_of(gpu: &Gpu) -> Option<u64> {
-    match &gpu.memory {
-        Some(memory) => quantity::bytes(memory),
-        None => weighbridge_fit::memory_of_slice(&gpu.resource),
+    match (&gpu.memory, gpu.device()) {
+        (Some(memory), _) => quantity::bytes(memory),
+        (None, Device::Resource(name)) => weighbridge_fit::memory_of_slice(name),
+        (None, Device::Class(_)) => None,
     }
 }
 
 /// Whether several of it can't share a model: GPUs of one model add up through NCCL, which does not reach from slice to slice of
 /// a card, and shares of a card are that card to the driver, which shows it once.
 pub(super) fn is_part_of_a_card(gpu: &Gpu) -> bool {
-    gpu.resource.ends_with(".shared") || gpu.resource.starts_with(SLICE)
+    match gpu.device() {
+        Device::Resource(name) => name.ends_with(".shared") || name.starts_with(SLICE),
+        Device::Class(name) => name == SLICE_CLASS,
+    }
 }
 
 impl Hardware {
@@ -147,15 +155,15 @@ pub(super) fn hardware(
         return Err(Refusal::invalid(format!(
             "openWeights.resources.profile {name:?} asks for {}, and `weighbridge up` places nothing: \
              it takes the GPU that this machine has, if any; name a profile without gpu",
-            gpu.resource
+            gpu.device()
         )));
     }
     if let Some(gpu) = gpu.as_ref().filter(|gpu| !gpu.is_nvidia()) {
         return Err(Refusal::invalid(format!(
-            "ResourceProfile {name:?}: gpu.resource {:?} is no NVIDIA card, and the engine computes on no other: its \
+            "ResourceProfile {name:?}: gpu.resource \"{}\" is no NVIDIA card, and the engine computes on no other: its \
              pods would hold the card and compute on the CPU; write nvidia.com/gpu or a slice such as \
              nvidia.com/mig-1g.10gb, or remove gpu",
-            gpu.resource
+            gpu.device()
         )));
     }
     if let Some(gpu) = &gpu {
@@ -174,22 +182,24 @@ pub(super) fn hardware(
 
 /// A count that makes sense.
 fn countable(gpu: &Gpu, profile: &str, counted_by: CountedBy) -> Result<(), Refusal> {
-    let Gpu { resource, count, product: _, memory: _ } = gpu;
+    let Gpu { resource: _, device_class: _, selectors: _, count, product: _, memory: _ } = gpu;
     if *count < 1 {
         return Err(Refusal::invalid(format!("openWeights.resources.gpus is {count}: set 1 or more")));
     }
-    let problem = if *count == 1 || !is_part_of_a_card(gpu) {
-        return Ok(());
-    } else if resource.ends_with(".shared") {
-        format!(
-            "several shares of a card ({resource}) give a model no more of it than one: set it to 1, or name a profile of \
+    let device = gpu.device();
+    let problem = match device {
+        Device::Class(_) if *count > MOST_CLAIMED => {
+            format!("a claim ({device}) has at most {MOST_CLAIMED} devices: set it to {MOST_CLAIMED} or less")
+        }
+        Device::Resource(_) | Device::Class(_) if *count == 1 || !is_part_of_a_card(gpu) => return Ok(()),
+        Device::Resource(name) if name.ends_with(".shared") => format!(
+            "several shares of a card ({device}) give a model no more of it than one: set it to 1, or name a profile of \
              whole cards"
-        )
-    } else {
-        format!(
-            "slices of cards ({resource}) can't share a model: set it to 1, or name a profile of whole cards or of a \
+        ),
+        Device::Resource(_) | Device::Class(_) => format!(
+            "slices of cards ({device}) can't share a model: set it to 1, or name a profile of whole cards or of a \
              larger slice"
-        )
+        ),
     };
     let field = match counted_by {
         CountedBy::Spec | CountedBy::Weights => "openWeights.resources.gpus".to_owned(),

@@ -327,6 +327,8 @@ mod tests {
             (json!({"spec": {"serviceAccountName": "admin"}}), "spec.serviceAccountName"),
             (json!({"spec": {"hostNetwork": true}}), "spec.hostNetwork"),
             (json!({"spec": {"initContainers": []}}), "spec.initContainers"),
+            (json!({"spec": {"resourceClaims": []}}), "spec.resourceClaims"),
+            (of_engine(json!({"resources": {"claims": []}})), "spec.containers[0].resources"),
             (of_engine(json!({"image": "evil"})), "spec.containers[0].image"),
             (of_engine(json!({"securityContext": {}})), "spec.containers[0].securityContext"),
             (of_engine(json!({"command": ["sh"]})), "spec.containers[0].command"),
