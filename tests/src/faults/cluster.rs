@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::fields::fields_of;
 use super::kinds::Kind;
 use super::world::{Key, Stored, World};
 use super::write::Writer;
@@ -55,6 +56,28 @@ impl World {
             if late || key.kind != "Deployment" {
                 self.put(&key, None);
             }
+        }
+        self.forget_owners();
+    }
+
+    /// Of several owners those that are gone are named no more.
+    fn forget_owners(&mut self) {
+        let living: BTreeSet<String> = self.uids().into_iter().map(str::to_owned).collect();
+        let gone = |owner: &Value| !living.contains(owner["uid"].as_str().unwrap_or_default());
+        let shared: Vec<_> = self
+            .objects()
+            .filter_map(|(key, stored)| {
+                let owners = stored.object["metadata"]["ownerReferences"].as_array()?;
+                let some = owners.iter().any(gone) && !owners.iter().all(gone);
+                some.then(|| (key.clone(), (**stored).clone()))
+            })
+            .collect();
+        for (key, mut stored) in shared {
+            let owners = stored.object["metadata"]["ownerReferences"].as_array_mut();
+            owners.into_iter().for_each(|owners| owners.retain(|owner| !gone(owner)));
+            let left = fields_of(&stored.object);
+            stored.managers.iter_mut().for_each(|manager| manager.fields.retain(|path| left.contains(path)));
+            self.put(&key, Some(stored));
         }
     }
 
@@ -171,7 +194,7 @@ impl World {
         }
         let stuck =
             arguments.into_iter().flatten().any(|word| word.as_str().unwrap_or_default().contains(STUCK));
-        if stuck || is_ready(pod) || !self.mounts(key, pod) {
+        if stuck || is_ready(pod) || !self.mounts(key, pod) || !self.claims(key, pod) {
             return;
         }
         let name = &pod["spec"]["containers"][0]["name"];
@@ -221,6 +244,14 @@ impl World {
                 data.is_some_and(|data| data[item["key"].as_str().unwrap_or_default()].is_string())
             };
             items.as_array().into_iter().flatten().all(has)
+        })
+    }
+
+    /// Whether there is every template that `pod` gets claims by.
+    fn claims(&self, key: &Key, pod: &Value) -> bool {
+        pod["spec"]["resourceClaims"].as_array().into_iter().flatten().all(|claim| {
+            let name = claim["resourceClaimTemplateName"].as_str().unwrap_or_default().to_owned();
+            self.get(&Key { kind: "ResourceClaimTemplate", namespace: key.namespace.clone(), name }).is_some()
         })
     }
 

@@ -136,6 +136,12 @@ fn without_bookkeeping(key: &Key, object: &Value) -> Value {
         merge_patch(&mut object, &json!({"metadata": {"annotations": null}}));
     }
     match key.kind {
+        // Deployments that it is of are told apart by their names.
+        "ResourceClaimTemplate" => {
+            for owner in object["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
+                merge_patch(owner, &json!({"uid": null}));
+            }
+        }
         "Service" => merge_patch(&mut object, &json!({"spec": {"clusterIP": null}})),
         "Deployment" => merge_patch(&mut object, &json!({"status": {"observedGeneration": null}})),
         // A claim that was made anew is another, and when something was used last is a time.

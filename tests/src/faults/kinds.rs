@@ -26,7 +26,7 @@ const fn kind(
 }
 
 /// Every kind that the operator reads or writes.
-pub const KINDS: [Kind; 16] = [
+pub const KINDS: [Kind; 17] = [
     kind("ModelDeployment", OURS, "modeldeployments", true, true),
     kind("ExternalProvider", OURS, "externalproviders", true, true),
     kind("ModelAccess", OURS, "modelaccesses", true, true),
@@ -40,6 +40,7 @@ pub const KINDS: [Kind; 16] = [
     kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", true, true),
     kind("Job", "batch/v1", "jobs", true, true),
     kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", true, false),
+    kind("ResourceClaimTemplate", "resource.k8s.io/v1", "resourceclaimtemplates", true, false),
     kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", true, false),
     kind("Lease", "coordination.k8s.io/v1", "leases", true, false),
     kind("Event", "events.k8s.io/v1", "events", true, false),

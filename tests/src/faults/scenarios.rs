@@ -262,6 +262,26 @@ pub fn scenarios() -> Vec<Scenario> {
                 profile(json!({"gpu": {"resource": "nvidia.com/gpu", "count": 1}})),
             ])
             .edit("deleted", [Act::Delete("ModelDeployment", "m")]),
+        Scenario::new("a model that claims its GPUs")
+            .edit("created", [
+                profile(json!({"gpu": {"deviceClass": "gpu.nvidia.com"}})),
+                open(json!({"resources": {"profile": "small"}})),
+            ])
+            .edit("other settings by the same template", [open(json!({"resources": {"profile": "small"}, "engine": {"maxSequences": 4}}))])
+            .undone("its template is deleted", [Act::DeleteMade("ResourceClaimTemplate", MODEL)])
+            .slowly()
+            .undone("its Deployment is deleted", [Act::DeleteMade("Deployment", MODEL)])
+            .edit("several", [profile(json!({"gpu": {"deviceClass": "gpu.nvidia.com", "count": 2}}))])
+            .on("suspended", [suspended(true)])
+            .edit("taken up again", [suspended(false)])
+            .edit("of a device plugin", [profile(json!({"gpu": {"resource": "nvidia.com/gpu"}}))])
+            .edit("claimed and deleted", [Act::Delete("ModelDeployment", "m"), profile(json!({"gpu": {"deviceClass": "gpu.nvidia.com"}}))])
+            .edit("made anew", [replaced(json!({"resources": {"profile": "small"}}))])
+            .edit("and making room", [profile(json!({"gpu": {"deviceClass": "gpu.nvidia.com", "selectors": ["true"]}}))])
+            .edit("deleted and made anew at once", [
+                Act::Delete("ModelDeployment", "m"),
+                replaced(json!({"resources": {"profile": "small"}})),
+            ]),
         Scenario::new("a model through a cache")
             .on("named before it is there", [cached(json!({}))])
             .edit("created", [cache(json!({}))])

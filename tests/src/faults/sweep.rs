@@ -16,13 +16,14 @@ use super::world::{Key, Shared, World};
 use super::write::Writer;
 
 /// Every way in which the operator writes: verb, kind and subresource.
-pub const POINTS: [&str; 27] = [
+pub const POINTS: [&str; 29] = [
     "apply-new ControllerRevision",
     "apply-new Deployment",
     "apply-new Job",
     "apply-new NetworkPolicy",
     "apply-new PersistentVolumeClaim",
     "apply-new Pod",
+    "apply-new ResourceClaimTemplate",
     "apply-new Secret",
     "apply-new Service",
     "apply-over Deployment",
@@ -32,6 +33,7 @@ pub const POINTS: [&str; 27] = [
     "apply-over ModelDeployment/status",
     "apply-over NetworkPolicy",
     "apply-over PersistentVolumeClaim",
+    "apply-over ResourceClaimTemplate",
     "apply-over Secret",
     "apply-over Service",
     "create Event",

@@ -650,6 +650,18 @@ fn profiles() -> Vec<Row> {
             taint(json!({"effect": "NoExecute", "tolerationSeconds": 90})),
         ),
         of("gpu.resource", json!({}), gpu(json!({})), gpu(json!({"resource": "nvidia.com/pgpu"}))),
+        of(
+            "gpu.deviceClass",
+            json!({}),
+            json!({"gpu": {"deviceClass": "gpu.nvidia.com"}}),
+            json!({"gpu": {"deviceClass": "large.example.com"}}),
+        ),
+        of(
+            "gpu.selectors[]",
+            json!({"gpu": {"deviceClass": "gpu.nvidia.com"}}),
+            json!({"gpu": {"selectors": ["device.driver == 'gpu.nvidia.com'"]}}),
+            json!({"gpu": {"selectors": ["device.attributes['gpu.nvidia.com'].architecture == 'Hopper'"]}}),
+        ),
         of("gpu.count", cards(), gpu(json!({"count": 2})), gpu(json!({"count": 4}))),
         of(
             "gpu.product",

@@ -452,6 +452,19 @@ async fn the_apiserver_refuses_bad_profiles_with_the_field_and_the_fix() -> Resu
             json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "amd.com/gpu"}}),
             "write nvidia.com/gpu or a slice",
         ),
+        (
+            json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "nvidia.com/gpu", "deviceClass": "gpu.nvidia.com"}}),
+            "keep deviceClass where the cluster has such a driver, resource where it has not, and remove the other",
+        ),
+        (
+            json!({"cpu": "1", "memory": "1Gi", "gpu": {"selectors": ["true"]}}),
+            "gpu.selectors choose among the devices of a class: name that in gpu.deviceClass",
+        ),
+        (json!({"cpu": "1", "memory": "1Gi", "gpu": {"deviceClass": "GPU"}}), "spec.gpu.deviceClass"),
+        (
+            json!({"cpu": "1", "memory": "1Gi", "gpu": {"deviceClass": "a", "selectors": vec!["true"; 33]}}),
+            "spec.gpu.selectors",
+        ),
         (json!({"cpu": "1", "memory": "1Gi", "price": 1}), "unknown field \"spec.price\""),
     ] {
         let said = refusal(&api, "p", spec.clone()).await?;
@@ -461,6 +474,8 @@ async fn the_apiserver_refuses_bad_profiles_with_the_field_and_the_fix() -> Resu
         json!({"cpu": 4, "memory": "1.5Gi"}),
         json!({"cpu": "500m", "memory": "1e9", "gpu": {"memory": "81559Mi"}, "nodeSelector": {"disk": "fast"},
             "tolerations": [{"key": "gpu", "operator": "Exists"}]}),
+        json!({"cpu": "1", "memory": "1Gi", "gpu": {"deviceClass": "gpu.nvidia.com", "memory": "80Gi",
+            "selectors": ["device.driver == 'gpu.nvidia.com'"]}}),
     ] {
         assert_eq!(refusal(&api, "p", good).await?, "");
     }

@@ -8,6 +8,7 @@ mod api;
 mod caches;
 mod canaries;
 mod certificates;
+mod claims;
 mod external;
 mod fitting;
 mod gateway;
