@@ -1,6 +1,8 @@
 //! What a plan says for files as people write them, and what holds for every plan.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
+mod generated;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -396,51 +398,6 @@ fn adapters_are_flags_their_claims_are_mounted_once_and_their_digests_make_revis
     assert_ne!(deployment.metadata.name, plan("2").metadata.name, "another digest is another revision");
 }
 
-/// Any model that the CRD takes, with a profile.
-fn model() -> impl Strategy<Value = Vec<Manifest>> {
-    let source = prop_oneof![
-        "hf://[a-z]{1,8}/[a-z]{1,8}/[a-z]{1,8}\\.gguf".prop_map(|text| (text, true)),
-        "pvc://[a-z]{1,8}/[a-z]{1,8}\\.gguf".prop_map(|text| (text, false)),
-    ];
-    let hub = prop::option::of(("[a-z]{1,8}", "[a-z]{1,8}"));
-    let engine = (prop::option::of(16..100_000_i32), prop::option::of(1..4096_i32));
-    let hardware = prop::option::of((prop::option::of(1..8_i32), any::<bool>(), prop::option::of(1..8_i32)));
-    ("[a-z][a-z0-9]{0,39}", source, hub, engine, hardware, 0..1000_i32).prop_map(
-        |(name, (source, is_hub), hub, (context, sequences), hardware, replicas)| {
-            let mut weights = json!({"source": source, "engine": {}});
-            let mut set = |pointer: &str, key: &str, value: Value| {
-                if let Some(fields) = weights.pointer_mut(pointer).and_then(Value::as_object_mut) {
-                    fields.insert(key.to_owned(), value);
-                }
-            };
-            if let (true, Some((secret, key))) = (is_hub, hub) {
-                set("", "hub", json!({"tokenSecret": {"name": secret, "key": key}}));
-            }
-            for (key, value) in [("contextLength", context), ("maxSequences", sequences)] {
-                if let Some(value) = value {
-                    set("/engine", key, json!(value));
-                }
-            }
-            let mut profile = json!({"cpu": "2", "memory": "4Gi"});
-            if let Some((count, product, gpus)) = hardware {
-                if let Some(count) = count {
-                    profile["gpu"] = json!({"count": count});
-                    if product {
-                        profile["gpu"]["product"] = json!("NVIDIA-L4");
-                    }
-                }
-                let gpus = gpus.filter(|_| count.is_some());
-                set("", "resources", gpus.map_or(json!({"profile": "p"}), |gpus| json!({"profile": "p", "gpus": gpus})));
-            }
-            let model = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelDeployment",
-                "metadata": {"name": name, "namespace": "n"}, "spec": {"openWeights": weights, "replicas": replicas}});
-            let profile = json!({"apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ResourceProfile",
-                "metadata": {"name": "p"}, "spec": profile});
-            parse(&format!("{profile}\n---\n{model}")).expect("the CRD takes it")
-        },
-    )
-}
-
 fn deployments(plans: &[Planned]) -> Vec<Deployment> {
     let objects = plans.iter().flat_map(|plan| &plan.objects);
     objects
@@ -455,21 +412,32 @@ fn pod(deployment: Deployment) -> (Option<ObjectMeta>, PodSpec) {
     (metadata, spec.expect("a pod"))
 }
 
+/// Of everything that makes pods.
+fn pods(plans: &[Planned]) -> Vec<(Option<ObjectMeta>, PodSpec)> {
+    let templates = plans.iter().flat_map(|plan| &plan.objects).filter_map(|object| {
+        let template = object.pointer("/spec/template")?;
+        template.get("spec")?;
+        let PodTemplateSpec { metadata, spec } =
+            serde_json::from_value(template.clone()).expect("a template");
+        Some((metadata, spec.expect("a pod")))
+    });
+    templates.collect()
+}
+
 proptest! {
     // Each case reads YAML as strictly as an apiserver, which takes most of a test's time.
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn every_pod_passes_pod_security_restricted(manifests in model()) {
+    fn every_pod_passes_pod_security_restricted(manifests in generated::model()) {
         let plans = plan_offline(&manifests, &images()).expect("plannable");
-        for deployment in deployments(&plans) {
-            let (metadata, pod) = pod(deployment);
+        for (metadata, pod) in pods(&plans) {
             prop_assert_eq!(restricted::violations(metadata.as_ref(), &pod), Vec::<String>::new());
         }
     }
 
     #[test]
-    fn replicas_change_no_name_and_no_template(manifests in model(), replicas in 0..1000_i32) {
+    fn replicas_change_no_name_and_no_template(manifests in generated::model(), replicas in 0..1000_i32) {
         let mut scaled = manifests.clone();
         for manifest in &mut scaled {
             if let Manifest::ModelDeployment(model) = manifest {
@@ -485,7 +453,7 @@ proptest! {
     }
 
     #[test]
-    fn what_gateways_hold_changes_nothing_at_all(manifests in model(), seconds in 0..3600_u64, max_queued in 0..1000_i32) {
+    fn what_gateways_hold_changes_nothing_at_all(manifests in generated::model(), seconds in 0..3600_u64, max_queued in 0..1000_i32) {
         let mut held = manifests.clone();
         for manifest in &mut held {
             if let Manifest::ModelDeployment(model) = manifest {
@@ -497,7 +465,7 @@ proptest! {
     }
 
     #[test]
-    fn how_revisions_follow_each_other_changes_no_child(manifests in model(), traffic in 1..99_i32) {
+    fn how_revisions_follow_each_other_changes_no_child(manifests in generated::model(), traffic in 1..99_i32) {
         let canary = json!({"strategy": "Canary", "canary": {"steps": [
             {"capacity": "100%", "traffic": traffic, "pause": "Manual"}], "onInconclusive": "Abort"}});
         let planned = |manifests: &[Manifest]| plan_offline(manifests, &images()).expect("plannable");
@@ -514,12 +482,12 @@ proptest! {
     }
 
     #[test]
-    fn the_same_file_gives_the_same_plan(manifests in model()) {
+    fn the_same_file_gives_the_same_plan(manifests in generated::model()) {
         prop_assert_eq!(plan_offline(&manifests, &images()).expect("plannable"), plan_offline(&manifests, &images()).expect("plannable"));
     }
 
     #[test]
-    fn names_of_children_are_labels_of_dns(manifests in model()) {
+    fn names_of_children_are_labels_of_dns(manifests in generated::model()) {
         for plan in plan_offline(&manifests, &images()).expect("plannable") {
             for object in plan.objects {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();

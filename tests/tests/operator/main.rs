@@ -9,6 +9,7 @@ mod caches;
 mod canaries;
 mod certificates;
 mod claims;
+mod dry_runs;
 mod external;
 mod fitting;
 mod gateway;
