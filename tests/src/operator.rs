@@ -17,6 +17,8 @@ use tokio::sync::watch;
 
 use crate::testbed::{self, wait};
 
+const IMAGE: &str = "images.weighbridge.local/inference-server:test";
+
 /// A running operator; killed when dropped.
 pub struct Operator {
     child: Child,
@@ -33,8 +35,20 @@ impl Operator {
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self> {
         let kubeconfig = env::var_os(testbed::KUBECONFIG).context("no control plane")?;
-        let image = "images.weighbridge.local/inference-server:test";
-        Self::start_at(program, (&kubeconfig, namespace), identity, image, arguments).await
+        Self::start_at(program, (&kubeconfig, namespace), identity, IMAGE, arguments).await
+    }
+
+    /// The same with the rights of a user, who is in `groups` as well.
+    pub async fn start_as<A: AsRef<OsStr>>(
+        program: &Path,
+        (user, groups): (&str, &[&str]),
+        namespace: &str,
+        identity: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        // Read by the time that its admin port is open.
+        let kubeconfig = testbed::kubeconfig_as(user, groups)?;
+        Self::start_at(program, (kubeconfig.path().as_os_str(), namespace), identity, IMAGE, arguments).await
     }
 
     /// The same at a cluster of one's own, with its kubeconfig, whose nodes run `image` as the engine.

@@ -1,6 +1,11 @@
 //! The chart on a real apiserver: it installs under Pod Security "restricted", and its accounts may do what they
 //! must and nothing beyond it.
 
+#[path = "chart/calls.rs"]
+mod calls;
+#[path = "chart/course.rs"]
+mod course;
+
 use std::process::Output;
 use std::time::Instant;
 
@@ -98,7 +103,8 @@ async fn it_installs_restricted_and_its_accounts_may_do_no_more_than_they_must()
         a_pod_template_adds_what_it_may(&namespace).await?;
         certificates_are_all_that_the_operator_writes_into_secrets(&namespace, &release).await?;
         pods_that_read_headers_are_all_that_the_operator_makes(&namespace, &release).await?;
-        workloads_that_the_operator_writes_are_its_own_and_can_do_no_more(&namespace, &release).await
+        workloads_that_the_operator_writes_are_its_own_and_can_do_no_more(&namespace, &release).await?;
+        course::all_becomes_ready(&client, namespace.name(), &release.account("operator")).await
     };
     let checked = checked.await;
     release.helm("uninstall", &["--wait"]).await?;
@@ -176,6 +182,7 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         (everywhere, "admissionregistration.k8s.io/validatingwebhookconfigurations"),
     ];
     check(client, &operator, false, &forbidden).await?;
+    calls::are_refused(&operator, &forbidden).await?;
 
     let gateway = release.account("gateway");
     let allowed = [
@@ -197,7 +204,8 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         ("update create delete", "serving.weighbridge.dev/modeldeployments/scale"),
         (everywhere, "apps/deployments/scale"),
     ];
-    check(client, &gateway, false, &forbidden).await
+    check(client, &gateway, false, &forbidden).await?;
+    calls::are_refused(&gateway, &forbidden).await
 }
 
 /// What has no schema is checked where it is written.

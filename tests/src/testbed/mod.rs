@@ -4,11 +4,14 @@
 //! `testbed run -- cargo test` (which is what `make test` does) or against any cluster that
 //! [`KUBECONFIG`] names. A test that finds neither fails: nothing here is skipped quietly.
 
-use std::env;
+use std::io::Write;
 use std::path::Path;
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 use kube::Client;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 pub mod audit;
 pub mod cli;
@@ -50,6 +53,20 @@ pub async fn client() -> Result<Client> {
 /// A client that may do what `user` may, such as `system:serviceaccount:NAMESPACE:NAME`.
 pub async fn client_as(user: &str) -> Result<Client> {
     connect(Some(user)).await
+}
+
+/// A kubeconfig of the cluster under test with which a program may do what `user` may; a ServiceAccount's groups follow from its
+/// name.
+pub fn kubeconfig_as(user: &str, groups: &[&str]) -> Result<NamedTempFile> {
+    let path = env::var_os(KUBECONFIG).context("no control plane")?;
+    let mut config: Value = serde_saphyr::from_str(&fs::read_to_string(path)?)?;
+    for entry in config["users"].as_array_mut().into_iter().flatten() {
+        entry["user"]["as"] = json!(user);
+        entry["user"]["as-groups"] = json!(groups);
+    }
+    let mut file = NamedTempFile::new()?;
+    file.write_all(config.to_string().as_bytes())?;
+    Ok(file)
 }
 
 async fn connect(user: Option<&str>) -> Result<Client> {
