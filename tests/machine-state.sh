@@ -24,6 +24,8 @@ section rules
 ip rule show
 section nftables
 nft list ruleset 2>/dev/null || true
+section "sets of addresses"
+ipset list -name 2>/dev/null || true
 section "kernel settings"
 sysctl -a 2>/dev/null |
     grep -E '^(kernel\.(panic|keys)|vm\.(overcommit|panic)|net\.(ipv[46]\.(ip_forward|conf\.(all|default|lo)\.)|bridge|netfilter\.nf_conntrack_(max|tcp)))' |

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds the testbed's Kubernetes programs and prints the folder that holds them.
 #
-#   build.sh          kube (apiserver, controller-manager, scheduler, kubelet, kube-proxy, kubectl …)
-#   build.sh helm     Helm, and
-#   build.sh coredns  the cluster's name server: only the node level needs these two
+#   build.sh              kube (apiserver, controller-manager, scheduler, kubelet, kube-proxy, kubectl …)
+#   build.sh helm         Helm,
+#   build.sh coredns      the cluster's name server, and
+#   build.sh kube-router  what enforces NetworkPolicies: only the node level needs these three
 #
 # The folder is named by a hash of everything that goes into the build, so an unchanged checkout
 # costs nothing and two checkouts with different inputs never share a binary.
@@ -13,6 +14,7 @@ cd "$(dirname "$0")"
 KUBERNETES=1.34.4
 HELM=helm.sh/helm/v3/cmd/helm@v3.19.0
 COREDNS=github.com/coredns/coredns@v1.12.4
+KUBE_ROUTER=github.com/cloudnativelabs/kube-router/v2/cmd/kube-router@v2.1.0
 what=${1:-kube}
 
 case $what in
@@ -21,8 +23,9 @@ kube)
     ;;
 helm) inputs=$HELM ;;
 coredns) inputs=$COREDNS ;;
+kube-router) inputs=$KUBE_ROUTER ;;
 *)
-    echo "usage: build.sh [kube|helm|coredns]" >&2
+    echo "usage: build.sh [kube|helm|coredns|kube-router]" >&2
     exit 2
     ;;
 esac

@@ -23,13 +23,15 @@ const START_DEADLINE: Duration = Duration::from_secs(180);
 pub struct Options {
     /// Where the apiserver listens: loopback, or an address that pods reach.
     pub address: Ipv4Addr,
+    /// Its port there; 0 is any that is free.
+    pub port: u16,
     /// True where real kubelets report: the controller-manager then watches for nodes that fall silent.
     pub real_nodes: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { address: Ipv4Addr::LOCALHOST, real_nodes: false }
+        Self { address: Ipv4Addr::LOCALHOST, port: 0, real_nodes: false }
     }
 }
 
@@ -50,7 +52,7 @@ impl ControlPlane {
         fs::create_dir_all(&logs)?;
         let loopback = Ipv4Addr::LOCALHOST;
         // Held together until each is known, so that the kernel cannot hand out one port twice.
-        let held = [free_port(loopback)?, free_port(loopback)?, free_port(options.address)?];
+        let held = [listen(loopback, 0)?, listen(loopback, 0)?, listen(options.address, options.port)?];
         let ports = [port(&held[0])?, port(&held[1])?, port(&held[2])?];
         drop(held);
         let [etcd_port, peer_port, secure_port] = ports;
@@ -169,8 +171,11 @@ fn credentials(authority: &Authority, folder: &Path, port: u16, options: &Option
     Ok(())
 }
 
-fn free_port(address: Ipv4Addr) -> Result<TcpListener> {
-    TcpListener::bind((address, 0)).with_context(|| format!("find a free port on {address}"))
+fn listen(address: Ipv4Addr, port: u16) -> Result<TcpListener> {
+    TcpListener::bind((address, port)).with_context(|| match port {
+        0 => format!("find a free port on {address}"),
+        port => format!("listen on {address}:{port}"),
+    })
 }
 
 fn port(listener: &TcpListener) -> Result<u16> {

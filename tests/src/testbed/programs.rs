@@ -26,6 +26,7 @@ pub struct Programs {
 struct NodePrograms {
     helm: PathBuf,
     coredns: PathBuf,
+    kube_router: PathBuf,
     images: PathBuf,
 }
 
@@ -44,6 +45,7 @@ impl Programs {
             Level::Node => Some(NodePrograms {
                 helm: build("helm")?,
                 coredns: build("coredns")?,
+                kube_router: build("kube-router")?,
                 images: script("control-plane/images.sh", &[])?.into(),
             }),
         };
@@ -64,6 +66,16 @@ impl Programs {
     /// The cluster's name server.
     pub fn coredns(&self) -> Result<PathBuf> {
         Ok(self.of_node()?.coredns.join("coredns"))
+    }
+
+    /// What enforces NetworkPolicies.
+    pub fn kube_router(&self) -> Result<PathBuf> {
+        Ok(self.of_node()?.kube_router.join("kube-router"))
+    }
+
+    /// Helm.
+    pub fn helm(&self) -> Result<PathBuf> {
+        Ok(self.of_node()?.helm.join("helm"))
     }
 
     /// The folder with the archives of the images that a node itself needs.

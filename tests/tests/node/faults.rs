@@ -1,26 +1,23 @@
 //! What befalls a node, with a real engine on it: each fault is told in words, and mended without anybody's help once it is over.
 
 use std::env;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 use weighbridge_crds::{ModelDeployment, ResourceProfile};
 use weighbridge_tests::engine::random_model;
 use weighbridge_tests::operator::Operator;
 use weighbridge_tests::testbed::node::{NODE, NodeCluster};
 use weighbridge_tests::testbed::{Level, Programs, TestNamespace, crds, wait};
 
+use super::bed::{VERSION, build_images, claim, images, make};
 use super::{INSIDE, again_on_a_machine_of_its_own};
 
-/// The version that images are tagged with.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// An image that no node has, and nobody can pull.
 const MISSING: &str = "images.weighbridge.local/inference-server:missing";
 
@@ -28,7 +25,7 @@ const MISSING: &str = "images.weighbridge.local/inference-server:missing";
 async fn what_befalls_a_node_is_told_and_mended() -> Result<()> {
     let programs = Programs::prepare(Level::Node)?;
     if env::var_os(INSIDE).is_none() {
-        build_the_image()?;
+        build_images(&["inference-server"])?;
         return again_on_a_machine_of_its_own();
     }
     let mut bed = Bed::start(&programs).await?;
@@ -37,31 +34,6 @@ async fn what_befalls_a_node_is_told_and_mended() -> Result<()> {
     bed.the_node_is_drained().await?;
     bed.the_kubelet_hangs().await?;
     bed.the_node_is_lost().await
-}
-
-/// The folder of the engine's image, of the program that this build made: release images may be in use by a cluster.
-fn images() -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    Ok(binaries(&test)?.join("../images-of-tests"))
-}
-
-fn binaries(test: &Path) -> Result<&Path> {
-    test.ancestors().nth(2).context("the folder of programs")
-}
-
-fn build_the_image() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let test = env::current_exe()?;
-    let binaries = binaries(&test)?.to_str().context("a path")?;
-    for (script, arguments) in [
-        ("tests/install-packages.sh", &["images"][..]),
-        ("images/build.sh", &["--binaries", binaries, "inference-server"]),
-    ] {
-        let mut command = Command::new(root.join(script));
-        let output = command.args(arguments).env("WEIGHBRIDGE_IMAGES", images()?).output()?;
-        ensure!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
 }
 
 /// A node with an operator beside it, and a model of random weights on a claim.
@@ -81,37 +53,10 @@ impl Bed {
         let namespace = TestNamespace::create(&client, "faults").await?;
         let weights = tempfile::tempdir()?;
         random_model(weights.path())?;
-        let bed = Bed { cluster, client, namespace, operator: None, _weights: weights };
-        bed.claim().await?;
+        claim(&client, &namespace, weights.path(), "ReadOnlyMany").await?;
         let profile = json!({"spec": {"cpu": "100m", "memory": "512Mi"}});
-        bed.make(&Api::<ResourceProfile>::all(bed.client.clone()), "faults", profile).await?;
-        Ok(bed)
-    }
-
-    /// A claim on the folder of the weights, which is on the node, for the node is this machine.
-    async fn claim(&self) -> Result<()> {
-        let here = json!([{"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}]);
-        let size = json!({"storage": "1Gi"});
-        let volume = json!({"spec": {"storageClassName": "", "capacity": size, "accessModes": ["ReadOnlyMany"],
-            "persistentVolumeReclaimPolicy": "Retain", "local": {"path": self._weights.path()},
-            "claimRef": {"namespace": self.namespace.name(), "name": "weights"},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": here}]}}}});
-        self.make(&Api::<PersistentVolume>::all(self.client.clone()), "weights", volume).await?;
-        let claim = json!({"spec": {"storageClassName": "", "volumeName": "weights",
-            "accessModes": ["ReadOnlyMany"], "resources": {"requests": size}}});
-        self.make(&self.namespace.api::<PersistentVolumeClaim>(), "weights", claim).await
-    }
-
-    async fn make<K>(&self, api: &Api<K>, name: &str, mut object: Value) -> Result<()>
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
-    {
-        object["apiVersion"] = json!(K::api_version(&()));
-        object["kind"] = json!(K::kind(&()));
-        object["metadata"]["name"] = json!(name);
-        let parameters = PatchParams::apply("kubectl").force();
-        api.patch(name, &parameters, &Patch::Apply(object)).await.with_context(|| format!("make {name}"))?;
-        Ok(())
+        make(&Api::<ResourceProfile>::all(client.clone()), "faults", profile).await?;
+        Ok(Bed { cluster, client, namespace, operator: None, _weights: weights })
     }
 
     async fn operate(&mut self, image: &str) -> Result<()> {
@@ -164,7 +109,7 @@ impl Bed {
         self.operate(MISSING).await?;
         let spec = json!({"spec": {"openWeights": {"source": "pvc://weights/model.gguf",
             "resources": {"profile": "faults"}, "engine": {"contextLength": 256, "maxSequences": 4}}}});
-        self.make(&self.namespace.api::<ModelDeployment>(), "m", spec).await?;
+        make(&self.namespace.api::<ModelDeployment>(), "m", spec).await?;
         let told = self.says("EngineReady", "an image is missing", |told| told.reason == "ImagePull").await?;
         assert!(told.message.contains(MISSING), "{}", told.message);
         self.operate(&format!("images.weighbridge.local/inference-server:{VERSION}")).await?;

@@ -1,6 +1,10 @@
-//! The node level's own promises, and what befalls a node, each on one real node that its test starts and removes.
+//! The node level's own promises, what befalls a node, and what NetworkPolicies let through, each on one real node that its test starts and removes.
 
+mod bed;
 mod faults;
+mod hub;
+mod inside;
+mod policies;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

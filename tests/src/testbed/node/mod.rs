@@ -1,4 +1,4 @@
-//! The node level: a real kubelet, containerd and kube-proxy on this machine.
+//! The node level: a real kubelet, containerd, kube-proxy and enforcer of NetworkPolicies on this machine.
 //!
 //! Everything lies in one folder and on one bridge, and goes with them. It needs root, and there can
 //! be one on a machine at a time: the bridge's addresses and the pods' control groups are its own.
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::control_plane::{ControlPlane, Options};
 use super::process::Process;
@@ -21,6 +21,7 @@ use super::programs::{Programs, tests_folder};
 use super::wait;
 
 mod containerd;
+mod enforcer;
 mod kubelet;
 mod network;
 mod owner;
@@ -29,8 +30,11 @@ mod sweep;
 mod sysctls;
 
 pub use kubelet::NODE;
-pub use network::GATEWAY;
+pub use network::{BRIDGE, GATEWAY};
 pub use service::{down, load, print_environment, serve, up};
+
+/// The apiserver's port, the usual one: NetworkPolicies see it in place of its Service's.
+const API_PORT: u16 = 6443;
 
 /// Where a node keeps everything: one fixed place, so that `down` finds what `up` started.
 pub fn folder() -> PathBuf {
@@ -85,7 +89,7 @@ impl NodeCluster {
         network::create()?;
         sysctls::filter_bridged();
 
-        let options = Options { address: network::GATEWAY, real_nodes: true };
+        let options = Options { address: network::GATEWAY, port: API_PORT, real_nodes: true };
         let runtime = async {
             let runtime = containerd::start(folder, &logs).await?;
             containerd::import(folder, &[archives(programs.images()?)?, archives(built)?].concat()).await?;
@@ -107,6 +111,10 @@ impl NodeCluster {
         let mut this =
             Self { kubelet, workers, programs, gpus, control_plane, _runtime: runtime, _sweep: sweep };
         this.await_node().await?;
+        // Only now: it ends where its node is not there yet.
+        let enforcer = enforcer::start(&this.programs, folder)?;
+        this.workers.push(enforcer);
+        this.await_enforcer().await?;
         Ok(this)
     }
 
@@ -148,6 +156,16 @@ impl NodeCluster {
         self.control_plane.check()?;
         self._runtime.check()?;
         self.kubelet.iter_mut().chain(&mut self.workers).try_for_each(Process::check)
+    }
+
+    async fn await_enforcer(&mut self) -> Result<()> {
+        let deadline = Instant::now() + wait::DEADLINE;
+        while !enforcer::stands() {
+            self.check()?;
+            ensure!(Instant::now() < deadline, "NetworkPolicies are not enforced");
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     async fn await_node(&mut self) -> Result<()> {

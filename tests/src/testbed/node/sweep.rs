@@ -14,7 +14,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use tracing::warn;
 
-use super::{containerd, network, sysctls};
+use super::{containerd, enforcer, network, sysctls};
 
 /// How long the kernel may take to end what was killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(20);
@@ -29,6 +29,7 @@ pub fn sweep(folder: &Path) {
     remove_sockets(folder);
     unmount_everything(folder);
     remove_cgroups();
+    enforcer::remove();
     network::remove();
     if let Err(error) = sysctls::restore(&folder.join("sysctls.json")) {
         warn!(%error, "a kernel setting was not put back");
