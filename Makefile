@@ -15,8 +15,9 @@ ARGS ?=
 # Of `make fuzz`: a target of fuzz/, and for how long.
 T ?= gguf
 SECONDS ?= 60
-# Of `make cluster-demo`: what is shown in place of the whole tour.
+# Of `make cluster-demo`: what is shown in place of the whole tour. An outage lasts SECONDS, ten minutes where none are given.
 S ?=
+AWAY := $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))
 
 .PHONY: help run install test test-arm lint fuzz generate check-generated sample peers bench images cluster-up cluster-demo cluster-env \
 	cluster-down deny test-setup control-plane clients vocabularies image-packages node-packages testbed compilers kernels \
@@ -136,8 +137,8 @@ cluster-up: node-packages control-plane images testbed ## A whole cluster on thi
 	@echo '  make cluster-demo'
 
 # These ask the program that started the cluster: there is nothing to build while it is up.
-cluster-demo: ## Helm install, two worlds behind one URL, the dashboards' queries; or S=rollout, swap, nofit, drain, under load
-	@S='$(S)' TESTBED=$(TESTBED) tests/demo/demo.sh
+cluster-demo: ## Helm install, two worlds behind one URL, the dashboards' queries; or S=rollout, swap, nofit, drain, outage, under load
+	@S='$(S)' AWAY='$(AWAY)' TESTBED=$(TESTBED) tests/demo/demo.sh
 
 cluster-env: ## What a shell evaluates to use the cluster, kubectl and helm included
 	@[[ -x $(TESTBED) ]] || { echo "no cluster is up: start one with \`make cluster-up\`" >&2; exit 1; }

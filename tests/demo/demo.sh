@@ -5,7 +5,7 @@
 # Everything is the real thing: Helm, kubelet, containerd, Prometheus, the official OpenAI client; the closed API is
 # llama.cpp's Python server, another implementation that asks for a key. Can be run again on the same cluster.
 #
-# With S=rollout, swap, nofit or drain it shows that instead, under 32 streams and 50 requests a second, and counts what
+# With S=rollout, swap, nofit, drain or outage it shows that instead, under 32 streams and 50 requests a second, and counts what
 # failed and what was cut.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,8 +15,8 @@ source tests/peers/server.sh
 figures=() lost=()
 S=${S:-}
 case $S in
-    '' | rollout | swap | nofit | drain) ;;
-    *) fail "S=$S: there is no such scenario: rollout, swap, nofit or drain" ;;
+    '' | rollout | swap | nofit | drain | outage) ;;
+    *) fail "S=$S: there is no such scenario: rollout, swap, nofit, drain or outage" ;;
 esac
 
 # The program that keeps the cluster; `make` says where it is.
@@ -45,6 +45,8 @@ stop() {
             tail -n 20 "$work/$log" >&2 || true
         fi
     done
+    # What somebody stopped in the midst is not left so.
+    [[ -z ${apiserver_away:-} ]] || "$TESTBED" apiserver start || true
     # A process that was told to stop says so in its status, which is not this script's.
     for process in "${logs[@]}"; do kill "$process" 2>/dev/null && wait "$process" 2>/dev/null || true; done
     rm -rf "$work"

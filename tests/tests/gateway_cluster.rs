@@ -1,6 +1,7 @@
 //! The gateway's directory against a real apiserver.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use http::Method;
@@ -12,13 +13,19 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use weighbridge_crds::{ExternalProvider, ModelAccess, ModelDeployment, labels};
 use weighbridge_gateway::directory::cluster;
 use weighbridge_gateway::{GatewayConfig, Waker, access};
+use weighbridge_tests::demo::{Outcome, Steady};
 use weighbridge_tests::door::{Answer, Client as Caller, Door, model_access};
+use weighbridge_tests::operator::Operator;
 use weighbridge_tests::simulator::Simulator;
-use weighbridge_tests::testbed::{self, ControlPlane, Level, Options, Programs, TestNamespace, audit};
+use weighbridge_tests::testbed::{
+    self, ControlPlane, Level, Options, Programs, TestNamespace, audit, crds, wait,
+};
 
 /// Of the callers in here.
 const KEY: &str = "wb-test-0815";
@@ -408,10 +415,77 @@ async fn a_malformed_object_stalls_nothing_and_serving_outlives_the_apiserver() 
     drop(plane);
     let before = simulator.counts().requests;
     for _ in 0..20 {
-        gateway.ask("m").await?;
+        // The simulator knows no model `default/m`: its 404 shows that the request got there.
+        let answer = gateway.ask("m").await?;
+        ensure!(answer.status == 404, "{answer:?}");
     }
     ensure!(simulator.counts().requests == before + 20);
     let mut probe = Caller::connect(gateway.door.admin).await?;
     ensure!(probe.get("/readyz").await?.status == 200);
+    Ok(())
+}
+
+/// The ten minutes of `make cluster-demo S=outage` in short, with a control plane of its own.
+#[tokio::test]
+async fn no_request_fails_while_apiserver_and_operator_are_gone_and_what_comes_after_is_served() -> Result<()>
+{
+    testbed::client().await?;
+    let folder = tempfile::tempdir()?;
+    let programs = Programs::prepare(Level::ControlPlane)?;
+    let mut plane = ControlPlane::start(&programs, folder.path(), &Options::default()).await?;
+    let client = plane.client().await?;
+    crds::apply(&client, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/manifests")).await?;
+    let simulator = reachable_simulator().await?;
+    let address = simulator.address();
+    let provider: ExternalProvider = serde_json::from_value(json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ExternalProvider", "metadata": {"name": "acme"},
+        "spec": {"kind": "OpenAICompatible", "baseURL": "https://acme.example/v1",
+                 "apiKeys": [{"name": "acme", "key": "key"}]},
+    }))?;
+    Api::default_namespaced(client.clone()).create(&PostParams::default(), &provider).await?;
+    let slices: Api<EndpointSlice> = Api::default_namespaced(client.clone());
+    let proxy = slice("acme-1", labels::PROVIDER, "acme", &[at_address(address, true)], address.port())?;
+    slices.create(&PostParams::default(), &proxy).await?;
+    let models: Api<ModelDeployment> = Api::default_namespaced(client.clone());
+    let model = |name: &str| {
+        let spec = json!({"external": {"provider": "acme", "model": "normal"}});
+        serde_json::from_value::<ModelDeployment>(json!({"apiVersion": "serving.weighbridge.dev/v1alpha1",
+            "kind": "ModelDeployment", "metadata": {"name": name}, "spec": spec}))
+    };
+    models.create(&PostParams::default(), &model("before")?).await?;
+    let (program, kubeconfig) = (Path::new(env!("CARGO_BIN_EXE_operator-under-test")), plane.kubeconfig());
+    let image = "images.weighbridge.local/inference-server:test";
+    let scope = "--watch-namespace=default";
+    let place = (kubeconfig.as_os_str(), "default");
+    let mut operator = Operator::start_at(program, place, "alone", image, [scope]).await?;
+    wait::until(&models, "before", "the operator's word", |model: &ModelDeployment| model.status.is_some())
+        .await?;
+    let gateway = Gateway::start(&client, "default").await?;
+    gateway.open_to_key(&client).await?;
+    gateway.until("before", 200).await?;
+
+    let (stop, stopped) = watch::channel(false);
+    let (door, model_name, key) = (gateway.door.address, "default/before".to_owned(), KEY.to_owned());
+    let load = Steady { address: door, model: model_name, key, streams: 4, stream_tokens: 16, rate: 50 };
+    let load = AbortOnDropHandle::new(tokio::spawn(load.run(stopped)));
+    let answered = async |more: u64| -> Result<()> {
+        let enough = simulator.counts().requests + more;
+        while simulator.counts().requests < enough {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    };
+    timeout(wait::DEADLINE, answered(100)).await.context("the load does not begin")??;
+    operator.signal("KILL").await?;
+    operator.ended().await?;
+    plane.stop_apiserver();
+    timeout(wait::DEADLINE, answered(500)).await.context("nothing is answered in the outage")??;
+    plane.start_apiserver().await?;
+    models.create(&PostParams::default(), &model("after")?).await?;
+    gateway.until("after", 200).await?;
+    stop.send_replace(true);
+    let Outcome { requests, failed, streams, cut, words } = load.await?;
+    ensure!(failed == 0 && cut == 0, "{failed} failed, {cut} were cut: {words:?}");
+    ensure!(requests > 0 && streams > 0, "{requests} requests, {streams} streams");
     Ok(())
 }

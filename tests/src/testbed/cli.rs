@@ -37,9 +37,20 @@ enum Command {
     Load,
     /// Print what a shell evaluates to use it.
     Env,
+    /// End its apiserver outright, or start it again.
+    Apiserver {
+        /// Which of the two.
+        order: Order,
+    },
     /// What `up` starts: keep the cluster until a signal comes.
     #[command(hide = true)]
     Serve(Node),
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Order {
+    Stop,
+    Start,
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,6 +75,8 @@ pub async fn main() -> Result<ExitCode> {
         Command::Down => node::down()?,
         Command::Load => node::load().await?,
         Command::Env => node::print_environment()?,
+        Command::Apiserver { order: Order::Stop } => node::stop_apiserver()?,
+        Command::Apiserver { order: Order::Start } => node::start_apiserver()?,
         Command::Serve(Node { gpus }) => node::serve(gpus).await?,
     }
     Ok(ExitCode::SUCCESS)

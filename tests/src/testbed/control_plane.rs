@@ -102,6 +102,17 @@ impl ControlPlane {
         flags::audit_log(&self.folder)
     }
 
+    /// Ends the apiserver outright. What it wrote is in etcd.
+    pub fn stop_apiserver(&mut self) {
+        self.apiserver.stop();
+    }
+
+    /// Starts the apiserver where it was, and waits until it is ready.
+    pub async fn start_apiserver(&mut self) -> Result<()> {
+        self.apiserver.start_again()?;
+        self.await_ready().await
+    }
+
     /// The process ids, in the order in which to stop them.
     pub fn process_ids(&self) -> [u32; 4] {
         [self.scheduler.id(), self.controller_manager.id(), self.apiserver.id(), self.etcd.id()]

@@ -14,6 +14,8 @@ const LOG_LINES: usize = 15;
 #[derive(Debug)]
 pub struct Process {
     name: String,
+    program: PathBuf,
+    arguments: Vec<String>,
     child: Child,
     log: PathBuf,
 }
@@ -22,25 +24,25 @@ impl Process {
     /// Starts `program` with its output in `folder/name.log`.
     pub fn start(name: &str, program: &Path, arguments: &[String], folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .with_context(|| format!("create {}", log.display()))?;
-        // Drop does not run when the parent is killed outright; the kernel's death signal does.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            // Ctrl-C at a terminal reaches the whole foreground group: the tests must see a living
-            // apiserver while they clean up, so the testbed alone decides when its programs end.
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("start {name} (setpriv {})", program.display()))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        let child = spawn(name, program, arguments, &log)?;
+        let (name, program, arguments) = (name.to_owned(), program.to_owned(), arguments.to_vec());
+        Ok(Self { name, program, arguments, child, log })
+    }
+
+    /// Ends it outright.
+    pub fn stop(&mut self) {
+        // Everything it kept is thrown away with it, or is made to outlive it, so there is nothing to be gentle about.
+        // Both calls fail only when the program is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it as it was started before, where it does not run.
+    pub fn start_again(&mut self) -> Result<()> {
+        if self.child.try_wait()?.is_some() {
+            self.child = spawn(&self.name, &self.program, &self.arguments, &self.log)?;
+        }
+        Ok(())
     }
 
     /// The process id.
@@ -66,9 +68,27 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Everything it kept is thrown away with it, so there is nothing to be gentle about. Both
-        // calls fail only when the program is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
+}
+
+fn spawn(name: &str, program: &Path, arguments: &[String], log: &Path) -> Result<Child> {
+    let output = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("create {}", log.display()))?;
+    // Drop does not run when the parent is killed outright; the kernel's death signal does.
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        // Ctrl-C at a terminal reaches the whole foreground group: the tests must see a living
+        // apiserver while they clean up, so the testbed alone decides when its programs end.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("start {name} (setpriv {})", program.display()))
 }

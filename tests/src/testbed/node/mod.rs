@@ -31,7 +31,7 @@ mod sysctls;
 
 pub use kubelet::NODE;
 pub use network::{BRIDGE, GATEWAY};
-pub use service::{down, load, print_environment, serve, up};
+pub use service::{down, load, print_environment, serve, start_apiserver, stop_apiserver, up};
 
 /// The apiserver's port, the usual one: NetworkPolicies see it in place of its Service's.
 const API_PORT: u16 = 6443;

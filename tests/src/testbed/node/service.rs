@@ -1,4 +1,4 @@
-//! `testbed up`, `down`, `load` and `env`: a cluster that stays until it is told to go.
+//! `testbed up`, `down`, `load`, `env` and `apiserver`: a cluster that stays until it is told to go.
 
 use std::env;
 use std::fs::{self, File};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::owner::Owner;
 use super::{NodeCluster, archives, built, containerd, folder, owner, sweep};
@@ -20,6 +21,9 @@ use crate::testbed::{audit, flags};
 
 /// The sign in the folder that the cluster is ready.
 const READY: &str = "ready";
+/// What the keeper is told by, besides its end.
+const STOP_APISERVER: Signal = Signal::USR1;
+const START_APISERVER: Signal = Signal::USR2;
 
 /// Starts a cluster that outlives this program; one that is up already gets this checkout's images.
 pub async fn up(gpus: u32) -> Result<()> {
@@ -80,15 +84,36 @@ fn start_keeper(gpus: u32, log: &Path) -> Result<Child> {
 /// Keeps a cluster until a signal comes.
 pub async fn serve(gpus: u32) -> Result<()> {
     let mut interruptions = Interruptions::new()?;
+    let order = |order: Signal| signal(SignalKind::from_raw(order.as_raw()));
+    let (mut stop, mut start) = (order(STOP_APISERVER)?, order(START_APISERVER)?);
     let programs = Programs::prepare(Level::Node)?;
-    let cluster = tokio::select! {
+    let mut cluster = tokio::select! {
         cluster = Box::pin(NodeCluster::start(&programs, gpus)) => cluster?,
         _ = interruptions.next() => return Ok(()),
     };
     fs::write(folder().join(READY), "")?;
-    interruptions.next().await;
-    drop(cluster);
-    Ok(())
+    loop {
+        tokio::select! {
+            _ = interruptions.next() => return Ok(()),
+            _ = stop.recv() => cluster.control_plane.stop_apiserver(),
+            _ = start.recv() => cluster.control_plane.start_apiserver().await?,
+        }
+    }
+}
+
+/// Has the keeper end the apiserver outright.
+pub fn stop_apiserver() -> Result<()> {
+    tell_keeper(STOP_APISERVER)
+}
+
+/// Has the keeper start the apiserver again, where it does not run.
+pub fn start_apiserver() -> Result<()> {
+    tell_keeper(START_APISERVER)
+}
+
+fn tell_keeper(order: Signal) -> Result<()> {
+    let keeper = owner::find(&folder()).filter(is_keeper).context("no cluster is up")?;
+    Ok(kill_process(keeper.process, order)?)
 }
 
 /// Stops the cluster and removes what it left, also when its keeper died.
