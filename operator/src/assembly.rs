@@ -20,7 +20,7 @@ use crate::peers::{Callers, Shown};
 use crate::proxies::Proxies;
 use crate::settings::Settings;
 use crate::status::Paces;
-use crate::watch::{Queues, Scope, Stores, Triggers};
+use crate::watch::{Queues, Scope, Stores, Triggers, Unreadable};
 
 /// Longest wait for running reconciles at the end; the Lease is to be given back within a second of SIGTERM.
 const LAST_CALLS: Duration = Duration::from_millis(400);
@@ -59,8 +59,11 @@ impl Assembly {
         let leadership = candidate.leadership();
         let (triggers, queues) = Triggers::new(leadership.clone(), metrics.clone());
         let mut tasks = JoinSet::new();
-        let stores = Stores::watch(client, &scope, &triggers, metrics, &mut tasks);
+        let unreadable = Unreadable::default();
+        let stores = Stores::watch(client, &scope, &triggers, metrics, &unreadable, &mut tasks);
         let caller = Caller::new(leadership.clone(), metrics.clone());
+        let events = Events::new(client.clone(), caller.clone(), settings.identity.clone());
+        tasks.spawn(unreadable.told(events.clone(), leadership.clone()));
         let keeper =
             Keeper::new(client.clone(), caller.clone(), settings.places(), lifetimes, metrics.clone());
         let issuer = keeper.issuer();
@@ -80,7 +83,7 @@ impl Assembly {
                 client: client.clone(),
                 caller: caller.clone(),
                 settled: Settled::default(),
-                events: Events::new(client.clone(), caller.clone(), settings.identity.clone()),
+                events,
             },
             secrets: Secrets::new(client.clone(), caller),
             engines: Engines::new(dial, triggers.clone(), leadership.clone()),

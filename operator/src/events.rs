@@ -1,3 +1,4 @@
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use weighbridge_crds::condition::Reason;
@@ -12,6 +13,7 @@ const LONGEST_NOTE: usize = 1000;
 /// Tells people what happened, as Events on the parent.
 ///
 /// An Event that is not taken is a line in the log and nothing more: it never holds up a reconcile.
+#[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
     caller: Caller,
@@ -58,7 +60,27 @@ impl Events {
         self.tell(owner, type_, &change.reason, "UpdateStatus", ready_note(change)).await;
     }
 
-    async fn tell(&self, owner: &Owner, type_: EventType, reason: &str, action: &str, mut note: String) {
+    /// An object can't be read, for this reason.
+    pub async fn unreadable(&self, object: &ObjectReference, why: &str) {
+        let note = format!(
+            "this version of the operator can't read it, and leaves all that was made for it as it is: {why}. What to do: \
+             update the operator, or take what it does not know out of the spec"
+        );
+        self.publish(object, EventType::Warning, "Unreadable", "Read", note).await;
+    }
+
+    async fn tell(&self, owner: &Owner, type_: EventType, reason: &str, action: &str, note: String) {
+        self.publish(&owner.object_reference(), type_, reason, action, note).await;
+    }
+
+    async fn publish(
+        &self,
+        parent: &ObjectReference,
+        type_: EventType,
+        reason: &str,
+        action: &str,
+        mut note: String,
+    ) {
         if note.len() > LONGEST_NOTE {
             let end = (0..=LONGEST_NOTE).rev().find(|at| note.is_char_boundary(*at)).unwrap_or_default();
             note.truncate(end);
@@ -71,11 +93,11 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        let parent = owner.object_reference();
         let published =
-            self.caller.write("create", "Event", Box::pin(self.recorder.publish(&event, &parent))).await;
+            self.caller.write("create", "Event", Box::pin(self.recorder.publish(&event, parent))).await;
         if let Err(error) = published {
-            tracing::warn!(%error, parent = %owner.name(), reason, "an Event was not taken");
+            let parent = parent.name.as_deref().unwrap_or_default();
+            tracing::warn!(%error, parent, reason, "an Event was not taken");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::dial::{Connection, Dial};
 use crate::metrics::Metrics;
 use crate::peers::Shown;
-use crate::watch::Scope;
+use crate::watch::{Scope, Unreadable};
 
 /// Nobody is ever there, and nobody says so.
 struct Nowhere;
@@ -31,7 +31,9 @@ fn gateways(place: Option<Place>) -> Gateways {
     let leadership = Leadership::none();
     let metrics = Metrics::default();
     let (triggers, _queues) = Triggers::new(leadership.clone(), metrics.clone());
-    let stores = Stores::watch(&client, &Scope::Cluster, &triggers, &metrics, &mut JoinSet::new());
+    let unreadable = Unreadable::default();
+    let stores =
+        Stores::watch(&client, &Scope::Cluster, &triggers, &metrics, &unreadable, &mut JoinSet::new());
     let callers = Callers::new(Arc::new(Nowhere), Shown::plain());
     Gateways::new(place, callers, stores, triggers, leadership)
 }

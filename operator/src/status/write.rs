@@ -137,7 +137,7 @@ where
         + Clone
         + std::fmt::Debug,
 {
-    // A CRD of an earlier version drops what it does not know of: asking again would change nothing and never end.
+    // Where the server keeps it otherwise than asked, asking again would change nothing and never end.
     let (key, wanted) = (format!("status of {}", parent.uid().unwrap_or_default()), said(&status));
     if means.settled.knows(&key, &wanted, &said(&old)) {
         return Ok(false);

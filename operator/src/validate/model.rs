@@ -270,6 +270,10 @@ pub fn model(
     };
     let out_of_service = spec.out_of_service();
     let replicas = if out_of_service.is_some() { 0 } else { spec.replicas };
+    let made_from = spec.of_revision().map(|part| part.to_string());
+    if place == Place::Cluster {
+        made_from.as_deref().map_or(Ok(()), fits_an_annotation)?;
+    }
     Ok(ValidatedModel {
         owner,
         replicas,
@@ -277,8 +281,23 @@ pub fn model(
         served,
         hold: spec.hold.unwrap_or_default(),
         strategy,
-        made_from: spec.of_revision().map(|part| part.to_string()),
+        made_from,
     })
+}
+
+/// What a Deployment was made from is an annotation of it, and all of an object's hold 256 KiB together. The schema bounds every
+/// field but `podTemplate`, which has none.
+const LARGEST: usize = 128 << 10;
+
+fn fits_an_annotation(made_from: &str) -> Result<(), Refusal> {
+    if made_from.len() <= LARGEST {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "openWeights has {} KiB, and may have {}: put what is long in openWeights.podTemplate into a ConfigMap, and mount it",
+        made_from.len().div_ceil(1 << 10),
+        LARGEST >> 10
+    )))
 }
 
 /// The CRD says the same; an older one does not.

@@ -17,8 +17,8 @@ use weighbridge_crds::labels::MANAGED_BY;
 use weighbridge_crds::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment, ResourceProfile};
 
 use super::prune::Prune;
-use super::watcher::events;
-use super::{Index, Triggers};
+use super::watcher::{events, events_told};
+use super::{Index, Triggers, Unreadable};
 use crate::metrics::Metrics;
 use crate::plan::MANAGED_BY_KEY;
 use crate::status;
@@ -78,12 +78,13 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Begins to watch `scope`. The watches end with `tasks`.
+    /// Begins to watch `scope`; what of our kinds can't be read goes into `unreadable`. The watches end with `tasks`.
     pub fn watch(
         client: &Client,
         scope: &Scope,
         triggers: &Triggers,
         metrics: &Metrics,
+        unreadable: &Unreadable,
         tasks: &mut JoinSet<()>,
     ) -> Arc<Stores> {
         let (models, models_writer) = kube::runtime::reflector::store();
@@ -111,6 +112,7 @@ impl Stores {
             metrics: metrics.clone(),
             stores: Arc::clone(&stores),
             triggers: triggers.clone(),
+            unreadable: unreadable.clone(),
         };
         tasks.spawn(watching("ModelDeployment").primary(scope.api(client), models_writer, touched_by_model));
         tasks.spawn(watching("ExternalProvider").primary(
@@ -302,6 +304,7 @@ struct Watching {
     metrics: Metrics,
     stores: Arc<Stores>,
     triggers: Triggers,
+    unreadable: Unreadable,
 }
 
 impl Watching {
@@ -322,7 +325,7 @@ impl Watching {
             + 'static,
     {
         let reader = writer.as_reader();
-        let events = events(api, Config::default(), self.metrics.clone());
+        let events = events_told(api, Config::default(), self.metrics.clone(), self.unreadable.clone());
         tokio::pin!(events);
         while let Some(event) = events.next().await {
             let before = match &event {

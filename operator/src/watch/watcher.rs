@@ -8,6 +8,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use super::Unreadable;
 use super::prune::Prune;
 use crate::metrics::Metrics;
 
@@ -24,9 +25,22 @@ pub fn events<K>(
 where
     K: Resource<DynamicType = ()> + Prune + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    events_told(api, config, metrics, Unreadable::default())
+}
+
+/// The same, and what can't be read is put down in `unreadable`.
+pub fn events_told<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: Config,
+    metrics: Metrics,
+    unreadable: Unreadable,
+) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Prune + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     watcher(api, config).default_backoff().filter_map(move |event| {
         ready(match event {
-            Ok(event) => readable(event, &metrics),
+            Ok(event) => readable(event, &metrics, &unreadable),
             Err(error) => {
                 let kind = K::kind(&());
                 metrics.watch_error(&kind);
@@ -38,14 +52,21 @@ where
 }
 
 /// The event with a readable object in it, or none.
-fn readable<K>(event: Event<DeserializeGuard<K>>, metrics: &Metrics) -> Option<Event<K>>
+fn readable<K>(
+    event: Event<DeserializeGuard<K>>,
+    metrics: &Metrics,
+    unreadable: &Unreadable,
+) -> Option<Event<K>>
 where
     K: Resource<DynamicType = ()> + Prune,
 {
     match event {
-        Event::Apply(object) => guarded(object, metrics).map(Event::Apply),
-        Event::Delete(object) => guarded(object, metrics).map(Event::Delete),
-        Event::InitApply(object) => guarded(object, metrics).map(Event::InitApply),
+        Event::Apply(object) => guarded(object, metrics, unreadable).map(Event::Apply),
+        Event::Delete(object) => {
+            unreadable.passed::<K>(object.meta());
+            object.0.ok().map(pruned).map(Event::Delete)
+        }
+        Event::InitApply(object) => guarded(object, metrics, unreadable).map(Event::InitApply),
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
     }
@@ -54,13 +75,15 @@ where
 fn guarded<K: Resource<DynamicType = ()> + Prune>(
     object: DeserializeGuard<K>,
     metrics: &Metrics,
+    unreadable: &Unreadable,
 ) -> Option<K> {
     match object.0 {
-        Ok(mut object) => {
-            object.prune();
-            Some(object)
+        Ok(object) => {
+            unreadable.passed::<K>(object.meta());
+            Some(pruned(object))
         }
         Err(invalid) => {
+            unreadable.found::<K>(&invalid);
             let kind = K::kind(&());
             metrics.malformed(&kind);
             let (namespace, name) =
@@ -69,6 +92,11 @@ fn guarded<K: Resource<DynamicType = ()> + Prune>(
             None
         }
     }
+}
+
+fn pruned<K: Prune>(mut object: K) -> K {
+    object.prune();
+    object
 }
 
 #[cfg(test)]

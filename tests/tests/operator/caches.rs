@@ -17,7 +17,7 @@ use super::harness::{Bench, SOURCE, apply};
 const OTHER: &str = "hf://org/repo/other.gguf";
 
 /// A volume that goes with the namespace, for the claim of a class of its own.
-async fn volume(bench: &Bench) -> Result<String> {
+pub async fn volume(bench: &Bench) -> Result<String> {
     let name = bench.namespace.name().to_owned();
     let namespace = Api::<Namespace>::all(bench.client.clone()).get(&name).await?;
     let owner = json!([{"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": namespace.uid()}]);
@@ -64,7 +64,7 @@ async fn ends(bench: &Bench, pod: &Pod, code: i32, words: &str) -> Result<()> {
     Ok(())
 }
 
-async fn fetched(bench: &Bench, bytes: u64) -> Result<()> {
+pub async fn fetched(bench: &Bench, bytes: u64) -> Result<()> {
     let pod = pod_of(bench, "fetch").await?;
     let words =
         json!({"digest": format!("sha256:{}", "0".repeat(64)), "bytes": bytes, "fetchedBytes": bytes});

@@ -5,6 +5,7 @@
 
 mod access;
 mod api;
+mod bad_input;
 mod caches;
 mod canaries;
 mod certificates;
