@@ -1,16 +1,20 @@
-//! What is too much, and names as long as they may be.
+//! What is too much, too long, of no Latin letters, or all at once.
 
 use anyhow::{Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
 use kube::runtime::watcher::Config;
 use serde_json::{Value, json};
-use weighbridge_crds::{ModelAccess, ModelCache};
+use weighbridge_crds::{ModelAccess, ModelCache, ModelDeployment, labels};
 use weighbridge_tests::testbed::wait;
 
 use super::caches::{fetched, volume};
 use super::harness::{Bench, SOURCE, apply};
+
+const MANY: usize = 1000;
 
 /// An engine with a variable of this value.
 fn with_variable(value: &str) -> Value {
@@ -79,9 +83,88 @@ async fn names_as_long_as_they_may_be_make_children_that_are_taken() -> Result<(
     let hardware = bench.profile(json!({"cpu": "1", "memory": "1Gi", "gpu": {"memory": "24Gi"}})).await?;
     let read = json!({"openWeights": {"source": SOURCE, "resources": {"profile": hardware}}});
     bench.model(&name.replace('a', "c"), read).await?;
-    wait::until_all(&bench.api::<Pod>(), Config::default(), "a pod that reads", |pods| {
-        pods.iter().any(|pod| pod.metadata.name.as_ref().is_some_and(|name| name.contains("-inspect-")))
-    })
+    wait::until_all(
+        &bench.api::<k8s_openapi::api::core::v1::Pod>(),
+        Config::default(),
+        "a pod that reads",
+        |pods| {
+            pods.iter().any(|pod| pod.metadata.name.as_ref().is_some_and(|name| name.contains("-inspect-")))
+        },
+    )
     .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn letters_of_every_language_come_through_unchanged() -> Result<()> {
+    let bench = Bench::new("letters").await?;
+    let words = "gewählt 模型 \u{1f9e8} e\u{301} \u{202e}tfel";
+    let provider = account(&bench).await?;
+    bench.provider("acme", provider).await?;
+    bench.model("far", json!({"external": {"provider": "acme", "model": words}})).await?;
+    let mut spec = with_variable(words);
+    spec["openWeights"]["source"] = json!(format!("hf://org/repo/{words}.gguf"));
+    spec["openWeights"]["podTemplate"]["metadata"] = json!({"annotations": {"example.com/note": words}});
+    bench.model("near", spec).await?;
+    let far = bench.model_is_ready("far").await?;
+    assert_eq!(
+        far.status.and_then(|status| status.served).map(|served| served.model),
+        Some(format!("acme/{words}"))
+    );
+    bench.model_is_ready("near").await?;
+    let made = bench.api::<Deployment>().list(&ListParams::default()).await?.items;
+    let of_near =
+        made.iter().filter(|made| made.metadata.name.as_ref().is_some_and(|name| name.starts_with("near-")));
+    let template = serde_json::to_value(of_near.map(|made| made.spec.as_ref()).collect::<Vec<_>>())?;
+    let template = &template[0]["template"];
+    assert_eq!(template["metadata"]["annotations"]["example.com/note"], words);
+    let container = template["spec"]["containers"][0].to_string();
+    ensure!(
+        container.contains(&format!("{words}.gguf")) && container.contains(&json!(words).to_string()),
+        "{container}"
+    );
+    // No label of a pod can be like that: the apiserver's words say so, and where.
+    let mut spec = with_variable("");
+    spec["openWeights"]["podTemplate"]["metadata"] = json!({"labels": {"team": words}});
+    bench.model("near", spec).await?;
+    bench
+        .model_says("near", "Accepted", "the label", |condition| {
+            condition.status == "False" && condition.message.contains("spec.template.labels")
+        })
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_thousand_models_come_and_go_at_once_and_the_next_one_is_served() -> Result<()> {
+    let bench = Bench::new("thousand").await?;
+    let models: Api<ModelDeployment> = bench.api();
+    let provider = account(&bench).await?;
+    bench.provider("acme", provider).await?;
+    bench.provider_says("acme", "Ready", "is True", |condition| condition.status == "True").await?;
+    let applied = stream::iter(0..MANY).map(|number| {
+        let bench = &bench;
+        // Those of the one world have no children, and those of the other have three.
+        let spec = match number % 10 {
+            0 => json!({"openWeights": {"source": SOURCE}, "replicas": 0}),
+            _ => json!({"external": {"provider": "acme", "model": "large"}}),
+        };
+        async move { bench.model(&format!("m{number}"), spec).await }
+    });
+    applied.buffer_unordered(64).try_collect::<Vec<_>>().await?;
+    let told = |model: &ModelDeployment| {
+        let conditions = model.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|condition| {
+            condition.type_ == "Ready" && (condition.status == "True" || condition.reason == "ScaledToZero")
+        })
+    };
+    let all = |models: &[ModelDeployment]| models.len() == MANY && models.iter().all(told);
+    wait::until_all(&models, Config::default(), "each to be told of", all).await?;
+    models.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    let of_models = Config::default().labels(labels::MODEL);
+    wait::until_all(&bench.api(), of_models.clone(), "no Deployment", <[Deployment]>::is_empty).await?;
+    wait::until_all(&bench.api(), of_models, "no Service", <[Service]>::is_empty).await?;
+    bench.model("next", json!({"openWeights": {"source": SOURCE}})).await?;
+    bench.model_is_ready("next").await?;
     Ok(())
 }
