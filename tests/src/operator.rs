@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
+use kube::Client;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -38,16 +39,16 @@ impl Operator {
         Self::start_at(program, (&kubeconfig, namespace), identity, IMAGE, arguments).await
     }
 
-    /// The same with the rights of a user, who is in `groups` as well.
+    /// The same as the ServiceAccount `account` of `namespace`, with that one's rights and by that one's name.
     pub async fn start_as<A: AsRef<OsStr>>(
         program: &Path,
-        (user, groups): (&str, &[&str]),
-        namespace: &str,
+        client: &Client,
+        (namespace, account): (&str, &str),
         identity: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self> {
-        // Read by the time that its admin port is open.
-        let kubeconfig = testbed::kubeconfig_as(user, groups)?;
+        // It is read by the time that the admin port is open.
+        let kubeconfig = testbed::kubeconfig_of(client, namespace, account).await?;
         Self::start_at(program, (kubeconfig.path().as_os_str(), namespace), identity, IMAGE, arguments).await
     }
 

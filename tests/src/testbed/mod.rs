@@ -9,7 +9,10 @@ use std::path::Path;
 use std::{env, fs};
 
 use anyhow::{Context, Result};
-use kube::Client;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -55,14 +58,15 @@ pub async fn client_as(user: &str) -> Result<Client> {
     connect(Some(user)).await
 }
 
-/// A kubeconfig of the cluster under test with which a program may do what `user` may; a ServiceAccount's groups follow from its
-/// name.
-pub fn kubeconfig_as(user: &str, groups: &[&str]) -> Result<NamedTempFile> {
+/// A kubeconfig of the cluster under test with a token of the ServiceAccount `name`, for a program that may do what that may.
+pub async fn kubeconfig_of(client: &Client, namespace: &str, name: &str) -> Result<NamedTempFile> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let made = accounts.create_token_request(name, &PostParams::default(), &TokenRequest::default()).await?;
+    let token = made.status.context("a token")?.token;
     let path = env::var_os(KUBECONFIG).context("no control plane")?;
     let mut config: Value = serde_saphyr::from_str(&fs::read_to_string(path)?)?;
     for entry in config["users"].as_array_mut().into_iter().flatten() {
-        entry["user"]["as"] = json!(user);
-        entry["user"]["as-groups"] = json!(groups);
+        entry["user"] = json!({ "token": token });
     }
     let mut file = NamedTempFile::new()?;
     file.write_all(config.to_string().as_bytes())?;

@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use weighbridge_crds::{ExternalProvider, ModelAccess, ModelCache, ModelDeployment, ResourceProfile, labels};
 use weighbridge_tests::operator::Operator;
 use weighbridge_tests::testbed::wait::Watched;
-use weighbridge_tests::testbed::{TestNamespace, wait};
+use weighbridge_tests::testbed::{TestNamespace, audit, wait};
 
 const SOURCE: &str = "hf://org/repo/file.gguf";
 
 /// Models, a provider, a cache and an access in a namespace of a team's, from their making to their end.
 pub async fn all_becomes_ready(client: &Client, release: &str, account: &str) -> Result<()> {
-    let operator = started(client, release, account).await?;
+    let operator = started(client, release).await?;
     let team = Team { client, namespace: TestNamespace::create(client, "team").await? };
     team.apply::<Secret>("account", json!({"stringData": {"token": "x"}})).await?;
     let provider = json!({"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1",
@@ -54,6 +54,8 @@ pub async fn all_becomes_ready(client: &Client, release: &str, account: &str) ->
         wait::until_gone(&team.api::<Deployment>(), &name).await?;
     }
 
+    let writes = audit::writes(team.namespace.name())?;
+    ensure!(writes.iter().any(|write| write.user.username == account), "nothing was written as {account}");
     let said = operator.said();
     let refused: Vec<&str> = said.lines().filter(|line| line.to_lowercase().contains("forbidden")).collect();
     ensure!(refused.is_empty(), "refused to {account}: {refused:#?}");
@@ -65,7 +67,7 @@ pub async fn all_becomes_ready(client: &Client, release: &str, account: &str) ->
 }
 
 /// The operator, with the flags that the chart gives it and the rights of its account.
-async fn started(client: &Client, release: &str, account: &str) -> Result<Operator> {
+async fn started(client: &Client, release: &str) -> Result<Operator> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), release);
     let chart = deployments.get(&format!("{release}-weighbridge-operator")).await?;
     let pod = chart.spec.and_then(|spec| spec.template.spec).context("a pod")?;
@@ -74,7 +76,8 @@ async fn started(client: &Client, release: &str, account: &str) -> Result<Operat
     let ours = ["--metrics-listen=", "--inference-server-image=", "--gateway-image="];
     let flags = flags.into_iter().filter(|flag| !ours.iter().any(|ours| flag.starts_with(ours)));
     let program = Path::new(env!("CARGO_BIN_EXE_operator-under-test"));
-    Operator::start_as(program, (account, &[]), release, "real", flags).await
+    let name = format!("{release}-weighbridge-operator");
+    Operator::start_as(program, client, (release, &name), "real", flags).await
 }
 
 /// A namespace that people work in, as its administrators see it.

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -23,6 +24,23 @@ pub async fn operator_with(namespace: &str, identity: &str, more: &[&str]) -> Re
     let program = Path::new(env!("CARGO_BIN_EXE_operator-under-test"));
     let scope = format!("--watch-namespace={namespace}");
     Operator::start(program, namespace, identity, [&[scope.as_str()], more].concat()).await
+}
+
+/// As [`operator`], by a ServiceAccount called like it: so the audit log knows its writes.
+pub async fn operator_by_name(namespace: &TestNamespace, identity: &str) -> Result<Operator> {
+    let client = testbed::client().await?;
+    let name = namespace.name();
+    apply(&namespace.api::<ServiceAccount>(), identity, json!({})).await?;
+    let subject = json!({"kind": "ServiceAccount", "name": identity, "namespace": name});
+    let role =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"});
+    let owner = Api::<Namespace>::all(client.clone()).get(name).await?;
+    let owner = json!([{"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": owner.uid()}]);
+    let binding = json!({"metadata": {"ownerReferences": owner}, "roleRef": role, "subjects": [subject]});
+    apply(&Api::<ClusterRoleBinding>::all(client.clone()), &format!("{name}-{identity}"), binding).await?;
+    let program = Path::new(env!("CARGO_BIN_EXE_operator-under-test"));
+    let scope = format!("--watch-namespace={name}");
+    Operator::start_as(program, &client, (name, identity), identity, [scope]).await
 }
 
 /// A namespace with an operator of its own that leads.

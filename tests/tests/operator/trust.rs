@@ -10,9 +10,9 @@ use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use weighbridge_crds::{ExternalProvider, ModelDeployment};
-use weighbridge_tests::testbed::{self, TestNamespace, wait};
+use weighbridge_tests::testbed::{self, TestNamespace, audit, wait};
 
-use super::harness::{Bench, SOURCE, apply, merge, operator};
+use super::harness::{Bench, SOURCE, apply, merge, operator, operator_by_name};
 
 #[tokio::test]
 async fn ten_reconciles_of_each_object_write_nothing() -> Result<()> {
@@ -92,6 +92,17 @@ async fn a_restarted_operator_writes_nothing_over_what_is_there() -> Result<()> 
     Ok(())
 }
 
+/// Writes that the apiserver got from the account of this name, but for those of the Lease. It notes each before it obeys.
+fn written_by(name: &str, namespace: &TestNamespace) -> Result<Vec<String>> {
+    let account = format!("system:serviceaccount:{}:{name}", namespace.name());
+    let writes = audit::writes(namespace.name())?.into_iter();
+    let writes =
+        writes.filter(|write| write.user.username == account && write.object_ref.resource != "leases");
+    Ok(writes
+        .map(|write| format!("{} {}/{}", write.verb, write.object_ref.resource, write.object_ref.name))
+        .collect())
+}
+
 fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref()
 }
@@ -101,12 +112,12 @@ async fn of_two_operators_only_the_leader_writes_and_a_stopped_one_never_again()
     let client = testbed::client().await?;
     let namespace = TestNamespace::create(&client, "lead").await?;
     let leases: Api<Lease> = namespace.api();
-    let first = operator(namespace.name(), "first").await?;
+    let first = operator_by_name(&namespace, "first").await?;
     wait::until(&leases, "weighbridge-operator", "the first leads", |lease: &Lease| {
         holder(lease) == Some("first")
     })
     .await?;
-    let mut second = operator(namespace.name(), "second").await?;
+    let mut second = operator_by_name(&namespace, "second").await?;
     let bench = Bench { client, namespace, operator: first };
     bench.model("m", json!({"openWeights": {"source": SOURCE}})).await?;
     bench.model_is_ready("m").await?;
@@ -115,10 +126,13 @@ async fn of_two_operators_only_the_leader_writes_and_a_stopped_one_never_again()
         0.0,
         "the second does not lead"
     );
+    assert_eq!(written_by("second", &bench.namespace)?, Vec::<String>::new());
 
     // The apiserver shows a status before the operator hears that it was taken, and counts it.
     looked_at(&bench, "ModelDeployment", "m", 0).await?;
     let before = bench.operator.writes().await?;
+    let sent = written_by("first", &bench.namespace)?;
+    assert!(!sent.is_empty(), "the audit log knows the first by another name");
     // A leader that is stopped loses the Lease, and comes back as a zombie with work in its queue.
     bench.operator.signal("STOP").await?;
     wait::until(&leases, "weighbridge-operator", "the second leads", |lease: &Lease| {
@@ -138,6 +152,9 @@ async fn of_two_operators_only_the_leader_writes_and_a_stopped_one_never_again()
         "the zombie wrote after generation {:?}",
         model.metadata.generation
     );
+    // Its own word is one thing, and what the apiserver got of it another.
+    assert_eq!(written_by("first", &bench.namespace)?, sent, "the zombie wrote");
+    assert!(!written_by("second", &bench.namespace)?.is_empty());
 
     let began = Instant::now();
     second.signal("TERM").await?;
