@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A fixture that can't be read fails the test.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, StatusCode};
@@ -27,6 +28,7 @@ struct Server {
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
     writes: Arc<Mutex<Vec<String>>>,
     unserved: Arc<Mutex<Option<&'static str>>>,
+    reads: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -45,6 +47,7 @@ impl Server {
             return answer.body(words).map_err(std::io::Error::other);
         }
         let (status, answer) = if parts.method == http::Method::GET {
+            self.reads.fetch_add(1, Ordering::Relaxed);
             match self.objects.lock().expect("not poisoned").get(&path) {
                 Some(object) => (StatusCode::OK, object.clone()),
                 None => (
@@ -81,6 +84,10 @@ impl Server {
 
     fn put(&self, path: &str, object: Value) {
         self.objects.lock().expect("not poisoned").insert(path.to_owned(), object);
+    }
+
+    fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 
     fn writes(&self) -> Vec<String> {
@@ -304,7 +311,7 @@ fn claiming() -> ModelPlan {
 #[tokio::test]
 async fn a_template_of_claims_is_made_before_the_deployment_that_names_it() {
     let case = Case::new().await;
-    apply::model(&case.means, &case.owner, &claiming(), &seen(&[]), &mut Vec::new()).await.expect("applied");
+    apply::model(&mut Pass::new(&case.means, &case.owner), &claiming(), &seen(&[])).await.expect("applied");
     let writes = case.server.writes();
     let place = |kind: &str| writes.iter().position(|write| write.contains(kind));
     assert!(place("/resource.k8s.io/v1/namespaces/n/resourceclaimtemplates/m-gpu-").is_some(), "{writes:?}");
@@ -315,7 +322,7 @@ async fn a_template_of_claims_is_made_before_the_deployment_that_names_it() {
 async fn a_cluster_without_claims_is_said_with_what_to_do_and_gets_no_pods() {
     let case = Case::new().await;
     case.server.serves_no("/apis/resource.k8s.io/");
-    let applied = apply::model(&case.means, &case.owner, &claiming(), &seen(&[]), &mut Vec::new()).await;
+    let applied = apply::model(&mut Pass::new(&case.means, &case.owner), &claiming(), &seen(&[])).await;
     let refusal = applied.expect_err("no such API").refusal().expect("people can mend it");
     assert_eq!(refusal.reason, Reason::ChildRefused);
     for words in
@@ -397,6 +404,30 @@ async fn a_foreign_object_with_a_childs_name_is_not_taken() {
     let error = case.apply(&seen(&[])).await.expect_err("not ours");
     assert!(matches!(error, ApplyError::NotOwned { .. }), "{error}");
     assert_eq!(case.server.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn on_a_first_look_what_no_view_shows_is_made_unasked_and_nothing_of_others_is_taken() {
+    let case = Case::new().await;
+    let look = || async {
+        let (plan, observed) = (case.plan(&seen(&[])), seen(&[]));
+        let mut pass = Pass::new(&case.means, &case.owner);
+        pass.look_ahead().await;
+        apply::model(&mut pass, &plan, &observed).await.map(drop)
+    };
+    let reads = case.server.reads();
+    look().await.expect("applied");
+    assert_eq!(case.server.reads() - reads, 1, "the parent alone is read");
+    assert_eq!(case.server.writes().len(), 2, "{:?}", case.server.writes());
+    let theirs = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "m-engine", "namespace": NAMESPACE, "uid": "theirs", "resourceVersion": "9"}});
+    case.server.put("/api/v1/namespaces/n/services/m-engine", theirs);
+    let error = look().await.expect_err("not ours");
+    assert!(matches!(error, ApplyError::NotOwned { .. }), "{error}");
+    assert_eq!(case.server.writes().len(), 2, "{:?}", case.server.writes());
+    case.server.put(PARENT, model(2));
+    assert!(matches!(look().await, Err(ApplyError::StaleParent)));
+    assert_eq!(case.server.writes().len(), 2, "{:?}", case.server.writes());
 }
 
 #[tokio::test]

@@ -68,9 +68,9 @@ fn stored(plan: &ModelPlan) -> Arc<Deployment> {
     Arc::new(deployment)
 }
 
-fn seen(deployments: &[Arc<Deployment>], templates: &[ResourceClaimTemplate]) -> ObservedModel {
+fn seen(deployments: &[&Arc<Deployment>], templates: &[ResourceClaimTemplate]) -> ObservedModel {
     ObservedModel {
-        deployments: deployments.to_vec(),
+        deployments: deployments.iter().map(|deployment| Arc::clone(deployment)).collect(),
         claim_templates: templates.iter().cloned().map(Arc::new).collect(),
         ..ObservedModel::default()
     }
@@ -96,8 +96,9 @@ fn a_pod_names_a_claim_of_as_many_devices_as_its_gpus() {
     let deployment = made.children.deployment.as_ref().unwrap();
     assert_eq!(template.namespace(), deployment.namespace());
     assert_eq!(template.labels()["serving.weighbridge.dev/model-uid"], "u");
-    let pod = deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
-    assert_eq!(restricted::violations(pod), Vec::<String>::new());
+    let pods = &deployment.spec.as_ref().unwrap().template;
+    let pod = pods.spec.as_ref().unwrap();
+    assert_eq!(restricted::violations(pods.metadata.as_ref(), pod), Vec::<String>::new());
     let mut pod = serde_json::to_value(pod).unwrap();
     assert_eq!(
         pod["resourceClaims"].take(),
@@ -143,46 +144,46 @@ fn a_template_is_the_models_until_deployments_name_it_and_then_theirs() {
     assert_eq!(owners(&template[0]), ["ModelDeployment m"]);
 
     let one = stored(&first);
-    let second = plan(class(json!({})), json!({}), &seen(&[one.clone()], &template));
+    let second = plan(class(json!({})), json!({}), &seen(&[&one], &template));
     assert_eq!(owners(&second.claim_templates[0]), [format!("Deployment {}", one.name_any())]);
 
     // Another revision by the same template.
     let longer = json!({"engine": {"contextLength": 64}});
     let next = stored(&plan(class(json!({})), longer.clone(), &ObservedModel::default()));
-    let both = plan(class(json!({})), longer, &seen(&[one.clone(), next.clone()], &template));
+    let both = plan(class(json!({})), longer, &seen(&[&one, &next], &template));
     assert_eq!(both.claim_templates.len(), 1);
     let mut expected = [one.name_any(), next.name_any()].map(|name| format!("Deployment {name}"));
     let mut found = owners(&both.claim_templates[0]);
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected);
 
     // Another template: the old one stays with the old revision, as the model's it would outlive that.
-    let more = plan(class(json!({"count": 2})), json!({}), &seen(&[one.clone()], &template));
+    let more = plan(class(json!({"count": 2})), json!({}), &seen(&[&one], &template));
     let by_name: Vec<_> = more.claim_templates.iter().map(|one| (one.name_any(), owners(one))).collect();
     assert_eq!(by_name[0], (template[0].name_any(), vec![format!("Deployment {}", one.name_any())]));
     assert_eq!(by_name[1].1, ["ModelDeployment m"]);
     assert_eq!(more.claim_templates[0].spec, template[0].spec);
-    let plugin = plan(json!({}), json!({}), &seen(&[one.clone()], &template));
+    let plugin = plan(json!({}), json!({}), &seen(&[&one], &template));
     assert_eq!(plugin.claim_templates[0].owner_references()[0].kind, "Deployment");
-    let suspended = plan::suspended(
-        &validated(class(json!({})), json!({})).unwrap().owner,
-        &seen(&[one.clone()], &template),
-    );
+    let suspended =
+        plan::suspended(&validated(class(json!({})), json!({})).unwrap().owner, &seen(&[&one], &template));
     assert_eq!(owners(&suspended.claim_templates[0]), [format!("Deployment {}", one.name_any())]);
 
     // One on its way out is no owner that holds anything.
     let mut leaving = (*one).clone();
     leaving.metadata.deletion_timestamp =
         Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
-    let again = plan(class(json!({})), json!({}), &seen(&[Arc::new(leaving.clone())], &template));
+    let leaving = Arc::new(leaving);
+    let again = plan(class(json!({})), json!({}), &seen(&[&leaving], &template));
     assert_eq!(owners(&again.claim_templates[0]), ["ModelDeployment m"]);
-    let other = plan(json!({}), json!({}), &seen(&[Arc::new(leaving)], &template));
+    let other = plan(json!({}), json!({}), &seen(&[&leaving], &template));
     assert_eq!(other.claim_templates, []);
 
     // Somebody else's of a name that a Deployment has is left alone.
     let mut theirs = template[0].clone();
     theirs.metadata.labels = None;
-    let beside = plan(json!({}), json!({}), &seen(&[one], &[theirs]));
+    let beside = plan(json!({}), json!({}), &seen(&[&one], &[theirs]));
     assert_eq!(beside.claim_templates, []);
 }
 

@@ -65,6 +65,8 @@ pub struct Pass<'a, P> {
     /// Whether its status must be as it was seen too, and not the spec alone.
     exact: bool,
     confirmed: bool,
+    /// Whether nobody has looked at the parent before.
+    first: bool,
     /// What was written, in order.
     pub changes: Vec<Change>,
 }
@@ -76,7 +78,7 @@ where
     /// A pass that has written nothing.
     pub fn new(means: &'a Means, owner: &'a Owner) -> Self {
         let parent = Api::namespaced(means.client.clone(), owner.namespace());
-        Pass { means, owner, parent, exact: false, confirmed: false, changes: Vec::new() }
+        Pass { means, owner, parent, exact: false, confirmed: false, first: false, changes: Vec::new() }
     }
 
     /// What is written from now on leans on the parent's status too, where `exact`.
@@ -85,9 +87,11 @@ where
         self.exact = exact;
     }
 
-    /// Reads the parent before anything is to be written, where something surely will be: beside other reads, it takes no time
-    /// of its own. What it finds amiss, or does not find out, the first write asks again.
+    /// Nobody has looked at the parent before, so that all is to be made: it is read before anything is written, beside other
+    /// reads, and what no view shows is made without asking first. What is found amiss, or not found out, the first write
+    /// asks again.
     pub async fn look_ahead(&mut self) {
+        self.first = true;
         self.confirmed = matches!(self.parent_is_current().await, Ok(true));
     }
 
@@ -118,7 +122,10 @@ where
         why: &str,
     ) -> Result<K, ApplyError> {
         let (api, kind) = (self.api::<K>(), K::kind(&()));
-        if unseen && let Some(made) = self.add(&api, name, &wanted).await? {
+        if unseen
+            && self.first
+            && let Some(made) = self.add(&api, name, &wanted).await?
+        {
             self.note(Verb::Created, &kind, name, why);
             return Ok(made);
         }
@@ -139,7 +146,7 @@ where
     }
 
     /// Makes what no view shows, without asking first: the apiserver refuses it where an object of that name is there after
-    /// all, and then there is none.
+    /// all, and then there is none. Not done again and again, for a write that is refused is one for everybody who counts them.
     async fn add<K: Child>(
         &mut self,
         api: &Api<K>,
@@ -206,12 +213,12 @@ where
     }
 
     /// Writes `wanted` over whatever is there, if that is ours: for what is made anew each time, so that there is nothing
-    /// to compare. What is there is not read, but for whose it is; nor that, where there was none when it was looked for
-    /// (`unseen`).
+    /// to compare. What is there is not read, but for whose it is; nor that, on a first look, where there was none when it was
+    /// looked for (`unseen`).
     pub async fn replace<K: Child>(&mut self, wanted: &K, unseen: bool, why: &str) -> Result<(), ApplyError> {
         let (name, mut body) = (wanted.name_any(), value(wanted));
         let (api, kind) = (self.api::<K>(), K::kind(&()));
-        if unseen && self.add(&api, &name, &body).await?.is_some() {
+        if unseen && self.first && self.add(&api, &name, &body).await?.is_some() {
             self.note(Verb::Created, &kind, &name, why);
             return Ok(());
         }
@@ -242,14 +249,14 @@ where
 
     /// Makes `desired` unless one of ours is there, which is left as it is: for what can't be changed once it is made.
     pub async fn once<K: Child>(&mut self, desired: &K, why: &str) -> Result<(), ApplyError> {
-        let (name, wanted) = (desired.name_any(), value(desired));
-        let (api, kind) = (self.api::<K>(), K::kind(&()));
-        if self.add(&api, &name, &wanted).await?.is_some() {
-            self.note(Verb::Created, &kind, &name, why);
-            return Ok(());
-        }
-        match self.means.caller.read(&kind, api.get_opt(&name)).await? {
+        let (name, api, kind) = (desired.name_any(), self.api::<K>(), K::kind(&()));
+        let live = self.means.caller.read(&kind, api.get_opt(&name));
+        let (parent, live) = futures::join!(self.parent_is_current(), live);
+        self.confirm(parent?)?;
+        match live? {
             None => {
+                let wanted = value(desired);
+                self.keeps_image_volumes(&api, &name, &wanted).await?;
                 self.patch(&api, &name, &wanted, false).await?;
                 self.note(Verb::Created, &kind, &name, why);
                 Ok(())
