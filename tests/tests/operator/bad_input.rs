@@ -1,13 +1,19 @@
 //! What is too much, too long, of no Latin letters, or all at once.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
+use std::future::ready;
+use std::pin::pin;
+
+use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
-use kube::Api;
 use kube::api::{DeleteParams, ListParams};
-use kube::runtime::watcher::Config;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Config, watcher};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use weighbridge_crds::{ModelAccess, ModelCache, ModelDeployment, labels};
 use weighbridge_tests::testbed::wait;
 
@@ -21,6 +27,29 @@ fn with_variable(value: &str) -> Value {
     let variable = json!({"name": "NOTE", "value": value});
     let template = json!({"spec": {"containers": [{"name": "engine", "env": [variable]}]}});
     json!({"openWeights": {"source": SOURCE, "podTemplate": template}})
+}
+
+/// Waits until as many models as there are have said how they are. Each is looked at once a change, and none is kept: a view of
+/// all of them after each change is what a test of a thousand would spend its time on.
+async fn each_is_told_of(models: &Api<ModelDeployment>) -> Result<()> {
+    let told = |model: &ModelDeployment| {
+        let conditions = model.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|condition| {
+            condition.type_ == "Ready" && (condition.status == "True" || condition.reason == "ScaledToZero")
+        })
+    };
+    let mut names = BTreeSet::new();
+    let watched = watcher(models.clone(), Config::default()).default_backoff().touched_objects();
+    let mut watched = pin!(watched.try_filter(|model| ready(told(model))));
+    let all = async {
+        while names.len() < MANY {
+            let model = watched.try_next().await?.context("the watch ended")?;
+            names.insert(model.name_any());
+        }
+        anyhow::Ok(())
+    };
+    let ended = timeout(wait::DEADLINE * 2, all).await;
+    ended.with_context(|| format!("of {MANY} models {} say how they are", names.len()))?
 }
 
 async fn account(bench: &Bench) -> Result<Value> {
@@ -152,14 +181,7 @@ async fn a_thousand_models_come_and_go_at_once_and_the_next_one_is_served() -> R
         async move { bench.model(&format!("m{number}"), spec).await }
     });
     applied.buffer_unordered(64).try_collect::<Vec<_>>().await?;
-    let told = |model: &ModelDeployment| {
-        let conditions = model.status.iter().flat_map(|status| &status.conditions);
-        conditions.into_iter().any(|condition| {
-            condition.type_ == "Ready" && (condition.status == "True" || condition.reason == "ScaledToZero")
-        })
-    };
-    let all = |models: &[ModelDeployment]| models.len() == MANY && models.iter().all(told);
-    wait::until_all(&models, Config::default(), "each to be told of", all).await?;
+    each_is_told_of(&models).await?;
     models.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
     let of_models = Config::default().labels(labels::MODEL);
     wait::until_all(&bench.api(), of_models.clone(), "no Deployment", <[Deployment]>::is_empty).await?;
