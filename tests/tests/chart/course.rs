@@ -19,8 +19,18 @@ use weighbridge_tests::testbed::{TestNamespace, audit, wait};
 
 const SOURCE: &str = "hf://org/repo/file.gguf";
 
+async fn nothing_is_left<K: Watched + Resource<DynamicType = ()>>(client: &Client) -> Result<()> {
+    let what = format!("no {}", K::kind(&()));
+    wait::until_all(&Api::<K>::all(client.clone()), Config::default(), &what, <[K]>::is_empty).await?;
+    Ok(())
+}
+
 /// Models, a provider, a cache and an access in a namespace of a team's, from their making to their end.
 pub async fn all_becomes_ready(client: &Client, release: &str, account: &str) -> Result<()> {
+    // What other tests leave is gone by and by, and whoever works in a namespace that ends is refused.
+    nothing_is_left::<ModelDeployment>(client).await?;
+    nothing_is_left::<ExternalProvider>(client).await?;
+    nothing_is_left::<ModelCache>(client).await?;
     let operator = started(client, release).await?;
     let team = Team { client, namespace: TestNamespace::create(client, "team").await? };
     team.apply::<Secret>("account", json!({"stringData": {"token": "x"}})).await?;
