@@ -35,7 +35,8 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
 
     let Context { stores, secrets, proxies, gateways, .. } = context;
     let mut pass = Pass::<ModelDeployment>::new(&context.means, &owner);
-    let names = dereference::model(&model, stores, secrets, &context.means, proxies, gateways);
+    // Boxed: with the rest of it, it makes a large future.
+    let names = Box::pin(dereference::model(&model, stores, secrets, &context.means, proxies, gateways));
     let found = if model.status.is_none() {
         // Nobody has looked at it before: all of it is to be made.
         futures::join!(names, pass.look_ahead()).0
@@ -82,7 +83,7 @@ pub async fn reconcile(model: Arc<ModelDeployment>, context: &Context) -> Result
     context.means.events.changed(&owner, &pass.changes).await;
     let outcome = outcome
         .or_else(|error| error.refusal().map(ModelOutcome::Refused).ok_or(ReconcileError::Apply(error)))?;
-    // Boxed: with the rest of it, it makes a large future.
+    // Boxed for the same reason.
     let later = Box::pin(update_status(&model, &owner, &outcome, &found, context)).await?;
 
     let refusal = match &outcome {
