@@ -17,7 +17,7 @@ use weighbridge_operator::apply::{self, ApplyError, Caller, Means, Pass, Settled
 use weighbridge_operator::gateways::{Gateway, Routes, Seen, Word};
 use weighbridge_operator::leader::{Candidate, Leadership};
 use weighbridge_operator::plan::{self, Bounds, Images, ModelPlan, ObservedModel, Proxies, PullPolicy};
-use weighbridge_operator::validate::{self, Header, KeyLookup, ModelReferences, Named, Place};
+use weighbridge_operator::validate::{self, ModelReferences, Named, Place};
 use weighbridge_operator::{Events, Metrics, Owner};
 
 const NAMESPACE: &str = "n";
@@ -156,14 +156,7 @@ impl Case {
 
     fn plan(&self, observed: &ObservedModel) -> ModelPlan {
         let parent: ModelDeployment = serde_json::from_value(model(1)).expect("a model");
-        let references = ModelReferences {
-            profile: Named::Unnamed,
-            token: KeyLookup::Unnamed,
-            cache: Named::Unnamed,
-            credentials: Vec::new(),
-            provider: Named::Unnamed,
-            header: Header::Inspected(Vec::new()),
-        };
+        let references = ModelReferences::NOTHING;
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
         plan::model(&valid, observed, &images())
     }
@@ -212,12 +205,8 @@ fn an_engine_goes_when_gateways_were_told_that_the_proxy_answers_or_nothing_does
             "spec": {"kind": "OpenAICompatible", "baseURL": "https://e.example/v1",
                 "apiKeys": [{"name": "s", "key": "k"}]}});
         let references = ModelReferences {
-            profile: Named::Unnamed,
-            token: KeyLookup::Unnamed,
-            cache: Named::Unnamed,
-            credentials: Vec::new(),
             provider: Named::Found(serde_json::from_value(provider).expect("a provider")),
-            header: Header::Inspected(Vec::new()),
+            ..ModelReferences::NOTHING
         };
         let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
@@ -298,11 +287,7 @@ fn claiming() -> ModelPlan {
     let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile).expect("a profile")),
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
+        ..ModelReferences::NOTHING
     };
     let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
     plan::model(&valid, &seen(&[]), &images())
@@ -348,11 +333,7 @@ async fn by_replace_nothing_goes_where_the_profile_is_another_by_now() {
         let parent: ModelDeployment = serde_json::from_value(parent).expect("a model");
         let references = ModelReferences {
             profile: Named::Found(serde_json::from_value(profile(4)).expect("a profile")),
-            token: KeyLookup::Unnamed,
-            cache: Named::Unnamed,
-            credentials: Vec::new(),
-            provider: Named::Unnamed,
-            header: Header::Inspected(Vec::new()),
+            ..ModelReferences::NOTHING
         };
         let valid = validate::model(&parent, &references, Place::Cluster).expect("valid");
         let observed = seen(&[old("1", "parent", 1)]);

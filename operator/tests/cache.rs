@@ -17,8 +17,8 @@ use weighbridge_operator::plan::{
 };
 use weighbridge_operator::status::{self, CacheOutcome};
 use weighbridge_operator::validate::{
-    self, Asker, CacheAsked, CacheReferences, CacheSeen, Fetched, Header, KeyLookup, ModelReferences, Named,
-    Place, Refusal, Right, ValidatedCache,
+    self, Asker, CacheAsked, CacheReferences, CacheSeen, Fetched, KeyLookup, ModelReferences, Named, Place,
+    Refusal, Right, ValidatedCache,
 };
 
 const A: &str = "hf://org/repo/a.gguf";
@@ -449,14 +449,8 @@ fn merge(to: &mut Value, from: &Value) {
 }
 
 fn sees(entries: Option<Vec<CacheEntry>>, token: KeyLookup) -> ModelReferences {
-    ModelReferences {
-        profile: Named::Unnamed,
-        token,
-        credentials: Vec::new(),
-        cache: Named::Found(CacheSeen { claim: "store-cache".to_owned(), entries }),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
-    }
+    let cache = Named::Found(CacheSeen { claim: "store-cache".to_owned(), entries });
+    ModelReferences { token, cache, ..ModelReferences::NOTHING }
 }
 
 #[test]

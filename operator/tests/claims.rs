@@ -12,9 +12,7 @@ use weighbridge_crds::condition::Reason;
 use weighbridge_operator::plan::{
     self, Bounds, Images, ModelPlan, ObservedModel, Proxies, PullPolicy, restricted,
 };
-use weighbridge_operator::validate::{
-    self, Header, KeyLookup, ModelReferences, Named, Place, Refusal, ValidatedModel,
-};
+use weighbridge_operator::validate::{self, ModelReferences, Named, Place, Refusal, ValidatedModel};
 
 fn images() -> Images {
     Images {
@@ -42,11 +40,7 @@ fn validated(gpu: Value, fields: Value) -> Result<ValidatedModel, Refusal> {
         "metadata": {"name": "p"}, "spec": {"cpu": "1", "memory": "1Gi", "gpu": gpu}});
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile).unwrap()),
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
+        ..ModelReferences::NOTHING
     };
     validate::model(&model, &references, Place::Cluster)
 }

@@ -14,7 +14,7 @@ use weighbridge_operator::plan::{
     Planned, Proxies, PullPolicy, restricted,
 };
 use weighbridge_operator::validate::{
-    self, Fitting, Header, KeyLookup, ModelReferences, Named, Place, Refusal, Served, ValidatedModel,
+    self, Fitting, Header, ModelReferences, Named, Place, Refusal, Served, ValidatedModel,
 };
 
 const GIB: u64 = 1 << 30;
@@ -68,11 +68,8 @@ fn validated(
 ) -> Result<ValidatedModel, Refusal> {
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(gpu)).unwrap()),
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
         header: Header::Inspected(known),
+        ..ModelReferences::NOTHING
     };
     validate::model(&model(resources, engine), &references, Place::Cluster)
 }
@@ -300,11 +297,9 @@ fn what_does_not_fit_is_no_hindrance_to_the_other_world() {
     let known = InspectedModel { inspection: inspection(json!({})), facts: facts() };
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(json!({"memory": "2Gi"}))).unwrap()),
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
         provider: Named::Found(serde_json::from_value(provider).unwrap()),
         header: Header::Inspected(vec![known]),
+        ..ModelReferences::NOTHING
     };
     let checked = |model: &ModelDeployment| validate::model(model, &references, Place::Cluster);
     assert!(matches!(checked(&both).unwrap().served, Served::Closed(_)));
@@ -318,11 +313,7 @@ fn while_it_is_suspended_no_header_is_read() {
     suspended.spec.suspend = true;
     let references = ModelReferences {
         profile: Named::Found(serde_json::from_value(profile(json!({"memory": "24Gi"}))).unwrap()),
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
+        ..ModelReferences::NOTHING
     };
     let valid = validate::model(&suspended, &references, Place::Cluster).unwrap();
     let plan = plan::model(&valid, &ObservedModel::default(), &images());

@@ -5,17 +5,10 @@ use serde_json::{Value, json};
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile};
 use weighbridge_operator::validate::{
-    self, Header, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, Served,
+    self, KeyLookup, ModelReferences, Named, Place, ProviderReferences, Refusal, Served,
 };
 
-const NONE: ModelReferences = ModelReferences {
-    profile: Named::Unnamed,
-    token: KeyLookup::Unnamed,
-    cache: Named::Unnamed,
-    credentials: Vec::new(),
-    provider: Named::Unnamed,
-    header: Header::Inspected(Vec::new()),
-};
+const NONE: ModelReferences = ModelReferences::NOTHING;
 
 fn model(spec: Value) -> ModelDeployment {
     serde_json::from_value(

@@ -23,7 +23,7 @@ use crate::plan::{
     Applied, Bounds, Images, ModelChildren, ObservedModel, ProviderChildren, Proxies, PullPolicy, Revision,
 };
 use crate::proxies::Heard;
-use crate::validate::{self, Header, KeyLookup, ModelReferences, Named, Place, Refusal};
+use crate::validate::{self, KeyLookup, ModelReferences, Named, Place, Refusal};
 
 fn revision() -> Revision {
     Revision::of(&serde_json::from_value(json!({})).unwrap())
@@ -108,14 +108,7 @@ fn derived(
     old: Option<&ModelDeploymentStatus>,
 ) -> ModelDeploymentStatus {
     let parent = parent(replicas, old);
-    let references = ModelReferences {
-        profile: Named::Unnamed,
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
-    };
+    let references = ModelReferences::NOTHING;
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
         said: HashMap::new(),
@@ -330,14 +323,7 @@ fn the_order_of_pods_and_the_clock_change_nothing() {
     );
     let first = derived(2, None, &[a.clone(), b.clone()], None);
     let parent = parent(2, Some(&first));
-    let references = ModelReferences {
-        profile: Named::Unnamed,
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
-    };
+    let references = ModelReferences::NOTHING;
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
         said: HashMap::new(),
@@ -407,14 +393,7 @@ fn external_after(
 ) -> ModelDeploymentStatus {
     let mut parent = parent(1, old);
     parent.spec = serde_json::from_value(spec).unwrap();
-    let references = ModelReferences {
-        profile: Named::Unnamed,
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Found(found.clone()),
-        header: Header::Inspected(Vec::new()),
-    };
+    let references = ModelReferences { provider: Named::Found(found.clone()), ..ModelReferences::NOTHING };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let none = ModelChildren { deployment: None, stable: None, service: None, state: PhantomData };
     let outcome = ModelOutcome::Applied {
@@ -618,14 +597,8 @@ fn what_becomes_of_a_gpu_is_told() {
             "spec": {"cpu": "1", "memory": "1Gi", "gpu": gpu}}))
         .unwrap();
         let (token, provider) = (KeyLookup::Unnamed, Named::Unnamed);
-        let references = ModelReferences {
-            profile: Named::Found(profile),
-            token,
-            cache: Named::Unnamed,
-            credentials: Vec::new(),
-            provider,
-            header: Header::Inspected(Vec::new()),
-        };
+        let references =
+            ModelReferences { profile: Named::Found(profile), token, provider, ..ModelReferences::NOTHING };
         let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
         let said = Said::Started { without_gpu: reason.map(str::to_owned), phases: Vec::new() };
         let outcome = ModelOutcome::Applied {
@@ -654,14 +627,7 @@ fn what_becomes_of_a_gpu_is_told() {
 #[test]
 fn a_start_is_told_while_it_goes_and_how_long_it_took_when_it_went() {
     let valid = || {
-        let references = ModelReferences {
-            profile: Named::Unnamed,
-            token: KeyLookup::Unnamed,
-            cache: Named::Unnamed,
-            credentials: Vec::new(),
-            provider: Named::Unnamed,
-            header: Header::Inspected(Vec::new()),
-        };
+        let references = ModelReferences::NOTHING;
         validate::model(&parent(1, None), &references, Place::Cluster).unwrap()
     };
     let told = |ready: bool, said: Option<Said>, old: Option<&ModelDeploymentStatus>| {
@@ -702,14 +668,7 @@ fn what_waits_for_old_pods_to_go_says_for_which() {
     let observed = ObservedModel { pods: vec![on_node("m-old-x", true, json!({}))], ..Default::default() };
     let mut parent = parent(2, None);
     parent.spec.rollout = Some(Rollout { strategy: RolloutStrategy::Replace, canary: None });
-    let references = ModelReferences {
-        profile: Named::Unnamed,
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
-    };
+    let references = ModelReferences::NOTHING;
     let mut told = |suspend: bool| {
         parent.spec.suspend = suspend;
         let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
@@ -750,14 +709,7 @@ fn swapping(fields: Value, served: Option<&str>, pod: Option<bool>, provided: &s
     parent.spec = serde_json::from_value(spec).unwrap();
     parent.status = status.map(|status| serde_json::from_value(status).unwrap());
     let found = provider(2, provided);
-    let references = ModelReferences {
-        profile: Named::Unnamed,
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Found(found.clone()),
-        header: Header::Inspected(Vec::new()),
-    };
+    let references = ModelReferences { provider: Named::Found(found.clone()), ..ModelReferences::NOTHING };
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let open = matches!(valid.served, validate::Served::Open(_));
     let deployment = children(None).deployment.filter(|_| open);
@@ -841,14 +793,7 @@ fn what_was_before_is_listed_the_newest_first_and_not_what_is_there_again() {
         history: vec![record("a", 2), record("b", 4), record(now.as_str(), 3)],
         ..ObservedModel::default()
     };
-    let references = ModelReferences {
-        profile: Named::Unnamed,
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
-    };
+    let references = ModelReferences::NOTHING;
     let parent = parent(1, None);
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let applied = ModelOutcome::Applied {
@@ -942,14 +887,7 @@ fn every_ready_gateway_has_to_send_calls_to_what_answers() {
 /// The status of a model with one pod, which answers or not, of which gateways say this.
 fn routed(gateways: Seen, ready: bool, old: Option<&ModelDeploymentStatus>) -> ModelDeploymentStatus {
     let parent = parent(1, old);
-    let references = ModelReferences {
-        cache: Named::Unnamed,
-        profile: Named::Unnamed,
-        token: KeyLookup::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
-    };
+    let references = ModelReferences::NOTHING;
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let outcome = ModelOutcome::Applied {
         missing: None,
@@ -1017,14 +955,7 @@ fn on_trial(phase: &str, traffic: i32) -> ModelDeploymentStatus {
     let steps = json!([{"capacity": 1, "traffic": 10, "pause": "5m"}, {"capacity": "50%", "traffic": 50, "pause": "Manual"}]);
     parent.spec.rollout =
         serde_json::from_value(json!({"strategy": "Canary", "canary": {"steps": steps}})).unwrap();
-    let references = ModelReferences {
-        cache: Named::Unnamed,
-        profile: Named::Unnamed,
-        token: KeyLookup::Unnamed,
-        credentials: Vec::new(),
-        provider: Named::Unnamed,
-        header: Header::Inspected(Vec::new()),
-    };
+    let references = ModelReferences::NOTHING;
     let valid = validate::model(&parent, &references, Place::Cluster).unwrap();
     let rollout = (!phase.is_empty()).then(|| {
         serde_json::from_value(

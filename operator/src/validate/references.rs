@@ -57,6 +57,18 @@ pub struct ModelReferences {
     pub header: Header,
 }
 
+impl ModelReferences {
+    /// Of a spec that names nothing, with a header that nobody has read.
+    pub const NOTHING: Self = Self {
+        profile: Named::Unnamed,
+        token: KeyLookup::Unnamed,
+        cache: Named::Unnamed,
+        credentials: Vec::new(),
+        provider: Named::Unnamed,
+        header: Header::Inspected(Vec::new()),
+    };
+}
+
 /// Everything that an ExternalProvider names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderReferences {

@@ -13,7 +13,7 @@ use weighbridge_crds::{ExternalProvider, ModelDeployment, ResourceProfile, World
 use weighbridge_operator::plan::{
     self, Bounds, ChildKind, Guard, Images, ModelPlan, ObservedModel, Proxies, PullPolicy, Revision,
 };
-use weighbridge_operator::validate::{self, Header, KeyLookup, ModelReferences, Named, Place, ProfileSeen};
+use weighbridge_operator::validate::{self, ModelReferences, Named, Place, ProfileSeen};
 
 fn images() -> Images {
     Images {
@@ -56,11 +56,8 @@ fn plan(fields: Value, observed: &ObservedModel) -> ModelPlan {
         .unwrap();
     let references = ModelReferences {
         profile: if named { Named::Found(profile()) } else { Named::Unnamed },
-        token: KeyLookup::Unnamed,
-        cache: Named::Unnamed,
-        credentials: Vec::new(),
         provider: if spec["external"].is_object() { Named::Found(provider()) } else { Named::Unnamed },
-        header: Header::Inspected(Vec::new()),
+        ..ModelReferences::NOTHING
     };
     plan::model(&validate::model(&model, &references, Place::Cluster).unwrap(), observed, &images())
 }
