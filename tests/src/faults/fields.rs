@@ -104,26 +104,66 @@ fn merge_at(live: &mut Value, applied: &Value, path: &mut Path) {
             }
         }
         (Value::Array(live), Value::Array(applied)) if list_keys(path).is_some() => {
-            let keys = list_keys(path).unwrap_or_default();
-            // What is applied comes in its order, and before what others have beside it.
-            let mut merged = Vec::with_capacity(live.len());
-            for item in applied {
-                let key = key_of(item, keys);
-                let known = live.iter().position(|known| key_of(known, keys) == key);
-                merged.push(match known.map(|known| live.remove(known)) {
-                    Some(mut known) => {
-                        path.push(Step::Item(key));
-                        merge_at(&mut known, item, path);
-                        path.pop();
-                        known
-                    }
-                    None => item.clone(),
-                });
-            }
-            merged.append(live);
-            *live = merged;
+            merge_items(live, applied, list_keys(path).unwrap_or_default(), path);
         }
         (live, applied) => *live = applied.clone(),
+    }
+}
+
+/// Lays the items of `applied` over those of `live`. What both have comes in the order of `applied`, and what only `live` has
+/// stays before what it was before: the order of structured-merge-diff, step by step.
+fn merge_items(live: &mut Vec<Value>, applied: &[Value], keys: &[&str], path: &mut Path) {
+    let left: Vec<_> = std::mem::take(live).into_iter().map(|item| (key_of(&item, keys), item)).collect();
+    let right: Vec<_> = applied.iter().map(|item| (key_of(item, keys), item)).collect();
+    let find = |key: &str| left.iter().find(|(known, _)| known == key).map(|(_, item)| item);
+    let mut shared = right.iter().map(|(key, _)| key).filter(|key| find(key).is_some()).peekable();
+    let mut take = |live: &mut Vec<Value>, key: &String, item: &Value| {
+        let mut merged = find(key).cloned().unwrap_or(Value::Null);
+        path.push(Step::Item(key.clone()));
+        merge_at(&mut merged, item, path);
+        path.pop();
+        live.push(merged);
+    };
+    let (mut l, mut r) = (0, 0);
+    while l < left.len() || r < right.len() {
+        if let (Some((ours, _)), Some((theirs, item))) = (left.get(l), right.get(r)) {
+            if ours == theirs {
+                take(live, theirs, item);
+                (l, r) = (l + 1, r + 1);
+                shared.next();
+                continue;
+            }
+            let another = shared.peek().is_some_and(|next| *next != ours);
+            if another && right.iter().any(|(key, _)| key == ours) {
+                l += 1;
+                continue;
+            }
+        }
+        if let Some((ours, item)) = left.get(l) {
+            match right.iter().position(|(key, _)| key == ours) {
+                None => {
+                    live.push(item.clone());
+                    l += 1;
+                    continue;
+                }
+                Some(place) if place < r => l += 1,
+                Some(_) => {}
+            }
+        }
+        if let Some((theirs, item)) = right.get(r) {
+            take(live, theirs, item);
+            r += 1;
+            shared.next_if(|next| *next == theirs);
+        }
+    }
+}
+
+/// Whether `path` is another in `next` than in `live`: of an item, whether it is new; what is in it has paths of its own.
+pub fn differs(live: &Value, next: &Value, path: &[Step]) -> bool {
+    let before = value_at(live, path);
+    match path.last() {
+        Some(Step::Item(_)) => before.is_none(),
+        Some(Step::Field(_)) | None => before != value_at(next, path),
     }
 }
 
@@ -198,16 +238,20 @@ pub fn words(path: &[Step]) -> String {
 }
 
 fn key_of(item: &Value, keys: &[&str]) -> String {
+    if keys.is_empty() {
+        return item.to_string();
+    }
     let values = keys.iter().map(|key| item.get(key).map(Value::to_string).unwrap_or_default());
     values.collect::<Vec<_>>().join("/")
 }
 
-/// Keys by which the API merges a list; other lists are one field.
+/// Keys by which the API merges a list, none where items are told by themselves; other lists are one field.
 fn list_keys(path: &[Step]) -> Option<&'static [&'static str]> {
     let Some(Step::Field(name)) = path.last() else { return None };
     let in_container = path.iter().any(|step| *step == field("containers"));
     match name.as_str() {
         "ownerReferences" => Some(&["uid"]),
+        "finalizers" if path.len() == 2 => Some(&[]),
         "conditions" => Some(&["type"]),
         "containers" | "initContainers" | "volumes" | "env" | "imagePullSecrets" => Some(&["name"]),
         "volumeMounts" => Some(&["mountPath"]),

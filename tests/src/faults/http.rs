@@ -11,16 +11,20 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use kube::Client;
 use kube::client::Body;
+use kube::client::retry::RetryPolicy;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
 
 use super::bug::Bug;
 use super::call::{Call, Verb};
 use super::fault::{Dice, Fault, Place, Plan, View};
 use super::view::Watching;
-use super::world::Shared;
+use super::world::{Shared, World};
 use super::write::{Refused, Writer};
 
 /// What an answer's body is.
@@ -34,6 +38,11 @@ const LATE: Duration = Duration::from_secs(6);
 const MOST_WRITES: usize = 400;
 /// Requests that noise spoils at most.
 const NOISE: u32 = 24;
+
+/// A client of an apiserver with nothing in it, of which nothing goes wrong.
+pub fn apiserver() -> Client {
+    Apiserver::new(&Shared::new(World::default()), &Plan::default(), None, false).client()
+}
 
 /// What befalls one process.
 pub struct State {
@@ -96,6 +105,16 @@ impl Apiserver {
         };
         let state = Arc::new(Mutex::new(state));
         Apiserver { shared: shared.clone(), state, crashed: Arc::new(Notify::new()), bug, again }
+    }
+
+    /// A client of it, as kube's own is, which tries again where an apiserver asks for it.
+    pub fn client(&self) -> Client {
+        let server = self.clone();
+        let service = ServiceBuilder::new()
+            .layer(RetryLayer::new(RetryPolicy::server_retry()))
+            .map_err(BoxError::from)
+            .service_fn(move |request: Request<Body>| server.clone().answer(request));
+        Client::new(service, "default")
     }
 
     /// From now on things go wrong.
@@ -310,7 +329,7 @@ impl Apiserver {
     }
 
     fn carry_out(&self, call: &Call) -> Result<Answer, io::Error> {
-        let result = {
+        let (result, was_there) = {
             let (mut world, key) = (self.shared.lock(), call.key());
             let before = world.get(&key).map(|stored| stored.object.clone());
             let by = Writer { manager: call.manager(), subresource: &call.subresource };
@@ -334,7 +353,7 @@ impl Apiserver {
                 }
                 (Err(_), _) => {}
             }
-            result
+            (result, before.is_some())
         };
         if call.kind.kind != "Lease" {
             self.shared.tell();
@@ -344,7 +363,7 @@ impl Apiserver {
                 200,
                 &json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 200}),
             ),
-            Ok(object) => json_answer(if call.verb == Verb::Create { 201 } else { 200 }, &object),
+            Ok(object) => json_answer(if was_there { 200 } else { 201 }, &object),
             Err(refused) => refusal(&refused),
         }
     }
@@ -399,11 +418,13 @@ fn reset() -> io::Error {
 }
 
 fn refusal(refused: &Refused) -> Result<Answer, io::Error> {
-    let Refused { code, reason, message } = refused;
+    let Refused { code, reason, message, field } = refused;
+    let cause = |field| json!({"reason": "FieldValueInvalid", "message": message, "field": field});
+    let causes: Vec<_> = field.iter().map(cause).collect();
     json_answer(
         *code,
         &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-        "reason": reason, "message": message}),
+        "reason": reason, "message": message, "details": {"causes": causes}}),
     )
 }
 

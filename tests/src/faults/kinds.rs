@@ -57,6 +57,16 @@ impl Kind {
         KINDS.iter().find(|known| known.api_version == api_version && known.plural == plural)
     }
 
+    /// Whether a PUT makes it where nothing is.
+    pub fn is_made_by_update(&self) -> bool {
+        matches!(self.kind, "Service" | "Lease" | "Event")
+    }
+
+    /// Whether a PUT must say over which version.
+    pub fn updates_name_versions(&self) -> bool {
+        self.is_ours() || self.kind == "Lease"
+    }
+
     /// Whether people write it and the operator its status alone.
     pub fn is_ours(&self) -> bool {
         self.api_version == OURS

@@ -4,13 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use kube::Client;
-use kube::client::Body;
-use kube::client::retry::RetryPolicy;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, sleep_until};
-use tower::retry::RetryLayer;
-use tower::{BoxError, ServiceBuilder};
 use weighbridge_operator::watch::{Stores, Triggers};
 use weighbridge_operator::{Assembly, Clock, Metrics, Settings};
 
@@ -95,13 +90,7 @@ impl Process<'_> {
 
     async fn run(self) -> Result<Lived> {
         let server = Apiserver::new(self.shared, self.plan, self.bug, self.again);
-        let answering = server.clone();
-        // As kube's own client has it, which tries again where an apiserver asks for it.
-        let service = ServiceBuilder::new()
-            .layer(RetryLayer::new(RetryPolicy::server_retry()))
-            .map_err(BoxError::from)
-            .service_fn(move |request: http::Request<Body>| answering.clone().answer(request));
-        let client = Client::new(service, "default");
+        let client = server.client();
         let settings = Settings::try_parse_from([
             "weighbridge-operator",
             "--inference-server-image=images.example/inference-server:1",

@@ -180,7 +180,8 @@ impl World {
 
     /// Stores `next` under `key`, or takes away what is there. Returns it as stored.
     pub fn put(&mut self, key: &Key, next: Option<Stored>) -> Option<Arc<Stored>> {
-        self.revision += 1;
+        // The first of all is that of an object of the apiserver's own.
+        self.revision = (self.revision + 1).max(2);
         let version = json!(self.revision.to_string());
         let after = next.map(|mut stored| {
             stored.object["metadata"]["resourceVersion"] = version.clone();

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::fields::{Fields, fields_of, merge, merge_patch, remove, value_at, words};
+use super::fields::{Fields, differs, fields_of, merge, merge_patch, remove, value_at, words};
 use super::kinds::Kind;
+use super::rules::{address, check, defaults, has_uid, has_version, set_status, without_status};
 use super::world::{Key, Manager, Stored, World};
 
 /// When every object was made: times are no part of what is compared.
@@ -21,6 +22,8 @@ pub struct Refused {
     pub reason: &'static str,
     /// For people.
     pub message: String,
+    /// The field that is wrong, where it is one.
+    pub field: Option<&'static str>,
 }
 
 impl Refused {
@@ -37,14 +40,20 @@ impl Refused {
             503 => "ServiceUnavailable",
             _ => "InternalError",
         };
-        Refused { code, reason, message: message.into() }
+        Refused { code, reason, message: message.into(), field: None }
     }
 
     fn missing(key: &Key) -> Self {
         Self::new(404, format!("{} {:?} not found", key.kind, key.name))
     }
 
-    fn conflict(key: &Key, message: impl std::fmt::Display) -> Self {
+    fn invalid(key: &Key, field: &'static str, message: impl std::fmt::Display) -> Self {
+        let message = format!("{} {:?} is invalid: {field}: {message}", key.kind, key.name);
+        Refused { field: Some(field), ..Self::new(422, message) }
+    }
+
+    /// What is there is not what the write was meant for.
+    pub fn conflict(key: &Key, message: impl std::fmt::Display) -> Self {
         Self::new(409, format!("Operation cannot be fulfilled on {} {:?}: {message}", key.kind, key.name))
     }
 }
@@ -69,22 +78,37 @@ impl World {
     ) -> Result<Value, Refused> {
         let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = Key::new(kind, namespace, &name);
+        check(&key, body)?;
+        if !body["metadata"]["resourceVersion"].is_null() {
+            let message = "resourceVersion should not be set on objects to be created";
+            return Err(Refused { reason: "", ..Refused::new(500, message) });
+        }
         if self.get(&key).is_some() {
             return Err(Refused {
                 reason: "AlreadyExists",
                 ..Refused::new(409, format!("{name:?} already exists"))
             });
         }
-        let managers = vec![manager(by, false, fields_of(body))];
-        self.add(kind, &key, body.clone(), managers)
+        self.made(kind, &key, body, by)
     }
 
     /// PUT.
     pub fn update(&mut self, kind: &Kind, key: &Key, body: &Value, by: Writer<'_>) -> Result<Value, Refused> {
-        let live = Arc::clone(self.get(key).ok_or_else(|| Refused::missing(key))?);
-        preconditions(key, &live.object, &body["metadata"])?;
+        let Some(live) = self.get(key).cloned() else {
+            if !kind.is_made_by_update() || !by.subresource.is_empty() {
+                return Err(Refused::missing(key));
+            }
+            // A UID is the one precondition that is looked at where nothing is.
+            has_uid(key, &Value::Null, &body["metadata"])?;
+            return self.made(kind, key, body, by);
+        };
+        has_uid(key, &live.object, &body["metadata"])?;
+        if body["metadata"]["resourceVersion"].is_null() && kind.updates_name_versions() {
+            return Err(Refused::invalid(key, "metadata.resourceVersion", "must be specified for an update"));
+        }
+        has_version(key, &live.object, &body["metadata"])?;
         let mut next = body.clone();
-        for name in ["uid", "creationTimestamp", "generation", "deletionTimestamp"] {
+        for name in ["namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp"] {
             match live.object["metadata"].get(name) {
                 Some(value) => next["metadata"][name] = value.clone(),
                 None => remove_meta(&mut next, name),
@@ -96,7 +120,7 @@ impl World {
     /// PATCH by merging.
     pub fn merge(&mut self, kind: &Kind, key: &Key, patch: &Value, by: Writer<'_>) -> Result<Value, Refused> {
         let live = Arc::clone(self.get(key).ok_or_else(|| Refused::missing(key))?);
-        preconditions(key, &live.object, &patch["metadata"])?;
+        has_version(key, &live.object, &patch["metadata"])?;
         let mut next = live.object.clone();
         merge_patch(&mut next, patch);
         self.written(kind, key, &live, next, by)
@@ -133,25 +157,20 @@ impl World {
             if by.subresource == "status" {
                 return Err(Refused::missing(key));
             }
-            // A version that is demanded of what is not there is no hindrance, as on a real one.
-            if !meta["uid"].is_null() {
-                return Err(Refused::conflict(key, "a UID is demanded, and nothing is there"));
-            }
+            // A version that is demanded of what is not there is not looked at.
+            has_uid(key, &Value::Null, &meta)?;
             let mut made = json!({"apiVersion": body["apiVersion"], "kind": body["kind"]});
             merge(&mut made, &applied);
             made["metadata"]["name"] = json!(key.name);
             return self.add(kind, key, made, vec![manager(by, true, fields)]);
         };
-        preconditions(key, &live.object, &meta)?;
         let mut managers = live.managers.clone();
         let mine = managers.iter().position(|known| {
             known.applies && known.name == by.manager && known.subresource == by.subresource
         });
         let old = mine.map(|mine| managers.remove(mine).fields).unwrap_or_default();
         for other in &mut managers {
-            let differ = |path: &&Vec<_>| {
-                fields.contains(*path) && value_at(&live.object, path) != value_at(&applied, path)
-            };
+            let differ = |path: &&Vec<_>| fields.contains(*path) && differs(&live.object, &applied, path);
             let taken: Vec<_> = other.fields.iter().filter(differ).cloned().collect();
             if let (Some(first), false) = (taken.first(), force) {
                 let who = &other.name;
@@ -172,20 +191,24 @@ impl World {
                 remove(&mut next, path);
             }
         }
-        managers.retain(|other| !other.fields.is_empty());
+        has_version(key, &live.object, &meta)?;
         managers.push(manager(by, true, fields));
+        defaults(kind, &mut next);
         self.store(kind, key, &live, next, managers)
     }
 
     /// DELETE, with `options` as sent.
     pub fn delete(&mut self, key: &Key, options: &Value) -> Result<Value, Refused> {
         let live = Arc::clone(self.get(key).ok_or_else(|| Refused::missing(key))?);
-        preconditions(key, &live.object, &options["preconditions"])?;
+        has_uid(key, &live.object, &options["preconditions"])?;
+        has_version(key, &live.object, &options["preconditions"])?;
         let meta = &live.object["metadata"];
         if meta["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()) {
             if meta["deletionTimestamp"].is_null() {
                 let mut next = (*live).clone();
                 next.object["metadata"]["deletionTimestamp"] = json!(TIME);
+                let generation = meta["generation"].as_i64().unwrap_or_default();
+                next.object["metadata"]["generation"] = json!(generation + 1);
                 self.put(key, Some(next));
             }
         } else {
@@ -205,20 +228,26 @@ impl World {
         }
     }
 
+    /// By a write that is no apply: what there is of it is its writer's.
+    fn made(&mut self, kind: &Kind, key: &Key, body: &Value, by: Writer<'_>) -> Result<Value, Refused> {
+        let mut object = body.clone();
+        without_status(kind, &mut object);
+        defaults(kind, &mut object);
+        let mut fields = fields_of(&object);
+        // A map that was never anything but empty is nobody's.
+        fields.retain(|path| value_at(&object, path) != Some(&json!({})));
+        self.add(kind, key, object, vec![manager(by, false, fields)])
+    }
+
     fn add(
         &mut self,
         kind: &Kind,
         key: &Key,
         mut object: Value,
-        managers: Vec<Manager>,
+        mut managers: Vec<Manager>,
     ) -> Result<Value, Refused> {
         check(key, &object)?;
-        if kind.status
-            && kind.kind != "Pod"
-            && let Some(parts) = object.as_object_mut()
-        {
-            parts.shift_remove("status");
-        }
+        without_status(kind, &mut object);
         if kind.namespaced {
             object["metadata"]["namespace"] = json!(key.namespace);
         }
@@ -226,6 +255,8 @@ impl World {
         object["metadata"]["creationTimestamp"] = json!(TIME);
         object["metadata"]["generation"] = json!(1);
         defaults(kind, &mut object);
+        address(kind, None, &mut object);
+        in_order(&mut managers);
         let stored = self.put(key, Some(Stored { object, managers }));
         Ok(stored.map(|stored| stored.object.clone()).unwrap_or_default())
     }
@@ -239,18 +270,18 @@ impl World {
         mut next: Value,
         by: Writer<'_>,
     ) -> Result<Value, Refused> {
-        if kind.status && by.subresource != "status" {
-            match live.object.get("status") {
-                Some(status) => next["status"] = status.clone(),
-                None => merge_patch(&mut next, &json!({"status": null})),
-            }
+        if by.subresource == "status" {
+            // All else stays, the UID too: that of a patch is not looked at.
+            let status = next["status"].take();
+            next = live.object.clone();
+            set_status(&mut next, Some(&status));
+        } else if kind.status {
+            set_status(&mut next, live.object.get("status"));
         }
+        defaults(kind, &mut next);
         let fields = fields_of(&next);
-        let changed: Fields = fields
-            .iter()
-            .filter(|path| value_at(&live.object, path) != value_at(&next, path))
-            .cloned()
-            .collect();
+        let changed: Fields =
+            fields.iter().filter(|path| differs(&live.object, &next, path)).cloned().collect();
         let mut managers = live.managers.clone();
         for other in &mut managers {
             other.fields.retain(|path| fields.contains(path) && !changed.contains(path));
@@ -262,7 +293,6 @@ impl World {
             Some(mine) => mine.fields.extend(changed),
             None => managers.push(manager(by, false, changed)),
         }
-        managers.retain(|other| !other.fields.is_empty());
         self.store(kind, key, live, next, managers)
     }
 
@@ -272,10 +302,22 @@ impl World {
         key: &Key,
         live: &Stored,
         mut next: Value,
-        managers: Vec<Manager>,
+        mut managers: Vec<Manager>,
     ) -> Result<Value, Refused> {
+        if next["metadata"]["uid"] != live.object["metadata"]["uid"] {
+            return Err(Refused::invalid(key, "metadata.uid", "field is immutable"));
+        }
         check(key, &next)?;
-        defaults(kind, &mut next);
+        let leaving = !live.object["metadata"]["deletionTimestamp"].is_null();
+        let finalizers =
+            |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        let (before, held) = (finalizers(&live.object), finalizers(&next));
+        if leaving && held.iter().any(|one| !before.contains(one)) {
+            let message = "no new finalizers can be added if the object is being deleted";
+            return Err(Refused::invalid(key, "metadata.finalizers", message));
+        }
+        address(kind, Some(&live.object), &mut next);
+        in_order(&mut managers);
         next["metadata"]["resourceVersion"] = live.object["metadata"]["resourceVersion"].clone();
         if next == live.object && managers == live.managers {
             return Ok(next);
@@ -289,9 +331,7 @@ impl World {
             let generation = live.object["metadata"]["generation"].as_i64().unwrap_or_default();
             next["metadata"]["generation"] = json!(generation + 1);
         }
-        let leaving = !next["metadata"]["deletionTimestamp"].is_null();
-        let held = next["metadata"]["finalizers"].as_array().is_some_and(|held| !held.is_empty());
-        if leaving && !held {
+        if leaving && held.is_empty() {
             self.put(key, None);
             return Ok(next);
         }
@@ -320,67 +360,13 @@ fn remove_meta(object: &mut Value, name: &str) {
     }
 }
 
-/// What `demanded` says of UID and version must be so.
-fn preconditions(key: &Key, live: &Value, demanded: &Value) -> Result<(), Refused> {
-    for name in ["uid", "resourceVersion"] {
-        let (wanted, found) = (&demanded[name], &live["metadata"][name]);
-        if !wanted.is_null() && wanted != found {
-            return Err(Refused::conflict(key, format!("{name} {wanted} is demanded, and it is {found}")));
-        }
-    }
-    Ok(())
-}
-
-/// Rules that every kind has.
-fn check(key: &Key, object: &Value) -> Result<(), Refused> {
-    let owners = object["metadata"]["ownerReferences"].as_array();
-    let controllers = owners.into_iter().flatten().filter(|owner| owner["controller"] == true).count();
-    if controllers > 1 {
-        let message =
-            format!("{} {:?}: only one reference can have controller set to true", key.kind, key.name);
-        return Err(Refused::new(422, message));
-    }
-    Ok(())
-}
-
-/// What the apiserver fills in: enough that asked and stored differ as they really do.
-fn defaults(kind: &Kind, object: &mut Value) {
-    let set = |object: &mut Value, pointer: &[&str], value: Value| {
-        let mut at = object;
-        for name in pointer {
-            at = &mut at[*name];
-        }
-        if at.is_null() {
-            *at = value;
-        }
-    };
-    match kind.kind {
-        "ModelDeployment" => set(object, &["spec", "replicas"], json!(1)),
-        "Service" => {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().len();
-            set(object, &["spec", "clusterIP"], json!(format!("10.96.0.{name}")));
-            set(object, &["spec", "sessionAffinity"], json!("None"));
-            set(object, &["spec", "type"], json!("ClusterIP"));
-        }
-        "Deployment" => {
-            set(
-                object,
-                &["spec", "strategy"],
-                json!({"type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}),
-            );
-            set(object, &["spec", "progressDeadlineSeconds"], json!(600));
-            let pod = &mut object["spec"]["template"]["spec"];
-            if pod.is_object() {
-                set(pod, &["restartPolicy"], json!("Always"));
-                set(pod, &["dnsPolicy"], json!("ClusterFirst"));
-                for container in pod["containers"].as_array_mut().into_iter().flatten() {
-                    set(container, &["terminationMessagePath"], json!("/dev/termination-log"));
-                }
-            }
-        }
-        _ => {}
-    }
+/// Who owns nothing is no manager, and which comes first says nothing.
+fn in_order(managers: &mut Vec<Manager>) {
+    managers.retain(|manager| !manager.fields.is_empty());
+    managers.sort_by(|one, other| {
+        let key = |manager: &Manager| (manager.name.clone(), manager.applies, manager.subresource.clone());
+        key(one).cmp(&key(other))
+    });
 }
 
 #[cfg(test)]
