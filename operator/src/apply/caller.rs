@@ -46,6 +46,14 @@ impl CallError {
             CallError::NotLeading | CallError::Timeout { .. } => None,
         }
     }
+
+    /// Whether what is on the server is not what this call was meant for. A PATCH that names the UID of another object than the
+    /// live one is not refused as a conflict, but as one that would change the UID.
+    pub fn is_conflict(&self) -> bool {
+        let Some(status) = self.status() else { return false };
+        let mut causes = status.details.iter().flat_map(|details| &details.causes);
+        status.code == 409 || (status.code == 422 && causes.any(|cause| cause.field == "metadata.uid"))
+    }
 }
 
 /// The one way to the apiserver for everything that reconcile reads and writes.
@@ -93,7 +101,7 @@ impl Caller {
         let outcome = match &result {
             Ok(_) => WriteOutcome::Success,
             Err(CallError::Timeout { .. }) => WriteOutcome::Timeout,
-            Err(error) if error.status().is_some_and(|status| status.code == 409) => WriteOutcome::Conflict,
+            Err(error) if error.is_conflict() => WriteOutcome::Conflict,
             Err(_) => WriteOutcome::Error,
         };
         self.metrics.api_write(verb, kind, outcome);
@@ -110,5 +118,54 @@ async fn bounded<T>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(CallError::Api { verb, kind: kind.to_owned(), source: Box::new(source) }),
         Err(_) => Err(CallError::Timeout { verb, kind: kind.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use kube::core::response::{StatusCause, StatusDetails};
+
+    use super::*;
+    use crate::apply::ApplyError;
+    use crate::controller::{Category, ReconcileError};
+
+    /// What the apiserver answers with `code`, naming `fields`.
+    fn refused(code: u16, fields: &[&str]) -> CallError {
+        let cause = |field: &&str| StatusCause {
+            reason: "FieldValueInvalid".to_owned(),
+            message: "field is immutable".to_owned(),
+            field: (*field).to_owned(),
+        };
+        let details = StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: fields.iter().map(cause).collect(),
+            retry_after_seconds: 0,
+        };
+        let status = Status { details: Some(details), ..Status::failure("refused", "").with_code(code) };
+        let source = Box::new(kube::Error::Api(Box::new(status)));
+        CallError::Api { verb: "apply", kind: "Service".to_owned(), source }
+    }
+
+    #[test]
+    fn a_write_to_another_object_of_the_name_is_a_conflict_and_no_refusal_of_the_child() {
+        for (code, fields, conflict) in [
+            (409, vec![], true),
+            (422, vec!["metadata.uid"], true),
+            (422, vec!["spec.clusterIPs[0]", "metadata.uid"], true),
+            (422, vec!["spec.selector"], false),
+            (422, vec![], false),
+            (400, vec!["metadata.uid"], false),
+        ] {
+            let words = format!("{code} {fields:?}");
+            assert_eq!(refused(code, &fields).is_conflict(), conflict, "{words}");
+            let error = ApplyError::Call(refused(code, &fields));
+            assert_eq!(error.refusal().is_none(), conflict, "{words}");
+            let category = ReconcileError::Apply(error).category();
+            assert_eq!(category == Category::Conflict, conflict, "{words}");
+        }
     }
 }

@@ -89,6 +89,7 @@ impl ApplyError {
             ApplyError::NoAuthority | ApplyError::NoImageVolumes | ApplyError::NoClaims => {
                 Some(Refusal::new(Reason::ChildRefused, self.to_string()))
             }
+            ApplyError::Call(error) if error.is_conflict() => None,
             ApplyError::Call(error) => {
                 let status = error.status().filter(|status| matches!(status.code, 400 | 403 | 422))?;
                 Some(Refusal::new(

@@ -81,9 +81,9 @@ fn of_call(error: &CallError) -> Category {
     match error {
         CallError::NotLeading => Category::NotLeading,
         CallError::Timeout { .. } => Category::Timeout,
-        CallError::Api { .. } => match error.status().map(|status| status.code) {
-            Some(404 | 409) => Category::Conflict,
-            _ => Category::Api,
-        },
+        CallError::Api { .. } => {
+            let gone = error.status().is_some_and(|status| status.code == 404);
+            if gone || error.is_conflict() { Category::Conflict } else { Category::Api }
+        }
     }
 }
