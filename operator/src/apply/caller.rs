@@ -1,6 +1,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use kube::core::response::StatusDetails;
+
 use crate::leader::Leadership;
 use crate::metrics::{Metrics, WriteOutcome};
 
@@ -48,11 +50,16 @@ impl CallError {
     }
 
     /// Whether what is on the server is not what this call was meant for. A PATCH that names the UID of another object than the
-    /// live one is not refused as a conflict, but as one that would change the UID.
+    /// live one is not refused as a conflict, but as one that would change the UID; and where a JSON patch's test fails, no
+    /// object and no field is named.
     pub fn is_conflict(&self) -> bool {
         let Some(status) = self.status() else { return false };
-        let mut causes = status.details.iter().flat_map(|details| &details.causes);
-        status.code == 409 || (status.code == 422 && causes.any(|cause| cause.field == "metadata.uid"))
+        let elsewhere = |details: &StatusDetails| {
+            let StatusDetails { name, causes, .. } = details;
+            let untold = name.is_empty() && causes.is_empty();
+            untold || causes.iter().any(|cause| cause.field == "metadata.uid")
+        };
+        status.code == 409 || (status.code == 422 && status.details.as_ref().is_some_and(elsewhere))
     }
 }
 
@@ -124,21 +131,21 @@ async fn bounded<T>(
 #[cfg(test)]
 mod tests {
     use kube::core::Status;
-    use kube::core::response::{StatusCause, StatusDetails};
+    use kube::core::response::StatusCause;
 
     use super::*;
     use crate::apply::ApplyError;
     use crate::controller::{Category, ReconcileError};
 
-    /// What the apiserver answers with `code`, naming `fields`.
-    fn refused(code: u16, fields: &[&str]) -> CallError {
+    /// What the apiserver answers with `code`, naming `fields` of the object `name`.
+    fn refused(code: u16, name: &str, fields: &[&str]) -> CallError {
         let cause = |field: &&str| StatusCause {
             reason: "FieldValueInvalid".to_owned(),
             message: "field is immutable".to_owned(),
             field: (*field).to_owned(),
         };
         let details = StatusDetails {
-            name: String::new(),
+            name: name.to_owned(),
             group: String::new(),
             kind: String::new(),
             uid: String::new(),
@@ -152,17 +159,21 @@ mod tests {
 
     #[test]
     fn a_write_to_another_object_of_the_name_is_a_conflict_and_no_refusal_of_the_child() {
-        for (code, fields, conflict) in [
-            (409, vec![], true),
-            (422, vec!["metadata.uid"], true),
-            (422, vec!["spec.clusterIPs[0]", "metadata.uid"], true),
-            (422, vec!["spec.selector"], false),
-            (422, vec![], false),
-            (400, vec!["metadata.uid"], false),
+        for (code, name, fields, conflict) in [
+            (409, "m", vec![], true),
+            (422, "m", vec!["metadata.uid"], true),
+            (422, "m", vec!["spec.clusterIPs[0]", "metadata.uid"], true),
+            (422, "m", vec!["spec.selector"], false),
+            (422, "m", vec![], false),
+            // So a JSON patch is refused whose test fails.
+            (422, "", vec![], true),
+            (422, "", vec!["spec.selector"], false),
+            (400, "m", vec!["metadata.uid"], false),
+            (400, "", vec![], false),
         ] {
-            let words = format!("{code} {fields:?}");
-            assert_eq!(refused(code, &fields).is_conflict(), conflict, "{words}");
-            let error = ApplyError::Call(refused(code, &fields));
+            let words = format!("{code} {name:?} {fields:?}");
+            assert_eq!(refused(code, name, &fields).is_conflict(), conflict, "{words}");
+            let error = ApplyError::Call(refused(code, name, &fields));
             assert_eq!(error.refusal().is_none(), conflict, "{words}");
             let category = ReconcileError::Apply(error).category();
             assert_eq!(category == Category::Conflict, conflict, "{words}");

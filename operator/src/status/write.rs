@@ -1,3 +1,7 @@
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{
+    AddOperation, CopyOperation, MoveOperation, PatchOperation, RemoveOperation, TestOperation,
+};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
@@ -13,7 +17,7 @@ use weighbridge_crds::{
     ModelDeployment, ModelDeploymentStatus, condition,
 };
 
-use super::conditions::ours;
+use super::conditions::{OURS, ours};
 use crate::apply::{CallError, Means};
 
 /// A change of Ready's reason, or of a trial, for an Event.
@@ -66,7 +70,7 @@ async fn trial_is_as_seen(means: &Means, model: &ModelDeployment) -> Result<(), 
     }
     let status = Status::failure("the trial is not where it was seen to be", "Conflict").with_code(409);
     Err(CallError::Api {
-        verb: "apply-status",
+        verb: "patch-status",
         kind: "ModelDeployment".to_owned(),
         source: Box::new(kube::Error::Api(Box::new(status))),
     })
@@ -143,18 +147,11 @@ where
         return Ok(false);
     }
     let api: Api<K> = Api::namespaced(means.client.clone(), &parent.namespace().unwrap_or_default());
-    // The UID is the precondition: an object of the same name made anew has a status of its own.
-    let body = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": { "name": parent.name_any(), "uid": parent.uid() },
-        "status": status,
-    });
-    let parameters = PatchParams::apply(MANAGED_BY).force();
-    let body = Patch::Apply(body);
+    let parameters = PatchParams { field_manager: Some(MANAGED_BY.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Json::<()>(replacing(parent.uid().as_deref(), &said(&old), json!(status)));
     let name = parent.name_any();
-    let written = Box::pin(api.patch_status(&name, &parameters, &body));
-    let made = means.caller.write("apply-status", &K::kind(&()), written).await?;
+    let written = Box::pin(api.patch_status(&name, &parameters, &patch));
+    let made = means.caller.write("patch-status", &K::kind(&()), written).await?;
     // Status and echo are maps with string keys: turning them into values can't fail.
     let echo = serde_json::to_value(&made).unwrap_or_default()["status"].take();
     if json!(status) == echo {
@@ -163,6 +160,38 @@ where
         means.settled.remember(&key, &wanted, &said(&echo));
     }
     Ok(true)
+}
+
+/// What puts `status` in the place of the one that is there.
+///
+/// Guarantees: an object of the same name made anew, with another UID than `uid`, keeps the status of its own, where server-side
+/// apply looks at no UID. Conditions of others that were `seen` stay as they are by now, or nothing is written.
+fn replacing(uid: Option<&str>, seen: &Value, status: Value) -> json_patch::Patch {
+    let at = |tokens: &[&str]| PointerBuf::from_tokens(tokens.iter().copied());
+    let is = |path, value| PatchOperation::Test(TestOperation { path, value });
+    let conditions = seen["said"]["conditions"].as_array().into_iter().flatten().enumerate();
+    let types = conditions.filter_map(|(place, seen)| Some((place.to_string(), seen["type"].as_str()?)));
+    let theirs: Vec<_> = types.filter(|(_, type_)| !OURS.contains(type_)).collect();
+    let put = PatchOperation::Add(AddOperation { path: at(&["status"]), value: status });
+    let mut edits = vec![is(at(&["metadata", "uid"]), json!(uid))];
+    if theirs.is_empty() {
+        edits.push(put);
+        return json_patch::Patch(edits);
+    }
+    // They wait beside the status while it is replaced whole.
+    edits.push(PatchOperation::Add(AddOperation { path: at(&["theirs"]), value: json!([]) }));
+    for (place, type_) in &theirs {
+        edits.push(is(at(&["status", "conditions", place, "type"]), json!(type_)));
+        let from = at(&["status", "conditions", place]);
+        edits.push(PatchOperation::Copy(CopyOperation { from, path: at(&["theirs", "-"]) }));
+    }
+    edits.push(put);
+    edits.extend(theirs.iter().map(|_| {
+        let (from, path) = (at(&["theirs", "0"]), at(&["status", "conditions", "-"]));
+        PatchOperation::Move(MoveOperation { from, path })
+    }));
+    edits.push(PatchOperation::Remove(RemoveOperation { path: at(&["theirs"]) }));
+    json_patch::Patch(edits)
 }
 
 /// What is remembered of a status.

@@ -67,7 +67,8 @@ impl Bug {
                 return live.filter(|live| says(live, "Accepted") == Some("False"));
             }
             Bug::SaysReady if call.subresource == "status" => {
-                for condition in call.body["status"]["conditions"].as_array_mut().into_iter().flatten() {
+                let conditions = call.status_mut().map(|status| &mut status["conditions"]);
+                for condition in conditions.and_then(Value::as_array_mut).into_iter().flatten() {
                     if condition["type"] == "Ready" {
                         condition["status"] = json!("True");
                     }
@@ -89,7 +90,9 @@ impl Bug {
             }
             Bug::WritesAtRest if call.subresource == "status" => {
                 let message = format!("at revision {}", world.revision());
-                call.body["status"]["conditions"][0]["message"] = json!(message);
+                if let Some(status) = call.status_mut() {
+                    status["conditions"][0]["message"] = json!(message);
+                }
             }
             Bug::TakesByForce if call.verb == Verb::Apply => call.force = true,
             Bug::DisownsChildren if call.verb == Verb::Apply => {

@@ -26,6 +26,8 @@ pub enum Verb {
     Update,
     /// PATCH by merging.
     Merge,
+    /// PATCH by edits, as RFC 6902 has them.
+    Edit,
     /// PATCH by server-side apply.
     Apply,
     /// DELETE.
@@ -91,6 +93,7 @@ impl Call {
             (&Method::PUT, _) => Verb::Update,
             (&Method::PATCH, Some("application/apply-patch+yaml")) => Verb::Apply,
             (&Method::PATCH, Some("application/merge-patch+json")) => Verb::Merge,
+            (&Method::PATCH, Some("application/json-patch+json")) => Verb::Edit,
             (&Method::DELETE, _) => Verb::Delete,
             (method, kind) => bail!("{method} with {kind:?} is not served"),
         };
@@ -104,6 +107,12 @@ impl Call {
         };
         let (namespace, subresource) = (namespace.to_owned(), subresource.to_owned());
         Ok(Call { verb, kind, namespace, name, subresource, query, force, body })
+    }
+
+    /// The status that is written, where one is by an edit.
+    pub fn status_mut(&mut self) -> Option<&mut Value> {
+        let edits = self.body.as_array_mut()?.iter_mut();
+        edits.filter(|edit| edit["path"] == "/status").map(|edit| &mut edit["value"]).next()
     }
 
     /// The object that it is about.
@@ -132,7 +141,7 @@ impl Call {
             Verb::Apply => "apply-over",
             Verb::Create => "create",
             Verb::Update => "update",
-            Verb::Merge => "patch",
+            Verb::Merge | Verb::Edit => "patch",
             Verb::Delete => "delete",
             Verb::Get | Verb::List | Verb::Watch => "read",
         };

@@ -170,7 +170,9 @@ impl Apiserver {
             Verb::Get => self.get(&call),
             Verb::List => self.list(&call),
             Verb::Watch => self.watch(call),
-            Verb::Create | Verb::Update | Verb::Merge | Verb::Apply | Verb::Delete => self.write(call).await,
+            Verb::Create | Verb::Update | Verb::Merge | Verb::Edit | Verb::Apply | Verb::Delete => {
+                self.write(call).await
+            }
         }
     }
 
@@ -337,6 +339,7 @@ impl Apiserver {
                 Verb::Create => world.create(call.kind, &call.namespace, &call.body, by),
                 Verb::Update => world.update(call.kind, &key, &call.body, by),
                 Verb::Merge => world.merge(call.kind, &key, &call.body, by),
+                Verb::Edit => world.edit(call.kind, &key, &call.body, by),
                 Verb::Apply => world.apply(call.kind, &key, &call.body, by, call.force),
                 Verb::Delete => world.delete(&key, &call.body),
                 Verb::Get | Verb::List | Verb::Watch => Err(Refused::new(405, "not a write")),

@@ -49,7 +49,8 @@ pub fn check(key: &Key, object: &Value) -> Result<(), Refused> {
     if controllers > 1 {
         let message =
             format!("{} {:?}: only one reference can have controller set to true", key.kind, key.name);
-        return Err(Refused::new(422, message));
+        let field = Some("metadata.ownerReferences");
+        return Err(Refused { field, ..Refused::new(422, message) });
     }
     Ok(())
 }

@@ -27,10 +27,6 @@ pub const POINTS: [&str; 29] = [
     "apply-new Secret",
     "apply-new Service",
     "apply-over Deployment",
-    "apply-over ExternalProvider/status",
-    "apply-over ModelAccess/status",
-    "apply-over ModelCache/status",
-    "apply-over ModelDeployment/status",
     "apply-over NetworkPolicy",
     "apply-over PersistentVolumeClaim",
     "apply-over ResourceClaimTemplate",
@@ -45,6 +41,10 @@ pub const POINTS: [&str; 29] = [
     "delete Service",
     "patch Deployment",
     "patch Event",
+    "patch ExternalProvider/status",
+    "patch ModelAccess/status",
+    "patch ModelCache/status",
+    "patch ModelDeployment/status",
     "update Lease",
 ];
 
@@ -266,7 +266,8 @@ fn meddled(place: &Place) -> impl Iterator<Item = Fault> {
         ["Deployment", "Service", "NetworkPolicy", "Secret"].iter().any(|kind| place.point.ends_with(kind));
     let new = place.point.starts_with("apply-new");
     let touched = (!new && (child || place.point.ends_with("Lease"))).then_some(Fault::Touched);
-    let busy = place.point.starts_with("apply-over").then_some(Fault::Busy);
+    let over = place.point.starts_with("apply-over") || place.point.ends_with("/status");
+    let busy = over.then_some(Fault::Busy);
     touched.into_iter().chain(busy).chain(child.then_some(Fault::Replaced))
 }
 

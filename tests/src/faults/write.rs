@@ -126,6 +126,17 @@ impl World {
         self.written(kind, key, &live, next, by)
     }
 
+    /// PATCH by edits.
+    pub fn edit(&mut self, kind: &Kind, key: &Key, edits: &Value, by: Writer<'_>) -> Result<Value, Refused> {
+        let live = Arc::clone(self.get(key).ok_or_else(|| Refused::missing(key))?);
+        let edits: json_patch::Patch =
+            serde_json::from_value(edits.clone()).map_err(|error| Refused::new(400, error.to_string()))?;
+        let mut next = live.object.clone();
+        // Of an edit that can't be done, or a test that fails, no field is named.
+        json_patch::patch(&mut next, &edits).map_err(|error| Refused::new(422, error.to_string()))?;
+        self.written(kind, key, &live, next, by)
+    }
+
     /// What people do by `kubectl scale`.
     pub fn scale(&mut self, kind: &Kind, key: &Key, replicas: i64) -> Result<Value, Refused> {
         let by = Writer { manager: "kubectl", subresource: "scale" };

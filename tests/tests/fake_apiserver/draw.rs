@@ -179,6 +179,8 @@ pub enum Verb {
     Update,
     /// PATCH by merging.
     Merge,
+    /// PATCH by edits, of which the first hold the object against what is demanded.
+    Edit,
     /// PATCH by server-side apply.
     Apply {
         /// The field manager.
@@ -250,6 +252,7 @@ pub fn sequence(subject: &'static Subject) -> impl Strategy<Value = Vec<Write>> 
     if subject.status {
         writes.push((1, write(Just(Verb::Update), true, whole(&status()))));
         writes.push((1, write(Just(Verb::Merge), true, patch(&status()))));
+        writes.push((3, write(Just(Verb::Edit), true, whole(&status()))));
         writes.push((3, write(apply(), true, whole(&status()))));
     }
     vec(proptest::strategy::Union::new_weighted(writes), 1..=WRITES)

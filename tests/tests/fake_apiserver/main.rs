@@ -5,11 +5,12 @@
 //! runs.
 //!
 //! Not drawn, for nothing that is swept leans on it: the status of kinds that Kubernetes brings, whose path writes some of the
-//! metadata too; rules of a kind's own schema; a list's item that two managers own in part; strategic merge and JSON patches; dry
-//! runs; propagation other than each kind's own; and what an answer to a deletion holds.
+//! metadata too; rules of a kind's own schema; a list's item that two managers own in part; strategic merge; JSON patches but of a
+//! status; dry runs; propagation other than each kind's own; and what an answer to a deletion holds.
 
 mod draw;
 mod side;
+mod statuses;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

@@ -239,6 +239,15 @@ impl Side {
             Verb::Update if *status => self.request.replace_subresource("status", NAME, &writer, bytes)?,
             Verb::Update => self.request.replace(NAME, &writer, bytes)?,
             Verb::Merge => self.patch(*status, &patcher, &Patch::Merge(body))?,
+            Verb::Edit => {
+                let demanded = ["uid", "resourceVersion"].into_iter().filter_map(|name| {
+                    let value = body["metadata"].get(name)?;
+                    Some(json!({"op": "test", "path": format!("/metadata/{name}"), "value": value}))
+                });
+                let put = json!({"op": "add", "path": "/status", "value": body["status"]});
+                let edits: Vec<_> = demanded.chain([put]).collect();
+                self.patch(*status, &patcher, &Patch::Json(serde_json::from_value(json!(edits))?))?
+            }
             Verb::Apply { by, force } => {
                 let parameters = PatchParams { force: *force, ..PatchParams::apply(by) };
                 self.patch(*status, &parameters, &Patch::Apply(whole))?

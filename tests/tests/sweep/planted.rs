@@ -53,9 +53,9 @@ fn a_lost_try_is_found() {
     finds(
         Bug::LosesRequeue,
         &[OPEN],
-        "Refused(500) at apply-over ModelDeployment/status",
+        "Refused(500) at patch ModelDeployment/status",
         // What was lost is not there, or written at rest where a second has passed since.
-        "at apply-over ModelDeployment/status team/m",
+        "at patch ModelDeployment/status team/m",
     );
 }
 
