@@ -82,7 +82,10 @@ impl Bug {
                 call.name = format!("{}-{}", call.name, world.revision());
                 call.body["metadata"]["name"] = json!(call.name);
             }
-            Bug::SkipsVersions if matches!(call.verb, Verb::Apply | Verb::Update) => {
+            // A Lease can't be updated without one.
+            Bug::SkipsVersions
+                if matches!(call.verb, Verb::Apply | Verb::Update) && call.kind.kind != "Lease" =>
+            {
                 call.body["metadata"]["resourceVersion"] = Value::Null;
             }
             Bug::ForgetsField if call.verb == Verb::Apply && call.kind.kind == "Deployment" && over => {
