@@ -438,7 +438,7 @@ mod tests {
         let body = json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}]}});
         let first = apply(&mut world, "one", false, &body).unwrap();
         assert_eq!(apply(&mut world, "one", true, &body).unwrap(), first);
-        assert_eq!(world.revision(), 1);
+        assert_eq!(version(&first), &json!(world.revision().to_string()));
     }
 
     #[test]
@@ -470,7 +470,7 @@ mod tests {
             assert_eq!(found.first().map(|stored| stored.object.clone()), by_name);
             by_name.map(|object| object["spec"]["selector"]["a"].clone())
         };
-        assert_eq!([0, 1, 2, 3].map(then), [None, Some(json!("1")), Some(json!("2")), None]);
-        assert_eq!(world.changes(KIND, 1, 3).map(|changes| changes.len()), Some(2));
+        assert_eq!([1, 2, 3, 4].map(then), [None, Some(json!("1")), Some(json!("2")), None]);
+        assert_eq!(world.changes(KIND, 2, 4).map(|changes| changes.len()), Some(2));
     }
 }
