@@ -102,6 +102,25 @@ def unknown_and_wrong_values_are_refused():
             yield f"--set {value} was not refused by name: {result.stderr.strip()[:300]}"
 
 
+def an_upgrade_rolls_no_engine():
+    """What the operator makes pods by is the same while the tag of engines is."""
+
+    def operator(*values):
+        sets = [word for value in values for word in ("--set", value)]
+        command = [os.environ["HELM"], "template", "w", str(CHART), "--kube-version", "1.34", *sets]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        documents = [document for document in text.split("\n---\n") if "- name: operator\n" in document]
+        image = re.search(r"image: (\S+)", documents[0])[1]
+        return image, re.findall(r"^ +- (--.+)$", documents[0], re.M)
+
+    before, flags = operator("images.tag=1.0.0")
+    after, kept = operator("images.tag=2.0.0", "images.engineTag=1.0.0")
+    if before == after or flags != kept:
+        yield f"images.engineTag does not keep engines as they are: {before} {flags}, then {after} {kept}"
+    if operator("images.tag=2.0.0", "images.engineTag=2.0.0") != operator("images.tag=2.0.0"):
+        yield "images.engineTag is not images.tag where it is empty"
+
+
 def main():
     checks = (
         versions_agree,
@@ -110,6 +129,7 @@ def main():
         gateways_know_their_memory,
         panels_ask_for_metrics_that_the_gateway_has,
         unknown_and_wrong_values_are_refused,
+        an_upgrade_rolls_no_engine,
     )
     problems = [problem for check in checks for problem in check()]
     for problem in problems:

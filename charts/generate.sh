@@ -31,10 +31,14 @@ render() { # NAME [OPTION…]
     "$helm" template weighbridge $chart --namespace weighbridge-system --kube-version 1.34 "$@" >"$target/golden/$name.yaml"
 }
 
+# What is made in namespaces that the values name.
+namespaces='operator.secretNamespaces={team-a,team-b},networkPolicy.engineNamespaces={team-a}'
+
 if [[ $target == "$chart" ]]; then
     charts/dashboard.py
     render default
     render everything --values $chart/ci/everything-values.yaml
+    render namespaces --set "$namespaces"
     exit
 fi
 
@@ -43,6 +47,7 @@ charts/dashboard.py --check
 diff -r $chart/files/crds "$target/files/crds" >&2 || stale $chart/files/crds
 render default
 render everything --values $chart/ci/everything-values.yaml
+render namespaces --set "$namespaces"
 diff -r $chart/golden "$target/golden" >&2 || stale $chart/golden
 "$helm" lint --quiet --strict --kube-version 1.34 $chart >&2
 HELM=$helm charts/check.py

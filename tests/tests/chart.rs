@@ -5,6 +5,8 @@
 mod calls;
 #[path = "chart/course.rs"]
 mod course;
+#[path = "chart/secrets.rs"]
+mod secrets;
 
 use std::process::Output;
 use std::time::Instant;
@@ -104,7 +106,8 @@ async fn it_installs_restricted_and_its_accounts_may_do_no_more_than_they_must()
         certificates_are_all_that_the_operator_writes_into_secrets(&namespace, &release).await?;
         pods_that_read_headers_are_all_that_the_operator_makes(&namespace, &release).await?;
         workloads_that_the_operator_writes_are_its_own_and_can_do_no_more(&namespace, &release).await?;
-        course::all_becomes_ready(&client, namespace.name(), &release.account("operator")).await
+        course::all_becomes_ready(&client, namespace.name(), &release.account("operator")).await?;
+        secrets::are_read_where_the_chart_says(&client, &release).await
     };
     let checked = checked.await;
     release.helm("uninstall", &["--wait"]).await?;
@@ -164,6 +167,12 @@ async fn check_accounts(client: &Client, release: &Release, own: &str) -> Result
         ("update deletecollection", "batch/jobs"),
         (everywhere, "batch/cronjobs"),
         ("create update patch delete", "serving.weighbridge.dev/modelcaches"),
+        ("create update patch delete", "serving.weighbridge.dev/externalproviders"),
+        ("create update patch delete", "serving.weighbridge.dev/modelaccesses"),
+        ("update deletecollection", "/services"),
+        ("update deletecollection", "networking.k8s.io/networkpolicies"),
+        ("update", "apps/deployments"),
+        ("update", "apps/controllerrevisions"),
         ("create get", "/pods/exec"),
         (everywhere, "discovery.k8s.io/endpointslices"),
         ("create update patch delete", gateways.as_str()),

@@ -35,6 +35,13 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name ((index . 0).Chart.Versi
 {{- printf "%s/%s:%s" $root.Values.images.registry (index . 1) ($root.Values.images.tag | default $root.Chart.AppVersion) -}}
 {{- end -}}
 
+{{/* The same of pods that the operator makes: another tag rolls them. */}}
+{{- define "weighbridge.engineImage" -}}
+{{- $root := index . 0 -}}
+{{- $tag := $root.Values.images.engineTag | default $root.Values.images.tag | default $root.Chart.AppVersion -}}
+{{- printf "%s/%s:%s" $root.Values.images.registry (index . 1) $tag -}}
+{{- end -}}
+
 {{/* Secrets that the operator makes and fills. */}}
 {{- define "weighbridge.authority" -}}
 {{- include "weighbridge.name" (list . "authority") -}}

@@ -59,6 +59,9 @@ reasons! {
     SecretNotFound,
         "The Secret, or the key inside it, is missing.",
         "Create the Secret, or the key inside it, that the message names. It is looked for again within a minute.";
+    SecretsForbidden,
+        "The operator may not read Secrets in this namespace.",
+        "Add the namespace to the chart's `operator.secretNamespaces`, or leave that empty for every namespace. It is tried again within a minute.";
     ChildNotOwned,
         "An object with the name of a child exists and belongs to somebody else.",
         "Delete or rename the object that the message names, or rename the model: nothing of others is ever taken over.";

@@ -70,6 +70,12 @@ pub enum ApplyError {
          in place of gpu.deviceClass"
     )]
     NoClaims,
+    /// The certificate of its pods can't be kept.
+    #[error(
+        "the certificate of its pods is a Secret, and the operator may read none in this namespace: \
+         add the namespace to the chart's operator.secretNamespaces"
+    )]
+    SecretsForbidden,
     /// Nothing can sign a certificate.
     #[error("there is no authority to sign the certificate of its pods: the operator's log says why")]
     NoAuthority,
@@ -89,6 +95,7 @@ impl ApplyError {
             ApplyError::NoAuthority | ApplyError::NoImageVolumes | ApplyError::NoClaims => {
                 Some(Refusal::new(Reason::ChildRefused, self.to_string()))
             }
+            ApplyError::SecretsForbidden => Some(Refusal::new(Reason::SecretsForbidden, self.to_string())),
             ApplyError::Call(error) if error.is_conflict() => None,
             ApplyError::Call(error) => {
                 let status = error.status().filter(|status| matches!(status.code, 400 | 403 | 422))?;

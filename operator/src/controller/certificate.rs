@@ -61,7 +61,11 @@ where
         + std::fmt::Debug
         + DeserializeOwned,
 {
-    let Certificate::Needed(found) = found else { return Ok(None) };
+    let found = match found {
+        Certificate::NotNeeded => return Ok(None),
+        Certificate::Forbidden => return Err(ApplyError::SecretsForbidden),
+        Certificate::Needed(found) => found,
+    };
     let issuer = match context.issuer() {
         Some(issuer) => issuer,
         None if found.as_ref().is_some_and(|found| found.certificate.is_some()) => return Ok(None),

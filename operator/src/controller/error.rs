@@ -67,9 +67,10 @@ impl ReconcileError {
                 ApplyError::StaleParent | ApplyError::Terminating { .. } | ApplyError::GuardBroken { .. } => {
                     Category::Conflict
                 }
-                ApplyError::NotOwned { .. } | ApplyError::NoImageVolumes | ApplyError::NoClaims => {
-                    Category::Invalid
-                }
+                ApplyError::NotOwned { .. }
+                | ApplyError::NoImageVolumes
+                | ApplyError::NoClaims
+                | ApplyError::SecretsForbidden => Category::Invalid,
                 ApplyError::Issue(_) | ApplyError::NoAuthority => Category::Api,
                 ApplyError::Call(error) => of_call(error),
             },

@@ -109,9 +109,9 @@ fn next(
     }
     match refusal.map(|refusal| refusal.reason) {
         // Nothing tells us when these are mended: Secrets and others' objects are not watched.
-        Some(Reason::SecretNotFound | Reason::ChildNotOwned | Reason::ChildRefused) => {
-            Action::requeue(context.backoff.failed(key))
-        }
+        Some(
+            Reason::SecretNotFound | Reason::SecretsForbidden | Reason::ChildNotOwned | Reason::ChildRefused,
+        ) => Action::requeue(context.backoff.failed(key)),
         // Whatever mends these is watched, and a child's own state passes by the watches too. Pods of an older spec may run
         // on, and their certificate is seen to.
         Some(_) if due.is_none() => {

@@ -72,7 +72,10 @@ pub async fn cache(cache: &ModelCache, owner: &Owner, from: &Sources<'_>) -> Res
     let recorded = recorded(cache, claim.as_ref());
     let asked = asked(cache, owner, &recorded, from).await?;
     let jobs = jobs(owner, from).await?;
-    let missing = |key: &KeyLookup| matches!(key, KeyLookup::SecretMissing | KeyLookup::KeyMissing);
+    let missing = |key: &KeyLookup| match key {
+        KeyLookup::SecretMissing | KeyLookup::KeyMissing | KeyLookup::Forbidden => true,
+        KeyLookup::Unnamed | KeyLookup::Present | KeyLookup::Assumed => false,
+    };
     let lacks_secret = asked.iter().any(|asked| match &asked.right {
         Right::Assumed => false,
         Right::Looked { token, credentials } => missing(token) || credentials.iter().any(missing),

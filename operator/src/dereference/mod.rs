@@ -22,6 +22,8 @@ pub enum Certificate {
     NotNeeded,
     /// What is there.
     Needed(Option<LeafFacts>),
+    /// Secrets of the namespace are not the operator's to read.
+    Forbidden,
 }
 
 impl Certificate {

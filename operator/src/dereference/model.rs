@@ -73,7 +73,7 @@ pub async fn model(
     // Engines run on when the spec is refused, or about to be replaced by a closed API.
     let certificate = if model.spec.world() == Some(World::OpenWeights) || !deployments.is_empty() {
         let name = labels::engine_certificate(&model.name_any());
-        Certificate::Needed(secrets.certificate(&namespace, &name, &uid).await?)
+        secrets.certificate(&namespace, &name, &uid).await?
     } else {
         Certificate::NotNeeded
     };

@@ -37,8 +37,7 @@ pub async fn provider(
         keys.push(secrets.look(&namespace, &key.secret_key()).await?);
     }
     let name = provider.name_any();
-    let certificate =
-        Certificate::Needed(secrets.certificate(&namespace, &labels::proxy_certificate(&name), &uid).await?);
+    let certificate = secrets.certificate(&namespace, &labels::proxy_certificate(&name), &uid).await?;
     let pods = stores.pods.of(&uid);
     let heard = proxies.follow(&namespace, &name, &pods);
     let models = stores.models.state_filter(|model| model.namespace().as_ref() == Some(&namespace));

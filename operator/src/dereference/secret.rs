@@ -13,6 +13,7 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use tokio::time::Instant;
 use weighbridge_crds::SecretKey;
 
+use super::Certificate;
 use crate::apply::{CallError, Caller};
 use crate::certificates::{LeafData, LeafFacts};
 use crate::validate::KeyLookup;
@@ -57,7 +58,7 @@ impl Secrets {
     /// # Errors
     /// The apiserver did not say.
     pub async fn look(&self, namespace: &str, named: &SecretKey) -> Result<KeyLookup, SecretError> {
-        let found = self.get(namespace, &named.name).await?;
+        let found = readable(self.get(namespace, &named.name).await)?;
         Ok(seen(found.as_ref(), &named.key))
     }
 
@@ -71,7 +72,7 @@ impl Secrets {
         named: &[SecretKey],
     ) -> Result<Vec<KeyLookup>, SecretError> {
         let Some(first) = named.first() else { return Ok(Vec::new()) };
-        let found = self.get(namespace, &first.name).await?;
+        let found = readable(self.get(namespace, &first.name).await)?;
         Ok(named.iter().map(|named| seen(found.as_ref(), &named.key)).collect())
     }
 
@@ -85,13 +86,17 @@ impl Secrets {
         namespace: &str,
         name: &str,
         parent: &str,
-    ) -> Result<Option<LeafFacts>, SecretError> {
+    ) -> Result<Certificate, SecretError> {
         if let Some((read, facts)) = self.certificates().get(parent)
             && read.elapsed() < KNOWN
         {
-            return Ok(Some(facts.clone()));
+            return Ok(Certificate::Needed(Some(facts.clone())));
         }
-        let Some(secret) = self.secret::<LeafData>(namespace, name).await? else { return Ok(None) };
+        let secret = match readable(self.secret::<LeafData>(namespace, name).await)? {
+            Looked::Found(secret) => secret,
+            Looked::Missing => return Ok(Certificate::Needed(None)),
+            Looked::Forbidden => return Ok(Certificate::Forbidden),
+        };
         let facts = secret.data.facts();
         // One that an object of the same name has left behind goes with it: it is looked at each time until it has.
         let owners = secret.metadata.owner_references.iter().flatten();
@@ -102,7 +107,7 @@ impl Secrets {
             }
             known.insert(parent.to_owned(), (Instant::now(), facts.clone()));
         }
-        Ok(Some(facts))
+        Ok(Certificate::Needed(Some(facts)))
     }
 
     /// The certificate of `parent` is another now.
@@ -132,11 +137,41 @@ impl Secrets {
     }
 }
 
-fn seen(data: Option<&BTreeMap<String, Presence>>, key: &str) -> KeyLookup {
-    match data.map(|data| data.get(key)) {
-        None => KeyLookup::SecretMissing,
-        Some(Some(Presence::Filled)) => KeyLookup::Present,
-        Some(Some(Presence::Empty) | None) => KeyLookup::KeyMissing,
+/// What came of reading a Secret.
+enum Looked<T> {
+    Found(T),
+    Missing,
+    Forbidden,
+}
+
+impl<T> Looked<T> {
+    fn as_ref(&self) -> Looked<&T> {
+        match self {
+            Looked::Found(found) => Looked::Found(found),
+            Looked::Missing => Looked::Missing,
+            Looked::Forbidden => Looked::Forbidden,
+        }
+    }
+}
+
+/// That a Secret may not be read is an answer, which people can change; any other failure is none.
+fn readable<T>(read: Result<Option<T>, SecretError>) -> Result<Looked<T>, SecretError> {
+    match read {
+        Ok(Some(found)) => Ok(Looked::Found(found)),
+        Ok(None) => Ok(Looked::Missing),
+        Err(error) if error.source.status().is_some_and(|status| status.code == 403) => Ok(Looked::Forbidden),
+        Err(error) => Err(error),
+    }
+}
+
+fn seen(data: Looked<&BTreeMap<String, Presence>>, key: &str) -> KeyLookup {
+    match data {
+        Looked::Missing => KeyLookup::SecretMissing,
+        Looked::Forbidden => KeyLookup::Forbidden,
+        Looked::Found(data) => match data.get(key) {
+            Some(Presence::Filled) => KeyLookup::Present,
+            Some(Presence::Empty) | None => KeyLookup::KeyMissing,
+        },
     }
 }
 

@@ -163,6 +163,7 @@ fn rank(reason: Reason) -> u8 {
         | Reason::ProviderNotFound
         | Reason::ModelCacheNotFound
         | Reason::SecretNotFound
+        | Reason::SecretsForbidden
         | Reason::ArtifactHeld
         | Reason::ChildNotOwned
         | Reason::ChildRefused

@@ -212,6 +212,13 @@ pub(super) fn secret_key(field: &str, named: &SecretKey, found: KeyLookup) -> Re
                 "{field} names Secret {name:?}, which does not exist in this namespace: create it with the key {key:?}"
             ),
         )),
+        KeyLookup::Forbidden => Err(Refusal::new(
+            Reason::SecretsForbidden,
+            format!(
+                "{field} names Secret {name:?}, and the operator may read no Secret in this namespace: \
+                 add the namespace to the chart's operator.secretNamespaces"
+            ),
+        )),
         KeyLookup::KeyMissing => Err(Refusal::new(
             Reason::SecretNotFound,
             format!(

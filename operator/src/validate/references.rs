@@ -25,6 +25,8 @@ pub enum KeyLookup {
     SecretMissing,
     /// The Secret has no such key, or an empty one.
     KeyMissing,
+    /// Secrets of the namespace are not the operator's to read.
+    Forbidden,
     /// The key is there.
     Present,
     /// Nobody looked: there is no cluster to look in.

@@ -77,7 +77,7 @@ pub async fn all_becomes_ready(client: &Client, release: &str, account: &str) ->
 }
 
 /// The operator, with the flags that the chart gives it and the rights of its account.
-async fn started(client: &Client, release: &str) -> Result<Operator> {
+pub(super) async fn started(client: &Client, release: &str) -> Result<Operator> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), release);
     let chart = deployments.get(&format!("{release}-weighbridge-operator")).await?;
     let pod = chart.spec.and_then(|spec| spec.template.spec).context("a pod")?;
@@ -91,20 +91,20 @@ async fn started(client: &Client, release: &str) -> Result<Operator> {
 }
 
 /// A namespace that people work in, as its administrators see it.
-struct Team<'a> {
-    client: &'a Client,
-    namespace: TestNamespace,
+pub(super) struct Team<'a> {
+    pub client: &'a Client,
+    pub namespace: TestNamespace,
 }
 
 impl Team<'_> {
-    fn api<K>(&self) -> Api<K>
+    pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType: Default>,
     {
         self.namespace.api()
     }
 
-    async fn apply<K>(&self, name: &str, object: Value) -> Result<()>
+    pub async fn apply<K>(&self, name: &str, object: Value) -> Result<()>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -114,11 +114,11 @@ impl Team<'_> {
         applied(&self.api::<K>(), name, object).await
     }
 
-    async fn model(&self, name: &str, spec: Value) -> Result<()> {
+    pub async fn model(&self, name: &str, spec: Value) -> Result<()> {
         self.apply::<ModelDeployment>(name, json!({"spec": spec})).await
     }
 
-    async fn is_ready<K>(&self, name: &str) -> Result<()>
+    pub async fn is_ready<K>(&self, name: &str) -> Result<()>
     where
         K: Watched + Resource<Scope = NamespaceResourceScope, DynamicType: Default>,
     {
