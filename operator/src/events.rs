@@ -60,13 +60,13 @@ impl Events {
         self.tell(owner, type_, &change.reason, "UpdateStatus", ready_note(change)).await;
     }
 
-    /// An object can't be read, for this reason.
-    pub async fn unreadable(&self, object: &ObjectReference, why: &str) {
+    /// An object can't be read, for this reason. Returns whether that was told.
+    pub async fn unreadable(&self, object: &ObjectReference, why: &str) -> bool {
         let note = format!(
             "this version of the operator can't read it, and leaves all that was made for it as it is: {why}. What to do: \
              update the operator, or take what it does not know out of the spec"
         );
-        self.publish(object, EventType::Warning, "Unreadable", "Read", note).await;
+        self.publish(object, EventType::Warning, "Unreadable", "Read", note).await
     }
 
     async fn tell(&self, owner: &Owner, type_: EventType, reason: &str, action: &str, note: String) {
@@ -80,7 +80,7 @@ impl Events {
         reason: &str,
         action: &str,
         mut note: String,
-    ) {
+    ) -> bool {
         if note.len() > LONGEST_NOTE {
             let end = (0..=LONGEST_NOTE).rev().find(|at| note.is_char_boundary(*at)).unwrap_or_default();
             note.truncate(end);
@@ -95,10 +95,11 @@ impl Events {
         };
         let published =
             self.caller.write("create", "Event", Box::pin(self.recorder.publish(&event, parent))).await;
-        if let Err(error) = published {
+        if let Err(error) = &published {
             let parent = parent.name.as_deref().unwrap_or_default();
             tracing::warn!(%error, parent, reason, "an Event was not taken");
         }
+        published.is_ok()
     }
 }
 

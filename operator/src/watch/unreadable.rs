@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,6 +21,9 @@ struct Inner {
     found: Mutex<BTreeMap<Key, Found>>,
     changed: Notify,
 }
+
+/// Time until what was not taken is told again.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Kind, namespace and name.
 type Key = (String, String, String);
@@ -60,13 +64,18 @@ impl Unreadable {
     pub async fn told(self, events: Events, leadership: Leadership) {
         loop {
             leadership.gained().await;
-            while let Some((key, object, why)) = self.untold() {
-                events.unreadable(&object, &why).await;
+            let mut told = true;
+            while let Some((key, object, why)) = self.untold().filter(|_| told) {
+                told = events.unreadable(&object, &why).await;
                 if let Some(found) = self.all().get_mut(&key).filter(|found| found.why == why) {
-                    found.told = true;
+                    found.told = told;
                 }
             }
-            self.0.changed.notified().await;
+            if told {
+                self.0.changed.notified().await;
+            } else {
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 
