@@ -5,7 +5,6 @@ use json_patch::{
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
-use kube::core::Status;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,34 +45,25 @@ pub async fn write_model(
     let conditions = ours(&old.conditions);
     let changes = ready_change(&conditions, &new.conditions).into_iter().chain(trial_change(&old, new));
     let changes: Vec<_> = changes.collect();
-    let on_trial = old.rollout.is_some() || new.rollout.is_some();
     if model.status.is_some() && (ModelDeploymentStatus { conditions, ..old } == *new) {
         return Ok(Vec::new());
     }
-    if on_trial {
-        trial_is_as_seen(means, model).await?;
-    }
-    let told = write(means, model, model.status.as_ref(), new).await?;
+    let told = write(means, model, model.status.as_ref(), new, trial_is_as_seen(model)).await?;
     Ok(if told { changes } else { Vec::new() })
 }
 
-/// Looks at whether the trial is where it was seen to be: by an old view it would be taken a step back. Who leads writes it and
-/// nobody else, so that a look is enough, and somebody who writes to the model all the time keeps no status from it.
-async fn trial_is_as_seen(means: &Means, model: &ModelDeployment) -> Result<(), CallError> {
-    let api: Api<ModelDeployment> =
-        Api::namespaced(means.client.clone(), &model.namespace().unwrap_or_default());
-    let name = model.name_any();
-    let live = means.caller.read("ModelDeployment", api.get_opt(&name)).await?;
-    let trial = |model: &ModelDeployment| model.status.as_ref().and_then(|status| status.rollout.clone());
-    if live.is_some_and(|live| live.uid() == model.uid() && trial(&live) == trial(model)) {
-        return Ok(());
-    }
-    let status = Status::failure("the trial is not where it was seen to be", "Conflict").with_code(409);
-    Err(CallError::Api {
-        verb: "patch-status",
-        kind: "ModelDeployment".to_owned(),
-        source: Box::new(kube::Error::Api(Box::new(status))),
-    })
+/// What must hold on the server for a status to follow on what was seen of `model`: the trial is where it was, and none has
+/// begun or ended. By an old view, or a call that arrives late, it would be taken a step back. Of what else is in the status
+/// nothing is held, so that somebody who writes there all the time keeps no status from the model.
+fn trial_is_as_seen(model: &ModelDeployment) -> Vec<PatchOperation> {
+    let Some(status) = &model.status else {
+        // Nothing is there yet to go by, and without another spec no trial begins.
+        return vec![is(&["metadata", "generation"], json!(model.metadata.generation))];
+    };
+    // Field by field: what another version knows beside them is none of this one's business.
+    let seen = json!(status.rollout);
+    let Some(fields) = seen.as_object() else { return vec![is(&["status", "rollout"], Value::Null)] };
+    fields.iter().map(|(name, value)| is(&["status", "rollout", name], value.clone())).collect()
 }
 
 /// Writes the status of an ExternalProvider, unless it says so already.
@@ -91,7 +81,7 @@ pub async fn write_provider(
     if provider.status.is_some() && (ExternalProviderStatus { conditions, ..old } == *new) {
         return Ok(None);
     }
-    let told = write(means, provider, provider.status.as_ref(), new).await?;
+    let told = write(means, provider, provider.status.as_ref(), new, Vec::new()).await?;
     Ok(change.filter(|_| told))
 }
 
@@ -110,7 +100,7 @@ pub async fn write_cache(
     if cache.status.is_some() && (ModelCacheStatus { conditions, ..old } == *new) {
         return Ok(None);
     }
-    let told = write(means, cache, cache.status.as_ref(), new).await?;
+    let told = write(means, cache, cache.status.as_ref(), new, Vec::new()).await?;
     Ok(change.filter(|_| told))
 }
 
@@ -128,11 +118,17 @@ pub async fn write_access(
     if access.status.is_some() && (ModelAccessStatus { conditions, ..old } == *new) {
         return Ok(());
     }
-    write(means, access, access.status.as_ref(), new).await.map(drop)
+    write(means, access, access.status.as_ref(), new, Vec::new()).await.map(drop)
 }
 
-/// Writes `status` where `old` is, and returns whether it was sent.
-async fn write<K, S>(means: &Means, parent: &K, old: Option<&S>, status: &S) -> Result<bool, CallError>
+/// Writes `status` where `old` is and all of `tests` holds, and returns whether it was sent.
+async fn write<K, S>(
+    means: &Means,
+    parent: &K,
+    old: Option<&S>,
+    status: &S,
+    tests: Vec<PatchOperation>,
+) -> Result<bool, CallError>
 where
     S: Serialize,
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -148,7 +144,9 @@ where
     }
     let api: Api<K> = Api::namespaced(means.client.clone(), &parent.namespace().unwrap_or_default());
     let parameters = PatchParams { field_manager: Some(MANAGED_BY.to_owned()), ..PatchParams::default() };
-    let patch = Patch::Json::<()>(replacing(parent.uid().as_deref(), &said(&old), json!(status)));
+    let uid = is(&["metadata", "uid"], json!(parent.uid()));
+    let tests = [vec![uid], tests].concat();
+    let patch = Patch::Json::<()>(replacing(tests, &said(&old), json!(status)));
     let name = parent.name_any();
     let written = Box::pin(api.patch_status(&name, &parameters, &patch));
     let made = means.caller.write("patch-status", &K::kind(&()), written).await?;
@@ -162,18 +160,16 @@ where
     Ok(true)
 }
 
-/// What puts `status` in the place of the one that is there.
+/// What puts `status` in the place of the one that is there, where all of `tests` holds: the UID among them, at which
+/// server-side apply would not look, so that an object of the same name made anew keeps a status of its own.
 ///
-/// Guarantees: an object of the same name made anew, with another UID than `uid`, keeps the status of its own, where server-side
-/// apply looks at no UID. Conditions of others that were `seen` stay as they are by now, or nothing is written.
-fn replacing(uid: Option<&str>, seen: &Value, status: Value) -> json_patch::Patch {
-    let at = |tokens: &[&str]| PointerBuf::from_tokens(tokens.iter().copied());
-    let is = |path, value| PatchOperation::Test(TestOperation { path, value });
+/// Guarantees: conditions of others that were `seen` stay as they are by now, or nothing is written.
+fn replacing(tests: Vec<PatchOperation>, seen: &Value, status: Value) -> json_patch::Patch {
     let conditions = seen["said"]["conditions"].as_array().into_iter().flatten().enumerate();
     let types = conditions.filter_map(|(place, seen)| Some((place.to_string(), seen["type"].as_str()?)));
     let theirs: Vec<_> = types.filter(|(_, type_)| !OURS.contains(type_)).collect();
     let put = PatchOperation::Add(AddOperation { path: at(&["status"]), value: status });
-    let mut edits = vec![is(at(&["metadata", "uid"]), json!(uid))];
+    let mut edits = tests;
     if theirs.is_empty() {
         edits.push(put);
         return json_patch::Patch(edits);
@@ -181,7 +177,7 @@ fn replacing(uid: Option<&str>, seen: &Value, status: Value) -> json_patch::Patc
     // They wait beside the status while it is replaced whole.
     edits.push(PatchOperation::Add(AddOperation { path: at(&["theirs"]), value: json!([]) }));
     for (place, type_) in &theirs {
-        edits.push(is(at(&["status", "conditions", place, "type"]), json!(type_)));
+        edits.push(is(&["status", "conditions", place, "type"], json!(type_)));
         let from = at(&["status", "conditions", place]);
         edits.push(PatchOperation::Copy(CopyOperation { from, path: at(&["theirs", "-"]) }));
     }
@@ -192,6 +188,15 @@ fn replacing(uid: Option<&str>, seen: &Value, status: Value) -> json_patch::Patc
     }));
     edits.push(PatchOperation::Remove(RemoveOperation { path: at(&["theirs"]) }));
     json_patch::Patch(edits)
+}
+
+fn at(tokens: &[&str]) -> PointerBuf {
+    PointerBuf::from_tokens(tokens.iter().copied())
+}
+
+/// Fails where what is at `tokens` is not `value`; of null, where anything is.
+fn is(tokens: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Test(TestOperation { path: at(tokens), value })
 }
 
 /// What is remembered of a status.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use json_patch::{PatchOperation, TestOperation};
 use serde_json::{Value, json};
 
 use super::fields::{Fields, differs, fields_of, merge, merge_patch, remove, value_at, words};
@@ -133,7 +134,12 @@ impl World {
             serde_json::from_value(edits.clone()).map_err(|error| Refused::new(400, error.to_string()))?;
         let mut next = live.object.clone();
         // Of an edit that can't be done, or a test that fails, no field is named.
-        json_patch::patch(&mut next, &edits).map_err(|error| Refused::new(422, error.to_string()))?;
+        for edit in edits.0 {
+            if !tests_for_nothing(&edit, &next) {
+                json_patch::patch(&mut next, &[edit])
+                    .map_err(|error| Refused::new(422, error.to_string()))?;
+            }
+        }
         self.written(kind, key, &live, next, by)
     }
 
@@ -363,6 +369,13 @@ fn without_nulls(value: &mut Value) {
     } else if let Value::Array(items) = value {
         items.iter_mut().for_each(without_nulls);
     }
+}
+
+/// Whether `edit` tests that nothing is where nothing is, which an apiserver takes where the place itself is there.
+fn tests_for_nothing(edit: &PatchOperation, object: &Value) -> bool {
+    let PatchOperation::Test(TestOperation { path, value: Value::Null }) = edit else { return false };
+    let place = path.parent().and_then(|place| object.pointer(place.as_str()));
+    place.is_some_and(Value::is_object) && object.pointer(path.as_str()).is_none()
 }
 
 fn remove_meta(object: &mut Value, name: &str) {

@@ -73,6 +73,43 @@ impl Bed {
         let late = self.write(&first, &status(0, None, &[("Accepted", "d")])).await;
         ensure!(late.as_ref().is_err_and(CallError::is_conflict), "{late:?}");
         ensure!(self.is_still(&anew).await?, "the status of another model of that name");
+        self.trials(&anew).await
+    }
+
+    /// A trial goes on from where it was seen to be, and nothing that arrives late begins, ends or sets one back.
+    async fn trials(&self, unseen: &ModelDeployment) -> Result<()> {
+        let edited = Patch::Merge(json!({"spec": {"external": {"model": "larger"}}}));
+        self.models.patch(NAME, &PatchParams::default(), &edited).await?;
+        let plain = status(1, Some("a"), &[("Accepted", "a")]);
+        self.is_late(unseen, &plain, "the first word on a spec that is another by now").await?;
+        let at = |step: i32| {
+            let mut status = plain.clone();
+            status["rollout"] = json!({"phase": "Preparing", "stable": "a", "canary": "b", "step": step,
+                "traffic": 10 * step, "progress": format!("step {step}")});
+            status
+        };
+        let mut seen = vec![];
+        for said in [&plain, &at(1), &at(2), &plain] {
+            let live = self.models.get(NAME).await?;
+            self.write(&live, said).await?;
+            seen.push(live);
+            ensure!(told(&self.models.get(NAME).await?) == *said, "{said}");
+        }
+        let [_, before, first, second] = seen.as_slice() else { anyhow::bail!("four were seen") };
+        // The trial is over.
+        self.is_late(first, &at(2), "a trial that is over").await?;
+        self.is_late(second, &plain, "the end of a trial that is over").await?;
+        let live = self.models.get(NAME).await?;
+        self.write(&live, &at(1)).await?;
+        self.is_late(before, &status(0, None, &[("Accepted", "late")]), "what was before a trial").await?;
+        self.is_late(second, &at(3), "a step of a trial that is elsewhere").await
+    }
+
+    async fn is_late(&self, seen: &ModelDeployment, said: &Value, what: &str) -> Result<()> {
+        let live = self.models.get(NAME).await?;
+        let late = self.write(seen, said).await;
+        ensure!(late.as_ref().is_err_and(CallError::is_conflict), "{what}: {late:?}");
+        ensure!(self.is_still(&live).await?, "{what} was written");
         Ok(())
     }
 
