@@ -136,8 +136,7 @@ where
         match live? {
             None => {
                 self.keeps_image_volumes(&api, name, &wanted).await?;
-                // Not forced: an object that somebody makes in this very moment is a conflict, not ours to take.
-                let made = self.patch(&api, name, &wanted, false).await?;
+                let made = self.patch(&api, name, &anew(&wanted), false).await?;
                 self.note(Verb::Created, &kind, name, why);
                 Ok(made)
             }
@@ -156,9 +155,7 @@ where
         let current = self.parent_is_current().await?;
         self.confirm(current)?;
         self.keeps_image_volumes(api, name, wanted).await?;
-        let mut body = wanted.clone();
-        body["metadata"]["resourceVersion"] = json!(NOT_THERE);
-        match self.patch(api, name, &body, false).await {
+        match self.patch(api, name, &anew(wanted), false).await {
             Ok(made) => Ok(Some(made)),
             Err(ApplyError::Call(error)) if error.status().is_some_and(|status| status.code == 409) => {
                 Ok(None)
@@ -228,7 +225,10 @@ where
         let (parent, live) = futures::join!(self.parent_is_current(), live);
         self.confirm(parent?)?;
         let verb = match &live? {
-            None => Verb::Created,
+            None => {
+                body = anew(&body);
+                Verb::Created
+            }
             Some(live) if !self.is_ours(live) => {
                 let owner = owner_in_words(live);
                 return Err(ApplyError::NotOwned { kind: kind.into_owned(), name, owner });
@@ -257,7 +257,7 @@ where
             None => {
                 let wanted = value(desired);
                 self.keeps_image_volumes(&api, &name, &wanted).await?;
-                self.patch(&api, &name, &wanted, false).await?;
+                self.patch(&api, &name, &anew(&wanted), false).await?;
                 self.note(Verb::Created, &kind, &name, why);
                 Ok(())
             }
@@ -442,6 +442,14 @@ where
 /// Children are maps with string keys: turning one into a value can't fail.
 fn value<K: Serialize>(object: &K) -> Value {
     serde_json::to_value(object).unwrap_or_default()
+}
+
+/// `wanted` as it is made where nothing is. What somebody makes in this very moment is a conflict and not ours to take; and a
+/// call that arrives when it was given up long ago does nothing to what was made since.
+fn anew(wanted: &Value) -> Value {
+    let mut body = wanted.clone();
+    body["metadata"]["resourceVersion"] = json!(NOT_THERE);
+    body
 }
 
 /// Image volumes of a pod, or of a pod's template.
