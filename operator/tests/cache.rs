@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -61,6 +62,17 @@ fn asks(source: &str) -> CacheAsked {
 
 fn asks_with(weights: OpenWeights, token: KeyLookup) -> CacheAsked {
     CacheAsked { by: Asker::Model("m".to_owned()), weights, right: right(token) }
+}
+
+/// With each key of a Secret that gives access.
+fn asks_with_access(by: Asker, weights: OpenWeights) -> CacheAsked {
+    let credentials = weights.needed_credentials().iter().map(|_| KeyLookup::Present).collect();
+    CacheAsked { by, weights, right: Right::Looked { token: KeyLookup::Unnamed, credentials } }
+}
+
+fn prefetches(item: &Value) -> CacheAsked {
+    let cache = cache(json!({"claim": {"name": "c"}, "prefetch": [item]}));
+    asks_with_access(Asker::Prefetch(0), validate::as_weights(&cache.spec.prefetch[0]))
 }
 
 fn entry_of(source: &str) -> String {
@@ -159,6 +171,111 @@ fn each_source_is_fetched_once_whoever_asks_for_it() {
     let token = json!({"source": A, "hub": {"tokenSecret": {"name": "s", "key": "k"}}});
     let with = Fetched::asked(&weights(token), &right(KeyLookup::Present)).unwrap();
     assert_eq!(with.model.entry(), entry_of(A));
+}
+
+#[test]
+fn a_claim_that_is_made_has_the_size_the_class_and_the_modes_that_are_asked_for() {
+    let claim = |fields: Value| {
+        let valid = valid(json!({ "claim": fields }), vec![]);
+        let plan = plan::cache(&valid, &bound(), &images(), now());
+        serde_json::to_value(&plan.children.claim).unwrap()["spec"].clone()
+    };
+    for size in ["1Gi", "20Gi"] {
+        let made = claim(json!({ "size": size }));
+        assert_eq!(made["resources"], json!({"requests": {"storage": size}}));
+        assert_eq!(made["accessModes"], json!(["ReadWriteMany"]), "engines may be on any node");
+        assert_eq!(made["storageClassName"], Value::Null, "the cluster's default");
+    }
+    let classed = claim(json!({"size": "1Gi", "storageClassName": "fast"}));
+    assert_eq!(classed["storageClassName"], "fast");
+    for modes in
+        [json!(["ReadWriteOnce"]), json!(["ReadWriteMany"]), json!(["ReadWriteOnce", "ReadWriteMany"])]
+    {
+        assert_eq!(claim(json!({"size": "1Gi", "accessModes": modes}))["accessModes"], modes);
+    }
+}
+
+/// A Job never changes: one that is asked for otherwise has another revision, by which it is made anew.
+#[test]
+fn what_a_source_is_fetched_with_is_its_jobs_and_goes_with_its_field() {
+    let stored = json!({"source": "s3://bucket/m.gguf",
+        "storage": {"endpoint": "https://s3.example.com", "region": "eu-west-1",
+            "credentialsSecret": {"name": "account"}},
+        "caCertificates": {"name": "authorities", "key": "bundle.pem"}});
+    let secret = |key: &str| json!({"secret": {"name": "account", "items": [{"key": key, "path": key}]}});
+    let mut keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(secret);
+    keys[2]["secret"]["optional"] = json!(true);
+    let credentials = json!({"name": "weighbridge-credentials",
+        "projected": {"defaultMode": 0o440, "sources": keys}});
+    let authorities = json!({"name": "weighbridge-authorities",
+        "configMap": {"name": "authorities", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}});
+    let mount = |name: &str, folder: &str| json!({"name": name, "mountPath": folder, "readOnly": true});
+    // What takes a field away, the flag that it is, and the volume with its mount.
+    let parts = [
+        (json!({"storage": {"endpoint": null}}), "--storage-endpoint=https://s3.example.com", None),
+        (json!({"storage": {"region": null}}), "--storage-region=eu-west-1", None),
+        (
+            json!({"storage": {"credentialsSecret": null}}),
+            "--credentials-folder=/var/run/secrets/weighbridge/credentials",
+            Some((credentials, mount("weighbridge-credentials", "/var/run/secrets/weighbridge/credentials"))),
+        ),
+        (
+            json!({"caCertificates": null}),
+            "--ca-file=/var/run/weighbridge/authorities/ca.crt",
+            Some((authorities, mount("weighbridge-authorities", "/var/run/weighbridge/authorities"))),
+        ),
+    ];
+    let job = |asked: Vec<CacheAsked>| -> Job {
+        let mut jobs = planned(asked, &bound()).jobs;
+        assert_eq!(jobs.len(), 1);
+        jobs.remove(0)
+    };
+    let whole = job(vec![prefetches(&stored)]);
+    let mut named = stored.clone();
+    merge(&mut named, &json!({"cache": "store"}));
+    let of_model = asks_with_access(Asker::Model("m".to_owned()), weights(named));
+    assert_eq!(job(vec![of_model.clone()]), whole);
+    assert_eq!(job(vec![prefetches(&stored), of_model]), whole, "one for both");
+
+    for without in [None, Some(0), Some(1), Some(2), Some(3)] {
+        let mut item = stored.clone();
+        if let Some(part) = without {
+            merge(&mut item, &parts[part].0);
+        }
+        let made = job(vec![prefetches(&item)]);
+        let is_same = made.labels()[labels::REVISION] == whole.labels()[labels::REVISION];
+        assert_eq!(is_same, without.is_none(), "{item}");
+        let stays = parts.iter().enumerate().filter(|(part, _)| Some(*part) != without);
+        let stays: Vec<_> = stays.map(|(_, part)| part).collect();
+        let made = serde_json::to_value(&made).unwrap();
+        let pod = &made["spec"]["template"]["spec"];
+        let list = |value: &Value| value.as_array().unwrap().clone();
+        let arguments = list(&pod["containers"][0]["args"]);
+        let told: Vec<&str> = arguments.iter().filter_map(Value::as_str).collect();
+        assert_eq!(&told[..2], ["fetch", "--source=s3://bucket/m.gguf"]);
+        let with = told[2..].iter().take_while(|flag| !flag.starts_with("--cache-folder="));
+        let flags: Vec<&str> = stays.iter().map(|(_, flag, _)| *flag).collect();
+        assert_eq!(with.copied().collect::<Vec<&str>>(), flags, "{item}");
+        // The first is the cache's own claim.
+        let mounted = stays.iter().filter_map(|(_, _, mounted)| mounted.clone());
+        let (volumes, mounts): (Vec<Value>, Vec<Value>) = mounted.unzip();
+        assert_eq!(list(&pod["volumes"])[1..], volumes[..], "{item}");
+        assert_eq!(list(&pod["containers"][0]["volumeMounts"])[1..], mounts[..], "{item}");
+    }
+}
+
+#[test]
+fn an_image_volume_is_refused_and_an_artefact_of_the_same_source_is_fetched() {
+    let item = |image_volume: bool| {
+        json!({"source": "oci://registry.example.com/models/m:v1/m.gguf",
+            "storage": {"imageVolume": image_volume}})
+    };
+    let plan = planned(vec![prefetches(&item(true))], &bound());
+    assert_eq!((plan.entries[0].state, plan.jobs.len()), (EntryState::Refused, 0));
+    let message = plan.entries[0].message.as_deref().unwrap();
+    assert!(message.starts_with("prefetch[0].storage.imageVolume"), "{message}");
+    let plan = planned(vec![prefetches(&item(false))], &bound());
+    assert_eq!((plan.entries[0].state, plan.jobs.len()), (EntryState::Fetching, 1));
 }
 
 #[test]
@@ -412,13 +529,17 @@ fn prefetch_is_told_under_its_own_name() {
         let cache = cache(spec);
         let weights = validate::as_weights(&cache.spec.prefetch[0]);
         let token = if weights.hub.is_some() { KeyLookup::SecretMissing } else { KeyLookup::Unnamed };
-        let asked = vec![CacheAsked { by: Asker::Prefetch(0), weights, right: right(token) }];
+        let credentials = weights.needed_credentials().iter().map(|_| KeyLookup::SecretMissing).collect();
+        let right = Right::Looked { token, credentials };
+        let asked = vec![CacheAsked { by: Asker::Prefetch(0), weights, right }];
         validate::cache(&cache, &CacheReferences { asked }).unwrap().wanted.remove(0).located
     };
     assert!(item(json!({"source": A})).is_ok());
     let hub = json!({"tokenSecret": {"name": "s", "key": "k"}});
+    let account = json!({"credentialsSecret": {"name": "s"}});
     for (fields, words) in [
         (json!({"source": A, "hub": hub}), "prefetch[0].hub.tokenSecret"),
+        (json!({"source": "s3://bucket/f", "storage": account}), "prefetch[0].storage.credentialsSecret"),
         (json!({"source": "pvc://c/f"}), "prefetch[0].source is on a claim"),
         (json!({"source": "ftp://h/f"}), "prefetch[0].source"),
     ] {

@@ -413,7 +413,10 @@ fn wanted(asked: &[CacheAsked]) -> Vec<Wanted> {
 
 /// What is said of `openWeights`, of an item of `prefetch`.
 fn of_prefetch(why: Refusal, index: usize) -> Refusal {
-    Refusal::new(why.reason, why.message.replace("openWeights.", &format!("prefetch[{index}].")))
+    let item = format!("prefetch[{index}]");
+    // What it can't hold is taken out of the list, which has no field for a cache.
+    let message = why.message.replace("remove openWeights.cache", &format!("remove {item}"));
+    Refusal::new(why.reason, message.replace("openWeights.", &format!("{item}.")))
 }
 
 /// What a model asks the cache called `cache` to hold: nothing while it is out of service, or a closed API answers.

@@ -8,12 +8,17 @@ use weighbridge_crds::manifest::{Manifest, parse};
 const API: &str = "serving.weighbridge.dev/v1alpha1";
 const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n";
 
-/// A model, its profile and its cache.
+/// A model, its profile and its cache; now and then with a provider, or with a model whose header is read first.
 pub fn model() -> impl Strategy<Value = Vec<Manifest>> {
+    let beside = (cache(), prop::option::of(provider()), prop::option::of(unread()));
     let parts = (weights(), hardware(), numbers(), adapters(), prop::option::of(pod_template()));
     let whole = ("[a-z][a-z0-9]{0,39}", 0..1000_i32, prop::option::of(0..3600_u32), any::<bool>());
-    (whole, parts).prop_map(
-        |((name, replicas, drain, sleeps), (mut weights, hardware, mut engine, adapters, template))| {
+    (whole, parts, beside).prop_map(
+        |(
+            (name, replicas, drain, sleeps),
+            (mut weights, hardware, mut engine, adapters, template),
+            (cache, provider, unread),
+        )| {
             let Hardware { gpu, gpus } = hardware;
             let mut profile = json!({"cpu": "2", "memory": "4Gi"});
             let cards = gpu.as_ref().map_or(0, |gpu| gpus.unwrap_or(gpu["count"].as_i64().unwrap_or(1)));
@@ -39,16 +44,16 @@ pub fn model() -> impl Strategy<Value = Vec<Manifest>> {
             }
             let drain = drain.map(|seconds| format!("{seconds}s"));
             let spec = json!({"openWeights": weights, "replicas": replicas, "drainTimeout": drain});
-            let objects = [
+            let mut objects = vec![
                 object("ResourceProfile", json!({"name": "p"}), profile),
-                object(
-                    "ModelCache",
-                    json!({"name": "store", "namespace": "n"}),
-                    json!({"claim": {"size": "1Gi"}}),
-                ),
+                object("ModelCache", json!({"name": "store", "namespace": "n"}), cache),
                 object("ModelDeployment", json!({"name": name, "namespace": "n"}), spec),
             ];
-            parse(&objects.map(|object| object.to_string()).join("\n---\n")).expect("the CRD takes it")
+            // After the model, so that its Deployment is the first that is planned.
+            objects.extend(provider);
+            objects.extend(unread.into_iter().flatten());
+            let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
+            parse(&texts.join("\n---\n")).expect("the CRD takes it")
         },
     )
 }
@@ -155,13 +160,90 @@ struct Hardware {
 }
 
 fn hardware() -> impl Strategy<Value = Hardware> {
-    let gpu = prop::option::of((1..8_i64, any::<bool>()));
+    let gpu = prop::option::of((1..8_i64, any::<bool>(), device()));
     (gpu, prop::option::of(1..8_i64)).prop_map(|(gpu, gpus)| Hardware {
-        gpu: gpu.map(|(count, named)| {
+        gpu: gpu.map(|(count, named, device)| {
             let product = named.then_some("NVIDIA-L4");
-            json!({"count": count, "product": product})
+            add(json!({"count": count, "product": product}), &device)
         }),
         gpus,
+    })
+}
+
+/// What a GPU is asked for by: a device plugin's resource, or a claim.
+fn device() -> impl Strategy<Value = Value> {
+    let class = json!({"deviceClass": "gpu.nvidia.com"});
+    let chosen = json!({"selectors": ["device.driver == 'gpu.nvidia.com'"]});
+    select(vec![json!({}), class.clone(), add(class, &chosen)])
+}
+
+/// A claim that is there or one to be made, and what is held on it though no model names it.
+fn cache() -> impl Strategy<Value = Value> {
+    let claims = vec![
+        json!({"name": "weights"}),
+        json!({"size": "1Gi"}),
+        json!({"size": "1Gi", "storageClassName": "fast", "accessModes": ["ReadWriteOnce", "ReadWriteMany"]}),
+    ];
+    let authorities = json!({"caCertificates": {"name": "authorities", "key": "ca.crt"}});
+    let of = |source: &str, fields: &[Value]| fields.iter().fold(json!({"source": source}), add);
+    let items = vec![
+        of(
+            "hf://org/repo/held.gguf",
+            &[json!({"revision": "v1", "hub": {"tokenSecret": {"name": "hub", "key": "token"}}})],
+        ),
+        of(
+            "s3://bucket/held.gguf",
+            &[
+                stored("endpoint", "http://minio.svc:9000"),
+                stored("region", "eu-west-1"),
+                account(),
+                authorities.clone(),
+            ],
+        ),
+        of("oci://registry.example.com/held:v1/held.gguf", &[account()]),
+        of("https://host.example.com:8443/held.gguf", &[authorities]),
+    ];
+    let most = items.len();
+    (select(claims), subsequence(items, 0..=most))
+        .prop_map(|(claim, prefetch)| json!({"claim": claim, "prefetch": prefetch}))
+}
+
+/// An account at a closed API, with each kind of address, place and demand.
+fn provider() -> impl Strategy<Value = Value> {
+    let kinds = vec![
+        json!({"kind": "OpenAICompatible", "baseURL": "https://api.example.com/v1"}),
+        json!({"kind": "OpenAICompatible", "baseURL": "http://llama.svc:8080/v1", "allowPrivate": true}),
+        json!({"kind": "Anthropic"}),
+        json!({"kind": "OpenAI", "dataPolicy": {"region": "eu", "retention": "NotStored"}}),
+        json!({"kind": "Vertex", "vertex": {"project": "p-1", "location": "global"}}),
+        json!({"kind": "Bedrock", "bedrock": {"region": "eu-west-1"}}),
+    ];
+    let keys = vec![
+        json!({"name": "account", "key": "first"}),
+        json!({"name": "account", "key": "second", "weight": 7}),
+        json!({"name": "other", "key": "first"}),
+    ];
+    let most = keys.len();
+    ("[a-z][a-z0-9]{0,39}", select(kinds), subsequence(keys, 1..=most)).prop_map(|(name, kind, keys)| {
+        let spec = add(kind, &json!({"apiKeys": keys}));
+        object("ExternalProvider", json!({"name": name, "namespace": "n"}), spec)
+    })
+}
+
+/// A model that gets as many GPUs as its header asks for, and its profile. No other model's name has a `-`.
+fn unread() -> impl Strategy<Value = [Value; 2]> {
+    ("unread-[a-z0-9]{1,33}", weights(), device()).prop_map(|(name, mut weights, device)| {
+        weights["resources"] = json!({"profile": "sized", "gpus": "auto"});
+        let gpu = add(json!({"memory": "24Gi"}), &device);
+        let profile = json!({"cpu": "2", "memory": "4Gi", "gpu": gpu});
+        [
+            object("ResourceProfile", json!({"name": "sized"}), profile),
+            object(
+                "ModelDeployment",
+                json!({"name": name, "namespace": "n"}),
+                json!({ "openWeights": weights }),
+            ),
+        ]
     })
 }
 

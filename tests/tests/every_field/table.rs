@@ -117,7 +117,6 @@ fn canaries() -> Vec<Row> {
         let [set, changed] = abort(name, values);
         of(path, set, changed).shown(test)
     };
-    let slower = "what_is_slower_is_aborted_where_streams_enough_say_so";
     vec![
         of("rollout.canary.steps[].capacity", step(json!({"capacity": 2})), step(json!({"capacity": "50%"})))
             .shown("a_good_revision_goes_step_by_step_and_each_once_its_pods_are_ready")
@@ -137,10 +136,20 @@ fn canaries() -> Vec<Row> {
             "rollout.canary.abort.errorRate",
             "errorRate",
             [3, 4],
-            "what_fails_more_is_aborted_at_once_with_its_figures",
+            "the_error_rate_is_held_against_the_threshold_of_the_spec",
         ),
-        threshold("rollout.canary.abort.timeToFirstToken", "timeToFirstToken", [20, 30], slower),
-        threshold("rollout.canary.abort.interTokenLatency", "interTokenLatency", [20, 30], slower),
+        threshold(
+            "rollout.canary.abort.timeToFirstToken",
+            "timeToFirstToken",
+            [20, 30],
+            "time_to_first_token_is_held_against_the_threshold_of_the_spec",
+        ),
+        threshold(
+            "rollout.canary.abort.interTokenLatency",
+            "interTokenLatency",
+            [20, 30],
+            "time_between_tokens_is_held_against_the_threshold_of_the_spec",
+        ),
         threshold(
             "rollout.canary.abort.minRequests",
             "minRequests",
@@ -408,10 +417,7 @@ fn engines() -> Vec<Row> {
 }
 
 fn caches() -> Vec<Row> {
-    let of = |path, base: Value, set: Value, changed: Value| {
-        // What was fetched is kept, and told, though nobody asks for it any more.
-        row("ModelCache", path, base, [set, changed]).remembers()
-    };
+    let of = |path, base: Value, set: Value, changed: Value| row("ModelCache", path, base, [set, changed]);
     let named = || json!({"claim": {"name": "weights"}});
     let made = |fields: Value| json!({"claim": super::with(&json!({"size": "10Gi"}), &fields)});
     let bucket = || json!({"source": "s3://bucket/m.gguf"});
@@ -422,6 +428,9 @@ fn caches() -> Vec<Row> {
         of(path, spec, prefetch(&set), prefetch(&changed))
             .shown("each_source_is_fetched_once_whoever_asks_for_it")
     };
+    // A claim that was made is what it was: each of these is of the first.
+    let sized = "a_claim_that_is_made_has_the_size_the_class_and_the_modes_that_are_asked_for";
+    let fetched_with = "what_a_source_is_fetched_with_is_its_jobs_and_goes_with_its_field";
     let hub = || json!({"source": SOURCE});
     let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
     let token = |name: &str, key: &str| json!({"hub": {"tokenSecret": {"name": name, "key": key}}});
@@ -439,7 +448,8 @@ fn caches() -> Vec<Row> {
         of("claim.name", named(), json!({"claim": {"name": "other"}}), json!({"claim": {"name": "third"}}))
             .shown("a_claim_that_is_not_there_is_named_and_nothing_is_made"),
         of("claim.size", made(json!({})), made(json!({"size": "20Gi"})), made(json!({"size": "30Gi"})))
-            .shown("weights_are_fetched_once_for_all_and_engines_only_read_them")
+            .remembers()
+            .shown(sized)
             .bad([json!("lots"), json!("-1"), json!("0")]),
         of(
             "claim.storageClassName",
@@ -447,14 +457,16 @@ fn caches() -> Vec<Row> {
             made(json!({"storageClassName": "fast"})),
             made(json!({"storageClassName": "slow"})),
         )
-        .shown("weights_are_fetched_once_for_all_and_engines_only_read_them"),
+        .remembers()
+        .shown(sized),
         of(
             "claim.accessModes[]",
             made(json!({})),
             made(json!({"accessModes": ["ReadWriteOnce"]})),
             made(json!({"accessModes": ["ReadWriteMany"]})),
         )
-        .shown("weights_are_fetched_once_for_all_and_engines_only_read_them"),
+        .remembers()
+        .shown(sized),
         of("maxSize", named(), json!({"maxSize": "5Gi"}), json!({"maxSize": "6Gi"}))
             .shown("the_oldest_that_nobody_needs_goes_and_is_looked_at_again_first")
             .bad([json!("lots"), json!("-1"), json!("0")]),
@@ -475,32 +487,38 @@ fn caches() -> Vec<Row> {
         ),
         held("prefetch[].hub.tokenSecret.name", hub(), token("one", "token"), token("two", "token")),
         held("prefetch[].hub.tokenSecret.key", hub(), token("one", "token"), token("one", "other")),
-        held("prefetch[].caCertificates.name", hub(), authority("one", "ca.crt"), authority("two", "ca.crt")),
+        held("prefetch[].caCertificates.name", hub(), authority("one", "ca.crt"), authority("two", "ca.crt"))
+            .shown(fetched_with),
         held(
             "prefetch[].caCertificates.key",
             hub(),
             authority("one", "ca.crt"),
             authority("one", "other.crt"),
-        ),
+        )
+        .shown(fetched_with),
         held(
             "prefetch[].storage.endpoint",
             bucket(),
             storage(json!({"endpoint": "https://s3.example.com"})),
             storage(json!({"endpoint": "https://s3.example.net"})),
-        ),
+        )
+        .shown(fetched_with),
         held(
             "prefetch[].storage.region",
             bucket(),
             storage(json!({"region": "eu-west-1"})),
             storage(json!({"region": "us-west-2"})),
-        ),
-        held("prefetch[].storage.credentialsSecret.name", bucket(), shown("one"), shown("two")),
+        )
+        .shown(fetched_with),
+        held("prefetch[].storage.credentialsSecret.name", bucket(), shown("one"), shown("two"))
+            .shown(fetched_with),
         held(
             "prefetch[].storage.imageVolume",
             image(),
             storage(json!({"imageVolume": false})),
             storage(json!({"imageVolume": false})),
-        ),
+        )
+        .shown("an_image_volume_is_refused_and_an_artefact_of_the_same_source_is_fetched"),
     ]
 }
 

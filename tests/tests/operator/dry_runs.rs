@@ -1,12 +1,17 @@
-//! What plans make of any model, asked of the apiserver itself: nothing is kept.
+//! What plans make of any model, cache and provider, asked of the apiserver itself: nothing is kept.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Status};
 use kube::{Api, Client};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use weighbridge_operator::plan::{Bounds, Images, Proxies, PullPolicy, plan_offline};
+use weighbridge_crds::{CacheEntry, ModelCache};
+use weighbridge_operator::plan::{self, Bounds, Images, ObservedCache, Proxies, PullPolicy, plan_offline};
+use weighbridge_operator::validate::{self, CacheReferences};
 use weighbridge_tests::testbed::{self, TestNamespace};
 
 // What every plan of these holds to without a server is in the operator's own tests.
@@ -15,6 +20,21 @@ use weighbridge_tests::testbed::{self, TestNamespace};
 mod generated;
 
 const MODELS: usize = 50;
+
+/// Kinds and components of all that is ever planned but certificates and records.
+const EVERYTHING: [&str; 11] = [
+    "Deployment engine",
+    "Deployment provider-proxy",
+    "Job evict",
+    "Job fetch",
+    "NetworkPolicy cache",
+    "NetworkPolicy provider-proxy",
+    "PersistentVolumeClaim cache",
+    "Pod inspection",
+    "ResourceClaimTemplate engine",
+    "Service engine",
+    "Service provider-proxy",
+];
 
 fn images() -> Images {
     Images {
@@ -35,20 +55,44 @@ async fn whatever_a_model_asks_for_the_apiserver_takes_what_is_planned_and_its_p
     let namespace = TestNamespace::create(&client, "dry-run").await?;
     // The same models each time.
     let mut runner = TestRunner::deterministic();
-    let mut refused = Vec::new();
+    let mut objects = eviction()?;
     for _ in 0..MODELS {
         let tree = generated::model().new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?;
         let plans = plan_offline(&tree.current(), &images(), &mut |_| Ok(None))?;
-        for object in plans.into_iter().flat_map(|plan| plan.objects) {
-            for object in [pod_of(&object), Some(object)].into_iter().flatten() {
-                if let Err(status) = dry_run(&client, namespace.name(), object.clone()).await? {
-                    refused.push(format!("{}: {object}", status.message));
-                }
+        objects.extend(plans.into_iter().flat_map(|plan| plan.objects));
+    }
+    let mut refused = Vec::new();
+    let mut met = BTreeSet::new();
+    for object in objects {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let component = text(&object["metadata"]["labels"]["app.kubernetes.io/component"]);
+        met.insert(format!("{} {component}", text(&object["kind"])));
+        for object in [pod_of(&object), Some(object)].into_iter().flatten() {
+            if let Err(status) = dry_run(&client, namespace.name(), object.clone()).await? {
+                refused.push(format!("{}: {object}", status.message));
             }
         }
     }
     assert!(refused.is_empty(), "{refused:#?}");
+    assert_eq!(met, BTreeSet::from(EVERYTHING.map(str::to_owned)), "what is drawn makes some of each");
     Ok(())
+}
+
+/// The Job of a cache that makes room: no file asks for that, and its status does.
+fn eviction() -> Result<Vec<Value>> {
+    let cache: ModelCache = serde_json::from_value(json!({
+        "apiVersion": "serving.weighbridge.dev/v1alpha1", "kind": "ModelCache",
+        "metadata": {"name": "c".repeat(40), "namespace": "n", "uid": "00000000-0000-0000-0000-000000000000"},
+        "spec": {"claim": {"name": "weights"}}}))?;
+    let entry = |name: &str, state: &str| -> Result<CacheEntry> {
+        let entry = json!({"name": name, "source": "hf://org/repo/m.gguf", "state": state});
+        Ok(serde_json::from_value(entry)?)
+    };
+    let recorded = vec![entry("0123456789", "Evicting")?, entry("abcdef0123", "Held")?];
+    let observed = ObservedCache { recorded, ..ObservedCache::default() };
+    let valid = validate::cache(&cache, &CacheReferences::default())?;
+    let plan = plan::cache(&valid, &observed, &images(), Timestamp::UNIX_EPOCH);
+    Ok(plan.jobs.iter().map(serde_json::to_value).collect::<Result<_, _>>()?)
 }
 
 /// As the controller of a Deployment or a Job would make it.

@@ -36,6 +36,13 @@ fn verdict(
     judge(&Judged { step: &step, abort, on_inconclusive, elapsed, told: false, stable, canary })
 }
 
+/// At the end of a step, by these thresholds.
+fn verdict_by(abort: AbortThresholds, stable: &RevisionFigures, canary: &RevisionFigures) -> Verdict {
+    let step = step(Pause::For(TimeSpan::seconds(60)));
+    let on_inconclusive = OnInconclusive::Hold;
+    judge(&Judged { step: &step, abort, on_inconclusive, elapsed: MINUTE, told: false, stable, canary })
+}
+
 fn aborts(verdict: Verdict) -> String {
     match verdict {
         Verdict::Abort(words) => words,
@@ -126,6 +133,56 @@ fn what_is_slower_is_aborted_where_streams_enough_say_so() {
     let mut unlucky = streamed(94, 0.4, 0.02);
     unlucky.add(&streamed(6, 4.0, 0.02));
     assert!(matches!(judged(&usual, &unlucky, MINUTE), Verdict::Hold(words) if words.contains("chance")));
+}
+
+/// A length of time that is counted so many buckets later.
+fn later(seconds: f64, buckets: f64) -> f64 {
+    seconds * (buckets / 8.0).exp2()
+}
+
+/// Buckets later, and the thresholds in percent that so much longer is just over and just under: 18.9 and 83.4 percent.
+const JUST_LONGER: [(f64, i32, i32); 2] = [(2.0, 18, 19), (7.0, 83, 84)];
+
+#[test]
+fn time_to_first_token_is_held_against_the_threshold_of_the_spec() {
+    for (buckets, over, under) in JUST_LONGER {
+        let (stable, canary) = (streamed(1000, 0.4, 0.02), streamed(1000, later(0.4, buckets), 0.02));
+        let by = |time_to_first_token| {
+            let abort = AbortThresholds { time_to_first_token, ..AbortThresholds::default() };
+            verdict_by(abort, &stable, &canary)
+        };
+        let words = aborts(by(over));
+        assert!(words.starts_with("time to first token"), "{words}");
+        assert_eq!(by(under), Verdict::Advance);
+    }
+}
+
+#[test]
+fn time_between_tokens_is_held_against_the_threshold_of_the_spec() {
+    for (buckets, over, under) in JUST_LONGER {
+        let (stable, canary) = (streamed(1000, 0.4, 0.02), streamed(1000, 0.4, later(0.02, buckets)));
+        let by = |inter_token_latency| {
+            let abort = AbortThresholds { inter_token_latency, ..AbortThresholds::default() };
+            verdict_by(abort, &stable, &canary)
+        };
+        let words = aborts(by(over));
+        assert!(words.starts_with("time between two tokens"), "{words}");
+        assert_eq!(by(under), Verdict::Advance);
+    }
+}
+
+#[test]
+fn the_error_rate_is_held_against_the_threshold_of_the_spec() {
+    // Half a point more than one percent, and six and a half.
+    for (failed, over, under) in [(15_000, 0, 1), (75_000, 6, 7)] {
+        let (stable, canary) = (figures(1_000_000, 10_000), figures(1_000_000, failed));
+        let by = |error_rate| {
+            verdict_by(AbortThresholds { error_rate, ..AbortThresholds::default() }, &stable, &canary)
+        };
+        let words = aborts(by(over));
+        assert!(words.starts_with("error rate"), "{words}");
+        assert_eq!(by(under), Verdict::Advance);
+    }
 }
 
 fn any_figures() -> impl Strategy<Value = RevisionFigures> {
