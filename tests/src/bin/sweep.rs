@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
@@ -27,7 +28,7 @@ fn main() -> Result<ExitCode> {
     let mode = Mode::Whole(seeds);
     let mut begun = Sweep::default();
     let (start, leg) = installed(None).map_err(|divergence| anyhow!("{divergence}"))?;
-    begun.leg("an installation", &leg, mode, None, &only);
+    begun.installation(&leg, mode, None, &only);
     let left = Mutex::new(scenarios());
     let swept = Mutex::new(begun);
     thread::scope(|scope| {
@@ -35,7 +36,17 @@ fn main() -> Result<ExitCode> {
             scope.spawn(|| {
                 while let Some(scenario) = left.lock().ok().and_then(|mut left| left.pop()) {
                     let mut one = Sweep::default();
+                    let began = Instant::now();
                     one.scenario(&scenario, &start, mode, None, &only);
+                    let (cases, divergences) = (one.cases, one.divergences.len());
+                    let seconds = began.elapsed().as_secs();
+                    let name = scenario.name;
+                    // Who can't be told how far it is goes on all the same.
+                    let told = writeln!(
+                        std::io::stderr(),
+                        "{name}: {cases} cases in {seconds} s, {divergences} divergences"
+                    );
+                    drop(told);
                     if let Ok(mut all) = swept.lock() {
                         all.cases += one.cases;
                         all.missed += one.missed;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Value, json};
 
@@ -50,13 +51,16 @@ pub const POINTS: [&str; 29] = [
 
 /// Steps of a scenario with edits that are alike which a bounded sweep puts faults into; it runs all of them without.
 const ALIKE: usize = 2;
+/// Of so many cases of other faults a bounded sweep takes one.
+pub const SAMPLED: u64 = 24;
 /// Processes that a case may need, one after the other.
 const PROCESSES: u32 = 4;
 
 /// How much is swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// A crash after every write, and every answer lost once but an Event's; of edits that are alike, in the first two.
+    /// A crash after every write, and every answer lost once but an Event's; of edits that are alike, in the first two. Of all
+    /// else that [`Mode::Whole`] does with one seed, one case in [`SAMPLED`], the same each time.
     Bounded,
     /// Every fault at every write, every view, and noise, from so many seeds.
     Whole(u64),
@@ -89,8 +93,10 @@ pub struct Sweep {
     pub missed: usize,
     /// Those that did not end as they must.
     pub divergences: Vec<Divergence>,
-    /// Ways of writing that were met.
+    /// Ways of writing after which a process was crashed.
     pub points: BTreeSet<String>,
+    /// Faults that had an occasion, and views, by the names that plans have for them.
+    pub faults: BTreeSet<String>,
 }
 
 /// One step of a scenario as it goes without faults.
@@ -105,6 +111,14 @@ pub struct Leg {
 pub struct Course {
     name: String,
     legs: Vec<Leg>,
+}
+
+impl Course {
+    /// What the operator writes in a step, in its order.
+    pub fn writes(&self, step: &str) -> Vec<String> {
+        let leg = self.legs.iter().find(|leg| leg.step.name == step);
+        leg.into_iter().flat_map(|leg| &leg.places).map(ToString::to_string).collect()
+    }
 }
 
 /// A world with nothing but what an operator has once it has started, and how it comes to be so.
@@ -140,7 +154,7 @@ impl Sweep {
         // The first writes, the first edit and its like stand for what follows.
         let swept = if scenario.alike && mode == Mode::Bounded { ALIKE } else { usize::MAX };
         for leg in course.legs.iter().take(swept) {
-            self.leg(&course.name, leg, mode, bug, only);
+            self.leg(&course.name, leg, start, mode, bug, only);
         }
     }
 
@@ -184,7 +198,6 @@ impl Sweep {
             if step.moves && was.made() == now.made() {
                 diverged(vec!["the edit changes nothing that the operator makes".to_owned()]);
             }
-            self.points.extend(places.iter().map(|place| place.point.clone()));
             world.compact();
             let next = world.clone();
             course.legs.push(Leg { step: step.clone(), before, after, places });
@@ -193,9 +206,13 @@ impl Sweep {
         course
     }
 
-    /// Every case of one step.
-    pub fn leg(&mut self, scenario: &str, leg: &Leg, mode: Mode, bug: Option<Bug>, only: &str) {
-        self.points.extend(leg.places.iter().map(|place| place.point.clone()));
+    /// Every case of the operator's start.
+    pub fn installation(&mut self, leg: &Leg, mode: Mode, bug: Option<Bug>, only: &str) {
+        self.leg("an installation", leg, &leg.before, mode, bug, only);
+    }
+
+    /// Every case of one step of a scenario that began in `start`.
+    fn leg(&mut self, scenario: &str, leg: &Leg, start: &World, mode: Mode, bug: Option<Bug>, only: &str) {
         for plan in plans(leg, mode) {
             let place = format!("{scenario}, {}", leg.step.name);
             if !format!("{place}: {plan}").contains(only) {
@@ -205,7 +222,10 @@ impl Sweep {
             let words = match drive(&leg.before, &leg.step, &plan, bug) {
                 Ok(Drive { world, places: _, met }) => {
                     self.missed += usize::from(!met);
-                    leg.after.differences(&State::of(&world))
+                    if met {
+                        self.met(&plan);
+                    }
+                    differences(leg, &plan, start, &world, bug)
                 }
                 Err(words) => vec![words],
             };
@@ -213,6 +233,45 @@ impl Sweep {
                 self.divergences.push(Divergence { place, plan: plan.to_string(), words });
             }
         }
+    }
+
+    /// What `plan` meant to go wrong did.
+    fn met(&mut self, plan: &Plan) {
+        let Plan { at, view, away: _, noise, seed: _ } = plan;
+        if let Some((place, fault)) = at {
+            if *fault == Fault::Crash {
+                self.points.insert(place.point.clone());
+            }
+            self.faults.insert(format!("{fault:?}"));
+        }
+        if *noise {
+            self.faults.insert("noise".to_owned());
+        }
+        match view {
+            View::Fresh => {}
+            View::Stale(_) => drop(self.faults.insert("Stale".to_owned())),
+            View::Dropped | View::Coalesced | View::Reordered => {
+                self.faults.insert(format!("{view:?}"));
+            }
+        }
+    }
+}
+
+/// How `world` differs from what `leg` leads to without faults.
+fn differences(leg: &Leg, plan: &Plan, start: &World, world: &World, bug: Option<Bug>) -> Vec<String> {
+    let after = State::of(world);
+    let differences = leg.after.differences(&after);
+    // Who takes the Deployment of a stable revision away takes what a trial goes back to: the spec's revision serves then, as
+    // though it had been the first.
+    if differences.is_empty() || !matches!(plan.at, Some((_, Fault::Replaced))) {
+        return differences;
+    }
+    match fresh(start, world, bug) {
+        Ok(fresh) => {
+            let alike = fresh.without_history().differences(&after.without_history()).is_empty();
+            if alike { Vec::new() } else { differences }
+        }
+        Err(words) => vec![format!("in a world of its own: {words}")],
     }
 }
 
@@ -222,7 +281,7 @@ pub fn sweep(scenarios: &[Scenario], mode: Mode, bug: Option<Bug>, only: &str) -
     match installed(bug) {
         Ok((start, leg)) => {
             sweep.cases += 1;
-            sweep.leg("an installation", &leg, mode, bug, only);
+            sweep.installation(&leg, mode, bug, only);
             scenarios.iter().for_each(|scenario| sweep.scenario(scenario, &start, mode, bug, only));
         }
         Err(divergence) => sweep.divergences.push(divergence),
@@ -240,7 +299,10 @@ fn plans(leg: &Leg, mode: Mode) -> Vec<Plan> {
     let heard = |plan: &Plan| {
         plan.at.as_ref().is_none_or(|(at, fault)| !at.point.ends_with("Event") || *fault == Fault::Crash)
     };
-    let Mode::Whole(seeds) = mode else { return crashes.filter(heard).collect() };
+    let seeds = match mode {
+        Mode::Bounded => 1,
+        Mode::Whole(seeds) => seeds,
+    };
     let more = worth.clone().flat_map(|place| {
         let refused = [409, 429, 500, 503].map(|code| at(place, Fault::Refused(code)));
         let stale = [3, 8, 20].map(|back| Plan { view: View::Stale(back), ..at(place, Fault::Crash) });
@@ -257,7 +319,18 @@ fn plans(leg: &Leg, mode: Mode) -> Vec<Plan> {
     let noise = (0..seeds).map(|seed| Plan { noise: true, seed, away, ..Plan::default() });
     let gone = [1, 2, 4, 8, 16].map(|back| Plan { view: View::Stale(back), away: true, ..Plan::default() });
     let gone = gone.into_iter().chain([Plan { away: true, ..Plan::default() }]);
-    crashes.chain(more).chain(views).chain(noise).chain(gone).collect()
+    let others = more.chain(views).chain(noise).chain(gone);
+    match mode {
+        Mode::Bounded => crashes.filter(heard).chain(others.filter(|plan| is_sampled(leg, plan))).collect(),
+        Mode::Whole(_) => crashes.chain(others).collect(),
+    }
+}
+
+/// Whether a bounded sweep takes this one of the many: by what it is, so that it is the same one each time.
+fn is_sampled(leg: &Leg, plan: &Plan) -> bool {
+    let mut hasher = DefaultHasher::new();
+    (&leg.step.name, plan.to_string()).hash(&mut hasher);
+    hasher.finish().is_multiple_of(SAMPLED)
 }
 
 /// What somebody else can do just before a write at `place`.
