@@ -64,7 +64,7 @@ async fn the_apiserver_refuses_bad_accesses_with_the_field_and_the_fix() -> Resu
     ] {
         rules.take("a", good).await?;
     }
-    rules.each_refused_a_case();
+    rules.each_had_its_cases();
     Ok(())
 }
 

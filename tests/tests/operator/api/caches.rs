@@ -69,6 +69,9 @@ async fn the_apiserver_refuses_bad_caches_with_the_field_and_the_fix() -> Result
         json!({"claim": {"size": "1.5Gi", "storageClassName": "s", "accessModes": ["ReadWriteOnce", "ReadWriteMany"]},
             "maxSize": "1.5Gi"}),
         json!({"claim": {"size": 1_000_000}, "prefetch": many}),
+        prefetch(
+            json!({"source": SOURCE, "hub": {"endpoint": "https://hub.example.com", "tokenSecret": token}}),
+        ),
     ] {
         rules.take("c", good).await?;
     }
@@ -88,6 +91,6 @@ async fn the_apiserver_refuses_bad_caches_with_the_field_and_the_fix() -> Result
     }
     apply(&api, "c", with(json!({"size": "3Gi", "storageClassName": "s"}))).await?;
     apply(&api, "c", with(json!({"name": "other"}))).await?;
-    rules.each_refused_a_case();
+    rules.each_had_its_cases();
     Ok(())
 }

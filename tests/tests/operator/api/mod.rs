@@ -1,4 +1,4 @@
-//! What the apiserver itself takes and refuses, by the CRDs: a file for each kind. Every rule of a CRD refuses something in it.
+//! What the apiserver itself takes and refuses, by the CRDs: a file for each kind. Every rule of a CRD refuses something in it, and lets what it is about through elsewhere.
 
 mod accesses;
 mod caches;

@@ -393,6 +393,7 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
         open(json!({"source": SOURCE, "hub": {"endpoint": "http://localhost:8080",
             "tokenSecret": {"name": "s", "key": "k"}}})),
         open(json!({"source": SOURCE, "resources": {"profile": "p", "gpus": "auto"}})),
+        open(json!({"source": "s3://b1/k", "cache": "store"})),
         open(json!({"source": SOURCE, "resources": {"profile": "p", "gpus": 64}})),
         json!({"openWeights": {"source": SOURCE}, "hold": {}}),
         json!({"openWeights": {"source": SOURCE}, "hold": {"maxWait": "0s", "maxQueued": 0, "maxBytes": "64Mi"}}),
@@ -400,7 +401,7 @@ async fn the_apiserver_refuses_bad_models_with_the_field_and_the_fix() -> Result
     ] {
         rules.take("good", good).await?;
     }
-    rules.each_refused_a_case();
+    rules.each_had_its_cases();
     Ok(())
 }
 

@@ -54,11 +54,12 @@ async fn the_apiserver_refuses_bad_profiles_with_the_field_and_the_fix() -> Resu
         json!({"cpu": 4, "memory": "1.5Gi"}),
         json!({"cpu": "500m", "memory": "1e9", "gpu": {"memory": "81559Mi"}, "nodeSelector": {"disk": "fast"},
             "tolerations": [{"key": "gpu", "operator": "Exists"}]}),
+        json!({"cpu": "1", "memory": "1Gi", "gpu": {"resource": "nvidia.com/mig-1g.10gb"}}),
         json!({"cpu": "1", "memory": "1Gi", "gpu": {"deviceClass": "gpu.nvidia.com", "memory": "80Gi",
             "selectors": ["device.driver == 'gpu.nvidia.com'"]}}),
     ] {
         rules.take("p", good).await?;
     }
-    rules.each_refused_a_case();
+    rules.each_had_its_cases();
     Ok(())
 }

@@ -17,7 +17,7 @@ async fn the_apiserver_refuses_bad_providers_with_the_field_and_the_fix() -> Res
     addresses(&mut rules).await?;
     kinds_and_keys(&mut rules).await?;
     data_policies(&mut rules).await?;
-    rules.each_refused_a_case();
+    rules.each_had_its_cases();
     let spec = json!({"kind": "Gemini", "apiKeys": [key()]});
     let made = apply(&api, "p", json!({"spec": spec})).await?;
     assert_eq!(made.spec.api_keys[0].weight, 1, "the server fills it in");

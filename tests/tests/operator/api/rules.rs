@@ -15,10 +15,11 @@ use super::super::harness::apply;
 /// One of `x-kubernetes-validations`: the field that it blames, without the places in lists, and what it says.
 type Rule = (String, String);
 
-/// The CRD of a kind: its rules that refused nothing yet.
+/// The CRD of a kind: its rules that refused nothing yet, and the fields that rules blame which no good case has set yet.
 pub struct Rules<K> {
     api: Api<K>,
     left: BTreeSet<Rule>,
+    unset: BTreeSet<String>,
 }
 
 impl<K> Rules<K>
@@ -31,7 +32,8 @@ where
         let schema = manifests.remove(&*kind).with_context(|| format!("no manifest of {kind}"))?;
         let mut left = BTreeSet::new();
         walk("", &schema, &mut left);
-        Ok(Self { api, left })
+        let unset = left.iter().map(|(field, _)| field.clone()).collect();
+        Ok(Self { api, left, unset })
     }
 
     /// The apiserver refuses an object with these words in what it says, which is returned.
@@ -51,15 +53,21 @@ where
     }
 
     /// It takes an object.
-    pub async fn take(&self, name: &str, spec: Value) -> Result<()> {
+    pub async fn take(&mut self, name: &str, spec: Value) -> Result<()> {
         let said = self.answer(name, &spec).await?;
         assert!(said.is_none(), "{spec}: {said:?}");
+        for always in ["", "metadata.name"] {
+            self.unset.remove(always);
+        }
+        set("spec", &spec, &mut self.unset);
         Ok(())
     }
 
-    /// Fails for a rule that no case names, and for one that refuses none.
-    pub fn each_refused_a_case(&self) {
+    /// Fails for a rule that no case names, and for one that refuses none; and where a field that a rule blames is in no
+    /// case that is taken.
+    pub fn each_had_its_cases(&self) {
         assert!(self.left.is_empty(), "no case is refused in the words of these rules: {:#?}", self.left);
+        assert!(self.unset.is_empty(), "no case that sets these is taken: {:#?}", self.unset);
     }
 
     async fn answer(&self, name: &str, spec: &Value) -> Result<Option<Status>> {
@@ -124,6 +132,18 @@ fn walk(path: &str, schema: &Value, found: &mut BTreeSet<Rule>) {
     }
 }
 
+/// Takes what `value` sets out of `unset`.
+fn set(path: &str, value: &Value, unset: &mut BTreeSet<String>) {
+    unset.remove(path);
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, inner)| set(&format!("{path}.{name}"), inner, unset));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| set(path, inner, unset)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// `spec.steps[0].traffic` is `spec.steps.traffic`, and the object itself is nothing.
 fn without_places(field: &str) -> String {
     let mut pieces = field.split('[');
@@ -135,7 +155,7 @@ fn without_places(field: &str) -> String {
 #[test]
 fn each_kind_has_its_cases() -> Result<()> {
     let kinds: Vec<String> = manifests()?.into_keys().collect();
-    // Each of these ends its cases with `each_refused_a_case`: a new kind gets a file of its own beside this one.
+    // Each of these ends its cases with `each_had_its_cases`: a new kind gets a file of its own beside this one.
     let known = ["ExternalProvider", "ModelAccess", "ModelCache", "ModelDeployment", "ResourceProfile"];
     assert_eq!(kinds, known);
     Ok(())
