@@ -57,23 +57,28 @@ async fn swept(faults: &[Fault]) -> Result<()> {
         writes.iter().flat_map(|write| faults.iter().map(|fault| (write.clone(), *fault))).collect();
     let share = cases.len().div_ceil(LANES);
     let lanes = cases.chunks(share).map(|cases| Box::pin(lane(cases)));
-    let met: usize = futures::future::try_join_all(lanes).await?.into_iter().sum();
-    // What a status says on the way depends on who was quicker: not every write of it comes again.
-    ensure!(met * 2 > cases.len(), "only {met} of {} cases met their write", cases.len());
+    let unmet = futures::future::try_join_all(lanes).await?.concat();
+    // What a status or an Event says on the way depends on who was quicker: not every write of it comes again.
+    let due: Vec<_> =
+        unmet.iter().filter(|what| !what.contains("/status") && !what.contains("events")).collect();
+    ensure!(due.is_empty(), "of {} cases these never met their write: {due:#?}", cases.len());
+    ensure!(unmet.len() * 2 < cases.len(), "{} of {} cases never met their write", unmet.len(), cases.len());
     Ok(())
 }
 
-/// Runs cases one after the other, against the ends of a run without a fault. Returns how many met their write.
-async fn lane(cases: &[(Write, Fault)]) -> Result<usize> {
+/// Runs cases one after the other, against the ends of a run without a fault. Returns those that never met their write.
+async fn lane(cases: &[(Write, Fault)]) -> Result<Vec<String>> {
     let bed = Bed::new("faulty").await?;
     let (ends, _) = bed.run(&course(), None, &[]).await?;
-    let mut met = 0;
+    let mut unmet = Vec::new();
     for (write, fault) in cases {
         let spoilt = bed.run(&course(), Some((write, *fault)), &ends).await;
         spoilt.with_context(|| format!("{fault:?} at {write}"))?;
-        met += usize::from(bed.met());
+        if !bed.met() {
+            unmet.push(format!("{fault:?} at {write}"));
+        }
     }
-    Ok(met)
+    Ok(unmet)
 }
 
 /// Time travel: the operator starts anew before an apiserver whose lists are of an earlier revision and whose watches tell

@@ -30,7 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub struct Write {
     /// Method, plural and subresource, such as `PATCH modeldeployments/status`.
     pub what: String,
-    /// The object's name; empty where the server gives it.
+    /// The object's name, without the revision in it, which is another in each namespace; empty where the server gives it.
     pub name: String,
     /// Counted from 1.
     pub nth: u32,
@@ -194,10 +194,17 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Answer>
     }
 }
 
+/// `m` of `m-0123456789`.
+fn without_revision(name: &str) -> &str {
+    let is_revision = |end: &str| end.len() == 10 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.rsplit_once('-').filter(|(_, end)| is_revision(end)).map_or(name, |(start, _)| start)
+}
+
 impl Inner {
     /// Notes a write, and says what becomes of it.
     fn note(&self, method: &Method, uri: &Uri) -> Option<Fault> {
         let (what, name) = place(method, uri.path())?;
+        let name = without_revision(&name).to_owned();
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let count = notes.counts.entry((what.clone(), name.clone())).or_default();
         *count += 1;
