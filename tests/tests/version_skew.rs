@@ -1,6 +1,8 @@
-//! An operator beside the CRDs of a later version, whose objects it can't all read.
+//! An operator beside the CRDs of a later version, whose objects it can't all read, and beside those of an earlier one, which
+//! know less than it says.
 //!
-//! The definitions of a cluster are one for all who use it, so that this test is a program of its own.
+//! The definitions of a cluster are one for all who use it, so that this test is a program of its own, and takes one after the
+//! other.
 
 #[allow(dead_code)]
 #[path = "operator/harness.rs"]
@@ -12,12 +14,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Secret};
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use weighbridge_crds::ExternalProvider;
+use weighbridge_crds::{ExternalProvider, ModelDeployment};
 use weighbridge_tests::testbed::wait;
 
 use harness::{Bench, apply, operator};
@@ -36,14 +38,70 @@ async fn changed(client: &Client, plural: &str, change: fn(&mut Value)) -> Resul
 }
 
 #[tokio::test]
-async fn what_a_later_version_wrote_is_told_on_the_object_and_left_as_it_is() -> Result<()> {
+async fn an_operator_works_beside_definitions_of_another_version() -> Result<()> {
     let bench = Bench::new("later").await?;
-    let checked = of_a_later_version(&bench).await;
+    let checked = what_a_later_version_wrote_is_told_and_left_as_it_is(&bench).await;
     changed(&bench.client, "externalproviders", |_| {}).await?;
+    checked?;
+    let bench = Bench::new("earlier").await?;
+    let checked = what_an_earlier_version_drops_is_not_written_again_and_again(&bench).await;
+    changed(&bench.client, "modeldeployments", |_| {}).await?;
     checked
 }
 
-async fn of_a_later_version(bench: &Bench) -> Result<()> {
+/// A status without some of its fields still says what it has, and comes to rest.
+async fn what_an_earlier_version_drops_is_not_written_again_and_again(bench: &Bench) -> Result<()> {
+    bench.operator.signal("TERM").await?;
+    changed(&bench.client, "modeldeployments", |schema| {
+        for (part, names) in
+            [("spec", &["hold"][..]), ("status", &["served", "phases", "history", "rollout"])]
+        {
+            let known = schema[part]["properties"].as_object_mut();
+            known.into_iter().for_each(|known| known.retain(|name, _| !names.contains(&name.as_str())));
+        }
+    })
+    .await?;
+    let models: Api<ModelDeployment> = bench.api();
+    // As above, a moment after.
+    let began = Instant::now();
+    let weights = |source: &str| json!({"openWeights": {"source": source}});
+    let mut unknown = weights("hf://org/repo/file.gguf");
+    unknown["hold"] = json!({"maxQueued": 7});
+    while bench.model("m", unknown.clone()).await.is_ok() {
+        ensure!(began.elapsed() < wait::DEADLINE, "the definition never changes");
+        models.delete("m", &DeleteParams::default()).await?;
+        wait::until_gone(&models, "m").await?;
+    }
+    let fresh = operator(bench.namespace.name(), "fresh").await?;
+    bench.model("m", weights("hf://org/repo/file.gguf")).await?;
+    bench.model_is_ready("m").await?;
+    // Another revision, with all that is told on the way to it.
+    bench.model("m", weights("hf://org/repo/other.gguf")).await?;
+    bench.model_is_ready("m").await?;
+    let dropped = models.get("m").await?.status.context("a status")?;
+    ensure!(
+        dropped.served.is_none() && dropped.phases.is_empty() && dropped.history.is_empty(),
+        "{dropped:?}"
+    );
+
+    let mut writes = fresh.writes().await?;
+    for look in 0..40 {
+        let seen = fresh.reconciles("ModelDeployment").await?;
+        let touch = Patch::Merge(json!({"metadata": {"annotations": {"looked-at": look.to_string()}}}));
+        models.patch("m", &PatchParams::default(), &touch).await?;
+        while fresh.reconciles("ModelDeployment").await? == seen {
+            ensure!(began.elapsed() < wait::DEADLINE * 2, "it looks no more");
+            tokio::task::yield_now().await;
+        }
+        let now = fresh.writes().await?;
+        // What was on its way to rest may still be told in the first looks.
+        ensure!(now == writes || look < 20, "look {look} at what is at rest wrote {}", now - writes);
+        writes = now;
+    }
+    Ok(())
+}
+
+async fn what_a_later_version_wrote_is_told_and_left_as_it_is(bench: &Bench) -> Result<()> {
     apply(&bench.api::<Secret>(), "account", json!({"stringData": {"token": "x"}})).await?;
     let spec = |kind: &str| {
         json!({"kind": kind, "baseURL": "https://api.example.com/v1",
