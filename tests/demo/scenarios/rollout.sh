@@ -11,3 +11,11 @@ step "Back to what was before"
 before=$(revision)
 change '{"spec": {"openWeights": {"engine": {"maxSequences": 64}}}}'
 until_true 120 rolled_out "$before"
+stands steady
+
+step "A rollout without a spare card: the old revision goes first, and requests wait for the new one"
+before=$(revision)
+change '{"spec": {"rollout": {"strategy": "Replace"}, "openWeights": {"engine": {"maxSequences": 48}}}}'
+until_true 120 rolled_out "$before"
+stands steady
+change '{"spec": {"rollout": null}}'
