@@ -61,16 +61,22 @@ where
     Ok(())
 }
 
-/// The claim `weights` on a folder of this machine, which is the node.
-pub async fn claim(client: &Client, namespace: &TestNamespace, folder: &Path, mode: &str) -> Result<()> {
+/// The claim `name` on a folder of this machine, which is the node.
+pub async fn claim(
+    client: &Client,
+    namespace: &TestNamespace,
+    name: &str,
+    folder: &Path,
+    mode: &str,
+) -> Result<()> {
     let here = json!([{"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}]);
     let size = json!({"storage": "1Gi"});
     let volume = json!({"spec": {"storageClassName": "", "capacity": size, "accessModes": [mode],
         "persistentVolumeReclaimPolicy": "Retain", "local": {"path": folder},
-        "claimRef": {"namespace": namespace.name(), "name": "weights"},
+        "claimRef": {"namespace": namespace.name(), "name": name},
         "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": here}]}}}});
-    make(&Api::<PersistentVolume>::all(client.clone()), "weights", volume).await?;
-    let claim = json!({"spec": {"storageClassName": "", "volumeName": "weights",
+    make(&Api::<PersistentVolume>::all(client.clone()), name, volume).await?;
+    let claim = json!({"spec": {"storageClassName": "", "volumeName": name,
         "accessModes": [mode], "resources": {"requests": size}}});
-    make(&namespace.api::<PersistentVolumeClaim>(), "weights", claim).await
+    make(&namespace.api::<PersistentVolumeClaim>(), name, claim).await
 }

@@ -55,7 +55,7 @@ async fn network_policies_let_through_what_is_meant_and_nothing_else() -> Result
         let bed = Bed::start(&programs).await?;
         bed.a_cache_says_how_far_it_is_and_fetches_from_no_link_local_address().await?;
         bed.models_answer().await?;
-        bed.operators_and_gateways_call_only_ours().await?;
+        bed.operators_gateways_and_engines_call_whom_they_may().await?;
         bed.proxies_are_called_by_ours_and_call_their_provider().await?;
     }
     assert_eq!(difference(&before, &machine_state()?), "", "the node left something on this machine");
@@ -82,8 +82,8 @@ impl Bed {
         let restricted =
             json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
         make(&Api::<Namespace>::all(client.clone()), SYSTEM, restricted).await?;
-        install(programs, cluster.control_plane().kubeconfig())?;
         let namespace = TestNamespace::create(&client, "policies").await?;
+        install(programs, cluster.control_plane().kubeconfig(), namespace.name())?;
         let pods: Api<Pod> = namespace.api();
         pods.create(&PostParams::default(), &pod("stranger", 0)?).await?;
         let stranger = running(&pods, Config::default().fields("metadata.name=stranger")).await?;
@@ -100,7 +100,7 @@ impl Bed {
         let api = Simulator::on(TcpListener::bind((GATEWAY, 0)).await?, None)?;
         let store = folder.path().join("store");
         std::fs::create_dir(&store)?;
-        claim(&client, &namespace, &store, "ReadWriteMany").await?;
+        claim(&client, &namespace, "weights", &store, "ReadWriteMany").await?;
         Ok(Bed {
             _listeners: listeners,
             client,
@@ -169,7 +169,7 @@ impl Bed {
         Ok(())
     }
 
-    async fn operators_and_gateways_call_only_ours(&self) -> Result<()> {
+    async fn operators_gateways_and_engines_call_whom_they_may(&self) -> Result<()> {
         let system: Api<Pod> = Api::namespaced(self.client.clone(), SYSTEM);
         let component = |name: &str| Config::default().labels(&format!("app.kubernetes.io/component={name}"));
         let operator = running(&system, component("operator")).await?;
@@ -193,12 +193,14 @@ impl Bed {
             (&self.stranger, &gateway, admin, true),
             (&self.stranger, &operator, admin, true),
             (&self.stranger, &engine, admin, true),
+            (&self.stranger, &engine, serving, false),
             (&self.stranger, &gateway, state, false),
             (&engine, &self.stranger, HTTP, true),
         ] {
             self.check(from, of(to, port)?, goes).await?;
         }
-        Ok(())
+        self.check(&engine, at(GATEWAY, HTTPS), true).await?;
+        self.check(&engine, at(LINK_LOCAL, HTTPS), false).await
     }
 
     async fn proxies_are_called_by_ours_and_call_their_provider(&self) -> Result<()> {
@@ -272,9 +274,11 @@ impl Bed {
     }
 }
 
-fn install(programs: &Programs, kubeconfig: PathBuf) -> Result<()> {
+/// The chart, with a policy for the engines of `namespace`.
+fn install(programs: &Programs, kubeconfig: PathBuf, namespace: &str) -> Result<()> {
     let mut helm = Command::new(programs.helm()?);
-    helm.args(["install", "weighbridge"]).arg(root().join("charts/weighbridge")).args([
+    let engines = format!("--set=networkPolicy.engineNamespaces={{{namespace}}}");
+    helm.args(["install", "weighbridge"]).arg(root().join("charts/weighbridge")).arg(engines).args([
         "--namespace",
         SYSTEM,
         "--set=gateway.replicas=1,operator.replicas=1",

@@ -45,6 +45,7 @@ pub fn folder() -> PathBuf {
 pub struct NodeCluster {
     // In the order in which they stop: the kubelet first, or it would start again what is killed.
     kubelet: Option<Process>,
+    device_plugin: Option<Process>,
     workers: Vec<Process>,
     programs: Programs,
     gpus: u32,
@@ -100,16 +101,22 @@ impl NodeCluster {
             tokio::try_join!(Box::pin(ControlPlane::start(programs, folder, &options)), Box::pin(runtime))?;
         let authority = control_plane.authority();
         let kubelet = kubelet::start(programs, folder, authority, gpus)?;
-        let mut workers = vec![
+        let workers = vec![
             kubelet::start_proxy(programs, folder, authority)?,
             kubelet::start_name_server(programs, folder)?,
         ];
-        if gpus > 0 {
-            workers.push(kubelet::start_device_plugin(programs, folder, gpus)?);
-        }
+        let device_plugin = device_plugin(programs, gpus)?;
         let (kubelet, programs) = (Some(kubelet), programs.clone());
-        let mut this =
-            Self { kubelet, workers, programs, gpus, control_plane, _runtime: runtime, _sweep: sweep };
+        let mut this = Self {
+            kubelet,
+            device_plugin,
+            workers,
+            programs,
+            gpus,
+            control_plane,
+            _runtime: runtime,
+            _sweep: sweep,
+        };
         this.await_node().await?;
         // Only now: it ends where its node is not there yet.
         let enforcer = enforcer::start(&this.programs, folder)?;
@@ -136,7 +143,11 @@ impl NodeCluster {
     /// Starts a kubelet where there is none, and waits until the node is ready.
     pub async fn start_kubelet(&mut self) -> Result<()> {
         let authority = self.control_plane.authority();
+        // The new one knows of no device until a plugin comes to it, and a plugin of it by its socket: the old ones go first.
+        self.device_plugin = None;
+        sweep::device_sockets();
         self.kubelet = Some(kubelet::start(&self.programs, &folder(), authority, self.gpus)?);
+        self.device_plugin = device_plugin(&self.programs, self.gpus)?;
         self.await_node().await
     }
 
@@ -155,7 +166,11 @@ impl NodeCluster {
     pub fn check(&mut self) -> Result<()> {
         self.control_plane.check()?;
         self._runtime.check()?;
-        self.kubelet.iter_mut().chain(&mut self.workers).try_for_each(Process::check)
+        self.kubelet
+            .iter_mut()
+            .chain(&mut self.device_plugin)
+            .chain(&mut self.workers)
+            .try_for_each(Process::check)
     }
 
     async fn await_enforcer(&mut self) -> Result<()> {
@@ -182,6 +197,13 @@ impl NodeCluster {
             }
         }
     }
+}
+
+fn device_plugin(programs: &Programs, gpus: u32) -> Result<Option<Process>> {
+    if gpus == 0 {
+        return Ok(None);
+    }
+    kubelet::start_device_plugin(programs, &folder(), gpus).map(Some)
 }
 
 fn offers(node: &Node, gpus: u32) -> bool {

@@ -134,6 +134,15 @@ fn unmount_everything(folder: &Path) {
     }
 }
 
+const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins";
+
+/// Removes the sockets by which a kubelet and the device plugin know each other.
+pub fn device_sockets() {
+    remove_matching(DEVICE_PLUGINS, |entry| {
+        ["kubelet.sock", "gpu-stand-in.sock"].iter().any(|name| entry.ends_with(name))
+    });
+}
+
 /// Places that programs write to wherever their state is; only what is ours goes.
 fn remove_fixed_paths(folder: &Path) {
     remove_matching("/var/log/containers", |entry| {
@@ -143,11 +152,9 @@ fn remove_fixed_paths(folder: &Path) {
     remove_network_results("/var/lib/cni/results");
     remove_if_empty("/var/lib/cni/results");
     remove_if_empty("/var/lib/cni");
-    remove_matching("/var/lib/kubelet/device-plugins", |entry| {
-        let name = entry.file_name().unwrap_or_default().to_string_lossy();
-        ["kubelet.sock", "gpu-stand-in.sock", "kubelet_internal_checkpoint"].contains(&&*name)
-    });
-    remove_if_empty("/var/lib/kubelet/device-plugins");
+    device_sockets();
+    remove_matching(DEVICE_PLUGINS, |entry| entry.ends_with("kubelet_internal_checkpoint"));
+    remove_if_empty(DEVICE_PLUGINS);
     remove_if_empty("/var/lib/kubelet");
 }
 
