@@ -35,6 +35,8 @@ const SLOWLY: Duration = Duration::from_secs(2_000);
 const ROUNDS: u32 = 3;
 /// For one of them.
 const ROUND: Duration = Duration::from_secs(2);
+/// Of those, how many one may take.
+const LONGEST_ROUND: u32 = 60;
 
 /// What one process meets.
 pub struct Process<'a> {
@@ -145,16 +147,23 @@ impl Process<'_> {
         let (quiet, limit) = if self.slow { (SLOWLY_QUIET, SLOWLY) } else { (QUIET, LIMIT) };
         let before = self.rest(server, quiet, limit).await?.len();
         let looked = reconciles(metrics);
-        for _ in 0..ROUNDS {
+        let objects =
+            stores.models.len() + stores.providers.len() + stores.accesses.len() + stores.caches.len();
+        for round in 1..=ROUNDS {
             stores.trigger_all(triggers).await;
             sleep(ROUND).await;
+            // A look whose requests noise slows down takes longer, and what is asked for meanwhile would be one look with it.
+            for _ in 0..LONGEST_ROUND {
+                if (reconciles(metrics) - looked) as usize >= objects * (round as usize) {
+                    break;
+                }
+                sleep(ROUND).await;
+            }
         }
         let after = server.writes();
         if after.len() > before {
             return Err(anyhow!("written at rest: {}", listed(&after[before..])));
         }
-        let objects =
-            stores.models.len() + stores.providers.len() + stores.accesses.len() + stores.caches.len();
         let rounds = reconciles(metrics) - looked;
         if (rounds as usize) < objects * (ROUNDS as usize) {
             return Err(anyhow!("{rounds} reconciles of {objects} objects: not everything was looked at"));
