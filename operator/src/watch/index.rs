@@ -1,6 +1,8 @@
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
@@ -51,9 +53,12 @@ impl Parent {
     }
 }
 
-/// The caches that a pod reads from, by name alone: pods outlive what they were made by.
-fn read_by<K: Resource<DynamicType = ()>>(child: &K) -> Vec<Parent> {
-    let held = child.labels().iter().filter(|(label, _)| label.starts_with(labels::HELD_PREFIX));
+/// The caches that a pod reads from, or the pods that a Deployment makes, by name alone: pods outlive what they were made by.
+fn read_by<K: Resource<DynamicType = ()> + 'static>(child: &K) -> Vec<Parent> {
+    let deployment = (child as &dyn Any).downcast_ref::<Deployment>();
+    let template = deployment.and_then(|it| it.spec.as_ref()?.template.metadata.as_ref()?.labels.as_ref());
+    let all = child.labels().iter().chain(template.into_iter().flatten());
+    let held = all.filter(|(label, _)| label.starts_with(labels::HELD_PREFIX));
     let mut caches: Vec<_> = held.map(|(_, cache)| cache.clone()).collect();
     caches.dedup();
     let namespace = child.namespace().unwrap_or_default();
@@ -63,7 +68,7 @@ fn read_by<K: Resource<DynamicType = ()>>(child: &K) -> Vec<Parent> {
 }
 
 /// Whom a change of `child` touches.
-fn touched_by<K: Resource<DynamicType = ()>>(child: &K) -> Vec<Parent> {
+fn touched_by<K: Resource<DynamicType = ()> + 'static>(child: &K) -> Vec<Parent> {
     let mut touched = read_by(child);
     touched.extend(Parent::of(child));
     touched
@@ -87,7 +92,7 @@ impl<K> Default for Index<K> {
     }
 }
 
-impl<K: Resource<DynamicType = ()> + Clone> Index<K> {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Index<K> {
     /// Children of the parent with this UID, by name.
     pub fn of(&self, uid: &str) -> Vec<Arc<K>> {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +139,7 @@ impl<K: Resource<DynamicType = ()> + Clone> Index<K> {
     }
 }
 
-impl<K: Resource<DynamicType = ()>> Inner<K> {
+impl<K: Resource<DynamicType = ()> + 'static> Inner<K> {
     fn put(&mut self, object: K) -> Vec<Parent> {
         let key = key(&object);
         let mut touched = self.take_out(&key);
@@ -166,4 +171,32 @@ impl<K: Resource<DynamicType = ()>> Inner<K> {
 
 fn key<K: Resource>(object: &K) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Its pods count as readers while it asks for some, whoever is told of last.
+    #[test]
+    fn a_deployment_whose_pods_read_from_a_cache_touches_it() {
+        let deployment = |labels: Value| -> Deployment {
+            let template = json!({"metadata": {"labels": labels}, "spec": {"containers": []}});
+            serde_json::from_value(json!({"metadata": {"name": "d", "namespace": "n"},
+                "spec": {"selector": {}, "template": template}}))
+            .unwrap()
+        };
+        let index = Index::default();
+        let held = format!("{}94b2bd9c94", labels::HELD_PREFIX);
+        let touched = index.take(Event::Apply(deployment(json!({held: "store"}))));
+        let names: Vec<_> = touched.iter().map(|parent| (parent.kind, parent.name.as_str())).collect();
+        assert_eq!(names, [(ParentKind::Cache, "store")]);
+        assert_eq!(
+            index.take(Event::Apply(deployment(json!({})))),
+            touched,
+            "the one that it read from before"
+        );
+    }
 }
