@@ -2,13 +2,11 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::thread;
-use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Parser;
-use weighbridge_tests::faults::{Mode, Sweep, installed, scenarios};
+use weighbridge_tests::faults::{Mode, Sweep, scenarios, sweep};
 
 #[derive(Parser)]
 struct Flags {
@@ -25,38 +23,12 @@ struct Flags {
 
 fn main() -> Result<ExitCode> {
     let Flags { seeds, only, threads } = Flags::parse();
-    let mode = Mode::Whole(seeds);
-    let mut begun = Sweep::default();
-    let (start, leg) = installed(None).map_err(|divergence| anyhow!("{divergence}"))?;
-    begun.installation(&leg, mode, None, &only);
-    let left = Mutex::new(scenarios());
-    let swept = Mutex::new(begun);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(scenario) = left.lock().ok().and_then(|mut left| left.pop()) {
-                    let mut one = Sweep::default();
-                    let began = Instant::now();
-                    one.scenario(&scenario, &start, mode, None, &only);
-                    let (cases, divergences) = (one.cases, one.divergences.len());
-                    let seconds = began.elapsed().as_secs();
-                    let name = scenario.name;
-                    // Who can't be told how far it is goes on all the same.
-                    let told = writeln!(
-                        std::io::stderr(),
-                        "{name}: {cases} cases in {seconds} s, {divergences} divergences"
-                    );
-                    drop(told);
-                    if let Ok(mut all) = swept.lock() {
-                        all.cases += one.cases;
-                        all.missed += one.missed;
-                        all.divergences.extend(one.divergences);
-                    }
-                }
-            });
-        }
+    let swept = sweep(&scenarios(), (Mode::Whole(seeds), None, &only), threads, |scenario, swept| {
+        let Sweep { cases, divergences, .. } = swept;
+        let line = format!("{}: {cases} cases, {} divergences\n", scenario.name, divergences.len());
+        // Who can't be told how far it is goes on all the same.
+        std::io::stderr().write_all(line.as_bytes()).ok();
     });
-    let swept = swept.into_inner().unwrap_or_default();
     let mut out = std::io::stdout();
     for divergence in &swept.divergences {
         write!(out, "{divergence}")?;

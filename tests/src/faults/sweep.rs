@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -149,7 +151,7 @@ pub fn installed(bug: Option<Bug>) -> Result<(World, Leg), Divergence> {
 
 impl Sweep {
     /// Sweeps `scenario` from `start` on; of its cases those whose line holds `only`.
-    pub fn scenario(&mut self, scenario: &Scenario, start: &World, mode: Mode, bug: Option<Bug>, only: &str) {
+    fn scenario(&mut self, scenario: &Scenario, start: &World, mode: Mode, bug: Option<Bug>, only: &str) {
         let course = self.course(scenario, start, bug);
         // The first writes, the first edit and its like stand for what follows.
         let swept = if scenario.alike && mode == Mode::Bounded { ALIKE } else { usize::MAX };
@@ -206,9 +208,14 @@ impl Sweep {
         course
     }
 
-    /// Every case of the operator's start.
-    pub fn installation(&mut self, leg: &Leg, mode: Mode, bug: Option<Bug>, only: &str) {
-        self.leg("an installation", leg, &leg.before, mode, bug, only);
+    /// What came of another part of the same sweep.
+    fn add(&mut self, other: Sweep) {
+        let Sweep { cases, missed, divergences, points, faults } = other;
+        self.cases += cases;
+        self.missed += missed;
+        self.divergences.extend(divergences);
+        self.points.extend(points);
+        self.faults.extend(faults);
     }
 
     /// Every case of one step of a scenario that began in `start`.
@@ -275,18 +282,41 @@ fn differences(leg: &Leg, plan: &Plan, start: &World, world: &World, bug: Option
     }
 }
 
-/// Sweeps all of `scenarios`, the operator's start among them; of the cases those whose line holds `only`.
-pub fn sweep(scenarios: &[Scenario], mode: Mode, bug: Option<Bug>, only: &str) -> Sweep {
-    let mut sweep = Sweep::default();
-    match installed(bug) {
-        Ok((start, leg)) => {
-            sweep.cases += 1;
-            sweep.installation(&leg, mode, bug, only);
-            scenarios.iter().for_each(|scenario| sweep.scenario(scenario, &start, mode, bug, only));
+/// Sweeps all of `scenarios`, the operator's start among them, so many at once as there are `threads`; of the cases those whose
+/// line holds `only`. Each scenario is told of when it is through.
+pub fn sweep(
+    scenarios: &[Scenario],
+    (mode, bug, only): (Mode, Option<Bug>, &str),
+    threads: usize,
+    through: impl Fn(&Scenario, &Sweep) + Sync,
+) -> Sweep {
+    let mut begun = Sweep::default();
+    let (start, leg) = match installed(bug) {
+        Ok(installed) => installed,
+        Err(divergence) => {
+            begun.divergences.push(divergence);
+            return begun;
         }
-        Err(divergence) => sweep.divergences.push(divergence),
-    }
-    sweep
+    };
+    begun.cases += 1;
+    begun.leg("an installation", &leg, &leg.before, mode, bug, only);
+    let (left, swept) = (Mutex::new(scenarios.iter()), Mutex::new(begun));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                // Not by `while let`, which would hold the list all the while.
+                loop {
+                    let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(scenario) = next else { break };
+                    let mut one = Sweep::default();
+                    one.scenario(scenario, &start, mode, bug, only);
+                    through(scenario, &one);
+                    swept.lock().unwrap_or_else(PoisonError::into_inner).add(one);
+                }
+            });
+        }
+    });
+    swept.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What goes wrong, case by case.

@@ -14,7 +14,8 @@ fn words(sweep: &Sweep) -> String {
 
 #[test]
 fn every_write_may_be_the_last_or_go_unheard() {
-    let swept = sweep(&scenarios(), Mode::Bounded, None, "");
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let swept = sweep(&scenarios(), (Mode::Bounded, None, ""), threads, |_, _| {});
     assert!(swept.divergences.is_empty(), "of {} cases:\n{}", swept.cases, words(&swept));
     assert!(swept.missed * 50 <= swept.cases, "{} of {} cases had no occasion", swept.missed, swept.cases);
     // Every class of faults, and every way of writing, had its turn.
@@ -49,7 +50,7 @@ fn named(names: &[&str]) -> Vec<Scenario> {
 
 /// The sweep of these scenarios finds `bug`, in these words.
 fn finds(bug: Bug, names: &[&str], only: &str, expected: &str) {
-    let swept = sweep(&named(names), Mode::Whole(1), Some(bug), only);
+    let swept = sweep(&named(names), (Mode::Whole(1), Some(bug), only), 1, |_, _| {});
     let words = words(&swept);
     assert!(words.contains(expected), "{bug:?} was not found in {} cases:\n{words}", swept.cases);
 }

@@ -8,7 +8,7 @@ use super::{finds, named, words};
 
 /// Ours passes these cases, of which there are some, and no more so without its guard.
 fn guarded(without: Bug, scenario: &str, only: &str, expected: &str) {
-    let swept = sweep(&named(&[scenario]), Mode::Whole(1), None, only);
+    let swept = sweep(&named(&[scenario]), (Mode::Whole(1), None, only), 1, |_, _| {});
     assert!(swept.divergences.is_empty(), "{}", words(&swept));
     finds(without, &[scenario], only, expected);
 }
