@@ -31,6 +31,8 @@ const LIMIT: Duration = Duration::from_secs(290);
 /// The same two where only that look finds anything.
 const SLOWLY_QUIET: Duration = Duration::from_secs(650);
 const SLOWLY: Duration = Duration::from_secs(2_000);
+/// Several tries in a row may fail, each by a call that is not answered in time, before one comes to a write.
+const QUIET_AFTER_NOISE: Duration = Duration::from_secs(280);
 /// Reconciles of everything, at rest, which write nothing.
 const ROUNDS: u32 = 3;
 /// For one of them.
@@ -144,7 +146,11 @@ impl Process<'_> {
         } else {
             server.arm();
         }
-        let (quiet, limit) = if self.slow { (SLOWLY_QUIET, SLOWLY) } else { (QUIET, LIMIT) };
+        let (quiet, limit) = match (self.slow, self.plan.noise) {
+            (true, _) => (SLOWLY_QUIET, SLOWLY),
+            (false, true) => (QUIET_AFTER_NOISE, SLOWLY),
+            (false, false) => (QUIET, LIMIT),
+        };
         let before = self.rest(server, quiet, limit).await?.len();
         let looked = reconciles(metrics);
         let objects =
