@@ -11,6 +11,7 @@ mod provider;
 mod provider_place;
 mod references;
 mod rollout;
+mod weights;
 
 pub use cache::{
     Availability, CacheSeen, ClaimAsked, Fetched, Held, HeldEntry, Located, ValidatedCache, Wanted,
@@ -18,10 +19,7 @@ pub use cache::{
 };
 pub use fitting::Fitting;
 pub use hardware::{CountedBy, GPU_PRODUCT_LABEL, Hardware};
-pub use model::{
-    AdapterPlace, Closed, HubFile, ImageFile, Open, OpenAdapter, ProfileSeen, Served, StoredFile,
-    ValidatedModel, Weights, model,
-};
+pub use model::{Closed, Open, ProfileSeen, Served, ValidatedModel, model};
 pub use pod_template::{
     AddedContainer, AddedMetadata, AddedSpec, CONFINING_ANNOTATIONS, ENGINE_CONTAINER, PodTemplate, confines,
 };
@@ -31,6 +29,7 @@ pub use references::{
     Asker, CacheAsked, CacheReferences, Header, KeyLookup, ModelReferences, Named, ProviderReferences, Right,
 };
 pub use rollout::Strategy;
+pub use weights::{AdapterPlace, HubFile, ImageFile, OpenAdapter, StoredFile, Weights};
 
 use weighbridge_crds::condition::Reason;
 
