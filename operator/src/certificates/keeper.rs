@@ -58,6 +58,15 @@ pub enum KeeperError {
     Call(#[from] CallError),
 }
 
+/// Which states of a Secret a write may find.
+#[derive(Clone, Copy)]
+enum Over {
+    /// The one that was read: authorities that somebody else has put there are kept, and of two who write at once one is refused.
+    AsRead,
+    /// Any: a certificate is worth no more than the next one, and who writes to it all the time does not keep it from being renewed.
+    Any,
+}
+
 /// Keeps the authority and the gateways' certificate while this process leads, and tells the others of the authority.
 pub struct Keeper {
     client: Client,
@@ -132,7 +141,7 @@ impl Keeper {
                 self.metrics.certificate_issued("authority");
             }
             let secret = authority_secret(metadata(namespace, name, "operator"), &known);
-            self.put(&secret, live.as_ref()).await?;
+            self.put(&secret, live.as_ref(), Over::AsRead).await?;
         }
         if let Some(newest) = known.first() {
             self.metrics.certificate_expiry("authority", newest.facts.not_after);
@@ -162,7 +171,7 @@ impl Keeper {
                 tracing::info!(secret = %format!("{namespace}/{name}"), why, "a certificate for gateways is made");
                 let leaf = issuer.issue(&Identity::Gateway, now)?;
                 let secret = leaf_secret(metadata(namespace, name, "gateway"), &leaf, issuer.trust());
-                self.put(&secret, live.as_ref()).await?;
+                self.put(&secret, live.as_ref(), Over::Any).await?;
                 self.metrics.certificate_issued(Identity::Gateway.role());
                 (
                     Timestamp::from_second(certificate::due(&leaf.facts)).unwrap_or(now),
@@ -187,13 +196,16 @@ impl Keeper {
         }
     }
 
-    /// Writes over what was read, or where nothing was: of two who do so at once, one is refused.
-    async fn put(&self, secret: &Secret, live: Option<&Secret>) -> Result<(), KeeperError> {
+    /// Writes over the Secret that was read, as far as `over` says, or where none was.
+    async fn put(&self, secret: &Secret, live: Option<&Secret>, over: Over) -> Result<(), KeeperError> {
         // Maps with string keys: turning it into a value can't fail.
         let mut body = serde_json::to_value(secret).unwrap_or_default();
         if let Some(live) = live {
             body["metadata"]["uid"] = json!(live.uid());
-            body["metadata"]["resourceVersion"] = json!(live.resource_version());
+            match over {
+                Over::AsRead => body["metadata"]["resourceVersion"] = json!(live.resource_version()),
+                Over::Any => {}
+            }
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace().unwrap_or_default());
         let parameters = PatchParams { force: live.is_some(), ..PatchParams::apply(MANAGED_BY) };

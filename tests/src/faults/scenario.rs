@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::ObjectMeta;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 use weighbridge_crds::labels;
 use weighbridge_operator::certificates::{Authority, Issuer, leaf_secret};
@@ -36,6 +37,8 @@ pub enum Act {
     LoseNode,
     /// Days pass: every certificate has seen more than two thirds of its life.
     Age,
+    /// Years pass: the authority has seen more than two thirds of its life.
+    AgeAuthority,
 }
 
 /// What a step's end state must be, besides the same with and without faults.
@@ -158,6 +161,9 @@ impl Act {
             }
             Act::LoseNode => world.lose_node(),
             Act::Age => age(world).map_err(|error| Refused::new(500, format!("{error:#}")))?,
+            Act::AgeAuthority => {
+                age_authority(world).map_err(|error| Refused::new(500, format!("{error:#}")))?;
+            }
         }
         Ok(())
     }
@@ -184,7 +190,7 @@ fn age(world: &mut World) -> anyhow::Result<()> {
     let authority = Authority::read(pem(authority, "tls.crt")?, &pem(authority, "tls.key")?)?;
     let issuer = Issuer::new(vec![authority], lifetimes);
     let then = Timestamp::now() - SignedDuration::from_hours(24 * 6);
-    for (key, mut secret) in secrets {
+    for (key, secret) in secrets {
         if !key.name.ends_with("-certificate") {
             continue;
         }
@@ -197,11 +203,37 @@ fn age(world: &mut World) -> anyhow::Result<()> {
         };
         let leaf = issuer.issue(&identity, then)?;
         let made = leaf_secret(ObjectMeta::default(), &leaf, issuer.trust());
-        secret["data"] = serde_json::to_value(made)?["data"].clone();
-        if let Some(live) = world.get(&key).map(std::sync::Arc::clone) {
-            let next = Stored { object: secret, managers: live.managers.clone() };
-            world.put(&key, Some(next));
-        }
+        hold(world, &key, serde_json::to_value(made)?["data"].take());
     }
     Ok(())
+}
+
+/// Replaces the authority by one that was made four years ago, for five.
+fn age_authority(world: &mut World) -> anyhow::Result<()> {
+    let day = |days: i32| -> anyhow::Result<_> {
+        let date = (Timestamp::now() + SignedDuration::from_hours(24 * i64::from(days)))
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .date();
+        Ok(rcgen::date_time_ymd(date.year().into(), date.month().try_into()?, date.day().try_into()?))
+    };
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Weighbridge authority of old");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    (params.not_before, params.not_after) = (day(-4 * 365)?, day(365)?);
+    let pair = KeyPair::generate()?;
+    let certificate = params.self_signed(&pair)?.pem();
+    let found = world.of("Secret").find(|(key, _)| key.name == "weighbridge-authority");
+    let key = found.context("an authority")?.0.clone();
+    let coded = |text: String| STANDARD.encode(text);
+    hold(world, &key, json!({"tls.crt": coded(certificate), "tls.key": coded(pair.serialize_pem())}));
+    Ok(())
+}
+
+/// Has a Secret hold `data`, and its owners own what they did.
+fn hold(world: &mut World, key: &Key, data: Value) {
+    if let Some(live) = world.get(key).map(std::sync::Arc::clone) {
+        let mut object = live.object.clone();
+        object["data"] = data;
+        world.put(key, Some(Stored { object, managers: live.managers.clone() }));
+    }
 }

@@ -334,6 +334,8 @@ pub fn scenarios() -> Vec<Scenario> {
             .undone("get old", [Act::Age])
             .slowly()
             .undone("are lost, and the authority with them", [Act::DeleteMade("Secret", "app.kubernetes.io/component")])
+            .slowly()
+            .on("see their authority grow old", [Act::AgeAuthority])
             .slowly(),
         Scenario::new("a field and nothing else")
             .edit("created", [secret("account", "token"), provider(json!({}))])

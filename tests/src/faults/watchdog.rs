@@ -99,9 +99,7 @@ impl World {
                 Some((read, _)) if read != *uid => {
                     self.watchdog.object(format!("wrote to {key} with UID {uid}, and had looked at {read}"));
                 }
-                Some((_, read))
-                    if read != *version && controller(before).is_none() && key.kind == "Secret" =>
-                {
+                Some((_, read)) if read != *version && key.kind == "Secret" && !is_leaf(before) => {
                     self.watchdog.object(format!("wrote over {key}, which changed since it was looked at"));
                 }
                 Some(_) => {}
@@ -252,6 +250,11 @@ impl World {
         };
         (open && stays).then(|| (uid.to_owned(), wanted))
     }
+}
+
+/// Whether a Secret holds a certificate, which is worth no more than the next one: a model's, or the gateways'.
+fn is_leaf(secret: &Value) -> bool {
+    controller(secret).is_some() || secret["metadata"]["labels"]["app.kubernetes.io/component"] == "gateway"
 }
 
 /// UID of the controller of `object`.

@@ -32,7 +32,7 @@ fn writes_without_a_version_are_found() {
     finds(
         Bug::SkipsVersions,
         &["certificates"],
-        "Touched at apply-over Secret",
+        "grow old: Touched at apply-over Secret",
         "which changed since it was looked at",
     );
 }

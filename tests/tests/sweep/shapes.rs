@@ -66,7 +66,7 @@ fn b08_who_writes_all_the_time_keeps_nobody_from_writing() {
 #[test]
 fn b09_what_changed_since_it_was_read_is_not_written_over() {
     let changed = "which changed since it was looked at";
-    guarded(Bug::SkipsVersions, "certificates", "Touched at apply-over Secret", changed);
+    guarded(Bug::SkipsVersions, "certificates", "grow old: Touched at apply-over Secret", changed);
 }
 
 /// Children under generated names, and a view that does not show them yet: KubeAI's model controller waits for it.
