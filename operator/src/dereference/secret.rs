@@ -44,8 +44,6 @@ pub struct Secrets {
 /// How long a certificate that was read is known. Reconciles come in swarms, a dozen for a model that starts, and each would
 /// read it.
 const KNOWN: Duration = Duration::from_secs(30);
-/// Certificates known at most; when there are more, all are read anew.
-const MOST: usize = 4096;
 
 impl Secrets {
     /// Looks through `caller`.
@@ -102,9 +100,7 @@ impl Secrets {
         let owners = secret.metadata.owner_references.iter().flatten();
         if facts.certificate.is_some() && owners.into_iter().any(|owner| owner.uid == parent) {
             let mut known = self.certificates();
-            if known.len() >= MOST {
-                known.clear();
-            }
+            known.retain(|_, (read, _)| read.elapsed() < KNOWN);
             known.insert(parent.to_owned(), (Instant::now(), facts.clone()));
         }
         Ok(Certificate::Needed(Some(facts)))

@@ -14,6 +14,9 @@ use crate::measured::{cpu_time, rss_mb};
 use crate::operator::{admin_address, metrics_at};
 use crate::testbed::{self, TestNamespace, audit, wait};
 
+/// How the chart has malloc give back what it does not need.
+const AS_IN_THE_CHART: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 /// Lines of its log that an error quotes.
 const LAST_LINES: usize = 10;
 
@@ -88,6 +91,7 @@ impl Subject {
                     .args(["--inference-server-image=images.weighbridge.local/inference-server:test"])
                     .args(["--gateway-image=images.weighbridge.local/gateway:test"])
                     .args(["--metrics-listen=127.0.0.1:0", "--identity=bench"])
+                    .envs(AS_IN_THE_CHART)
                     .arg(format!("--namespace={}", self.namespace.name()));
             }
             Which::KubeAi => {
