@@ -1,5 +1,4 @@
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
@@ -76,12 +75,7 @@ impl Which {
     }
 }
 
-/// The name of the model that a Service of ours is of.
-pub fn of_service(service: &Service) -> Option<String> {
-    service.labels().get(labels::MODEL).cloned()
-}
-
-/// The name of the model that a Deployment of ours is of.
-pub fn of_deployment(deployment: &Deployment) -> Option<String> {
-    deployment.labels().get(labels::MODEL).cloned()
+/// The name of the model that a child of ours is of.
+pub fn of_child<K: ResourceExt>(child: &K) -> Option<String> {
+    child.labels().get(labels::MODEL).cloned()
 }

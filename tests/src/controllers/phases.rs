@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::model::{Which, of_deployment, of_service};
+use super::model::{Which, of_child};
 use super::subject::{Spent, Subject};
 use crate::figures::{Figures, quantile};
 
@@ -122,12 +122,14 @@ fn managed(before: &Spent, after: &Spent, resting: f64) -> f64 {
     (spent - resting * after.at.duration_since(before.at).as_secs_f64()).max(0.0)
 }
 
-/// Applies models at a steady rate. Returns the milliseconds from each apply to each of its children, by what child.
+/// Applies models at a steady rate. Returns the milliseconds from each apply to its children, by what child: ours makes the
+/// Secret with the certificate first, then the Service.
 async fn steadily(client: &Client, subject: &Subject, plan: Plan) -> Result<Vec<(&'static str, Vec<f64>)>> {
     let which = subject.which;
     let mut watched = vec![("pod", arrivals(subject.namespace.api::<Pod>(), move |pod| which.of_pod(pod)))];
     if subject.which == Which::Weighbridge {
-        watched.insert(0, ("child", arrivals(subject.namespace.api::<Service>(), of_service)));
+        watched.insert(0, ("child", arrivals(subject.namespace.api::<Secret>(), of_child)));
+        watched.insert(1, ("service", arrivals(subject.namespace.api::<Service>(), of_child)));
     }
     let models = subject.which.models(client, subject.namespace.name());
     let mut tick = tokio::time::interval(Duration::from_secs(1) / plan.rate.max(1));
@@ -252,8 +254,9 @@ async fn burst(
     quiet(subject).await?;
     let mut watched = match subject.which {
         Which::Weighbridge => vec![
-            arrivals(subject.namespace.api::<Service>(), of_service),
-            arrivals(subject.namespace.api::<Deployment>(), of_deployment),
+            arrivals(subject.namespace.api::<Secret>(), of_child),
+            arrivals(subject.namespace.api::<Service>(), of_child),
+            arrivals(subject.namespace.api::<Deployment>(), of_child),
         ],
         Which::KubeAi => vec![arrivals(subject.namespace.api::<Pod>(), |pod| Which::KubeAi.of_pod(pod))],
     };
