@@ -78,7 +78,7 @@ def rows(schema, path=""):
         said = below.get("description", "")
         if name in schema.get("required", []):
             said = f"Required. {said}"
-        if "default" in below:
+        if "default" in below and "Default: " not in said:
             said += f" Default: `{json.dumps(below['default'])}`."
         yield f"| `{path}{name}` | {type_of(name, below)} | {cell(said)} |"
         if name not in CLOSED:

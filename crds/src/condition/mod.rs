@@ -19,7 +19,7 @@ macro_rules! types {
 }
 
 types! {
-    ACCEPTED, "Accepted", "every kind",
+    ACCEPTED, "Accepted", "ModelDeployment, ExternalProvider, ModelCache",
         "The spec passed validation and everything it names exists.";
     ARTIFACT_READY, "ArtifactReady", "ModelDeployment with `cache`, ModelCache",
         "The ModelCache holds the weights that the model names, or all that it is to hold.";
@@ -47,6 +47,6 @@ types! {
         "By `rollout.strategy: Canary`: no revision is on trial, nor was the last one aborted.";
     HEALTHY, "Healthy", "ModelDeployment, ExternalProvider",
         "What answers behind the pods does: of an external model, its provider.";
-    READY, "Ready", "every kind",
+    READY, "Ready", "every kind but ResourceProfile",
         "Calls can be answered by the current revision.";
 }
