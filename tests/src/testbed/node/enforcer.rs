@@ -90,7 +90,9 @@ fn remove_table() -> Result<()> {
     let saved = output("iptables-save", &["--table", "filter"])?;
     let idle = |line: &str| line.starts_with(['#', '*']) || line == "COMMIT" || line.contains(" ACCEPT [");
     let version = output("iptables", &["--version"])?;
-    if !saved.is_empty() && saved.lines().all(idle) && version.contains("nf_tables") {
+    let idles = !saved.is_empty() && saved.lines().all(idle) && version.contains("nf_tables");
+    // Of a table that is not there `iptables-save` says what it would be.
+    if idles && output("nft", &["list", "tables"])?.lines().any(|line| line == "table ip filter") {
         output("nft", &["delete", "table", "ip", "filter"])?;
     }
     Ok(())
