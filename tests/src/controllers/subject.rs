@@ -219,3 +219,17 @@ impl Subject {
         self.state.path().join("log")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malloc_is_told_what_the_chart_tells_it() {
+        let chart = include_str!("../../../charts/weighbridge/golden/default.yaml");
+        let told: Vec<_> =
+            chart.lines().filter(|line| line.contains("name: MALLOC_")).map(str::trim).collect();
+        let here = AS_IN_THE_CHART.map(|(name, value)| format!("- {{ name: {name}, value: \"{value}\" }}"));
+        assert_eq!(told, here);
+    }
+}
