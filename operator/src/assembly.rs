@@ -39,7 +39,8 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Puts it together, and begins to watch; pods are called by `dial`, and the time of trials is `clock`'s. Nothing is written before [`Assembly::run`].
+    /// Puts it together, and begins to watch; pods are called by `dial`, and the time of trials and statuses is `clock`'s.
+    /// Nothing is written before [`Assembly::run`].
     pub fn new(
         client: &Client,
         dial: Arc<dyn Dial>,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Between two looks at what is nearly due.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
-/// What trials are timed by.
+/// What trials and statuses are timed by.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
     /// This machine's own.

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use weighbridge_crds::ModelAccess;
@@ -20,7 +19,7 @@ pub async fn reconcile(access: Arc<ModelAccess>, context: &Context) -> Result<Ac
     let namespace = access.namespace();
     let models = context.stores.models.state_filter(|model| model.namespace() == namespace);
     let models: Vec<_> = models.iter().map(AsRef::as_ref).collect();
-    let now = Timestamp::now();
+    let now = context.clock.now();
     let wanted = status::access(&access, &models, now);
     status::write_access(&context.means, &access, &wanted).await.map_err(ReconcileError::Status)?;
     // No watch tells when a key ends. A second later it has, whatever the clocks say of the moment itself.

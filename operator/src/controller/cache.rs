@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use weighbridge_crds::condition::Reason;
@@ -37,7 +36,7 @@ pub async fn reconcile(cache: Arc<ModelCache>, context: &Context) -> Result<Acti
         said: &said,
     };
     let found = Box::pin(dereference::cache(&cache, &owner, &from)).await.map_err(ReconcileError::Look)?;
-    let now = Timestamp::now();
+    let now = context.clock.now();
     let mut pass = Pass::<ModelCache>::new(&context.means, &owner);
     let (mut look_again, mut unwatched) = (None, found.lacks_secret);
     let outcome = match validate::cache(&cache, &found.references) {

@@ -2,7 +2,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use weighbridge_crds::ModelDeployment;
 
@@ -120,7 +119,7 @@ async fn update_status(
         Header::Inspected(known) => &known[..],
         Header::Here(_) => &[],
     };
-    let (provider, now) = (found.provider.as_ref(), Timestamp::now());
+    let (provider, now) = (found.provider.as_ref(), context.clock.now());
     let wanted = status::model(model, outcome, &found.observed, known, provider, now);
     if let Some(later) = context.paces.wait(owner.uid(), model.status.as_ref(), &wanted) {
         return Ok(Some(later));

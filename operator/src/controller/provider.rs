@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use weighbridge_crds::ExternalProvider;
@@ -62,7 +61,7 @@ async fn update_status(
     found: &dereference::Provider,
     context: &Context,
 ) -> Result<(), ReconcileError> {
-    let wanted = status::provider(provider, outcome, &found.view, Timestamp::now());
+    let wanted = status::provider(provider, outcome, &found.view, context.clock.now());
     let change =
         status::write_provider(&context.means, provider, &wanted).await.map_err(ReconcileError::Status)?;
     if let Some(change) = change {

@@ -72,8 +72,11 @@ pub struct Change {
     pub after: Option<Arc<Stored>>,
 }
 
+/// Where the time of every world begins: the start of 2027, with all dates of scenarios behind it.
+const BEGINNING: Timestamp = Timestamp::constant(1_798_761_600, 0);
+
 /// Everything that is stored, with its history. A clone is a world of its own.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct World {
     revision: u64,
     /// Changes up to here are forgotten, as after a compaction.
@@ -86,6 +89,20 @@ pub struct World {
     pub watchdog: Watchdog,
     /// What time it is, by the operator's clock: it stands still between two processes.
     pub time: Timestamp,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World {
+            revision: 0,
+            compacted: 0,
+            objects: BTreeMap::new(),
+            history: Vec::new(),
+            incarnations: BTreeMap::new(),
+            watchdog: Watchdog::default(),
+            time: BEGINNING,
+        }
+    }
 }
 
 impl World {
