@@ -30,17 +30,36 @@ fn keep<K: Resource>(object: &mut K, annotations: &[&str]) {
     object.meta_mut().annotations = Some(kept).filter(|kept| !kept.is_empty());
 }
 
+/// Only those of `list` that are `read`, and no room for others.
+fn retain<T>(list: &mut Option<Vec<T>>, read: impl Fn(&T) -> bool) {
+    let Some(kept) = list else { return };
+    kept.retain(read);
+    kept.shrink_to_fit();
+}
+
 impl Prune for Pod {
     fn prune(&mut self) {
         bookkeeping(self);
         let node_name = self.spec.take().and_then(|spec| spec.node_name);
         self.spec = Some(PodSpec { node_name, ..PodSpec::default() });
+        let Some(status) = &mut self.status else { return };
+        retain(&mut status.conditions, |told| matches!(&*told.type_, "PodScheduled" | "Ready"));
+        (status.pod_ips, status.host_ips, status.host_ip) = (None, None, None);
+        let init = status.init_container_statuses.iter_mut().flatten();
+        for container in init.chain(status.container_statuses.iter_mut().flatten()) {
+            container.volume_mounts = None;
+            (container.resources, container.allocated_resources) = (None, None);
+            (container.container_id, container.user) = (None, None);
+        }
     }
 }
 
 impl Prune for Deployment {
     fn prune(&mut self) {
         keep(self, &[labels::MADE_FROM, labels::CANARY_OF]);
+        // How far it is, its numbers say.
+        let Some(status) = &mut self.status else { return };
+        retain(&mut status.conditions, |told| told.type_ == "ReplicaFailure");
     }
 }
 
@@ -82,3 +101,45 @@ prune_bookkeeping!(
     ModelCache,
     ResourceProfile
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pruned<K: Prune + serde::de::DeserializeOwned + serde::Serialize>(
+        object: serde_json::Value,
+    ) -> serde_json::Value {
+        let mut object: K = serde_json::from_value(object).unwrap();
+        object.prune();
+        serde_json::to_value(object).unwrap()
+    }
+
+    #[test]
+    fn of_a_pods_status_what_conditions_and_phases_are_told_by_stays() {
+        let running = json!({"name": "engine", "ready": true, "restartCount": 1, "image": "i", "imageID": "id",
+            "state": {"running": {"startedAt": "2026-01-01T00:00:32Z"}}, "lastState": {"terminated": {"exitCode": 137}}});
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        let mut told = json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": ready, "containerStatuses": [running]});
+        let kept = told.clone();
+        told["podIPs"] = json!([{"ip": "10.0.0.1"}]);
+        told["hostIP"] = json!("10.1.0.1");
+        told["conditions"] = json!([{"type": "Initialized", "status": "True"}, ready[0]]);
+        told["containerStatuses"][0]["containerID"] = json!("containerd://1");
+        told["containerStatuses"][0]["volumeMounts"] = json!([{"name": "models", "mountPath": "/models"}]);
+        let pod = pruned::<Pod>(
+            json!({"metadata": {}, "spec": {"nodeName": "node", "containers": []}, "status": told}),
+        );
+        assert_eq!(pod["status"], kept);
+        assert_eq!(pod["spec"]["nodeName"], "node");
+    }
+
+    #[test]
+    fn of_a_deployments_conditions_the_refusal_of_its_pods_stays() {
+        let refused = json!({"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"});
+        let conditions = json!([{"type": "Available", "status": "False"}, refused]);
+        let deployment = pruned::<Deployment>(
+            json!({"metadata": {}, "status": {"replicas": 2, "conditions": conditions}}),
+        );
+        assert_eq!(deployment["status"], json!({"replicas": 2, "conditions": [refused]}));
+    }
+}
