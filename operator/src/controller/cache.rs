@@ -6,7 +6,7 @@ use kube::runtime::controller::Action;
 use weighbridge_crds::condition::Reason;
 use weighbridge_crds::{EntryState, ModelCache};
 
-use super::{Context, RESYNC, ReconcileError, backoff, until};
+use super::{Context, RESYNC, ReconcileError, backoff};
 use crate::apply::Pass;
 use crate::dereference::{self, Sources};
 use crate::engines::Said;
@@ -81,7 +81,7 @@ pub async fn reconcile(cache: Arc<ModelCache>, context: &Context) -> Result<Acti
         return Ok(Action::requeue(context.backoff.failed(&key)));
     }
     context.backoff.succeeded(&key);
-    let wait = look_again.map_or_else(|| backoff::jittered(RESYNC), until);
+    let wait = look_again.map_or_else(|| backoff::jittered(RESYNC), |due| context.clock.until(due));
     Ok(Action::requeue(wait.min(RESYNC)))
 }
 

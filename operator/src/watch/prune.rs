@@ -119,13 +119,20 @@ mod tests {
         let running = json!({"name": "engine", "ready": true, "restartCount": 1, "image": "i", "imageID": "id",
             "state": {"running": {"startedAt": "2026-01-01T00:00:32Z"}}, "lastState": {"terminated": {"exitCode": 137}}});
         let ready = json!([{"type": "Ready", "status": "True"}]);
-        let mut told = json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": ready, "containerStatuses": [running]});
+        let mut told = json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": ready, "containerStatuses": [running],
+            "initContainerStatuses": [running]});
         let kept = told.clone();
         told["podIPs"] = json!([{"ip": "10.0.0.1"}]);
-        told["hostIP"] = json!("10.1.0.1");
+        (told["hostIP"], told["hostIPs"]) = (json!("10.1.0.1"), json!([{"ip": "10.1.0.1"}]));
         told["conditions"] = json!([{"type": "Initialized", "status": "True"}, ready[0]]);
-        told["containerStatuses"][0]["containerID"] = json!("containerd://1");
-        told["containerStatuses"][0]["volumeMounts"] = json!([{"name": "models", "mountPath": "/models"}]);
+        for containers in ["containerStatuses", "initContainerStatuses"] {
+            let container = &mut told[containers][0];
+            container["containerID"] = json!("containerd://1");
+            container["volumeMounts"] = json!([{"name": "models", "mountPath": "/models"}]);
+            container["resources"] = json!({"limits": {"cpu": "1"}});
+            container["allocatedResources"] = json!({"cpu": "1"});
+            container["user"] = json!({"linux": {"uid": 1, "gid": 1}});
+        }
         let pod = pruned::<Pod>(
             json!({"metadata": {}, "spec": {"nodeName": "node", "containers": []}, "status": told}),
         );

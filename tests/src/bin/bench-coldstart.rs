@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut figures = Figures::new("coldstart");
     let subject = smollm2(&root)?;
-    let mut runs = runs(&root, &subject, RUNS)?;
+    let mut runs = runs(&subject, RUNS)?;
     figures.add("first_token_seconds", of(&mut runs, |run| run.first_token.as_secs_f64()), "s")?;
     figures.add("serving_seconds", of(&mut runs, |run| run.serving.as_secs_f64()), "s")?;
     let slowest = runs.iter().map(|run| run.first_token.as_secs_f64()).fold(0.0, f64::max);
@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
 
     let folder = tempfile::tempdir()?;
     let subject = large(folder.path())?;
-    let mut runs = self::runs(&root, &subject, LARGE_RUNS)?;
+    let mut runs = self::runs(&subject, LARGE_RUNS)?;
     figures.add("large_serving_seconds", of(&mut runs, |run| run.serving.as_secs_f64()), "s")?;
     figures.add("large_tokens", of(&mut runs, |run| run.tokens as f64), "tokens")?;
     figures.add("large_rss_over_weights_kv_mb", of(&mut runs, |run| subject.over(run.rss, run)), "MB")?;
@@ -127,20 +127,20 @@ fn of(runs: &mut [Run], value: impl Fn(&Run) -> f64) -> f64 {
     median(&mut runs.iter().map(value).collect::<Vec<_>>())
 }
 
-fn runs(root: &Path, subject: &Subject, count: usize) -> anyhow::Result<Vec<Run>> {
-    (0..count).map(|_| run(root, subject)).collect()
+fn runs(subject: &Subject, count: usize) -> anyhow::Result<Vec<Run>> {
+    (0..count).map(|_| run(subject)).collect()
 }
 
-fn run(root: &Path, subject: &Subject) -> anyhow::Result<Run> {
+fn run(subject: &Subject) -> anyhow::Result<Run> {
     let began = Instant::now();
-    let mut child = Command::new(root.join("target/release/weighbridge"))
+    let mut child = Command::new(std::env::current_exe()?.with_file_name("weighbridge"))
         .args(["up", "--listen", "127.0.0.1:0", "-f"])
         .arg(&subject.manifest)
         .args(&subject.flags)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("can't start target/release/weighbridge: cargo build --release -p weighbridge")?;
+        .context("can't start weighbridge from beside this program: cargo build --release -p weighbridge")?;
     let measured = measure(&mut child, began, &subject.question);
     kill_process(Pid::from_child(&child), Signal::INT)?;
     child.wait()?;

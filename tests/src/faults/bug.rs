@@ -38,7 +38,7 @@ pub enum Bug {
     DisownsChildren,
     /// Who starts anew deletes nothing: what was begun is known to who began it.
     LeavesBegun,
-    /// A status that says refused says so for ever.
+    /// A status that says refused says so for ever, and nobody is told of anything else.
     StaysRefused,
     /// The weight of a provider's key is taken and changes nothing.
     IgnoresWeight,
@@ -65,6 +65,11 @@ impl Bug {
             Bug::LeavesBegun if call.verb == Verb::Delete && again => return Some(done),
             Bug::StaysRefused if call.subresource == "status" => {
                 return live.filter(|live| says(live, "Accepted") == Some("False"));
+            }
+            Bug::StaysRefused if call.kind.kind == "Event" => {
+                let refused = |model: &Value| says(model, "Accepted") == Some("False");
+                let stays = world.of("ModelDeployment").any(|(_, model)| refused(model));
+                return stays.then(|| call.body.clone());
             }
             Bug::SaysReady if call.subresource == "status" => {
                 let conditions = call.status_mut().map(|status| &mut status["conditions"]);

@@ -72,7 +72,8 @@ pub struct Change {
     pub after: Option<Arc<Stored>>,
 }
 
-/// Where the time of every world begins: the start of 2027, with all dates of scenarios behind it.
+/// Where the time of every world begins: the start of 2027, with all dates of scenarios behind it. Certificates alone have the
+/// machine's dates.
 const BEGINNING: Timestamp = Timestamp::constant(1_798_761_600, 0);
 
 /// Everything that is stored, with its history. A clone is a world of its own.
