@@ -94,6 +94,8 @@ pub struct Timeouts {
     pub request_body: Duration,
     /// For name lookup, TCP and TLS to an upstream.
     pub connect: Duration,
+    /// Before upstreams of which none could be reached are tried again, unless others take their place sooner.
+    pub reach_again: Duration,
     /// From the request sent to the first byte of the answer. A whole answer is computed before its first
     /// byte, so this bounds the longest generation: OpenAI's clients wait 10 minutes.
     pub first_byte: Duration,
@@ -125,6 +127,7 @@ impl Default for Timeouts {
             headers: Duration::from_secs(30),
             request_body: Duration::from_secs(60),
             connect: Duration::from_secs(5),
+            reach_again: Duration::from_secs(1),
             first_byte: Duration::from_secs(600),
             idle: Duration::from_secs(300),
             ping: Duration::from_secs(15),

@@ -408,7 +408,9 @@ async fn a_replica_that_cannot_be_reached_is_passed_over() {
     let closed = port.address;
     let directory =
         Directory::from_entries(vec![entry("normal", World::Open, &[closed, simulator.address()])]);
-    let door = Door::gateway(GatewayConfig::default(), directory.clone()).await.expect("a gateway");
+    let timeouts = Timeouts { reach_again: Duration::ZERO, ..Timeouts::default() };
+    let config = GatewayConfig { timeouts, ..GatewayConfig::default() };
+    let door = Door::gateway(config, directory.clone()).await.expect("a gateway");
     let mut client = Client::connect(door.address).await.expect("connected");
     for _ in 0..8 {
         assert_eq!(client.post(CHAT, ask("normal", "")).await.expect("answered").status, StatusCode::OK);
@@ -416,10 +418,13 @@ async fn a_replica_that_cannot_be_reached_is_passed_over() {
     assert_eq!(simulator.counts().requests, 8);
     assert!(metric(&door, "weighbridge_retries_total", &[]).await >= 1.0);
 
+    let before = metric(&door, "weighbridge_retries_total", &[]).await;
     directory.replace(vec![entry("normal", World::Open, &[closed])]);
     let answer = client.post(CHAT, ask("normal", "")).await.expect("answered");
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(error_of(&answer)["code"], "endpoint_unreachable");
+    let retried = metric(&door, "weighbridge_retries_total", &[]).await - before;
+    assert_eq!(retried, 2.0, "the only replica is tried as often as three are");
 
     let hold = Hold { max_wait: TimeSpan::seconds(0), ..Hold::default() };
     directory.replace(vec![Entry { hold, ..entry("normal", World::Open, &[]) }]);
@@ -428,6 +433,32 @@ async fn a_replica_that_cannot_be_reached_is_passed_over() {
     assert_eq!(error_of(&answer)["code"], "model_not_ready");
     assert!(answer.headers.contains_key("retry-after"));
     assert_eq!(simulator.counts().requests, 8, "a retired endpoint is not used");
+}
+
+#[tokio::test]
+async fn a_request_that_reached_nobody_waits_for_who_takes_their_place() {
+    let simulator = Simulator::start().await.expect("a simulator");
+    let timeouts = Timeouts { reach_again: Duration::from_secs(600), ..Timeouts::default() };
+    for world in [World::Open, World::Closed] {
+        let closed = [ClosedPort::new().expect("a port"), ClosedPort::new().expect("a port")];
+        let config = GatewayConfig { timeouts: timeouts.clone(), ..GatewayConfig::default() };
+        let nobody = entry("normal", world, &closed.each_ref().map(|port| port.address));
+        let directory = Directory::from_entries(vec![nobody]);
+        let door = Door::gateway(config, directory.clone()).await.expect("a gateway");
+        let mut client = Client::connect(door.address).await.expect("connected");
+        let mut waits = std::pin::pin!(client.post(CHAT, ask("normal", "")));
+        let second_tried = async {
+            while metric(&door, "weighbridge_retries_total", &[]).await < 1.0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            answer = &mut waits => panic!("{answer:?}"),
+            () = second_tried => directory.replace(vec![entry("normal", world, &[simulator.address()])]),
+        }
+        assert_eq!(waits.await.expect("answered").status, StatusCode::OK, "{world:?}");
+    }
+    assert_eq!(simulator.counts().requests, 2);
 }
 
 #[tokio::test]

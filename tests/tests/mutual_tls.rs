@@ -46,7 +46,8 @@ fn at(name: &str, world: World, address: SocketAddr, identity: Identity) -> Entr
 }
 
 async fn gateway(upstream: Arc<ClientTls>, entries: Vec<Entry>) -> Door {
-    let config = GatewayConfig { upstream: Some(upstream), ..GatewayConfig::default() };
+    let timeouts = Timeouts { reach_again: Duration::ZERO, ..Timeouts::default() };
+    let config = GatewayConfig { upstream: Some(upstream), timeouts, ..GatewayConfig::default() };
     Door::gateway(config, Directory::from_entries(entries)).await.expect("a gateway")
 }
 

@@ -15,7 +15,7 @@ mod trial;
 pub use absence::Absence;
 pub use kind::{data_policy, kind, place};
 pub use snapshot::Directory;
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Changes, Snapshot};
 pub(crate) use target::{Deployment, Endpoint, Lease, Target};
 pub use target::{ENGINE, Entry, EntryEndpoint, Seen, World};
 pub use trial::Split;

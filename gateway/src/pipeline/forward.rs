@@ -1,4 +1,5 @@
-//! Forward: attempts at endpoints, until one gives an answer or none is left to try.
+//! Forward: attempts at endpoints, until one gives an answer or none is left to try. Where no endpoint could be reached, all are
+//! tried once more after a moment.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::answer::{Answer, NoAnswer, Pace};
 use super::record::Record;
 use super::retry::{self, Again};
 use super::route::{Route, route};
-use crate::directory::{Endpoint, World};
+use crate::directory::{Changes, Endpoint, World};
 use crate::failure;
 use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, HOST, Pieces, PodClient, chain};
 use crate::metrics::RetryLabels;
@@ -42,12 +43,21 @@ impl Pipeline {
         call: &Call,
         record: &mut Record,
     ) -> Result<Answer, NoAnswer> {
-        let (mut tried, mut spent, mut again_here) = (Vec::<SocketAddr>::new(), 0, false);
+        let (mut tried, mut spent, mut again_here, mut seen) = (Vec::<SocketAddr>::new(), 0, false, false);
         let mut last: Option<NoAnswer> = None;
+        let mut changes: Option<Changes> = None;
         while spent < MAX_ATTEMPTS {
             let lease = match route(&self.directory, &call.target, &tried)? {
                 Route::At(lease) => lease,
-                Route::Tried => break,
+                Route::Tried => match changes.take() {
+                    // A pod that begins, or gets no turn at its processor, may be there in a moment, or another in its place.
+                    Some(mut changes) => {
+                        tokio::time::timeout(self.timeouts.reach_again, changes.next()).await.ok();
+                        tried.clear();
+                        continue;
+                    }
+                    None => break,
+                },
                 // Boxed: few requests wait, and all would have room for it.
                 Route::Nowhere => Box::pin(self.hold(call, pace.ends, record)).await?,
             };
@@ -81,11 +91,13 @@ impl Pipeline {
                 // Once: a second answer like the first is the provider's word.
                 Again::Here if again_here => return Err(refused),
                 Again::Here => {
-                    again_here = true;
+                    (again_here, seen) = (true, true);
                     tried.pop();
                 }
-                Again::Elsewhere => {}
+                Again::Elsewhere => seen = true,
+                Again::Anywhere => {}
             }
+            changes = (!seen).then(|| self.directory.changes());
             last = Some(refused);
         }
         Err(last.unwrap_or_else(|| failure::internal("no endpoint was tried").into()))
@@ -106,7 +118,7 @@ impl Pipeline {
                 tracing::warn!(endpoint = %endpoint.name, error = %chain(&error), "an endpoint did not answer");
                 let failure = unanswered(&call.target.canonical, &error);
                 let again = match call.target.world {
-                    _ if error.nothing_sent() => Again::Elsewhere,
+                    _ if error.nothing_sent() => Again::Anywhere,
                     World::Open => retry::after(failure.class, World::Open),
                     // The provider may be at work on it, and would be paid twice.
                     World::Closed => Again::Nowhere,

@@ -11,6 +11,8 @@ pub(super) enum Again {
     Nowhere,
     /// At another replica.
     Elsewhere,
+    /// At another replica, or, once all were tried, at any: none can have seen the request.
+    Anywhere,
     /// At the same endpoint, once.
     Here,
 }
