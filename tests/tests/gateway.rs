@@ -442,19 +442,26 @@ async fn a_request_that_reached_nobody_waits_for_who_takes_their_place() {
     for world in [World::Open, World::Closed] {
         let closed = [ClosedPort::new().expect("a port"), ClosedPort::new().expect("a port")];
         let config = GatewayConfig { timeouts: timeouts.clone(), ..GatewayConfig::default() };
-        let nobody = entry("normal", world, &closed.each_ref().map(|port| port.address));
-        let directory = Directory::from_entries(vec![nobody]);
+        let nobody = || entry("normal", world, &closed.each_ref().map(|port| port.address));
+        let directory = Directory::from_entries(vec![nobody()]);
         let door = Door::gateway(config, directory.clone()).await.expect("a gateway");
         let mut client = Client::connect(door.address).await.expect("connected");
         let mut waits = std::pin::pin!(client.post(CHAT, ask("normal", "")));
-        let second_tried = async {
-            while metric(&door, "weighbridge_retries_total", &[]).await < 1.0 {
+        let retried = || metric(&door, "weighbridge_retries_total", &[]);
+        let changed = async {
+            while retried().await < 1.0 {
                 tokio::task::yield_now().await;
             }
+            // The affairs of other models are none of its own.
+            for other in ["gated", "told", "drip"] {
+                directory.replace(vec![nobody(), entry(other, world, &[simulator.address()])]);
+                assert_eq!(retried().await, 1.0);
+            }
+            directory.replace(vec![entry("normal", world, &[simulator.address()])]);
         };
         tokio::select! {
             answer = &mut waits => panic!("{answer:?}"),
-            () = second_tried => directory.replace(vec![entry("normal", world, &[simulator.address()])]),
+            () = changed => {}
         }
         assert_eq!(waits.await.expect("answered").status, StatusCode::OK, "{world:?}");
     }

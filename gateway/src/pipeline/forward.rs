@@ -14,7 +14,7 @@ use super::admit::Call;
 use super::answer::{Answer, NoAnswer, Pace};
 use super::record::Record;
 use super::retry::{self, Again};
-use super::route::{Route, route};
+use super::route::{NoPlace, Route, route};
 use crate::directory::{Changes, Endpoint, World};
 use crate::failure;
 use crate::forward::{ATTEMPTS, ATTEMPTS_USED, ForwardError, HOST, Pieces, PodClient, chain};
@@ -47,17 +47,21 @@ impl Pipeline {
         let mut last: Option<NoAnswer> = None;
         let mut changes: Option<Changes> = None;
         while spent < MAX_ATTEMPTS {
-            let lease = match route(&self.directory, &call.target, &tried)? {
-                Route::At(lease) => lease,
-                Route::Tried => match changes.take() {
-                    // A pod that begins, or gets no turn at its processor, may be there in a moment, or another in its place.
-                    Some(mut changes) => {
-                        tokio::time::timeout(self.timeouts.reach_again, changes.next()).await.ok();
+            let mut found = route(&self.directory, &call.target, &tried)?;
+            if let (Route::Tried, Some(changes)) = (&found, changes.take()) {
+                // A pod that begins, or gets no turn at its processor, may be there in a moment, or another in its place.
+                let another = self.another(call, &tried, changes);
+                found = match tokio::time::timeout(self.timeouts.reach_again, another).await {
+                    Ok(another) => another?,
+                    Err(_) => {
                         tried.clear();
-                        continue;
+                        route(&self.directory, &call.target, &tried)?
                     }
-                    None => break,
-                },
+                };
+            }
+            let lease = match found {
+                Route::At(lease) => lease,
+                Route::Tried => break,
                 // Boxed: few requests wait, and all would have room for it.
                 Route::Nowhere => Box::pin(self.hold(call, pace.ends, record)).await?,
             };
@@ -101,6 +105,22 @@ impl Pipeline {
             last = Some(refused);
         }
         Err(last.unwrap_or_else(|| failure::internal("no endpoint was tried").into()))
+    }
+
+    /// Where a request goes of which all endpoints were tried, once there is another one, or none at all.
+    async fn another(
+        &self,
+        call: &Call,
+        tried: &[SocketAddr],
+        mut changes: Changes,
+    ) -> Result<Route, NoPlace> {
+        loop {
+            changes.next().await;
+            match route(&self.directory, &call.target, tried)? {
+                Route::Tried => {}
+                found @ (Route::At(_) | Route::Nowhere) => return Ok(found),
+            }
+        }
     }
 
     /// One attempt, up to the commit point. `left` is what of the budget a proxy may spend.
