@@ -49,20 +49,13 @@ impl Pipeline {
         while spent < MAX_ATTEMPTS {
             let mut found = route(&self.directory, &call.target, &tried)?;
             if let (Route::Tried, Some(changes)) = (&found, changes.take()) {
-                // A pod that begins, or gets no turn at its processor, may be there in a moment, or another in its place.
-                let another = self.another(call, &tried, changes);
-                found = match tokio::time::timeout(self.timeouts.reach_again, another).await {
-                    Ok(another) => another?,
-                    Err(_) => {
-                        tried.clear();
-                        route(&self.directory, &call.target, &tried)?
-                    }
-                };
+                // Boxed: few requests wait, and all would have room for it.
+                found = Box::pin(self.reach_again(call, &mut tried, changes)).await?;
             }
             let lease = match found {
                 Route::At(lease) => lease,
                 Route::Tried => break,
-                // Boxed: few requests wait, and all would have room for it.
+                // Boxed likewise.
                 Route::Nowhere => Box::pin(self.hold(call, pace.ends, record)).await?,
             };
             let endpoint = lease.shared();
@@ -107,20 +100,28 @@ impl Pipeline {
         Err(last.unwrap_or_else(|| failure::internal("no endpoint was tried").into()))
     }
 
-    /// Where a request goes of which all endpoints were tried, once there is another one, or none at all.
-    async fn another(
+    /// Where a request goes that reached none of the endpoints that were `tried`: to another one, as soon as there is one, or
+    /// after a moment to any of them. A pod that begins, or gets no turn at its processor, may be there by then.
+    async fn reach_again(
         &self,
         call: &Call,
-        tried: &[SocketAddr],
+        tried: &mut Vec<SocketAddr>,
         mut changes: Changes,
     ) -> Result<Route, NoPlace> {
-        loop {
-            changes.next().await;
-            match route(&self.directory, &call.target, tried)? {
-                Route::Tried => {}
-                found @ (Route::At(_) | Route::Nowhere) => return Ok(found),
+        let others = async {
+            loop {
+                changes.next().await;
+                match route(&self.directory, &call.target, tried)? {
+                    Route::Tried => {}
+                    found @ (Route::At(_) | Route::Nowhere) => return Ok(found),
+                }
             }
+        };
+        if let Ok(found) = tokio::time::timeout(self.timeouts.reach_again, others).await {
+            return found;
         }
+        tried.clear();
+        route(&self.directory, &call.target, tried)
     }
 
     /// One attempt, up to the commit point. `left` is what of the budget a proxy may spend.
