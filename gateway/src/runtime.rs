@@ -14,6 +14,7 @@ use crate::metrics::{GatewayMetrics, Registry};
 use crate::pipeline::Pipeline;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
 use crate::telemetry::Telemetry;
+use crate::watch_thread::WatchThread;
 use crate::{GatewayConfig, StateListener, Waker, proxy, raise_open_files, state};
 
 /// Runs the role that `cli` names until a signal ends it.
@@ -43,11 +44,14 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
             "engines and proxies are called by plain http, which those of a cluster refuse: add --upstream-cert-file"
         );
     }
-    let client = kube::Client::try_default().await.context("can't find the cluster's apiserver")?;
+    let cluster = kube::Config::infer().await.context("can't find the cluster's apiserver")?;
+    let watches = WatchThread::start()?;
+    let client = watches.client(cluster.clone())?;
     let (directory, models) = cluster::follow(client.clone(), args.service.as_deref());
-    let (access, keys) = access::follow(client.clone());
-    config.waker = Some(Waker::new(client));
-    let watches = [tokio::spawn(models), tokio::spawn(keys)];
+    let (access, keys) = access::follow(client);
+    config.waker = Some(Waker::new(kube::Client::try_from(cluster)?));
+    watches.run(models);
+    watches.run(keys);
     let listeners = bind(args.listen, args.common.metrics_listen, args.tls.load()?).await?;
     let state = match args.state_listen {
         Some(address) => Some(StateListener {
@@ -56,11 +60,7 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
         }),
         None => None,
     };
-    let served = serve_telling(config, listeners, directory, access, shutdown, state).await;
-    for watch in watches {
-        watch.abort();
-    }
-    Ok(served?)
+    Ok(serve_telling(config, listeners, directory, access, shutdown, state).await?)
 }
 
 async fn run_proxy(args: ProxyArgs, shutdown: Shutdown) -> anyhow::Result<()> {
