@@ -236,7 +236,7 @@ struct ServeArgs {
     /// Largest request body, in bytes.
     #[arg(long, default_value_t = ServerConfig::MAX_BODY_BYTES)]
     max_body_bytes: usize,
-    /// Seconds to serve on, not ready, after SIGTERM, until no new request is routed here; they count in --drain-timeout.
+    /// After SIGTERM, serve on, not ready, until no request came for so many seconds; at most half of --drain-timeout.
     #[arg(long, default_value_t = 5)]
     drain_delay: u64,
     /// Seconds that open requests have to finish after SIGTERM.

@@ -38,7 +38,7 @@ impl Record {
             streaming: false,
             latest: Vec::new(),
             output: Vec::new(),
-            _open: state.requests.token(),
+            _open: state.arrived(),
         }
     }
 

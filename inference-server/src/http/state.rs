@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use weighbridge_wire::openai::ApiError;
 
 use super::body::{self, BodyMemory};
@@ -80,7 +82,9 @@ pub struct AppState {
     pub(super) cpu_work: Semaphore,
     pub(super) body_memory: BodyMemory,
     /// Requests not yet answered to the end.
-    pub(super) requests: TaskTracker,
+    requests: TaskTracker,
+    /// Requests that came, ever.
+    arrivals: watch::Sender<u64>,
 }
 
 impl AppState {
@@ -96,6 +100,7 @@ impl AppState {
             cpu_work: Semaphore::new(cores),
             body_memory: BodyMemory::new(body::DEFAULT_MOST),
             requests: TaskTracker::new(),
+            arrivals: watch::Sender::new(0),
         }
     }
 
@@ -155,6 +160,20 @@ impl AppState {
     /// The model, however far the server is.
     pub fn model(&self) -> Option<&ServedModel> {
         self.model.get()
+    }
+
+    /// Notes that a request came. It is open until the token is dropped.
+    pub(super) fn arrived(&self) -> TaskTrackerToken {
+        self.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
+        self.requests.token()
+    }
+
+    /// Waits until no request came for `quiet`, at most for `longest`: whoever sends one does not know yet that this server
+    /// leaves.
+    pub async fn left_alone(&self, quiet: Duration, longest: Duration) {
+        let mut arrivals = self.arrivals.subscribe();
+        let heard = async { while timeout(quiet, arrivals.changed()).await.is_ok() {} };
+        timeout(longest, heard).await.ok();
     }
 
     /// Stops taking requests.

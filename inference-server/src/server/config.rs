@@ -133,8 +133,9 @@ pub struct ServerConfig {
     pub threads: Option<NonZeroUsize>,
     /// Bytes of a request's body.
     pub max_body_bytes: usize,
-    /// How long to serve on, not ready, after the signal: endpoint removal and the signal race (kubernetes#67592). Zero
-    /// without a cluster. It counts in the drain timeout.
+    /// After the signal, to serve on, not ready, until no request came for so long: endpoint removal and the signal race
+    /// (kubernetes#67592), and whoever still sends has not heard. At most half of the drain timeout, in which it counts.
+    /// Zero without a cluster.
     pub drain_delay: Duration,
     /// How long open requests have to finish after the signal.
     pub drain_timeout: Duration,

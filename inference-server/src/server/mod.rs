@@ -85,8 +85,8 @@ impl Server {
         View(Arc::clone(&self.state))
     }
 
-    /// Loads the model and serves until `shutdown`; then, within the drain timeout, serves on for the drain delay, not
-    /// ready, refuses what is new, and finishes the open requests. Dropping the future stops at once.
+    /// Loads the model and serves until `shutdown`; then, within the drain timeout, serves on, not ready, until no request
+    /// came for the drain delay, refuses what is new, and finishes the open requests. Dropping the future stops at once.
     ///
     /// # Errors
     /// [`ServeError`] when the model cannot be had, loaded or run.
@@ -130,15 +130,15 @@ impl Server {
         tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
 
         shutdown.await;
-        let delay = config.drain_delay.min(config.drain_timeout);
-        if !delay.is_zero() {
+        let told = Instant::now();
+        if !config.drain_delay.is_zero() {
             tracing::info!("leaving: requests are answered until callers know");
             state.enter(Phase::Leaving);
-            tokio::time::sleep(delay).await;
+            state.left_alone(config.drain_delay, config.drain_timeout / 2).await;
         }
         tracing::info!("draining");
         state.drain();
-        let left = config.drain_timeout.saturating_sub(delay);
+        let left = config.drain_timeout.saturating_sub(told.elapsed());
         if tokio::time::timeout(left, state.drained()).await.is_err() {
             tracing::warn!("the drain timeout is over; open requests are cut");
             return Ok(());

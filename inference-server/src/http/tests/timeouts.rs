@@ -159,3 +159,29 @@ async fn a_silent_stream_is_kept_open_with_comments() {
     assert_eq!(frames.next().await.unwrap().unwrap(), "data: [DONE]\n\n");
     assert!(frames.next().await.is_none());
 }
+
+fn server() -> AppState {
+    AppState::new(Arc::new(Metrics::new(&EngineMetrics::default())))
+}
+
+/// A request after 4, 8, 12, … seconds; how many there are.
+async fn requests(server: &AppState, count: u32) {
+    for _ in 0..count {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        drop(server.arrived());
+    }
+}
+
+/// Who was told to go stays while requests come: whoever sends them has not heard of it yet.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_stays_until_it_is_left_alone() {
+    for (count, seconds) in [(0, 5), (1, 9), (4, 21), (1000, 150)] {
+        let (server, told) = (server(), tokio::time::Instant::now());
+        let left = server.left_alone(Duration::from_secs(5), Duration::from_secs(150));
+        tokio::select! {
+            () = left => {}
+            () = async { requests(&server, count).await; std::future::pending().await } => {}
+        }
+        assert_eq!(told.elapsed().as_secs(), seconds, "after {count} requests");
+    }
+}
