@@ -55,6 +55,19 @@ mod tests {
 
     use super::*;
 
+    /// What drives a client's requests was started where the client was made.
+    #[tokio::test]
+    async fn its_client_asks_while_the_threads_that_serve_are_taken() {
+        let watches = WatchThread::start().expect("a thread");
+        let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", server.local_addr().expect("an address"));
+        let client = watches.client(kube::Config::new(url.parse().expect("a URL"))).expect("a client");
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(server.accept().is_ok()));
+        watches.run(async move { drop(client.apiserver_version().await) });
+        assert!(told.recv_timeout(Duration::from_secs(60)).expect("somebody calls"), "a connection");
+    }
+
     #[tokio::test]
     async fn it_moves_on_while_the_threads_that_serve_are_taken() {
         let watches = WatchThread::start().expect("a thread");
@@ -76,6 +89,7 @@ mod tests {
             drop(held);
         });
         drop(watches);
-        ended.await.expect_err("nobody holds it any more");
+        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it ends");
+        ended.expect_err("nobody holds it any more");
     }
 }
