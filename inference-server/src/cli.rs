@@ -236,7 +236,8 @@ struct ServeArgs {
     /// Largest request body, in bytes.
     #[arg(long, default_value_t = ServerConfig::MAX_BODY_BYTES)]
     max_body_bytes: usize,
-    /// After SIGTERM, serve on, not ready, until no request came for so many seconds; at most half of --drain-timeout.
+    /// After SIGTERM, serve on, not ready, until no request came for so many seconds: in all at most 30, or this where it is
+    /// more, and half of --drain-timeout.
     #[arg(long, default_value_t = 5)]
     drain_delay: u64,
     /// Seconds that open requests have to finish after SIGTERM.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use weighbridge_wire::openai::ApiError;
@@ -14,6 +14,10 @@ use super::body::{self, BodyMemory};
 use super::{ServedModel, error};
 use crate::artifact::Reader;
 use crate::metrics::Metrics;
+
+/// The longest to serve on for callers that have not heard, unless more is asked for. A gateway that is cut off from the apiserver
+/// hears nothing, and what is to come in this server's place may wait for it to be gone.
+const LEAVING: Duration = Duration::from_secs(30);
 
 /// How far the server is. Its text is what `/readyz` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,12 +172,24 @@ impl AppState {
         self.requests.token()
     }
 
-    /// Waits until no request came for `quiet`, at most for `longest`: whoever sends one does not know yet that this server
-    /// leaves.
-    pub async fn left_alone(&self, quiet: Duration, longest: Duration) {
+    /// Leaves: serves on, not ready, until no request came for `quiet`, then takes no more and waits until every request is
+    /// answered to its end. False where that is not so after `longest` in all.
+    pub async fn leave(&self, quiet: Duration, longest: Duration) -> bool {
+        let told = Instant::now();
+        if !quiet.is_zero() {
+            tracing::info!("leaving: requests are answered until callers know");
+            self.enter(Phase::Leaving);
+            timeout(LEAVING.max(quiet).min(longest / 2), self.left_alone(quiet)).await.ok();
+        }
+        tracing::info!("draining");
+        self.drain();
+        timeout(longest.saturating_sub(told.elapsed()), self.drained()).await.is_ok()
+    }
+
+    /// Waits until no request came for `quiet`: whoever sends one has not heard that this server leaves.
+    async fn left_alone(&self, quiet: Duration) {
         let mut arrivals = self.arrivals.subscribe();
-        let heard = async { while timeout(quiet, arrivals.changed()).await.is_ok() {} };
-        timeout(longest, heard).await.ok();
+        while timeout(quiet, arrivals.changed()).await.is_ok() {}
     }
 
     /// Stops taking requests.

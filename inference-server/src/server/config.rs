@@ -134,8 +134,8 @@ pub struct ServerConfig {
     /// Bytes of a request's body.
     pub max_body_bytes: usize,
     /// After the signal, to serve on, not ready, until no request came for so long: endpoint removal and the signal race
-    /// (kubernetes#67592), and whoever still sends has not heard. At most half of the drain timeout, in which it counts.
-    /// Zero without a cluster.
+    /// (kubernetes#67592), and whoever still sends has not heard. In all at most 30 s, or this where it is more, and half of
+    /// the drain timeout, in which it counts. Zero without a cluster.
     pub drain_delay: Duration,
     /// How long open requests have to finish after the signal.
     pub drain_timeout: Duration,

@@ -130,16 +130,7 @@ impl Server {
         tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
 
         shutdown.await;
-        let told = Instant::now();
-        if !config.drain_delay.is_zero() {
-            tracing::info!("leaving: requests are answered until callers know");
-            state.enter(Phase::Leaving);
-            state.left_alone(config.drain_delay, config.drain_timeout / 2).await;
-        }
-        tracing::info!("draining");
-        state.drain();
-        let left = config.drain_timeout.saturating_sub(told.elapsed());
-        if tokio::time::timeout(left, state.drained()).await.is_err() {
+        if !state.leave(config.drain_delay, config.drain_timeout).await {
             tracing::warn!("the drain timeout is over; open requests are cut");
             return Ok(());
         }

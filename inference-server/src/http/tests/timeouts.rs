@@ -22,7 +22,7 @@ use crate::http::choices::Choices;
 use crate::http::listener::{self, Patience};
 use crate::http::record::Record;
 use crate::http::stream::{self, Begun as _, Dialect};
-use crate::http::{AppState, Listener, body};
+use crate::http::{AppState, Listener, Phase, body};
 use crate::metrics::{EngineMetrics, Metrics};
 use crate::sampling::TokenLogprobs;
 
@@ -172,16 +172,24 @@ async fn requests(server: &AppState, count: u32) {
     }
 }
 
-/// Who was told to go stays while requests come: whoever sends them has not heard of it yet.
+/// Who was told to go stays while requests come: whoever sends them has not heard of it yet. A gateway that never hears
+/// keeps it for half a minute.
 #[tokio::test(start_paused = true)]
 async fn who_leaves_stays_until_it_is_left_alone() {
-    for (count, seconds) in [(0, 5), (1, 9), (4, 21), (1000, 150)] {
+    for (count, timeout, seconds) in [(0, 300, 5), (1, 300, 9), (4, 300, 21), (99, 300, 30), (99, 20, 10)] {
         let (server, told) = (server(), tokio::time::Instant::now());
-        let left = server.left_alone(Duration::from_secs(5), Duration::from_secs(150));
-        tokio::select! {
-            () = left => {}
-            () = async { requests(&server, count).await; std::future::pending().await } => {}
-        }
-        assert_eq!(told.elapsed().as_secs(), seconds, "after {count} requests");
+        let gone = tokio::select! {
+            gone = server.leave(Duration::from_secs(5), Duration::from_secs(timeout)) => gone,
+            () = async { requests(&server, count).await; std::future::pending().await } => false,
+        };
+        assert_eq!((gone, told.elapsed().as_secs()), (true, seconds), "after {count} requests");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_request_has_the_drain_timeout_and_no_more() {
+    let (server, told) = (server(), tokio::time::Instant::now());
+    let _open = server.arrived();
+    assert!(!server.leave(Duration::from_secs(5), Duration::from_secs(60)).await);
+    assert_eq!((told.elapsed().as_secs(), server.phase()), (60, Phase::Draining));
 }
