@@ -2,14 +2,15 @@
 //!
 //! The way of a request: [`serve`] accepts it (`server`), `pipeline` takes it through its named stages,
 //! `access` says who calls, `directory` what models exist and where they answer, `wake` wakes one that sleeps, `forward` talks
-//! to the upstream. Where calls go is told to the operator by `state`. The cluster is followed on a thread of its own
-//! (`watch_thread`).
+//! to the upstream. Where calls go is told to the operator by `state`. The cluster is followed, and probes are
+//! answered, by a thread beside those that serve (`control`).
 //! [`serve_proxy`] shares `server` and `forward`, and adds the provider's keys (`proxy`).
 //! No provider's dialect lives here: that is the crate `weighbridge-wire`.
 
 pub mod access;
 pub mod cli;
 mod config;
+mod control;
 pub mod directory;
 mod failure;
 mod forward;
@@ -23,7 +24,6 @@ mod server;
 mod state;
 mod telemetry;
 mod wake;
-mod watch_thread;
 
 pub use config::{Drain, GatewayConfig, Limits, LimitsError, Timeouts};
 pub use forward::TrustError;

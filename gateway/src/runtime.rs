@@ -9,12 +9,12 @@ use weighbridge_tls::{Identity, ServerTls};
 
 use crate::access::{self, Access};
 use crate::cli::{Cli, ProxyArgs, Role, ServeArgs};
+use crate::control::ControlThread;
 use crate::directory::{Directory, cluster};
 use crate::metrics::{GatewayMetrics, Registry};
 use crate::pipeline::Pipeline;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
 use crate::telemetry::Telemetry;
-use crate::watch_thread::WatchThread;
 use crate::{GatewayConfig, StateListener, Waker, proxy, raise_open_files, state};
 
 /// Runs the role that `cli` names until a signal ends it.
@@ -45,13 +45,13 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
         );
     }
     let cluster = kube::Config::infer().await.context("can't find the cluster's apiserver")?;
-    let watches = WatchThread::start()?;
-    let client = watches.client(cluster.clone())?;
+    let control = ControlThread::start()?;
+    let client = control.client(cluster.clone())?;
     let (directory, models) = cluster::follow(client.clone(), args.service.as_deref());
     let (access, keys) = access::follow(client);
     config.waker = Some(Waker::new(kube::Client::try_from(cluster)?));
-    watches.run(models);
-    watches.run(keys);
+    control.run(models);
+    control.run(keys);
     let listeners = bind(args.listen, args.common.metrics_listen, args.tls.load()?).await?;
     let state = match args.state_listen {
         Some(address) => Some(StateListener {
@@ -60,7 +60,7 @@ async fn run_gateway(args: ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> 
         }),
         None => None,
     };
-    Ok(serve_telling(config, listeners, directory, access, shutdown, state).await?)
+    Ok(serve_beside(&control, config, listeners, directory, access, shutdown, state).await?)
 }
 
 async fn run_proxy(args: ProxyArgs, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -106,6 +106,19 @@ pub async fn serve_telling(
     shutdown: Shutdown,
     state: Option<StateListener>,
 ) -> Result<(), ServeError> {
+    let control = ControlThread::start().map_err(ServeError::Control)?;
+    serve_beside(&control, config, listeners, directory, access, shutdown, state).await
+}
+
+async fn serve_beside(
+    control: &ControlThread,
+    config: GatewayConfig,
+    listeners: Listeners,
+    directory: Directory,
+    access: Access,
+    shutdown: Shutdown,
+    state: Option<StateListener>,
+) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(config.telemetry.as_ref())?;
     let mut registry = Registry::default();
     let server_metrics = ServerMetrics::register(&mut registry);
@@ -122,7 +135,8 @@ pub async fn serve_telling(
         }
     };
     let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
-    let telling = state::telling(state, directory.clone(), &settings, shutdown.clone(), &mut registry);
+    let telling =
+        state::telling(control, state, directory.clone(), &settings, shutdown.clone(), &mut registry)?;
     let admin = Admin::new(registry, shutdown.clone(), readiness);
     let pipeline = Arc::new(Pipeline::new(
         &config,
@@ -133,8 +147,10 @@ pub async fn serve_telling(
         server_metrics.clone(),
         shutdown.clone(),
     ));
-    let serving = server::serve(settings, listeners, admin, pipeline, server_metrics, shutdown);
-    let (served, ()) = tokio::join!(serving, telling);
+    let served = server::serve(control, settings, listeners, admin, pipeline, server_metrics, shutdown).await;
+    if let Some(telling) = telling {
+        telling.await.ok();
+    }
     telemetry.end().await;
     served
 }

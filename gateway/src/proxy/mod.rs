@@ -26,6 +26,7 @@ use self::handler::Proxy;
 use self::keys::{Keys, Usage};
 use self::metrics::{KeyMetrics, ProxyMetrics};
 use self::watch::Watch;
+use crate::control::ControlThread;
 use crate::metrics::Registry;
 use crate::server::{self, Admin, Listeners, ServeError, ServerMetrics, Shutdown};
 
@@ -73,5 +74,6 @@ pub async fn serve_proxy_telling(
     let proxy = Arc::new(Proxy::new(&config, keys, watch, metrics, server_metrics.clone(), told)?);
     let _probes = probe::spawn(&proxy, feed, config.timeouts.clone());
     let settings = server::Settings::new(&config.limits, &config.timeouts, &config.drain);
-    server::serve(settings, listeners, admin, proxy, server_metrics, shutdown).await
+    let control = ControlThread::start().map_err(ServeError::Control)?;
+    server::serve(&control, settings, listeners, admin, proxy, server_metrics, shutdown).await
 }

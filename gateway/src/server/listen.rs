@@ -19,6 +19,7 @@ use super::connection::{self, BoxError};
 use super::protocol::{Protocol, first_word};
 use super::stall::Stalled;
 use super::{Admin, Body, ServerMetrics, Shutdown};
+use crate::control::ControlThread;
 use crate::forward::chain;
 use crate::{Drain, Limits, Timeouts};
 
@@ -54,6 +55,9 @@ pub struct Listeners {
 /// A role could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// There is no thread beside those that serve.
+    #[error("no thread can be had for probes and the cluster's changes")]
+    Control(#[source] io::Error),
     /// The drain's time ran out with requests open.
     #[error("{open} connections were still open after the drain timeout of {timeout:?}")]
     DrainTimeout {
@@ -94,8 +98,9 @@ impl Settings {
     }
 }
 
-/// Serves the public and the admin port. The admin port answers until the last public request is done.
+/// Serves the public and, by `control`, the admin port, which answers until the last public request is done.
 pub(crate) async fn serve<H: Handler>(
+    control: &ControlThread,
     settings: Settings,
     listeners: Listeners,
     admin: Admin,
@@ -103,20 +108,24 @@ pub(crate) async fn serve<H: Handler>(
     metrics: ServerMetrics,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
+    let Listeners { public, tls, admin: admin_listener } = listeners;
     let public_done = CancellationToken::new();
-    let admin_task = async {
-        let Some(listener) = listeners.admin else { return };
-        let accept =
-            Accept::new(&settings.admin(), listener, None, Arc::new(admin), ServerMetrics::default());
-        accept.run(public_done.clone().cancelled_owned()).await;
+    let admin = match admin_listener {
+        Some(listener) => {
+            let listener = control.adopt(listener).map_err(ServeError::Control)?;
+            let accept =
+                Accept::new(&settings.admin(), listener, None, Arc::new(admin), ServerMetrics::default());
+            let done = public_done.clone().cancelled_owned();
+            control.run(async move { drop(accept.run(done).await) })
+        }
+        None => None,
     };
-    let public_task = async {
-        let accept = Accept::new(&settings, listeners.public, listeners.tls, handler, metrics);
-        let served = serve_public(&settings, accept, &shutdown).await;
-        public_done.cancel();
-        served
-    };
-    let ((), served) = tokio::join!(admin_task, public_task);
+    let accept = Accept::new(&settings, public, tls, handler, metrics);
+    let served = serve_public(&settings, accept, &shutdown).await;
+    public_done.cancel();
+    if let Some(admin) = admin {
+        admin.await.ok();
+    }
     served
 }
 

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use weighbridge_tls::ServerTls;
 
 use self::feed::Feed;
+use crate::control::ControlThread;
 use crate::directory::Directory;
 use crate::metrics::Registry;
-use crate::server::{self, Body, Handler, Settings, Shutdown, json_response};
+use crate::server::{self, Body, Handler, ServeError, Settings, Shutdown, json_response};
 
 /// Where it is told: `GET`, and `?after=VERSION` for who knows that one.
 const STATE_PATH: &str = "/state";
@@ -52,18 +54,20 @@ impl Handler for State {
 /// Tells whoever asks at `listener` what `directory` routes, until the process drains: then it sends calls nowhere that would
 /// count. `None` tells nobody.
 pub(crate) fn telling(
+    control: &ControlThread,
     listener: Option<StateListener>,
     directory: Directory,
     settings: &Settings,
     shutdown: Shutdown,
     registry: &mut Registry,
-) -> impl Future<Output = ()> + Send + 'static {
+) -> Result<Option<JoinHandle<()>>, ServeError> {
     let feed = Feed::new(directory);
     feed.register(registry);
+    let Some(StateListener { listener, tls }) = listener else { return Ok(None) };
+    let listener = control.adopt(listener).map_err(ServeError::Control)?;
     let settings = settings.clone();
-    async move {
-        let Some(StateListener { listener, tls }) = listener else { return };
+    Ok(control.run(async move {
         let state = Arc::new(State { feed, shutdown: shutdown.clone() });
         server::serve_aside(&settings, listener, tls.map(Arc::new), state, shutdown.draining()).await;
-    }
+    }))
 }

@@ -1,3 +1,5 @@
+use std::io::{Read as _, Write as _};
+
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
@@ -6,6 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::metrics::Registry;
 use crate::server::BodyError;
 
 mod floods;
@@ -61,6 +64,29 @@ async fn until_closed(mut stream: TcpStream) -> String {
     // A reset is a close as well.
     let _ = stream.read_to_string(&mut text).await;
     text
+}
+
+/// Gateways that have more to do than they can are ready all the same: not ready, they would leave callers nobody.
+#[tokio::test]
+async fn probes_are_answered_while_the_threads_that_serve_are_taken() {
+    let minute = Duration::from_secs(60);
+    let control = ControlThread::start().expect("a thread");
+    let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (public, probed) = (bind().await, bind().await);
+    let address = probed.local_addr().expect("its address");
+    let (listeners, shutdown) = (Listeners { public, tls: None, admin: Some(probed) }, Shutdown::new());
+    let admin = Admin::new(Registry::default(), shutdown.clone(), || Ok(()));
+    let metrics = ServerMetrics::default();
+    let serving = serve(&control, settings(4, minute), listeners, admin, Arc::new(Hello), metrics, shutdown);
+    // It begins, and gets no other turn.
+    let mut serving = pin!(serving);
+    assert!(futures::poll!(serving.as_mut()).is_pending());
+    let mut probe = std::net::TcpStream::connect(address).expect("a connection");
+    probe.set_read_timeout(Some(minute)).expect("a limit");
+    probe.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    probe.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 /// A known bug of two rivals: without it, each streamed answer waits 40 ms for the client's delayed ACK.

@@ -1,24 +1,27 @@
-//! The thread that follows the cluster.
+//! The thread beside those that serve: it follows the cluster and answers probes.
 //!
-//! Where calls go must be known in time however many requests wait for a turn. On the threads that serve, a change of an
-//! endpoint takes several turns, each behind every request that is ready to run: a gateway short of CPU would go on calling
-//! pods that left long ago.
+//! Where calls go must be known in time, and a gateway that is busy is ready all the same, however many requests wait for a turn.
+//! On the threads that serve, a change of an endpoint takes several turns, each behind every request that is ready to run: a
+//! gateway short of CPU would go on calling pods that left long ago, and all of them would be taken out of service at once.
 
 use std::io;
 
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 /// A thread with a runtime of its own. Dropping it ends what runs there.
-pub(crate) struct WatchThread(Option<Runtime>);
+#[derive(Debug)]
+pub(crate) struct ControlThread(Option<Runtime>);
 
-impl WatchThread {
+impl ControlThread {
     /// Starts the thread.
     ///
     /// # Errors
     /// Where there can't be another thread.
     pub(crate) fn start() -> io::Result<Self> {
         let runtime =
-            Builder::new_multi_thread().worker_threads(1).thread_name("watches").enable_all().build();
+            Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build();
         Ok(Self(Some(runtime?)))
     }
 
@@ -31,15 +34,26 @@ impl WatchThread {
         kube::Client::try_from(config)
     }
 
-    /// Runs `follow` there.
-    pub(crate) fn run(&self, follow: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.0 {
-            runtime.spawn(follow);
-        }
+    /// `listener`, whose connections are seen by this thread.
+    ///
+    /// # Errors
+    /// Where the socket can't be handed over.
+    pub(crate) fn adopt(&self, listener: TcpListener) -> io::Result<TcpListener> {
+        let listener = listener.into_std()?;
+        let _within = self.0.as_ref().map(Runtime::enter);
+        TcpListener::from_std(listener)
+    }
+
+    /// Runs `task` there. `None` once the thread is gone, which is when this is dropped.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Option<JoinHandle<T>> {
+        self.0.as_ref().map(|runtime| runtime.spawn(task))
     }
 }
 
-impl Drop for WatchThread {
+impl Drop for ControlThread {
     fn drop(&mut self) {
         // Where futures run, a runtime can't be waited for.
         if let Some(runtime) = self.0.take() {
@@ -58,21 +72,21 @@ mod tests {
     /// What drives a client's requests was started where the client was made.
     #[tokio::test]
     async fn its_client_asks_while_the_threads_that_serve_are_taken() {
-        let watches = WatchThread::start().expect("a thread");
+        let control = ControlThread::start().expect("a thread");
         let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", server.local_addr().expect("an address"));
-        let client = watches.client(kube::Config::new(url.parse().expect("a URL"))).expect("a client");
+        let client = control.client(kube::Config::new(url.parse().expect("a URL"))).expect("a client");
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || tell.send(server.accept().is_ok()));
-        watches.run(async move { drop(client.apiserver_version().await) });
+        control.run(async move { drop(client.apiserver_version().await) });
         assert!(told.recv_timeout(Duration::from_secs(60)).expect("somebody calls"), "a connection");
     }
 
     #[tokio::test]
     async fn it_moves_on_while_the_threads_that_serve_are_taken() {
-        let watches = WatchThread::start().expect("a thread");
+        let control = ControlThread::start().expect("a thread");
         let (tell, told) = mpsc::channel();
-        watches.run(async move {
+        control.run(async move {
             tokio::task::yield_now().await;
             tell.send(()).expect("somebody waits");
         });
@@ -82,13 +96,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_runs_there_ends_with_it() {
-        let watches = WatchThread::start().expect("a thread");
+        let control = ControlThread::start().expect("a thread");
         let (held, ended) = tokio::sync::oneshot::channel::<()>();
-        watches.run(async move {
+        control.run(async move {
             std::future::pending::<()>().await;
             drop(held);
         });
-        drop(watches);
+        drop(control);
         let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it ends");
         ended.expect_err("nobody holds it any more");
     }
