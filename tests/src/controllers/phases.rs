@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
@@ -285,7 +285,16 @@ async fn burst(
 
 async fn delete_all(client: &Client, subject: &Subject) -> Result<()> {
     let models: Api<DynamicObject> = subject.which.models(client, subject.namespace.name());
-    models.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
+    let names = models.list_metadata(&ListParams::default()).await?.into_iter().map(|model| model.name_any());
+    // One by one: the apiserver gives a request a minute, in which a slow one does not delete a thousand.
+    stream::iter(names)
+        .map(|name| {
+            let models = models.clone();
+            async move { models.delete(&name, &DeleteParams::background()).await }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await?;
     let began = Instant::now();
     // Whose controller is gone keeps its finalizers; a namespace's end does not wait here for it.
     while !subject.namespace.api::<Pod>().list(&ListParams::default()).await?.items.is_empty() {
