@@ -7,12 +7,16 @@
 use std::io;
 
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
 /// A thread with a runtime of its own. Dropping it ends what runs there.
 #[derive(Debug)]
-pub(crate) struct ControlThread(Option<Runtime>);
+pub(crate) struct ControlThread {
+    handle: Handle,
+    /// There until the drop.
+    runtime: Option<Runtime>,
+}
 
 impl ControlThread {
     /// Starts the thread.
@@ -21,8 +25,8 @@ impl ControlThread {
     /// Where there can't be another thread.
     pub(crate) fn start() -> io::Result<Self> {
         let runtime =
-            Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build();
-        Ok(Self(Some(runtime?)))
+            Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
     /// A client of the cluster, whose connections are driven by this thread.
@@ -30,7 +34,7 @@ impl ControlThread {
     /// # Errors
     /// Where `config` can't be used.
     pub(crate) fn client(&self, config: kube::Config) -> Result<kube::Client, kube::Error> {
-        let _within = self.0.as_ref().map(Runtime::enter);
+        let _within = self.handle.enter();
         kube::Client::try_from(config)
     }
 
@@ -40,23 +44,20 @@ impl ControlThread {
     /// Where the socket can't be handed over.
     pub(crate) fn adopt(&self, listener: TcpListener) -> io::Result<TcpListener> {
         let listener = listener.into_std()?;
-        let _within = self.0.as_ref().map(Runtime::enter);
+        let _within = self.handle.enter();
         TcpListener::from_std(listener)
     }
 
-    /// Runs `task` there. `None` once the thread is gone, which is when this is dropped.
-    pub(crate) fn run<T: Send + 'static>(
-        &self,
-        task: impl Future<Output = T> + Send + 'static,
-    ) -> Option<JoinHandle<T>> {
-        self.0.as_ref().map(|runtime| runtime.spawn(task))
+    /// Runs `task` there.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.handle.spawn(task)
     }
 }
 
 impl Drop for ControlThread {
     fn drop(&mut self) {
         // Where futures run, a runtime can't be waited for.
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

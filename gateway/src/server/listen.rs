@@ -116,7 +116,7 @@ pub(crate) async fn serve<H: Handler>(
             let accept =
                 Accept::new(&settings.admin(), listener, None, Arc::new(admin), ServerMetrics::default());
             let done = public_done.clone().cancelled_owned();
-            control.run(async move { drop(accept.run(done).await) })
+            Some(control.run(async move { drop(accept.run(done).await) }))
         }
         None => None,
     };

@@ -66,8 +66,8 @@ pub(crate) fn telling(
     let Some(StateListener { listener, tls }) = listener else { return Ok(None) };
     let listener = control.adopt(listener).map_err(ServeError::Control)?;
     let settings = settings.clone();
-    Ok(control.run(async move {
+    Ok(Some(control.run(async move {
         let state = Arc::new(State { feed, shutdown: shutdown.clone() });
         server::serve_aside(&settings, listener, tls.map(Arc::new), state, shutdown.draining()).await;
-    }))
+    })))
 }
